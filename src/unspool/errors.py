@@ -1,0 +1,68 @@
+"""Errors that say what was wrong, what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+
+class UnspoolError(Exception):
+    """Base class of every error that unspool raises on purpose."""
+
+
+class DataError(UnspoolError, ValueError):
+    """The data given cannot be used as they are."""
+
+
+class ModelFileError(UnspoolError, ValueError):
+    """A saved model is missing, damaged, truncated or not a model of ours."""
+
+
+class EngineError(UnspoolError, RuntimeError):
+    """The engine that was asked for cannot run this call."""
+
+
+class InvalidParameterError(UnspoolError, ValueError):
+    """A parameter has a value outside its range."""
+
+
+def bad_parameter(owner: str, name: str, expected: str, got: Any, hint: str = "") -> NoReturn:
+    """Raise `InvalidParameterError`: "The 'hidden_size' parameter of GRU must be an int in [1, inf). Got 0."."""
+    tail = f" {hint}" if hint else ""
+    raise InvalidParameterError(f"The {name!r} parameter of {owner} must be {expected}. Got {got!r}.{tail}")
+
+
+def check_int(owner: str, name: str, value: Any, low: int = 1) -> int:
+    """`value` if it is an int in [low, inf); otherwise `InvalidParameterError`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < low:
+        bad_parameter(owner, name, f"an int in [{low}, inf)", value)
+    return int(value)
+
+
+def check_float(owner: str, name: str, value: Any, low: float, high: float, closed: str = "both") -> float:
+    """`value` if it is a number between `low` and `high`; `closed` is "both", "left", "right" or "neither"."""
+    brackets = ("[" if closed in ("both", "left") else "(", "]" if closed in ("both", "right") else ")")
+    inside = (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and (value >= low if brackets[0] == "[" else value > low)
+        and (value <= high if brackets[1] == "]" else value < high)
+    )
+    if not inside:
+        bad_parameter(owner, name, f"a number in {brackets[0]}{low:g}, {high:g}{brackets[1]}", value)
+    return float(value)
+
+
+def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> Any:
+    """`value` if it is one of `choices`; otherwise `InvalidParameterError` with the nearest choice."""
+    choices = list(choices)
+    if value not in choices:
+        bad_parameter(owner, name, f"one of {choices}", value, did_you_mean(str(value), map(str, choices)))
+    return value
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """"Did you mean 'score'?" for the nearest of `choices`, or an empty string."""
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f"Did you mean {near[0]!r}?" if near else ""
