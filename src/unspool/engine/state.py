@@ -1,0 +1,29 @@
+"""States as flat lists: a state is a tensor or a (nested) tuple of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+
+
+def flatten(state: Any) -> list[Tensor]:
+    """The tensors of a state, depth first."""
+    if isinstance(state, Tensor):
+        return [state]
+    if not isinstance(state, (tuple, list)):
+        raise TypeError(
+            f"A state must be a tensor or a tuple of tensors. Got {type(state).__name__}. "
+            "Return from the cell's forward what initial_state returns."
+        )
+    return [leaf for part in state for leaf in flatten(part)]
+
+
+def unflatten(like: Any, leaves: Sequence[Tensor]) -> Any:
+    """`leaves` in the shape of the state `like`."""
+
+    def build(node: Any, rest: Iterator[Tensor]) -> Any:
+        return next(rest) if isinstance(node, Tensor) else tuple(build(part, rest) for part in node)
+
+    return build(like, iter(leaves))
