@@ -1,0 +1,399 @@
+"""`Ragged`: sequences of uneven length as one block of values and offsets. The only padding code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from unspool.errors import DataError, check_choice
+
+
+class Ragged:
+    """A batch of B sequences laid end to end; sequence i is `values[offsets[i]:offsets[i + 1]]`.
+
+    Immutable by convention: every method returns a new object, and gradients flow through `values`.
+
+    Parameters
+    ----------
+    values : tensor (N, ...), any dtype and device; N is the total number of steps.
+    offsets : ints (B + 1,), from 0 to N, non-decreasing; two equal neighbours are an empty sequence.
+
+    Raises `DataError` where the offsets do not fit the values.
+    """
+
+    __slots__ = ("offsets", "values")
+
+    values: Tensor
+    offsets: Tensor
+
+    def __init__(self, values: Tensor, offsets: Tensor | Sequence[int]) -> None:
+        self.values = values
+        self.offsets = torch.as_tensor(offsets, dtype=torch.int64, device="cpu")
+        if not torch.compiler.is_compiling():
+            _check_offsets(self.values, self.offsets)
+
+    # --- from other layouts
+
+    @classmethod
+    def from_list(cls, sequences: Iterable[Any]) -> Ragged:
+        """From tensors, arrays or lists of shapes (T_i, ...) with one common trailing shape.
+
+        Arrays and tensors keep their dtype; Python ints become int64, floats float32. Different dtypes are
+        promoted as `torch.cat` does; one of shape (0,) takes dtype and trailing shape from the others.
+        No sequences at all give an empty float32 batch.
+        """
+        items = list(sequences)
+        for i, item in enumerate(items):
+            if isinstance(item, str):
+                raise DataError(f"Sequence {i} is text: expected numbers. Encode it first (unspool.text).")
+        if all(isinstance(item, (list, tuple, range)) for item in items):
+            return cls(_tensor(list(chain.from_iterable(items))), _offsets([len(item) for item in items]))
+        tensors = [_tensor(item, f"Sequence {i}") for i, item in enumerate(items)]
+        shaped = [t for t in tensors if tuple(t.shape) != (0,)]
+        shapes = {tuple(t.shape[1:]) for t in shaped}
+        if len(shapes) > 1:
+            raise DataError(
+                f"Sequences must agree in every axis after time. Got trailing shapes {sorted(shapes)}."
+            )
+        return cls(torch.cat(shaped or tensors), _offsets([len(t) for t in tensors]))
+
+    @classmethod
+    def from_padded(cls, x: Any, lengths: Any = None, mask: Any = None, batch_first: bool = True) -> Ragged:
+        """From a padded block x (B, T, ...), or (T, B, ...) with `batch_first=False`.
+
+        Give at most one of: `lengths` (B,), the pads being on the right; `mask`, bool with the two first
+        axes of x, True where a step is real: the others are skipped, wherever they are. With neither, all T
+        steps are real.
+        """
+        x = _tensor(x)
+        if x.dim() < 2:
+            raise DataError(f"A padded batch needs a batch axis and a time axis. Got shape {tuple(x.shape)}.")
+        if lengths is not None and mask is not None:
+            raise DataError("Give either lengths or mask to from_padded, not both.")
+        if mask is not None:
+            return cls._from_mask(x, torch.as_tensor(mask), batch_first)
+        size, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
+        rows = torch.arange(size)
+        if lengths is None:
+            flat = (x if batch_first else x.transpose(0, 1)).reshape(size * steps, *x.shape[2:])
+            return cls(flat, torch.arange(size + 1) * steps)
+        offsets = _offsets(_check_lengths(lengths, size, steps))
+        start, stride = (rows * steps, 1) if batch_first else (rows, size)
+        index = _spread(start, offsets) + _positions(offsets) * stride
+        return cls(_take(x.flatten(0, 1), index), offsets)
+
+    @classmethod
+    def _from_mask(cls, x: Tensor, mask: Tensor, batch_first: bool) -> Ragged:
+        if mask.dtype != torch.bool or mask.shape != x.shape[:2]:
+            raise DataError(
+                f"The mask must be bool of shape {tuple(x.shape[:2])}, True where a step is real. "
+                f"Got {mask.dtype} of shape {tuple(mask.shape)}."
+            )
+        if not batch_first:
+            x, mask = x.transpose(0, 1), mask.transpose(0, 1)
+        return cls(x[mask.to(x.device)], _offsets(mask.sum(1)))
+
+    @classmethod
+    def from_packed(cls, packed: PackedSequence) -> Ragged:
+        """From a PackedSequence, sequences in the order in which they were packed."""
+        sizes = packed.batch_sizes.to(torch.int64)
+        batch = int(sizes[0])
+        lengths = (sizes[:, None] > torch.arange(batch)).sum(0)
+        place = torch.arange(batch)
+        if packed.unsorted_indices is not None:
+            place = packed.unsorted_indices.cpu()
+            lengths = lengths[place]
+        offsets = _offsets(lengths)
+        starts = _offsets(sizes)[:-1]
+        return cls(_take(packed.data, starts[_positions(offsets)] + _spread(place, offsets)), offsets)
+
+    @classmethod
+    def from_nested(cls, nested: Tensor) -> Ragged:
+        """From a torch nested tensor (B, j, ...), jagged along axis 1 or strided."""
+        if not nested.is_nested:
+            raise DataError(f"Expected a nested tensor. Got a dense one of shape {tuple(nested.shape)}.")
+        if nested.layout != torch.jagged:
+            return cls.from_list(nested.unbind())
+        ragged_axis = getattr(nested, "_ragged_idx", 1)
+        if ragged_axis != 1:
+            raise DataError(
+                f"Expected a nested tensor jagged along axis 1. Got one jagged along axis {ragged_axis}."
+            )
+        starts, lengths = nested.offsets().cpu(), nested.lengths()  # type: ignore[attr-defined]
+        if lengths is None:
+            return cls(nested.values(), starts)
+        offsets = _offsets(lengths.cpu())
+        return cls(
+            _take(nested.values(), _positions(offsets) + _spread(starts[: len(lengths)], offsets)), offsets
+        )
+
+    @classmethod
+    def from_arrow(cls, column: Any) -> Ragged:
+        """From a column of lists: a polars Series, or anything that exports Arrow data, such as pyarrow.
+
+        Lists of numbers give values (N,), lists of equally long lists (N, F). A null is an error.
+        """
+        import polars as pl
+
+        series = column if isinstance(column, pl.Series) else pl.Series(column)
+        inner, lengths = _explode(series)
+        if lengths is None:
+            raise DataError(f"Expected a column of lists of numbers. Got {series.dtype}.")
+        inner, widths = _explode(inner)
+        values = _tensor(inner.to_numpy())
+        if widths is not None:
+            if len(set(widths.tolist())) > 1:
+                raise DataError(
+                    f"The steps of one column must have one width. Got {sorted(set(widths.tolist()))}."
+                )
+            values = values.reshape(len(widths), -1)
+        return cls(values, _offsets(lengths))
+
+    @classmethod
+    def cat(cls, batches: Sequence[Ragged]) -> Ragged:
+        """The sequences of several batches, in order, as one batch."""
+        if not batches:
+            raise DataError("Ragged.cat needs at least one batch. Got none.")
+        return cls(torch.cat([b.values for b in batches]), _offsets(torch.cat([b.lengths for b in batches])))
+
+    # --- to other layouts
+
+    def to_padded(self, value: float = 0.0, side: str = "right", length: int | None = None) -> Tensor:
+        """(B, T, ...): T is `length` or the longest; pads of `value` on the `side` "right" or "left"."""
+        steps = self._padded_length(length)
+        if not self.values.is_floating_point() and not float(value).is_integer():
+            raise DataError(f"A pad of {self.values.dtype} values must be a whole number. Got {value}.")
+        batch = len(self)
+        padded = self.values.new_full((batch * steps, *self.values.shape[1:]), value)
+        index = self._padded_index(side, steps).to(self.values.device)
+        return padded.index_copy_(0, index, self.values).unflatten(0, (batch, steps))
+
+    def mask(self, side: str = "right", length: int | None = None) -> Tensor:
+        """(B, T) bool on the device of the values: True where `to_padded` puts a real step."""
+        steps = self._padded_length(length)
+        check_choice("Ragged.mask", "side", side, ("right", "left"))
+        step = torch.arange(steps) if side == "right" else torch.arange(steps - 1, -1, -1)
+        return (step < self.lengths[:, None]).to(self.values.device)
+
+    def to_list(self) -> list[Tensor]:
+        """The B sequences, (T_i, ...) each, as views of the values."""
+        return list(self.values.split(self.lengths.tolist())) if len(self) else []
+
+    def to_packed(self, like: PackedSequence | None = None) -> PackedSequence:
+        """A PackedSequence, longest first, in the sorting of `like` where given. No sequence may be empty."""
+        lengths = self.lengths
+        if len(self) == 0 or int(lengths.min()) == 0:
+            raise DataError(
+                "A PackedSequence needs one sequence or more, and no empty one. Drop them or use Ragged."
+            )
+        sizes = (lengths > torch.arange(int(lengths.max()))[:, None]).sum(1)
+        sorting: list[Tensor | None]
+        if like is None:
+            order = torch.argsort(lengths, descending=True, stable=True)
+            sorting = [order.to(self.values.device), torch.argsort(order).to(self.values.device)]
+        else:
+            sorting = [like.sorted_indices, like.unsorted_indices]
+            order = torch.arange(len(self)) if sorting[0] is None else sorting[0].cpu()
+            if not torch.equal(sizes, like.batch_sizes) or bool((lengths[order].diff() > 0).any()):
+                raise DataError("The PackedSequence given as like= has other lengths than this batch.")
+        steps = _offsets(sizes)
+        index = self.offsets[order[_positions(steps)]] + _spread(torch.arange(len(sizes)), steps)
+        return PackedSequence(_take(self.values, index), sizes, *sorting)
+
+    def to_nested(self) -> Tensor:
+        """A torch nested tensor (B, j, ...) of jagged layout, sharing the values."""
+        return torch.nested.nested_tensor_from_jagged(self.values, self.offsets.to(self.values.device))
+
+    # --- steps and sequences
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) int64 on the CPU."""
+        return self.offsets.diff()
+
+    def first(self, default: Tensor | float | None = None) -> Tensor:
+        """(B, ...): the first step of each sequence; `default`, a number or (B, ...), for an empty one."""
+        return self._pick(self.offsets[:-1], default)
+
+    def last(self, default: Tensor | float | None = None) -> Tensor:
+        """(B, ...): the last step of each sequence; `default`, a number or (B, ...), for an empty one."""
+        return self._pick(self.offsets[1:] - 1, default)
+
+    def reverse(self) -> Ragged:
+        """Each sequence back to front; the order of the sequences stays."""
+        ends = _spread(self.offsets[:-1] + self.offsets[1:] - 1, self.offsets, len(self.values))
+        return self.with_values(_take(self.values, ends - torch.arange(len(self.values))))
+
+    def with_values(self, values: Tensor) -> Ragged:
+        """The same offsets around other values (N, ...)."""
+        return Ragged(values, self.offsets)
+
+    def to(self, *args: Any, **kwargs: Any) -> Ragged:
+        """The values on another device or in another dtype, as `Tensor.to`; offsets stay on the CPU."""
+        return self.with_values(self.values.to(*args, **kwargs))
+
+    def __len__(self) -> int:
+        return self.offsets.shape[0] - 1
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.to_list())
+
+    def __getitem__(self, key: Any) -> Any:
+        """`r[i]`: tensor (T_i, ...). `r[slice]`, `r[ints]`, `r[bool mask (B,)]`: a Ragged of those."""
+        if isinstance(key, slice):
+            start, stop, step = key.indices(len(self))
+            if step == 1:
+                stop = max(start, stop)
+                offsets = self.offsets[start : stop + 1]
+                return Ragged(self.values[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0])
+            return self._select(torch.arange(len(self))[list(range(start, stop, step))])
+        index = torch.as_tensor(key, device="cpu")
+        if index.dim() == 0 and not index.is_floating_point() and index.dtype != torch.bool:
+            i = int(index)
+            if not -len(self) <= i < len(self):
+                raise IndexError(f"Sequence {i} of a batch of {len(self)}.")
+            i %= len(self)
+            return self.values[int(self.offsets[i]) : int(self.offsets[i + 1])]
+        if index.dim() == 1 and index.numel() == 0 and index.dtype != torch.bool:
+            index = index.to(torch.int64)
+        if (
+            index.dim() != 1
+            or index.is_floating_point()
+            or (index.dtype == torch.bool and len(index) != len(self))
+        ):
+            raise IndexError(
+                f"Index a Ragged by an int, a slice, ints (K,) or a bool mask ({len(self)},). "
+                f"Got {index.dtype} of shape {tuple(index.shape)}."
+            )
+        return self._select(torch.arange(len(self))[index])
+
+    def __repr__(self) -> str:
+        lengths, values = self.lengths, self.values
+        span = f"{int(lengths.min())} to {int(lengths.max())}" if len(self) else "none"
+        return (
+            f"Ragged({len(self)} sequences, lengths {span}, values {tuple(values.shape)}, "
+            f"{str(values.dtype).removeprefix('torch.')}, {values.device})"
+        )
+
+    # --- helpers
+
+    def _select(self, rows: Tensor) -> Ragged:
+        offsets = _offsets(self.lengths[rows])
+        index = _positions(offsets) + _spread(self.offsets[:-1][rows], offsets)
+        return Ragged(_take(self.values, index), offsets)
+
+    def _pick(self, index: Tensor, default: Tensor | float | None) -> Tensor:
+        if default is None:
+            if not torch.compiler.is_compiling() and bool((self.lengths == 0).any()):
+                empty = (self.lengths == 0).nonzero().flatten().tolist()
+                raise DataError(
+                    f"Sequences {empty[:5]} are empty and have no first or last step. Give default=."
+                )
+            return _take(self.values, index)
+        batch, trailing = len(self), self.values.shape[1:]
+        default = torch.as_tensor(default, dtype=self.values.dtype, device=self.values.device)
+        if len(self.values) == 0:
+            return default.expand(batch, *trailing).clone()
+        picked = _take(self.values, index.clamp(0, len(self.values) - 1))
+        real = (self.lengths > 0).to(self.values.device).reshape(batch, *(1 for _ in trailing))
+        return torch.where(real, picked, default)
+
+    def _padded_length(self, length: int | None) -> int:
+        if length is not None and torch.compiler.is_compiling():
+            return length
+        longest = int(self.lengths.max()) if len(self) else 0
+        if length is not None and length < longest:
+            raise DataError(f"length must be at least that of the longest sequence, {longest}. Got {length}.")
+        return longest if length is None else length
+
+    def _padded_index(self, side: str, steps: int) -> Tensor:
+        check_choice("Ragged.to_padded", "side", side, ("right", "left"))
+        starts = torch.arange(len(self)) * steps - self.offsets[:-1]
+        if side == "left":
+            starts = starts + steps - self.lengths
+        total = len(self.values)
+        return torch.arange(total) + _spread(starts, self.offsets, total)
+
+
+def _tensor(x: Any, what: str = "The values") -> Tensor:
+    """A tensor or array as it is; Python ints as int64, floats as float32."""
+    if isinstance(x, Tensor):
+        if x.dim() == 0:
+            raise DataError(f"{what} must have a time axis. Got a single number.")
+        return x
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise DataError(f"{what} must be numbers, equally many at every step. {error}") from error
+    if array.dtype.kind not in "iufb" or array.ndim == 0:
+        raise DataError(f"{what} must be sequences of numbers. Got {array.dtype} of {array.ndim} axes.")
+    if not isinstance(x, np.ndarray) and array.dtype == np.float64:
+        array = array.astype(np.float32)
+    return torch.from_numpy(array if array.flags.writeable and min(array.strides) >= 0 else array.copy())
+
+
+def _check_offsets(values: Tensor, offsets: Tensor) -> None:
+    if values.dim() == 0:
+        raise DataError("The values of a Ragged need a time axis. Got a single number.")
+    if offsets.dim() != 1 or len(offsets) == 0:
+        raise DataError(f"The offsets must have shape (B + 1,). Got {tuple(offsets.shape)}.")
+    if offsets[0] != 0 or offsets[-1] != len(values) or bool((offsets.diff() < 0).any()):
+        raise DataError(
+            f"The offsets must go from 0 to the number of steps, {len(values)}, and never down. "
+            f"Got {offsets[:4].tolist()} ... {offsets[-1].item()}."
+        )
+
+
+def _check_lengths(lengths: Any, size: int, steps: int) -> Tensor:
+    lengths = torch.as_tensor(lengths, device="cpu")
+    whole = not lengths.is_floating_point() and lengths.dtype != torch.bool
+    if lengths.shape != (size,) or not (whole or size == 0):
+        raise DataError(
+            f"lengths must be {size} ints, one a sequence. Got {lengths.dtype}, shape {tuple(lengths.shape)}."
+        )
+    if size and (int(lengths.min()) < 0 or int(lengths.max()) > steps):
+        raise DataError(f"lengths must be in [0, {steps}]. Got {int(lengths.min())} to {int(lengths.max())}.")
+    return lengths.to(torch.int64)
+
+
+def _offsets(lengths: Any) -> Tensor:
+    """(B,) lengths -> (B + 1,) offsets."""
+    lengths = torch.as_tensor(lengths, dtype=torch.int64, device="cpu")
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+
+
+def _spread(per_sequence: Tensor, offsets: Tensor, total: int | None = None) -> Tensor:
+    """(B,) -> (N,): each sequence's number at each of its steps."""
+    total = int(offsets[-1]) if total is None else total
+    return per_sequence.repeat_interleave(offsets.diff(), output_size=total)
+
+
+def _positions(offsets: Tensor) -> Tensor:
+    """(N,): the step's position in its own sequence."""
+    total = int(offsets[-1])
+    return torch.arange(total) - _spread(offsets[:-1], offsets, total)
+
+
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    return values.index_select(0, index.to(values.device))
+
+
+def _explode(series: Any) -> tuple[Any, np.ndarray | None]:
+    """A polars list column -> (its elements, the length of each list); (the column, None) if not of lists."""
+    import polars as pl
+
+    if series.null_count():
+        row = int(series.is_null().arg_true()[0])
+        raise DataError(f"The column has {series.null_count()} nulls, the first at {row}. Drop or fill them.")
+    if isinstance(series.dtype, pl.Array):
+        series = series.arr.to_list()
+    if not isinstance(series.dtype, pl.List):
+        return series, None
+    lengths = series.list.len()
+    return series.filter(lengths > 0).explode(), lengths.cast(pl.Int64).to_numpy(writable=True)
