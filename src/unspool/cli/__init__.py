@@ -1,0 +1,11 @@
+"""The command line: `unspool fit | predict | evaluate | inspect | doctor`.
+
+One command, one file; torch, polars and matplotlib are imported inside the commands: `--help` is quick.
+"""
+
+
+def main() -> None:
+    """Run the command line on `sys.argv`; exit codes: 0 done, 1 self-check failed, 2 error, 130 Ctrl-C."""
+    from unspool.cli.app import app
+
+    app()

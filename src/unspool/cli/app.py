@@ -1,0 +1,95 @@
+"""The commands, and what becomes of an error: one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from unspool import __version__
+from unspool.cli.doctor import doctor
+from unspool.cli.evaluate import evaluate
+from unspool.cli.fit import fit
+from unspool.cli.inspect import inspect
+from unspool.cli.options import DEBUG, SAVED
+from unspool.cli.predict import predict
+from unspool.errors import UnspoolError
+
+ERROR = 2
+INTERRUPTED = 130
+# typer carries its own copy of click from some version on; this is the right UsageError in either.
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+
+
+def say(kind: str, message: object) -> None:
+    """One line on stderr: "error: ..."."""
+    typer.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
+
+
+def describe(error: Exception) -> str | None:
+    """The line for an error that the user can mend; None for any other."""
+    if isinstance(error, UnspoolError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
+        what = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+        if error.errno == errno.ENOSPC:
+            return f"{what}. Nothing half-written was left behind. Free some space and run the command again."
+        return f"{what}."
+    return None
+
+
+class Commands(TyperGroup):
+    """Turns errors into one line and exit code 2, Ctrl-C into exit code 130; `--debug` lets them through."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: say("warning", message)
+            try:
+                return super().invoke(ctx)
+            except USAGE_ERROR as error:
+                command = error.ctx.command_path if error.ctx else ctx.command_path
+                say("error", f"{error.format_message()} See '{command} --help'.")
+                raise typer.Exit(ERROR) from None
+            except KeyboardInterrupt:
+                if ctx.meta.get(DEBUG):
+                    raise
+                say("interrupted", ctx.meta.get(SAVED, "nothing was saved."))
+                raise typer.Exit(INTERRUPTED) from None
+            except Exception as error:
+                line = describe(error)
+                if line is None or ctx.meta.get(DEBUG):
+                    raise
+                say("error", line)
+                raise typer.Exit(ERROR) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Recurrent networks on sequences of uneven length.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"unspool {__version__}, Python {sys.version.split()[0]}")
+        raise typer.Exit
+
+
+@app.callback()
+def unspool(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Recurrent networks on sequences of uneven length."""
+
+
+for command in (fit, predict, evaluate, inspect, doctor):
+    app.command()(command)

@@ -1,0 +1,80 @@
+"""`unspool evaluate`: a saved model measured on a table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unspool.cli.options import (
+    Debug,
+    Delimiter,
+    DropMissing,
+    Encoding,
+    Format,
+    Input,
+    Model,
+    Quotes,
+    Reading,
+    Targets,
+)
+from unspool.errors import DataError
+
+if TYPE_CHECKING:
+    from unspool.tables import TaskName
+
+
+def evaluate(
+    model: Model,
+    table: Annotated[Path, typer.Argument(help="CSV, TSV, JSON lines or Parquet.", show_default=False)],
+    input: Input,
+    target: Targets,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write metrics, plot and predictions to this folder.")
+    ] = None,
+    format: Format = None,
+    encoding: Encoding = "utf-8",
+    delimiter: Delimiter = None,
+    quotes: Quotes = True,
+    drop_missing: DropMissing = False,
+    debug: Debug = False,
+) -> None:
+    """Print the metrics of a saved model on every row of a table.
+
+    unspool evaluate model new.csv --input text --target score
+    """
+    import numpy as np
+
+    import unspool
+    from unspool.cli.data import read_part
+    from unspool.cli.report import measure, print_metrics, write_report
+
+    estimator = unspool.load(model)
+    task: TaskName = "classification" if isinstance(estimator, unspool.SequenceClassifier) else "regression"
+    part, dropped = read_part(
+        Reading(format, encoding, delimiter, quotes), table, input, target, task, drop_missing
+    )
+    if dropped:
+        typer.echo(f"{dropped} rows with missing values dropped.")
+    if task == "classification":
+        known = estimator.classes_
+        if known.dtype.kind in "US":
+            part = replace(part, y=part.y.astype(str))
+        strange = ~np.isin(part.y, known)
+        if strange.any():
+            typer.echo(
+                f"warning: {int(strange.sum())} rows have a class that the model does not know, such as "
+                f"{part.y[strange][0].item()!r}; they count as wrong.",
+                err=True,
+            )
+    else:
+        wanted = estimator.predict(part.texts[:1]).reshape(1, -1).shape[1]
+        if wanted != len(target):
+            raise DataError(f"The model predicts {wanted} targets. Got {len(target)} --target.")
+    result = measure("this model", estimator, part, task)
+    print_metrics(target, len(part.texts), result)
+    if report is not None:
+        write_report(report, input, target, part, result, {"task": task, "rows": {"test": len(part.texts)}})
+        typer.echo(f"Metrics, plot and predictions: {report}.")

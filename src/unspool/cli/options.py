@@ -1,0 +1,73 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from unspool.tables import Table
+
+DEBUG, SAVED = "unspool.debug", "unspool.saved"  # keys of the context's meta
+READING = "Reading the table"
+
+
+def _debug(ctx: typer.Context, asked: bool) -> None:
+    ctx.meta[DEBUG] = asked
+
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of an error.")
+]
+Model = Annotated[Path, typer.Argument(help="The saved model: a folder or a .zip.", show_default=False)]
+Input = Annotated[
+    str, typer.Option("--input", metavar="COLUMN", help="The column of texts.", show_default=False)
+]
+Targets = Annotated[
+    list[str],
+    typer.Option(
+        "--target",
+        metavar="COLUMN",
+        help="The column to predict; repeat it for several numbers.",
+        show_default=False,
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="csv, tsv, jsonl or parquet. Default: by the extension.", rich_help_panel=READING
+    ),
+]
+Encoding = Annotated[str, typer.Option(help="Encoding of CSV, TSV and JSON lines.", rich_help_panel=READING)]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(help="Default: a comma, or a tab for TSV.", show_default=False, rich_help_panel=READING),
+]
+Quotes = Annotated[
+    bool,
+    typer.Option("--quotes/--no-quotes", help="Quote characters enclose cells.", rich_help_panel=READING),
+]
+DropMissing = Annotated[
+    bool,
+    typer.Option("--drop-missing", help="Drop rows that lack a text or a target.", rich_help_panel=READING),
+]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How tables are read; `read(path)` gives the `Table`."""
+
+    format: str | None
+    encoding: str
+    delimiter: str | None
+    quotes: bool
+
+    def read(self, path: Path) -> Table:
+        from unspool.tables import read_table
+
+        return read_table(
+            path, format=self.format, encoding=self.encoding, delimiter=self.delimiter, quotes=self.quotes
+        )

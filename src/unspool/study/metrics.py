@@ -1,0 +1,114 @@
+"""Test metrics: name -> number, in the order in which they are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+# Metric -> the heading in printed tables and whether more is better.
+REGRESSION = {
+    "rmse": ("RMSE", False),
+    "mae": ("MAE", False),
+    "pearson_r": ("Pearson r", True),
+    "r2": ("R2", True),
+}
+CLASSIFICATION = {
+    "accuracy": ("Accuracy", True),
+    "macro_f1": ("Macro F1", True),
+    "log_loss": ("Log loss", False),
+}
+METRICS = REGRESSION | CLASSIFICATION
+
+Metrics = dict[str, float | None]
+
+
+def regression_metrics(true: np.ndarray, predicted: np.ndarray) -> Metrics:
+    """RMSE, MAE, Pearson r and R2 of one target.
+
+    true, predicted: (B,). r is None where one side is constant, R2 where the true values are.
+    """
+    true, predicted = np.asarray(true, float), np.asarray(predicted, float)
+    error = predicted - true
+    deviation = true - true.mean()
+    spread, spread_predicted = np.std(true), np.std(predicted)
+    # A constant prediction leaves rounding noise of a few ULP of its size in the standard deviation.
+    constant = min(spread, spread_predicted) <= 1e-12 * max(1.0, float(np.abs(true).max()))
+    r = (
+        None
+        if constant
+        else float(np.mean(deviation * (predicted - predicted.mean())) / spread / spread_predicted)
+    )
+    return {
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "mae": float(np.mean(np.abs(error))),
+        "pearson_r": r,
+        "r2": float(1 - np.sum(error**2) / np.sum(deviation**2)) if spread > 0 else None,
+    }
+
+
+def classification_metrics(true: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Metrics:
+    """Accuracy, macro F1 and log loss (natural logarithm, per row).
+
+    true (B,): labels. probabilities (B, K): one column for each of `classes` (K,). Macro F1 averages over
+    the classes that are true or predicted somewhere. A true label outside `classes` counts as wrong, and
+    the log loss is then None.
+    """
+    from sklearn.metrics import f1_score
+
+    predicted = np.asarray(classes)[probabilities.argmax(1)]
+    column = {label: k for k, label in enumerate(classes.tolist())}
+    index = np.array([column.get(label, -1) for label in true.tolist()])
+    loss = None
+    if (index >= 0).all():
+        chosen = probabilities[np.arange(len(index)), index].astype(float)
+        loss = float(-np.log(np.clip(chosen, np.finfo(np.float32).eps, 1.0)).mean())
+    return {
+        "accuracy": float(np.mean(predicted == true)),
+        "macro_f1": float(f1_score(true, predicted, average="macro", zero_division=0)),
+        "log_loss": loss,
+    }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a baseline beats the model, and the sentence to print."""
+
+    baseline_wins: bool
+    sentence: str
+
+
+def verdict(model: Metrics, baselines: Mapping[str, Metrics], target: str = "") -> Verdict:
+    """Compare the model with each baseline, metric by metric, on the same test rows.
+
+    Names every metric on which a baseline is better; a tie counts for the model.
+    """
+    where = f" for {target!r}" if target else ""
+    sentences = []
+    for name, metrics in baselines.items():
+        better = [
+            f"{METRICS[key][0]} {number(value)} against {number(model[key])}"
+            for key, value in metrics.items()
+            if beats(key, value, model[key])
+        ]
+        if better:
+            every = "" if len(better) == len(metrics) else f" on {len(better)} of {len(metrics)} metrics"
+            sentences.append(
+                f"The {name} baseline is better than this model{where}{every}: {', '.join(better)}."
+            )
+    if sentences:
+        return Verdict(True, " ".join(sentences))
+    return Verdict(False, f"The model is better than both baselines on every metric{where}.")
+
+
+def beats(metric: str, value: float | None, other: float | None) -> bool:
+    """Whether `value` of `metric` is better than `other`; a metric that is undefined beats nothing."""
+    if value is None or other is None:
+        return False
+    return value > other if METRICS[metric][1] else value < other
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, or a dash for a metric that is undefined."""
+    return "-" if value is None else f"{value:.4g}"

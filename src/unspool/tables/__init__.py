@@ -1,0 +1,34 @@
+"""Tables in and out: CSV, TSV, JSON lines and Parquet to columns of texts, numbers and labels, and back."""
+
+from unspool.tables.columns import (
+    Task,
+    TaskName,
+    decide_task,
+    label_column,
+    number_columns,
+    require_columns,
+    text_column,
+    without_missing,
+)
+from unspool.tables.read import FORMATS, Table, read_table
+from unspool.tables.split import Split, by_column, by_fraction, shared_texts
+from unspool.tables.write import write_table
+
+__all__ = [
+    "FORMATS",
+    "Split",
+    "Table",
+    "Task",
+    "TaskName",
+    "by_column",
+    "by_fraction",
+    "decide_task",
+    "label_column",
+    "number_columns",
+    "read_table",
+    "require_columns",
+    "shared_texts",
+    "text_column",
+    "without_missing",
+    "write_table",
+]

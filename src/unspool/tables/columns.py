@@ -1,0 +1,153 @@
+"""Columns of a table -> texts, numbers and labels; errors name the column and the first bad rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from unspool.errors import DataError, did_you_mean
+from unspool.tables.read import Table
+
+# Cells of a number column that mean "no number here"; in a text or label column they are ordinary texts.
+MISSING_NUMBERS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "none")
+MANY_VALUES = 10
+WHOLE_NUMBER = r"^-?(0|[1-9]\d*)(\.0+)?$"
+
+TaskName = Literal["regression", "classification"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """The task and the sentence that says why."""
+
+    name: TaskName
+    reason: str
+
+
+def require_columns(table: Table, names: Sequence[str]) -> None:
+    """`DataError` naming the first of `names` that the table lacks, with the nearest column."""
+    for name in names:
+        if name in table.frame.columns:
+            continue
+        hint = did_you_mean(name, table.frame.columns)
+        if table.frame.width == 1 and any(mark in table.frame.columns[0] for mark in ";\t|"):
+            hint = "The table has one column only: is another --delimiter needed?"
+        columns = ", ".join(map(repr, table.frame.columns))
+        raise DataError(f"{table.name} has no column {name!r}. It has {columns}. {hint}".rstrip())
+
+
+def _numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """(values as f64, mask of the cells that mean "missing")."""
+    if column.dtype.is_numeric() or column.dtype == pl.Boolean:
+        values = column.cast(pl.Float64)
+        return values, values.is_null() | values.is_nan().fill_null(True)
+    if column.dtype != pl.String:
+        kind = str(column.dtype)
+        raise DataError(f"Column {column.name!r} holds {kind} values, neither numbers nor text.")
+    stripped = column.str.strip_chars()
+    missing = column.is_null() | stripped.is_in([*MISSING_NUMBERS, ""]).fill_null(True)
+    return stripped.cast(pl.Float64, strict=False), missing
+
+
+def _rows(numbers: np.ndarray, limit: int = 5) -> str:
+    shown = ", ".join(str(n) for n in numbers[:limit])
+    word = "row" if len(numbers) == 1 else "rows"
+    return f"{word} {shown}{', ...' if len(numbers) > limit else ''}"
+
+
+def decide_task(table: Table, targets: Sequence[str], asked: str = "auto") -> Task:
+    """The task for `targets`; `asked` is "auto", "regression" or "classification".
+
+    The rule of "auto": several targets, or one whose every value is a number with more than 10 distinct
+    values or any fraction, is regression; anything else is classification.
+    """
+    if len(targets) > 1:
+        if asked == "classification":
+            raise DataError("Classification takes one --target. Got " + ", ".join(map(repr, targets)) + ".")
+        return Task("regression", f"{len(targets)} targets")
+    if asked == "regression":
+        return Task("regression", "asked for with --task")
+    if asked == "classification":
+        return Task("classification", "asked for with --task")
+    name = targets[0]
+    values, missing = _numbers(table.frame[name])
+    present = values.filter(~missing)
+    distinct = table.frame[name].filter(~missing).n_unique()
+    # A column that is mostly numbers is meant as numbers: its stray words are reported as bad rows.
+    stray = int(present.null_count())
+    if len(present) and stray / len(present) < 0.5:
+        known = present.drop_nulls()
+        if bool((known != known.floor()).any()):
+            return Task("regression", f"{name!r} holds numbers with fractions")
+        if known.n_unique() > MANY_VALUES:
+            return Task("regression", f"{name!r} holds {known.n_unique()} distinct numbers")
+        return Task("classification", f"{name!r} holds {distinct} distinct whole numbers")
+    return Task("classification", f"{name!r} holds {distinct} distinct labels, not numbers")
+
+
+def without_missing(
+    table: Table, text: str, targets: Sequence[str], task: TaskName, *, drop: bool = False
+) -> tuple[Table, int]:
+    """The table without rows that lack a text or a target, and how many went.
+
+    drop: False (default) raises `DataError` with the count and first row numbers of each such column.
+    """
+    bad = np.zeros(len(table), dtype=bool)
+    for name in [text, *targets]:
+        column = table.frame[name]
+        if name in targets and task == "regression":
+            missing = _numbers(column)[1].to_numpy()
+        else:
+            missing = column.is_null().to_numpy()
+        if missing.any() and not drop:
+            count = int(missing.sum())
+            raise DataError(
+                f"Column {name!r} of {table.name} has {count} missing value{'s' if count > 1 else ''}: "
+                f"{_rows(table.rows[missing])} (counted from 1, header left out). "
+                "Fill them in, or drop those rows with --drop-missing."
+            )
+        bad |= missing
+    if bad.all():
+        raise DataError(f"{table.name} has no row with every value present.")
+    return (table.take(~bad), int(bad.sum())) if bad.any() else (table, 0)
+
+
+def text_column(table: Table, name: str) -> list[str]:
+    """The texts of column `name`, R of them; `DataError` if the column holds no text."""
+    column = table.frame[name]
+    if column.dtype != pl.String:
+        raise DataError(f"Column {name!r} of {table.name} holds {column.dtype} values, not text.")
+    return column.to_list()
+
+
+def number_columns(table: Table, names: Sequence[str]) -> np.ndarray:
+    """The numbers of columns `names`: (R,) for one, (R, K) for K; `DataError` for cells that are none."""
+    arrays = []
+    for name in names:
+        values, missing = _numbers(table.frame[name])
+        good = values.is_finite().fill_null(False).to_numpy()
+        bad = ~good | missing.to_numpy()
+        if bad.any():
+            cells = table.frame[name].to_list()
+            shown = [f"row {table.rows[i]}: {cells[i]!r}" for i in np.flatnonzero(bad)[:3]]
+            raise DataError(
+                f"Column {name!r} of {table.name} must hold finite numbers. {int(bad.sum())} of {len(table)} "
+                f"rows do not: {'; '.join(shown)}. For labels, use --task classification."
+            )
+        arrays.append(values.to_numpy())
+    return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1)
+
+
+def label_column(table: Table, name: str) -> np.ndarray:
+    """The labels of column `name` (R,): int64 where every label is a whole number, otherwise str."""
+    column = table.frame[name]
+    if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean)):
+        raise DataError(f"Column {name!r} of {table.name} holds {column.dtype} values, which are no labels.")
+    words = column.cast(pl.String)
+    if bool(words.str.contains(WHOLE_NUMBER).all()):
+        return words.cast(pl.Float64).cast(pl.Int64).to_numpy()
+    return np.array(words.to_list(), dtype=str)
