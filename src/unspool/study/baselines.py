@@ -20,7 +20,7 @@ from sklearn.metrics import log_loss
 from unspool.errors import check_choice
 from unspool.tables.split import by_fraction
 
-ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0)
+ALPHAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STRENGTHS = (1.0, 10.0, 100.0)
 
 

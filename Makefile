@@ -1,0 +1,38 @@
+# make demo   train, measure and use a model on real ratings      make test   install, lint, types, tests
+# make lint   ruff and mypy                                       make bench  benchmarks -> benchmarks/results
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+NATIVE := CMakeLists.txt $(shell find native -type f)
+TEXTS ?= "great" "awful" "unhelpfulness" ":-)"
+
+.PHONY: install demo test lint bench clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt scikit-build-core nanobind cmake ninja
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,lint]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python examples/valence.py demo/valence.csv
+	$(BIN)/unspool fit demo/valence.csv --input text --target valence --split-column split --level char \
+		--out demo/model --report demo
+	$(BIN)/unspool predict demo/model $(TEXTS)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist demo
