@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from unspool.engine import eager
+from unspool.engine.lowering import Unsupported
+from unspool.engine.program import Program
+from unspool.engine.state import flatten, unflatten
+from unspool.errors import EngineError
 
 ENGINES = ("auto", "native", "eager")
 
@@ -27,6 +32,28 @@ class Direction:
             return self.cell(x, state)
         return torch.func.functional_call(self.cell, dict(self.weights), (x, state))
 
+    def weight(self, name: str) -> Tensor:
+        if self.weights is not None:
+            return self.weights[name]
+        module: Any = self.cell
+        *path, last = name.split(".")
+        for part in path:
+            module = module._modules[part]
+        found = module._parameters.get(last)
+        return module._buffers[last] if found is None else found
+
+
+@dataclass(frozen=True)
+class Path:
+    """The engine of a call, and the reason where it is not the native one."""
+
+    engine: str
+    reason: str = ""
+    programs: tuple[Program, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.engine}: {self.reason}" if self.reason else self.engine
+
 
 def run(
     directions: Sequence[Direction],
@@ -38,8 +65,13 @@ def run(
 ) -> tuple[Tensor, list[Any]]:
     """Every direction over every sequence: output (N, sum of widths) and each direction's final state.
 
+    values (N, F), offsets (B+1,) int64 on the CPU, states: one for each direction, of (B, ·) parts.
     With `index` (N,) the input of row n is `values[index[n]]`.
+    Raises `EngineError` where `engine` is "native" and the call cannot run there.
     """
+    path = choose(directions, values, states, engine)
+    if path.engine == "native":
+        return _run_native(directions, path.programs, values, offsets, states, index)
     if index is not None:
         values = values[index]
     results = [eager.run(d.step, values, offsets, s, d.reverse) for d, s in zip(directions, states)]
@@ -47,5 +79,131 @@ def run(
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1), [final for _, final in results]
 
 
+def choose(directions: Sequence[Direction], values: Tensor, states: Sequence[Any], engine: str = "auto") -> Path:
+    """The path of a call; pure: nothing is run."""
+    if engine == "eager":
+        return Path("eager", "asked for")
+    path = _native_path(directions, values, states)
+    if engine == "native" and path.engine != "native":
+        raise EngineError(
+            f"The native engine cannot run this call: {path.reason}. "
+            "Use engine='auto' to fall back to the plain loop, or change the cell."
+        )
+    return path
+
+
+def _native_path(directions: Sequence[Direction], values: Tensor, states: Sequence[Any]) -> Path:
+    if values.device.type != "cpu":
+        return Path("eager", f"the input is on {values.device.type}; the native engine runs on the CPU")
+    if torch._C._are_functorch_transforms_active():
+        return Path("eager", "the call is inside a torch.func transform")
+    programs = []
+    for direction, state in zip(directions, states):
+        for tensor in (values, *flatten(state)):
+            if tensor.dtype != torch.float32:
+                return Path("eager", f"the native engine computes in torch.float32, and a tensor is {tensor.dtype}")
+        found = program_of(direction, values.shape[1], state)
+        if isinstance(found, str):
+            return Path("eager", found)
+        programs.append(found)
+    return Path("native", "", tuple(programs))
+
+
+_programs: weakref.WeakKeyDictionary[nn.Module, dict[Any, Program | str]] = weakref.WeakKeyDictionary()
+_shared: dict[Any, Program] = {}
+
+
+def program_of(direction: Direction, input_size: int, state: Any) -> Program | str:
+    """The program of a direction's cell, or the reason why it has none. Traced once for each configuration."""
+    cell = direction.cell
+    sizes = tuple(leaf.shape[1] for leaf in flatten(state))
+    key, portable = _signature(cell)
+    key = (key, input_size, sizes)
+    mine = _programs.setdefault(cell, {})
+    if key not in mine:
+        if portable and key in _shared:
+            mine[key] = _shared[key]
+        else:
+            found = _trace(cell, input_size, state)
+            mine[key] = found
+            if portable and isinstance(found, Program):
+                _shared[key] = found
+    return mine[key]
+
+
+def _trace(cell: nn.Module, input_size: int, state: Any) -> Program | str:
+    from unspool import _native
+    from unspool.engine.trace import Captured, trace
+
+    for module in cell.modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            return f"{type(module).__name__} has forward hooks, which run only in the plain loop"
+    for name, tensor in [*cell.named_parameters(), *cell.named_buffers()]:
+        if tensor.dtype != torch.float32 or tensor.device.type not in ("cpu", "meta"):
+            return f"'{name}' is {tensor.dtype} on {tensor.device}; the native engine needs torch.float32 on the CPU"
+    if len(flatten(state)) > _native.MAX_STATES:
+        return f"the state has {len(flatten(state))} parts; the native engine takes up to {_native.MAX_STATES}"
+    try:
+        program = trace(cell, input_size, state)
+    except Unsupported as reason:
+        return f"{type(cell).__name__} uses {reason}, which the native engine does not have"
+    if any(isinstance(s, Captured) and s.tensor.dtype != torch.float32 for s in program.sources):
+        return f"{type(cell).__name__} holds a tensor that is not torch.float32"
+    return program
+
+
+_SIMPLE = (int, float, str, bool, type(None), tuple, torch.dtype)
+
+
+def _signature(cell: nn.Module) -> tuple[Any, bool]:
+    """What decides the operations of a step, and whether it holds for every cell with the same signature."""
+    parts: list[Any] = []
+    portable = True
+    for name, module in cell.named_modules():
+        parts += [name, type(module), module.training]
+        for key, value in module.__dict__.items():
+            if key.startswith("_") or key == "training":
+                if key in ("_parameters", "_buffers"):
+                    parts += [(k, None if v is None else (v.shape, v.dtype)) for k, v in value.items()]
+                elif key in ("_forward_hooks", "_forward_pre_hooks"):
+                    parts.append(len(value))
+                continue
+            if isinstance(value, _SIMPLE):
+                parts.append((key, value))
+            else:
+                portable = False
+                parts.append((key, id(value)))
+    return tuple(parts), portable
+
+
+def _run_native(
+    directions: Sequence[Direction],
+    programs: Sequence[Program],
+    values: Tensor,
+    offsets: Tensor,
+    states: Sequence[Any],
+    index: Tensor | None,
+) -> tuple[Tensor, list[Any]]:
+    from unspool.engine import native, sources
+
+    tensors: list[Tensor] = []
+    streams = []
+    for direction, program, state in zip(directions, programs, states):
+        used = sources.used(program)
+        streams.append(native.Stream(program, direction.reverse, used))
+        tensors += [*flatten(state), *sources.resolve(program, used, direction.weight)]
+    training = torch.is_grad_enabled() and (values.requires_grad or any(t.requires_grad for t in tensors))
+    call = native.Call(streams, training, training and values.requires_grad)
+    output, finals = native.run(call, values, offsets, index, tensors)
+    return output, [unflatten(s, f) for s, f in zip(states, finals)]
+
+
 def explain_path(module: nn.Module, x: Any) -> str:
-    return "eager"
+    """Which engine runs `module(x)`, and why: "native", "eager: <reason>" or "cudnn: <reason>".
+
+    module: a layer of `unspool.nn`. x: an input that it takes.
+    """
+    explain = getattr(module, "explain_path", None)
+    if not callable(explain):
+        raise TypeError(f"explain_path takes a layer of unspool.nn. Got {type(module).__name__}.")
+    return explain(x)

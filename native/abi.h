@@ -1,0 +1,90 @@
+// What the scheduler and the kernels of every instruction set share: operations, tapes, tiles of rows.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace unspool {
+
+// name, number of operands. The order is the opcode; Python reads this table from the module.
+#define UNSPOOL_OPS(X)                                                                                     \
+  X(matmul, 2) X(copy, 1) X(add, 2) X(sub, 2) X(mul, 2) X(div, 2) X(max, 2) X(min, 2)                      \
+  X(gt, 2) X(ge, 2) X(lt, 2) X(le, 2) X(eq, 2) X(ne, 2) X(where, 3) X(fma, 3)                              \
+  X(neg, 1) X(abs, 1) X(exp, 1) X(expm1, 1) X(log, 1) X(tanh, 1) X(sigmoid, 1) X(sqrt, 1) X(rsqrt, 1)      \
+  X(relu, 1) X(softplus, 1) X(erf, 1) X(dtanh, 2) X(dsigmoid, 2) X(sum, 1) X(amax, 1) X(dot, 2)
+
+enum class Op : int32_t {
+#define UNSPOOL_ENUM(name, arity) name##_,
+  UNSPOOL_OPS(UNSPOOL_ENUM)
+#undef UNSPOOL_ENUM
+};
+
+// Where a row of a tile lives. One pointer a row and buffer; an operand adds a column offset.
+enum Buffer : int32_t {
+  SCRATCH, VEC, X, PRO, PSTASH, LSTASH, BSTASH, PGRAD, PBSTASH, DY, DX,
+  STATE_IN, STATE_OUT = STATE_IN + 8, ADJ_IN = STATE_OUT + 8, ADJ_OUT = ADJ_IN + 8,
+  BUFFERS = ADJ_OUT + 8
+};
+constexpr int MAX_STATES = 8;
+constexpr int MAX_ROWS = 12;
+
+struct Operand {
+  int32_t buffer = -1;     // -1: none
+  int32_t offset = 0;
+  int32_t broadcast = 0;   // 1: one number a row
+};
+
+struct Instr {
+  Op op;
+  int32_t width;           // columns of the result (of the operand, for sum, amax and dot)
+  int32_t inner;           // matmul: columns of the source
+  int32_t matrix;          // matmul: which packed matrix
+  Operand out, a, b, c;
+};
+
+struct Tape {
+  std::vector<Instr> code;
+  int64_t scratch = 0;     // floats a row
+};
+
+struct Tile {
+  float* row[BUFFERS][MAX_ROWS];
+  int rows;
+};
+
+// A matrix (inner, width) packed into column panels of 2 vectors: panel after panel, each (inner, 2 W);
+// the last panel is 1 vector wide where that is enough; columns past the end are zero.
+struct View {
+  const float* data;
+  int64_t inner_stride, width_stride;
+  int32_t inner, width;
+};
+
+// One product over tokens: c (m, n) += sum over t of a[t] (m) outer b[t] (n).
+struct Outer {
+  const float* const* a;
+  const float* const* b;
+  int64_t tokens;
+  int32_t n;
+  float* c;
+  int64_t c_stride;        // floats between rows of c
+};
+
+struct Kernels {
+  const char* name;
+  int lanes;               // floats in a vector
+  int tile_rows;
+  int outer_rows;
+  void (*run)(const Tape&, const Tile&, const float* const* matrices);
+  int64_t (*packed_size)(int32_t inner, int32_t width);
+  int32_t (*panels)(int32_t width);
+  void (*pack)(const View&, float* out, int32_t first_panel, int32_t last_panel);
+  int64_t (*outer_workspace)(int32_t n);
+  void (*outer)(const Outer&, int32_t m_first, int32_t m_last, float* workspace);
+  void (*column_sum)(const float* const* rows, int64_t tokens, int32_t width, float* out);
+  double (*peak)(double seconds);
+};
+
+const Kernels& kernels();                     // the one chosen at start, or by UNSPOOL_ISA
+const Kernels* kernels_named(const char* name);
+
+}  // namespace unspool

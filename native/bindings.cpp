@@ -1,0 +1,150 @@
+// What Python sees: Program, forward, backward. Tensors come as addresses; the caller keeps them alive.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+
+#include "pool.h"
+#include "program.h"
+
+namespace nb = nanobind;
+using namespace unspool;
+using Ints = std::vector<int64_t>;
+using Rows = std::vector<std::vector<int32_t>>;
+
+namespace {
+
+Operand operand(const std::vector<int32_t>& v, size_t at) { return {v.at(at), v.at(at + 1), v.at(at + 2)}; }
+
+// A row: op, width, inner, matrix, then buffer, offset, broadcast of out, a, b, c.
+Tape tape(const Rows& rows, int64_t scratch) {
+  Tape t;
+  t.scratch = scratch;
+  for (const auto& r : rows)
+    t.code.push_back({(Op)r.at(0), r.at(1), r.at(2), r.at(3), operand(r, 4), operand(r, 7), operand(r, 10), operand(r, 13)});
+  return t;
+}
+
+Place place(const std::vector<int32_t>& v, size_t at) { return {v.at(at), v.at(at + 1), v.at(at + 2)}; }
+
+template <class T>
+T* pointer(int64_t address) { return reinterpret_cast<T*>(address); }
+
+Batch batch_of(const Ints& b) {
+  Batch out;
+  out.sequences = b.at(0);
+  out.tokens = b.at(1);
+  out.offsets = pointer<const int64_t>(b.at(2));
+  out.x = pointer<const float>(b.at(3));
+  out.x_stride = b.at(4);
+  out.input_rows = b.at(5);
+  out.index = pointer<const int64_t>(b.at(6));
+  out.threads = (int)b.at(7);
+  return out;
+}
+
+// parameters: data, row stride, column stride, gradient, gradient stride; states: rows, stride, initial, final,
+// d_final, d_initial; buffers: pstash, lstash, bstash, pgrad, pbstash, dy, dy stride, dx.
+Stream stream_of(const Program& program, bool reverse, const Ints& parameters, const Ints& states, const Ints& buffers) {
+  Stream s;
+  s.program = &program;
+  s.reverse = reverse;
+  for (size_t i = 0; i + 4 < parameters.size(); i += 5)
+    s.parameters.push_back({pointer<const float>(parameters[i]), parameters[i + 1], parameters[i + 2],
+                            pointer<float>(parameters[i + 3]), parameters[i + 4]});
+  for (size_t k = 0; 6 * k + 5 < states.size(); k++) {
+    const int64_t* v = &states[6 * k];
+    s.states.at(k) = {pointer<float>(v[0]), v[1], pointer<const float>(v[2]), pointer<float>(v[3]),
+                      pointer<const float>(v[4]), pointer<float>(v[5])};
+  }
+  s.pstash = pointer<float>(buffers.at(0));
+  s.lstash = pointer<float>(buffers.at(1));
+  s.bstash = pointer<float>(buffers.at(2));
+  s.pgrad = pointer<float>(buffers.at(3));
+  s.pbstash = pointer<float>(buffers.at(4));
+  s.dy = pointer<const float>(buffers.at(5));
+  s.dy_stride = buffers.at(6);
+  s.dx = pointer<float>(buffers.at(7));
+  return s;
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  nb::set_leak_warnings(false);  // programs live in caches until the interpreter ends
+  nb::class_<Program>(m, "Program")
+      .def("__init__",
+           [](Program* p, std::vector<int32_t> state_widths, std::vector<int32_t> widths, std::vector<Rows> tapes,
+              std::vector<int64_t> scratch, Rows matrices, Rows vector_parts,
+              std::vector<std::pair<int32_t, float>> constants, Rows outers, Rows sums) {
+             if (state_widths.size() > MAX_STATES) throw std::invalid_argument("too many state parts");
+             new (p) Program();
+             p->state_widths = state_widths;
+             p->input = widths.at(0);
+             p->pro = widths.at(1);
+             p->pstash = widths.at(2);
+             p->lstash = widths.at(3);
+             p->bstash = widths.at(4);
+             p->pgrad = widths.at(5);
+             p->pbstash = widths.at(6);
+             p->vectors = widths.at(7);
+             p->prologue = tape(tapes.at(0), scratch.at(0));
+             p->loop = tape(tapes.at(1), scratch.at(1));
+             p->loop_back = tape(tapes.at(2), scratch.at(2));
+             p->prologue_back = tape(tapes.at(3), scratch.at(3));
+             for (const auto& v : matrices)
+               p->matrices.push_back({v.at(0), v.at(1), v.at(2), v.at(3), v.at(4), v.at(5)});
+             for (const auto& v : vector_parts) p->vector_parts.push_back({v.at(0), v.at(1), v.at(2), v.at(3)});
+             for (const auto& c : constants) p->constants.push_back({c.first, c.second});
+             for (const auto& v : outers) p->outers.push_back({place(v, 0), place(v, 3), v.at(6)});
+             for (const auto& v : sums) p->sums.push_back({place(v, 0), v.at(3), v.at(4), v.at(5)});
+           },
+           nb::arg("state_widths"), nb::arg("widths"), nb::arg("tapes"), nb::arg("scratch"), nb::arg("matrices"),
+           nb::arg("vector_parts"), nb::arg("constants"), nb::arg("outers"), nb::arg("sums"));
+
+  using StreamArgs = std::vector<nb::tuple>;
+  auto call = [](void (*run)(const Batch&, std::vector<Stream>&), const Ints& batch, const StreamArgs& args) {
+    std::vector<Stream> streams;
+    for (const nb::tuple& a : args)
+      streams.push_back(stream_of(nb::cast<const Program&>(a[0]), nb::cast<bool>(a[1]), nb::cast<Ints>(a[2]),
+                                  nb::cast<Ints>(a[3]), nb::cast<Ints>(a[4])));
+    const Batch b = batch_of(batch);
+    nb::gil_scoped_release release;
+    run(b, streams);
+  };
+  m.def("forward", [call](const Ints& batch, const StreamArgs& streams) { call(run_forward, batch, streams); });
+  m.def("backward", [call](const Ints& batch, const StreamArgs& streams) { call(run_backward, batch, streams); });
+
+  m.def("isa", [] { return std::string(kernels().name); });
+  m.def("isas", [] {
+    std::vector<std::string> names;
+    for (const char* n : {"portable", "avx2", "avx512", "neon"})
+      if (const Kernels* k = kernels_named(n); k && (names.empty() || names.back() != k->name)) names.push_back(k->name);
+    return names;
+  });
+  m.def("lanes", [] { return kernels().lanes; });
+  m.def("peak_flops", [](double seconds, int threads) {
+    std::vector<double> each(threads);
+    nb::gil_scoped_release release;
+    parallel(threads, threads, [&](int i) { each[i] = kernels().peak(seconds); });
+    double sum = 0;
+    for (double v : each) sum += v;
+    return sum;
+  });
+
+  nb::dict ops, buffers;
+  int code = 0;
+#define UNSPOOL_ENTRY(name, arity) ops[#name] = code++;
+  UNSPOOL_OPS(UNSPOOL_ENTRY)
+#undef UNSPOOL_ENTRY
+  buffers["scratch"] = (int)SCRATCH; buffers["vec"] = (int)VEC; buffers["x"] = (int)X; buffers["pro"] = (int)PRO;
+  buffers["pstash"] = (int)PSTASH; buffers["lstash"] = (int)LSTASH; buffers["bstash"] = (int)BSTASH;
+  buffers["pgrad"] = (int)PGRAD; buffers["pbstash"] = (int)PBSTASH; buffers["dy"] = (int)DY; buffers["dx"] = (int)DX;
+  buffers["state_in"] = (int)STATE_IN; buffers["state_out"] = (int)STATE_OUT;
+  buffers["adj_in"] = (int)ADJ_IN; buffers["adj_out"] = (int)ADJ_OUT;
+  m.attr("OPS") = ops;
+  m.attr("BUFFERS") = buffers;
+  m.attr("MAX_STATES") = MAX_STATES;
+}

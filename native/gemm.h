@@ -1,0 +1,171 @@
+// Products: rows by packed panels, and sums of outer products over tokens.
+#pragma once
+#include "abi.h"
+#include "simd.h"
+
+namespace unspool::UNSPOOL_NS {
+
+// R rows by one panel of C vectors, R*C sums in registers. `valid` columns of the panel exist.
+template <int R, int C>
+static inline void panel(const float* const* a, int inner, const float* w, const float* const* init,
+                         float* const* out, int valid) {
+  V acc[R][C];
+  const int full = valid / W, tail = valid % W;
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < C; c++)
+      acc[r][c] = !init ? V{} : c < full ? load(init[r] + c * W) : load(init[r] + c * W, tail);
+  for (int k = 0; k < inner; k++, w += C * W) {
+    V column[C];
+    for (int c = 0; c < C; c++) column[c] = load(w + c * W);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+      V x = splat(a[r][k]);
+      for (int c = 0; c < C; c++) acc[r][c] += x * column[c];
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < C; c++) {
+      if (c < full) store(out[r] + c * W, acc[r][c]);
+      else if (tail) store(out[r] + c * W, acc[r][c], tail);
+    }
+}
+
+template <int R>
+static void rows_by_matrix(const float* const* a_rows, int inner, int width, const float* w,
+                           const float* const* init_rows, float* const* out_rows) {
+  const float* a[R];
+  const float* init[R];
+  float* out[R];
+  for (int r = 0; r < R; r++) {
+    a[r] = a_rows[r];
+    out[r] = out_rows[r];
+    init[r] = init_rows ? init_rows[r] : nullptr;
+  }
+  for (int n = 0; n < width; n += 2 * W) {
+    const int left = width - n;
+    if (left > W) panel<R, 2>(a, inner, w, init_rows ? init : nullptr, out, left < 2 * W ? left : 2 * W);
+    else panel<R, 1>(a, inner, w, init_rows ? init : nullptr, out, left);
+    w += (int64_t)inner * (left > W ? 2 * W : W);
+    for (int r = 0; r < R; r++) {
+      out[r] += 2 * W;
+      if (init_rows) init[r] += 2 * W;
+    }
+  }
+}
+
+template <int R>
+static void matmul_rows(int rows, const float* const* a, int inner, int width, const float* w,
+                        const float* const* init, float* const* out) {
+  if constexpr (R > 0) {
+    if (rows == R) rows_by_matrix<R>(a, inner, width, w, init, out);
+    else matmul_rows<R - 1>(rows, a, inner, width, w, init, out);
+  }
+}
+
+static int32_t panels(int32_t width) { return (width + 2 * W - 1) / (2 * W); }
+
+static int64_t packed_size(int32_t inner, int32_t width) {
+  const int32_t tail = width % (2 * W);
+  return (int64_t)inner * (width - tail + (tail == 0 ? 0 : tail > W ? 2 * W : W));
+}
+
+static void pack(const View& m, float* out, int32_t first, int32_t last) {
+  for (int32_t p = first; p < last; p++) {
+    const int32_t n0 = p * 2 * W, left = m.width - n0, columns = left > W ? 2 * W : W;
+    const int32_t valid = left < columns ? left : columns;
+    float* dst = out + (int64_t)n0 * m.inner;
+    const float* src = m.data + n0 * m.width_stride;
+    if (m.width_stride == 1) {
+      for (int32_t k = 0; k < m.inner; k++, dst += columns) {
+        std::memcpy(dst, src + k * m.inner_stride, valid * sizeof(float));
+        for (int32_t n = valid; n < columns; n++) dst[n] = 0.f;
+      }
+      continue;
+    }
+    constexpr int32_t BLOCK = 16;     // rows of the matrix read together: a cache line each
+    for (int32_t k0 = 0; k0 < m.inner; k0 += BLOCK) {
+      const int32_t k1 = k0 + BLOCK < m.inner ? k0 + BLOCK : m.inner;
+      for (int32_t n = 0; n < valid; n++) {
+        const float* s = src + n * m.width_stride + k0 * m.inner_stride;
+        float* d = dst + (int64_t)k0 * columns + n;
+        for (int32_t k = k0; k < k1; k++, s += m.inner_stride, d += columns) *d = *s;
+      }
+      for (int32_t k = k0; k < k1; k++)
+        for (int32_t n = valid; n < columns; n++) dst[(int64_t)k * columns + n] = 0.f;
+    }
+  }
+}
+
+constexpr int TOKEN_BLOCK = 256;
+
+static int64_t outer_workspace(int32_t n) {
+  return (int64_t)TOKEN_BLOCK * (panels(n) * 2 * W + TILE_ROWS);
+}
+
+template <int R, int C>
+static inline void outer_tile(const float* a, const float* b, int tokens, float* c, int64_t c_stride,
+                              int rows, int valid) {
+  V acc[R][C] = {};
+  for (int t = 0; t < tokens; t++, a += R, b += C * W) {
+    V column[C];
+    for (int i = 0; i < C; i++) column[i] = load(b + i * W);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+      V x = splat(a[r]);
+      for (int i = 0; i < C; i++) acc[r][i] += x * column[i];
+    }
+  }
+  const int full = valid / W, tail = valid % W;
+  for (int r = 0; r < rows; r++)
+    for (int i = 0; i < C; i++) {
+      float* p = c + r * c_stride + i * W;
+      if (i < full) store(p, load(p) + acc[r][i]);
+      else if (tail) store(p, load(p, tail) + acc[r][i], tail);
+    }
+}
+
+// Rows [m_first, m_last) of c. The order of additions does not depend on how rows are shared out.
+static void outer(const Outer& o, int32_t m_first, int32_t m_last, float* workspace) {
+  constexpr int R = TILE_ROWS;
+  float* b_panels = workspace;
+  float* a_panel = workspace + (int64_t)TOKEN_BLOCK * panels(o.n) * 2 * W;
+  for (int64_t t0 = 0; t0 < o.tokens; t0 += TOKEN_BLOCK) {
+    const int tokens = (int)(o.tokens - t0 < TOKEN_BLOCK ? o.tokens - t0 : TOKEN_BLOCK);
+    const float* const* a = o.a + t0;
+    const float* const* b = o.b + t0;
+    for (int32_t n = 0; n < o.n; n += 2 * W) {
+      const int left = o.n - n, columns = left > W ? 2 * W : W, valid = left < columns ? left : columns;
+      float* dst = b_panels + (int64_t)TOKEN_BLOCK * n;
+      for (int t = 0; t < tokens; t++, dst += columns) {
+        if (valid == 2 * W) {
+          store(dst, load(b[t] + n));
+          store(dst + W, load(b[t] + n + W));
+        } else {
+          for (int i = 0; i < columns; i++) dst[i] = i < valid ? b[t][n + i] : 0.f;
+        }
+      }
+    }
+    for (int32_t m = m_first; m < m_last; m += R) {
+      const int rows = m_last - m < R ? m_last - m : R;
+      for (int t = 0; t < tokens; t++)
+        for (int r = 0; r < R; r++) a_panel[t * R + r] = r < rows ? a[t][m + r] : 0.f;
+      for (int32_t n = 0; n < o.n; n += 2 * W) {
+        const int left = o.n - n;
+        const float* bp = b_panels + (int64_t)TOKEN_BLOCK * n;
+        float* c = o.c + m * o.c_stride + n;
+        if (left > W) outer_tile<R, 2>(a_panel, bp, tokens, c, o.c_stride, rows, left < 2 * W ? left : 2 * W);
+        else outer_tile<R, 1>(a_panel, bp, tokens, c, o.c_stride, rows, left);
+      }
+    }
+  }
+}
+
+static void column_sum(const float* const* rows, int64_t tokens, int32_t width, float* out) {
+  for (int64_t t = 0; t < tokens; t++) {
+    int u = 0;
+    for (; u + W <= width; u += W) store(out + u, load(out + u) + load(rows[t] + u));
+    if (u < width) store(out + u, load(out + u, width - u) + load(rows[t] + u, width - u), width - u);
+  }
+}
+
+}  // namespace unspool::UNSPOOL_NS

@@ -1,0 +1,186 @@
+// The kernels of one instruction set: this file is compiled once for each.
+#include <chrono>
+
+#include "gemm.h"
+
+namespace unspool::UNSPOOL_NS {
+
+struct Cursor {
+  float* const* row;
+  int offset;
+};
+static inline Cursor at(const Tile& tile, const Operand& o) { return {tile.row[o.buffer], o.offset}; }
+
+template <class F>
+static inline void map(const Tile& tile, const Instr& i, F f) {
+  Cursor out = at(tile, i.out), a = at(tile, i.a);
+  for (int r = 0; r < tile.rows; r++) {
+    float* d = out.row[r] + out.offset;
+    const float* p = a.row[r] + a.offset;
+    if (i.a.broadcast) {
+      V v = f(splat(*p));
+      int u = 0;
+      for (; u + W <= i.width; u += W) store(d + u, v);
+      if (u < i.width) store(d + u, v, i.width - u);
+      continue;
+    }
+    int u = 0;
+    for (; u + W <= i.width; u += W) store(d + u, f(load(p + u)));
+    if (u < i.width) store(d + u, f(load(p + u, i.width - u)), i.width - u);
+  }
+}
+
+template <bool A, bool B, class F>
+static inline void map2(const Tile& tile, const Instr& i, F f) {
+  Cursor out = at(tile, i.out), a = at(tile, i.a), b = at(tile, i.b);
+  for (int r = 0; r < tile.rows; r++) {
+    float* d = out.row[r] + out.offset;
+    const float* p = a.row[r] + a.offset;
+    const float* q = b.row[r] + b.offset;
+    const V pa = A ? splat(*p) : V{}, qb = B ? splat(*q) : V{};
+    int u = 0;
+    for (; u + W <= i.width; u += W) store(d + u, f(A ? pa : load(p + u), B ? qb : load(q + u)));
+    if (int n = i.width - u; n > 0) store(d + u, f(A ? pa : load(p + u, n), B ? qb : load(q + u, n)), n);
+  }
+}
+template <class F>
+static inline void map(const Tile& tile, const Instr& i, F f, int) {
+  if (i.a.broadcast) {
+    if (i.b.broadcast) map2<true, true>(tile, i, f);
+    else map2<true, false>(tile, i, f);
+  } else {
+    if (i.b.broadcast) map2<false, true>(tile, i, f);
+    else map2<false, false>(tile, i, f);
+  }
+}
+
+template <class F>
+static inline void map3(const Tile& tile, const Instr& i, F f) {
+  Cursor out = at(tile, i.out), a = at(tile, i.a), b = at(tile, i.b), c = at(tile, i.c);
+  for (int r = 0; r < tile.rows; r++) {
+    float* d = out.row[r] + out.offset;
+    const float* p[3] = {a.row[r] + a.offset, b.row[r] + b.offset, c.row[r] + c.offset};
+    const bool one[3] = {i.a.broadcast != 0, i.b.broadcast != 0, i.c.broadcast != 0};
+    V s[3];
+    for (int k = 0; k < 3; k++) s[k] = splat(*p[k]);
+    int u = 0;
+    for (; u + W <= i.width; u += W)
+      store(d + u, f(one[0] ? s[0] : load(p[0] + u), one[1] ? s[1] : load(p[1] + u), one[2] ? s[2] : load(p[2] + u)));
+    if (int n = i.width - u; n > 0)
+      store(d + u, f(one[0] ? s[0] : load(p[0] + u, n), one[1] ? s[1] : load(p[1] + u, n),
+                     one[2] ? s[2] : load(p[2] + u, n)), n);
+  }
+}
+
+template <class F>
+static inline void reduce(const Tile& tile, const Instr& i, F f) {
+  Cursor out = at(tile, i.out), a = at(tile, i.a);
+  Cursor b = i.b.buffer < 0 ? a : at(tile, i.b);
+  for (int r = 0; r < tile.rows; r++) out.row[r][out.offset] = f(a.row[r] + a.offset, b.row[r] + b.offset, i.width);
+}
+
+static void matmul(const Tile& tile, const Instr& i, const float* w) {
+  const float *a[MAX_ROWS], *init[MAX_ROWS];
+  float* out[MAX_ROWS];
+  for (int r = 0; r < tile.rows; r++) {
+    a[r] = tile.row[i.a.buffer][r] + i.a.offset;
+    out[r] = tile.row[i.out.buffer][r] + i.out.offset;
+    if (i.b.buffer >= 0) init[r] = tile.row[i.b.buffer][r] + i.b.offset;
+  }
+  matmul_rows<TILE_ROWS>(tile.rows, a, i.inner, i.width, w, i.b.buffer < 0 ? nullptr : init, out);
+}
+
+static inline V truth(I mask) { return mask ? splat(1.f) : splat(0.f); }
+
+static void run(const Tape& tape, const Tile& tile, const float* const* matrices) {
+  for (const Instr& i : tape.code) {
+    switch (i.op) {
+      case Op::matmul_: matmul(tile, i, matrices[i.matrix]); break;
+      case Op::copy_: map(tile, i, [](V a) { return a; }); break;
+      case Op::add_: map(tile, i, [](V a, V b) { return a + b; }, 2); break;
+      case Op::sub_: map(tile, i, [](V a, V b) { return a - b; }, 2); break;
+      case Op::mul_: map(tile, i, [](V a, V b) { return a * b; }, 2); break;
+      case Op::div_: map(tile, i, [](V a, V b) { return a / b; }, 2); break;
+      case Op::max_: map(tile, i, [](V a, V b) { return (a != a) | (a > b) ? a : b; }, 2); break;
+      case Op::min_: map(tile, i, [](V a, V b) { return (a != a) | (a < b) ? a : b; }, 2); break;
+      case Op::gt_: map(tile, i, [](V a, V b) { return truth(a > b); }, 2); break;
+      case Op::ge_: map(tile, i, [](V a, V b) { return truth(a >= b); }, 2); break;
+      case Op::lt_: map(tile, i, [](V a, V b) { return truth(a < b); }, 2); break;
+      case Op::le_: map(tile, i, [](V a, V b) { return truth(a <= b); }, 2); break;
+      case Op::eq_: map(tile, i, [](V a, V b) { return truth(a == b); }, 2); break;
+      case Op::ne_: map(tile, i, [](V a, V b) { return truth(a != b); }, 2); break;
+      case Op::where_: map3(tile, i, [](V a, V b, V c) { return a != 0.f ? b : c; }); break;
+      case Op::fma_: map3(tile, i, [](V a, V b, V c) { return a * b + c; }); break;
+      case Op::neg_: map(tile, i, [](V a) { return -a; }); break;
+      case Op::abs_: map(tile, i, [](V a) { return (V)((I)a & 0x7fffffff); }); break;
+      case Op::exp_: map(tile, i, vexp); break;
+      case Op::expm1_: map(tile, i, vexpm1); break;
+      case Op::log_: map(tile, i, vlog); break;
+      case Op::tanh_: map(tile, i, vtanh); break;
+      case Op::sigmoid_: map(tile, i, vsigmoid); break;
+      case Op::sqrt_: map(tile, i, vsqrt); break;
+      case Op::rsqrt_: map(tile, i, [](V a) { return 1.f / vsqrt(a); }); break;
+      case Op::relu_: map(tile, i, [](V a) { return a <= 0.f ? splat(0.f) : a; }); break;
+      case Op::softplus_: map(tile, i, vsoftplus); break;
+      case Op::erf_: map(tile, i, verf); break;
+      case Op::dtanh_: map(tile, i, [](V g, V y) { return g * (1.f - y * y); }, 2); break;
+      case Op::dsigmoid_: map(tile, i, [](V g, V y) { return g * (y * (1.f - y)); }, 2); break;
+      case Op::sum_:
+        reduce(tile, i, [](const float* a, const float*, int n) {
+          V s{};
+          int u = 0;
+          for (; u + W <= n; u += W) s += load(a + u);
+          if (u < n) s += load(a + u, n - u);
+          return total(s);
+        });
+        break;
+      case Op::dot_:
+        reduce(tile, i, [](const float* a, const float* b, int n) {
+          V s{};
+          int u = 0;
+          for (; u + W <= n; u += W) s += load(a + u) * load(b + u);
+          if (u < n) s += load(a + u, n - u) * load(b + u, n - u);
+          return total(s);
+        });
+        break;
+      case Op::amax_:
+        reduce(tile, i, [](const float* a, const float*, int n) {
+          float m = a[0];
+          for (int u = 1; u < n; u++) m = a[u] > m || a[u] != a[u] ? a[u] : m;
+          return m;
+        });
+        break;
+    }
+  }
+}
+
+// Multiply-adds a second, in FLOP/s, of one thread with every sum in a register.
+static double peak(double seconds) {
+  V acc[8];
+  for (int i = 0; i < 8; i++) acc[i] = splat(0.5f + i);
+  V a = splat(0.999f), b = splat(0.001f);
+  using clock = std::chrono::steady_clock;
+  const auto start = clock::now();
+  int64_t rounds = 0;
+  double elapsed = 0;
+  while (elapsed < seconds) {
+    for (int k = 0; k < 20000; k++) {
+      for (int i = 0; i < 8; i++) acc[i] = acc[i] * a + b;
+    }
+    rounds += 20000;
+    elapsed = std::chrono::duration<double>(clock::now() - start).count();
+  }
+  V s{};
+  for (int i = 0; i < 8; i++) s += acc[i];
+  volatile float sink = total(s);
+  (void)sink;
+  return 2.0 * W * 8 * (double)rounds / elapsed;
+}
+
+#define UNSPOOL_STRING_(x) #x
+#define UNSPOOL_STRING(x) UNSPOOL_STRING_(x)
+extern const Kernels table;
+const Kernels table = {UNSPOOL_STRING(UNSPOOL_NS), W, TILE_ROWS, TILE_ROWS, run, packed_size, panels, pack,
+                       outer_workspace, outer, column_sum, peak};
+
+}  // namespace unspool::UNSPOOL_NS

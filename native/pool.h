@@ -1,0 +1,11 @@
+// Worker threads that share out the tasks of one call. They sleep between calls.
+#pragma once
+#include <functional>
+
+namespace unspool {
+
+// Runs task(0) ... task(count - 1), on up to `threads` threads, this one included; returns when all are done.
+// A call made while another thread's call has the workers runs its tasks on its own thread.
+void parallel(int count, int threads, const std::function<void(int)>& task);
+
+}  // namespace unspool

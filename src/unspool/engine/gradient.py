@@ -1,0 +1,174 @@
+"""The gradient of a program, by reverse-mode rules: one rule an operation.
+
+`g` below is the gradient of the value, `y` the value, `a, b, c` its operands. A rule names the gradients of the
+operands as new nodes of the same graph; None: no gradient flows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from unspool.engine.program import COMPARISONS, Graph, Matrix
+
+Rule = Callable[..., list[int | None]]
+
+
+def _rules() -> dict[str, Rule]:
+    def const(g: Graph, value: float) -> int:
+        return g.const(value)
+
+    def share(op: str) -> Rule:
+        """max, min: the gradient goes to the operand chosen, half to each where they are equal."""
+
+        def rule(e: Graph, g: int, y: int, a: int, b: int) -> list[int | None]:
+            strict, loose = ("gt", "ge") if op == "max" else ("lt", "le")
+            half = e.each("mul", e.each("add", e.each(strict, a, b), e.each(loose, a, b)), const(e, 0.5))
+            to_a = e.each("mul", g, half)
+            return [to_a, e.each("sub", g, to_a)]
+
+        return rule
+
+    def absolute(e: Graph, g: int, y: int, a: int) -> list[int | None]:
+        zero = const(e, 0.0)
+        return [e.each("mul", g, e.each("sub", e.each("gt", a, zero), e.each("lt", a, zero)))]
+
+    def where(e: Graph, g: int, y: int, a: int, b: int, c: int) -> list[int | None]:
+        zero = const(e, 0.0)
+        return [None, e.each("where", a, g, zero), e.each("where", a, zero, g)]
+
+    def erf(e: Graph, g: int, y: int, a: int) -> list[int | None]:
+        bell = e.each("exp", e.each("neg", e.each("mul", a, a)))
+        return [e.each("mul", g, e.each("mul", bell, const(e, 2 / math.sqrt(math.pi))))]
+
+    return {
+        "add": lambda e, g, y, a, b: [g, g],
+        "sub": lambda e, g, y, a, b: [g, e.each("neg", g)],
+        "mul": lambda e, g, y, a, b: [e.each("mul", g, b), e.each("mul", g, a)],
+        "div": lambda e, g, y, a, b: [
+            e.each("div", g, b),
+            e.each("neg", e.each("mul", e.each("div", g, b), y)),
+        ],
+        "max": share("max"),
+        "min": share("min"),
+        "where": where,
+        "neg": lambda e, g, y, a: [e.each("neg", g)],
+        "abs": absolute,
+        "exp": lambda e, g, y, a: [e.each("mul", g, y)],
+        "expm1": lambda e, g, y, a: [e.each("mul", g, e.each("add", y, const(e, 1.0)))],
+        "log": lambda e, g, y, a: [e.each("div", g, a)],
+        "tanh": lambda e, g, y, a: [e.each("dtanh", g, y)],
+        "sigmoid": lambda e, g, y, a: [e.each("dsigmoid", g, y)],
+        "sqrt": lambda e, g, y, a: [e.each("div", e.each("mul", g, const(e, 0.5)), y)],
+        "rsqrt": lambda e, g, y, a: [
+            e.each("mul", e.each("mul", g, const(e, -0.5)), e.each("mul", y, e.each("mul", y, y)))
+        ],
+        "relu": lambda e, g, y, a: [e.each("where", e.each("gt", y, const(e, 0.0)), g, const(e, 0.0))],
+        "softplus": lambda e, g, y, a: [e.each("mul", g, e.each("sigmoid", a))],
+        "erf": erf,
+        "copy": lambda e, g, y, a: [g],
+        "sum": lambda e, g, y, a: [e.spread(g, e.width(a))],
+        "amax": lambda e, g, y, a: [None],
+        **{name: (lambda e, g, y, a, b: [None, None]) for name in COMPARISONS},
+    }
+
+
+RULES = _rules()
+
+
+@dataclass
+class Gradients:
+    """Where the gradients of a region end."""
+
+    of: dict[int, int] = field(default_factory=dict)  # value at the region's edge -> its gradient
+    products: list[tuple[int, int, Matrix]] = field(default_factory=list)  # (source, gradient, matrix)
+    vectors: list[tuple[int, int]] = field(default_factory=list)  # (vector node, gradient)
+
+
+def derive(graph: Graph, region: Iterable[int], seeds: list[tuple[int, int]], wanted: set[int]) -> Gradients:
+    """Pull `seeds`, pairs (value, its gradient), back through the values of `region`.
+
+    Gradients of values in `wanted` outside the region are kept in `Gradients.of`.
+    """
+    result = Gradients()
+    inside = set(region)
+    parts: dict[int, list[tuple[int, int, int]]] = {}  # value -> (gradient, start, stop)
+
+    def give(value: int, gradient: int | None) -> None:
+        if gradient is None or graph.nodes[value].op == "const":
+            return
+        width = graph.width(value)
+        if graph.width(gradient) > width:
+            gradient = _row_sum(graph, gradient)
+        parts.setdefault(value, []).append((graph.spread(gradient, width), 0, width))
+
+    for value, gradient in seeds:
+        give(value, gradient)
+    # A value's users come after it, so its gradient is whole when its turn comes.
+    for value in range(max((*inside, *parts, *wanted), default=-1), -1, -1):
+        if value not in parts:
+            continue
+        node = graph.nodes[value]
+        if value not in inside:
+            if node.op == "vector":
+                result.vectors.append((value, _combine(graph, parts[value], node.width)))
+            elif value in wanted:
+                result.of[value] = _combine(graph, parts[value], node.width)
+            continue
+        if node.op == "slice":
+            start, stop = node.attr
+            base = parts.setdefault(node.args[0], [])
+            base += [(g, start + a, start + b) for g, a, b in parts[value]]
+            continue
+        gradient = _combine(graph, parts[value], node.width)
+        if node.op == "matmul":
+            result.products.append((node.args[0], gradient, node.attr))
+            if _leads_on(graph, node.args[0], inside, wanted):
+                give(node.args[0], graph.matmul(gradient, node.attr.t))
+            if len(node.args) == 2:
+                give(node.args[1], gradient)
+        elif node.op == "cat":
+            at = 0
+            for arg in node.args:
+                give(arg, graph.slice(gradient, at, at + graph.width(arg)))
+                at += graph.width(arg)
+        else:
+            for arg, part in zip(node.args, RULES[node.op](graph, gradient, value, *node.args)):
+                give(arg, part)
+    return result
+
+
+def _leads_on(graph: Graph, value: int, inside: set[int], wanted: set[int]) -> bool:
+    while graph.nodes[value].op == "slice" and value in inside:
+        value = graph.nodes[value].args[0]
+    return value in inside or value in wanted
+
+
+def _row_sum(graph: Graph, value: int) -> int:
+    node = graph.nodes[value]
+    if node.op == "mul" and all(graph.width(a) == node.width for a in node.args):
+        return graph.row("dot", *node.args)
+    return graph.row("sum", value)
+
+
+def _combine(graph: Graph, parts: list[tuple[int, int, int]], width: int) -> int:
+    """The sum of gradients of ranges of a value, as one value: a `cat` of pieces where ranges differ.
+
+    Products come last, each added to the sum so far while it is computed.
+    """
+    edges = sorted({0, width, *(a for _, a, _ in parts), *(b for _, _, b in parts)})
+    pieces = []
+    for low, high in zip(edges, edges[1:]):
+        covering = [graph.slice(g, low - a, high - a) for g, a, b in parts if a <= low and high <= b]
+        total = None
+        for piece in sorted(covering, key=lambda p: graph.nodes[p].op == "matmul"):
+            made = graph.nodes[piece]
+            if total is None:
+                total = piece
+            elif made.op == "matmul" and len(made.args) == 1:
+                total = graph.matmul(made.args[0], made.attr, total)
+            else:
+                total = graph.each("add", total, piece)
+        pieces.append(graph.spread(graph.const(0.0) if total is None else total, high - low))
+    return graph.cat(pieces)

@@ -1,0 +1,194 @@
+"""The program of a cell: one step as a short list of row operations in single-assignment form.
+
+A value is a row of `width` numbers for each sequence. Operands of width 1 are spread over the row.
+Operations (native/abi.h lists the same names):
+
+    leaves     x, state, vector (sum of slices of parameters), const, adjoint, output_grad, prologue_grad
+    products   matmul(src) or matmul(src, init): src @ matrix (+ init)
+    each       add sub mul div max min gt ge lt le eq ne where fma neg abs exp expm1 log tanh sigmoid sqrt rsqrt
+               relu softplus erf; dtanh(g, y) = g (1 - y²); dsigmoid(g, y) = g y (1 - y); copy (spreads width 1)
+    rows       sum, amax, dot: (width) -> 1
+    shape      slice, cat
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+UNARY = frozenset("neg abs exp expm1 log tanh sigmoid sqrt rsqrt relu softplus erf copy".split())
+BINARY = frozenset("add sub mul div max min gt ge lt le eq ne dtanh dsigmoid".split())
+TERNARY = frozenset(["where", "fma"])
+EACH = UNARY | BINARY | TERNARY
+LEAVES = frozenset(["x", "state", "vector", "const", "adjoint", "output_grad", "prologue_grad"])
+COMPARISONS = frozenset("gt ge lt le eq ne".split())
+
+# What a value depends on.
+ON_X, ON_STATE, ON_GRADIENT = 1, 2, 4
+
+_FOLD: dict[str, Callable[..., float]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "neg": lambda a: -a,
+    "sqrt": math.sqrt,
+}
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A block of a parameter: rows, columns as half-open ranges, seen as (inner, width), maybe transposed."""
+
+    source: int
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    transposed: bool
+
+    @property
+    def inner(self) -> int:
+        low, high = self.columns if self.transposed else self.rows
+        return high - low
+
+    @property
+    def width(self) -> int:
+        low, high = self.rows if self.transposed else self.columns
+        return high - low
+
+    def take(self, inner: tuple[int, int] | None = None, width: tuple[int, int] | None = None) -> Matrix:
+        """The block of this block with the given ranges of inner and width."""
+        down, across = (width, inner) if self.transposed else (inner, width)
+
+        def shift(outer: tuple[int, int], part: tuple[int, int] | None) -> tuple[int, int]:
+            return outer if part is None else (outer[0] + part[0], outer[0] + part[1])
+
+        return Matrix(self.source, shift(self.rows, down), shift(self.columns, across), self.transposed)
+
+    @property
+    def t(self) -> Matrix:
+        return Matrix(self.source, self.rows, self.columns, not self.transposed)
+
+
+@dataclass(frozen=True)
+class Node:
+    op: str
+    args: tuple[int, ...]
+    width: int
+    attr: Any = None
+
+
+class Graph:
+    """Builds nodes; equal nodes are one; arithmetic on constants is done at once."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.depends: list[int] = []
+        self._known: dict[Node, int] = {}
+
+    def node(self, op: str, args: Iterable[int] = (), width: int = 1, attr: Any = None) -> int:
+        made = Node(op, tuple(args), width, attr)
+        if made not in self._known:
+            self._known[made] = len(self.nodes)
+            self.nodes.append(made)
+            own = {"x": ON_X, "state": ON_STATE}.get(op, 0)
+            if op in ("adjoint", "output_grad", "prologue_grad"):
+                own = ON_GRADIENT
+            for a in made.args:
+                own |= self.depends[a]
+            self.depends.append(own)
+        return self._known[made]
+
+    def width(self, value: int) -> int:
+        return self.nodes[value].width
+
+    def const(self, value: float) -> int:
+        return self.node("const", (), 1, float(value))
+
+    def constant(self, value: int) -> float | None:
+        node = self.nodes[value]
+        return node.attr if node.op == "const" else None
+
+    def each(self, op: str, *args: int) -> int:
+        """An elementwise operation; `copy` operands of width-1 values are read as width 1."""
+        consts = [self.constant(a) for a in args]
+        if op in _FOLD and all(c is not None for c in consts):
+            return self.const(_FOLD[op](*consts))
+        if op == "add" and 0.0 in consts and self._keeps_width(args, 1 - consts.index(0.0)):
+            return args[1 - consts.index(0.0)]
+        if op == "mul" and 1.0 in consts and self._keeps_width(args, 1 - consts.index(1.0)):
+            return args[1 - consts.index(1.0)]
+        width = max(self.width(a) for a in args)
+        narrow = tuple(self._unspread(a) for a in args)
+        if op != "copy" and any(self.width(a) == width for a in narrow):
+            args = narrow
+        return self.node(op, args, width)
+
+    def _keeps_width(self, args: tuple[int, ...], kept: int) -> bool:
+        return self.width(args[kept]) >= max(self.width(a) for a in args)
+
+    def _unspread(self, value: int) -> int:
+        node = self.nodes[value]
+        return node.args[0] if node.op == "copy" and self.width(node.args[0]) == 1 else value
+
+    def spread(self, value: int, width: int) -> int:
+        return value if self.width(value) == width else self.node("copy", (value,), width)
+
+    def row(self, op: str, *args: int) -> int:
+        return self.node(op, args, 1)
+
+    def matmul(self, source: int, matrix: Matrix, init: int | None = None) -> int:
+        return self.node("matmul", (source,) if init is None else (source, init), matrix.width, matrix)
+
+    def slice(self, value: int, start: int, stop: int) -> int:
+        node = self.nodes[value]
+        if start == 0 and stop == node.width:
+            return value
+        if node.op == "slice":
+            return self.slice(node.args[0], node.attr[0] + start, node.attr[0] + stop)
+        if node.op == "vector":
+            return self.vector(((s, first + start, first + stop) for s, first, _ in node.attr), stop - start)
+        if node.op == "copy" and self.width(node.args[0]) == 1:
+            return self.spread(node.args[0], stop - start)
+        if node.op == "cat":
+            parts, at = [], 0
+            for arg in node.args:
+                low, high = max(start, at), min(stop, at + self.width(arg))
+                if low < high:
+                    parts.append(self.slice(arg, low - at, high - at))
+                at += self.width(arg)
+            return self.cat(parts)
+        return self.node("slice", (value,), stop - start, (start, stop))
+
+    def cat(self, parts: list[int]) -> int:
+        if len(parts) == 1:
+            return parts[0]
+        return self.node("cat", parts, sum(self.width(p) for p in parts))
+
+    def vector(self, parts: Iterable[tuple[int, int, int]], width: int) -> int:
+        """The sum of slices (source, start, stop) of parameters with one row."""
+        return self.node("vector", (), width, tuple(parts))
+
+
+@dataclass
+class Program:
+    """One step of a cell: `graph`, the new state parts, and what the sources of parameters are."""
+
+    graph: Graph
+    outputs: list[int]
+    input_size: int
+    state_sizes: list[int]
+    sources: list[Any]
+    source_shapes: list[tuple[int, ...]]
+    like: Any = None
+    plans: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def listing(self) -> str:
+        """One line a node, for people."""
+        lines = []
+        for i, n in enumerate(self.graph.nodes):
+            args = ", ".join(f"%{a}" for a in n.args)
+            attr = "" if n.attr is None else f"  {n.attr}"
+            lines.append(f"%{i} = {n.op}({args}) : {n.width}{attr}")
+        return "\n".join([*lines, "-> " + ", ".join(f"%{o}" for o in self.outputs)])
