@@ -1,0 +1,107 @@
+"""`weights.safetensors`: its header is read and compared before any weight is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+from torch import Tensor
+
+from unspool.errors import ModelFileError
+
+MAX_HEADER = 16 * 2**20  # bytes; a header takes about 100 bytes a tensor
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "I64": torch.int64}
+
+
+def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """The safetensors form of named tensors of any shape and device."""
+    return save_bytes({name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()})
+
+
+class Weights:
+    """The weights of a saved model, not yet in memory: `shapes` first, `read` after they are found right.
+
+    `stream` is open at its first byte and holds `size` bytes; `checksum` is their SHA-256.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int, checksum: str) -> None:
+        self._stream, self._size, self._checksum = stream, size, checksum
+        self._head, self.shapes = _read_header(stream, size)
+
+    def read(self, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors, whose names, shapes and dtypes must be those of `expected` (meta tensors will do)."""
+        wanted = {name: (t.dtype, tuple(t.shape)) for name, t in expected.items()}
+        for name in wanted.keys() | self.shapes.keys():
+            if name not in self.shapes:
+                raise ModelFileError(f"the weights have no tensor {name!r}.")
+            if name not in wanted:
+                raise ModelFileError(f"the weights have a tensor {name!r} that the model does not.")
+            if wanted[name] != self.shapes[name]:
+                raise ModelFileError(
+                    f"the tensor {name!r} must be {_shown(wanted[name])} by the settings in model.json. "
+                    f"Got {_shown(self.shapes[name])}."
+                )
+        data = self._head + _read(self._stream, self._size - len(self._head))
+        if len(data) != self._size or hashlib.sha256(data).hexdigest() != self._checksum:
+            raise ModelFileError(
+                "weights.safetensors is damaged or of another model: its checksum does not match."
+            )
+        try:
+            return load_bytes(data)
+        except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelFileError(f"weights.safetensors is not readable ({error}).") from error
+
+
+Shape = tuple[torch.dtype, tuple[int, ...]]
+
+
+def _shown(shape: Shape) -> str:
+    return f"{str(shape[0]).removeprefix('torch.')} of shape {list(shape[1])}"
+
+
+def _read(stream: BinaryIO, count: int) -> bytes:
+    try:
+        return stream.read(count)
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelFileError(f"weights.safetensors cannot be read ({error}).") from error
+
+
+def _read_header(stream: BinaryIO, size: int) -> tuple[bytes, dict[str, Shape]]:
+    """(the bytes read, name -> dtype and shape); what the header declares must fill the file exactly."""
+    first = _read(stream, 8)
+    length = int.from_bytes(first, "little")
+    if len(first) < 8 or length > min(MAX_HEADER, size - 8):
+        raise ModelFileError("weights.safetensors is truncated, or not a safetensors file.")
+    head = _read(stream, length)
+    try:
+        entries = json.loads(head.decode())
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"the header of weights.safetensors is not readable ({error}).") from error
+    if not isinstance(entries, dict):
+        raise ModelFileError("the header of weights.safetensors must be a JSON object.")
+    entries.pop("__metadata__", None)
+    shapes = {name: _read_entry(name, entry) for name, entry in entries.items()}
+    declared = sum(dtype.itemsize * math.prod(shape) for dtype, shape in shapes.values())
+    if declared != size - 8 - length:
+        raise ModelFileError(
+            f"weights.safetensors is truncated or damaged: its header declares {declared:,} bytes of "
+            f"weights, the file holds {size - 8 - length:,}."
+        )
+    return first + head, shapes
+
+
+def _read_entry(name: str, entry: Any) -> Shape:
+    dtype = entry.get("dtype") if isinstance(entry, dict) else None
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    right = isinstance(shape, list) and all(type(n) is int and 0 <= n < 2**40 for n in shape)
+    if not right or dtype not in _DTYPES or len(shape) > 8:  # type: ignore[arg-type]
+        raise ModelFileError(f"the tensor {name!r} has no valid dtype and shape in weights.safetensors.")
+    return _DTYPES[dtype], tuple(shape)  # type: ignore[arg-type]

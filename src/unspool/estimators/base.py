@@ -1,0 +1,278 @@
+"""What the sequence estimators share: parameters, fitting, raw outputs, summary."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from unspool import artifact
+from unspool.errors import DataError
+from unspool.estimators import saving
+from unspool.estimators.batching import PredictionBatches, SequenceData
+from unspool.estimators.inputs import new_input
+from unspool.estimators.network import SequenceNetwork, count_parameters, layer_table
+from unspool.estimators.parameters import check_parameters
+from unspool.estimators.reading import Raw, read_input, read_labels, read_weights
+from unspool.estimators.splitting import split_rows
+from unspool.estimators.training import Settings, train
+
+
+class SequenceEstimator(BaseEstimator):
+    """Base of `SequenceRegressor` and `SequenceClassifier`.
+
+    X is one of
+    - a list, array or Series of str: encoded by a `TextEncoder`;
+    - token ids: an integer array (B, T) as `pad_sequences` gives (pads of value 0 at either end are taken
+      off), a list of lists of ints, or a `Ragged` of ids;
+    - series of numbers: a list of (T, F) or (T,) arrays, a float array (B, T, F) or (B, T), a float `Ragged`;
+      each feature is standardised.
+    Encoder, feature scaling and target scaling are fitted on the training part only.
+
+    Parameters
+    ----------
+    cell : name in `unspool.cells.names()`, or a callable (input_size, hidden_size) -> cell module.
+    hidden_size : units of the cell, in each direction and layer.
+    num_layers : recurrent layers, one on the other.
+    bidirectional : also read each sequence from its end, with weights of its own.
+    embedding_dim : width of the token vectors (texts and ids only).
+    pooling : "last", "first", "mean", "max", "attention", or several joined by "+" (`unspool.heads.Pooling`).
+    dense : widths of relu layers between pooling and output, such as (256,).
+    dropout : probability of zeroing an input of recurrent layers 2, 3, ..., of dense layers and the output.
+    max_words : most frequent words (or characters) of the training texts that get a vector.
+    level : what a token is: "word" (words and punctuation marks) or "char".
+    epochs : passes over the training part, at most.
+    batch_size : sequences a step; those of similar length go together.
+    learning_rate : of Adam.
+    weight_decay : decoupled, as in AdamW.
+    gradient_clip : largest joint norm of the gradients; None for no limit.
+    early_stopping : hold back a validation part and stop once its loss has not fallen for `patience` epochs.
+        False: no part is held back, and all epochs run.
+    patience : see early_stopping.
+    validation_fraction : size of the validation part, where `fit` is given no validation_data.
+    embedding_update : "sparse": a step updates only the token vectors that its batch has; "dense": every
+        vector at every step, as Adam is defined (momentum goes on moving a token after its batch). On 10,000
+        tokens of width 256, batches of 16 short texts, dense takes 4 ms a step longer.
+    random_state : int for the same numbers at each fit on the same machine; None; or a RandomState.
+    verbose : 0 silent, 1 a line an epoch.
+
+    Attributes
+    ----------
+    history_ : a dict an epoch: epoch, train_loss, validation_loss (if validated), learning_rate,
+        train_seconds, seconds (with validation). Losses of a regressor are in units of the target's variance.
+    best_epoch_ : the epoch whose weights are kept: of the lowest validation loss; without validation the last.
+    interrupted_ : whether Ctrl-C ended the fit; the best weights so far are kept then.
+    network_ : the trained torch module. n_parameters_ : its trainable numbers. input_ : the encoder.
+    n_features_in_ : features a step; 1 for texts and ids.
+    """
+
+    def __init__(
+        self,
+        cell: str | Callable[[int, int], nn.Module] = "lstm",
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        embedding_dim: int = 128,
+        pooling: str = "last",
+        dense: Sequence[int] = (),
+        dropout: float = 0.0,
+        max_words: int = 10000,
+        level: str = "word",
+        epochs: int = 20,
+        batch_size: int = 32,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        gradient_clip: float | None = 1.0,
+        early_stopping: bool = True,
+        patience: int = 3,
+        validation_fraction: float = 0.1,
+        embedding_update: str = "sparse",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 1,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.embedding_dim = embedding_dim
+        self.pooling = pooling
+        self.dense = dense
+        self.dropout = dropout
+        self.max_words = max_words
+        self.level = level
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.gradient_clip = gradient_clip
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.embedding_update = embedding_update
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # --- what a kind of target defines
+
+    @abstractmethod
+    def _read_target(self, y: np.ndarray, learn: bool) -> np.ndarray:
+        """Check y (n,) or (n, K) and bring it to numbers; `learn`: it is the y of `fit`. Raises DataError."""
+
+    @abstractmethod
+    def _fit_target(self, y: np.ndarray) -> None:
+        """Learn from the targets of the training part what `_encode_target` needs."""
+
+    @abstractmethod
+    def _encode_target(self, y: np.ndarray) -> Tensor:
+        """Targets for the loss: float (n, K) or class numbers (n,)."""
+
+    @abstractmethod
+    def _output_size(self) -> int:
+        """Numbers that the network predicts for a sequence."""
+
+    @abstractmethod
+    def _target_to_dict(self) -> dict[str, Any]:
+        """What `_target_from_fields` restores."""
+
+    @abstractmethod
+    def _target_from_fields(self, fields: artifact.Fields) -> None:
+        """Restore what `_fit_target` learnt."""
+
+    # --- fitting
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, validation_data: tuple[Any, Any] | None = None
+    ) -> Any:
+        """Train on X (n sequences) and y (n,) or (n, K); returns self.
+
+        sample_weight: (n,), the weight of each sequence in the loss, 0 or more.
+        validation_data: (X, y) to validate on; otherwise `validation_fraction` of the rows is held back if
+        `early_stopping`, for classes stratified where each part can have every class.
+
+        Raises `DataError` for data that cannot be used, `InvalidParameterError`, and `DivergenceError` where
+        the loss becomes NaN or infinite.
+        """
+        check_parameters(type(self).__name__, self.get_params(deep=False))
+        raw = read_input(X)
+        labels = read_labels(y, len(raw))
+        target, weights = self._read_target(labels, learn=True), read_weights(sample_weight, len(raw))
+        if len(raw) < 2:
+            raise DataError("At least two sequences are needed to fit. Got 1 sample.")
+        random = check_random_state(self.random_state)
+        fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
+        classes = target if target.dtype.kind == "i" else None
+        rows, held_back = split_rows(len(raw), fraction, classes, random)
+        self.input_ = new_input(raw.kind, self.max_words, self.level).fit(raw.take(rows))
+        self._fit_target(target[rows])
+        training = self._data(raw, target, weights, rows)
+        validation = None
+        if validation_data is not None:
+            validation = self._validation_data(*validation_data)
+        elif len(held_back):
+            validation = self._data(raw, target, weights, held_back)
+        seed = int(random.randint(2**31 - 1))
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.network_ = self._build_network()
+            outcome = train(self.network_, training, validation, self._settings(), seed)
+        self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
+        self.interrupted_ = outcome.interrupted
+        self._finish()
+        return self
+
+    def _finish(self) -> None:
+        self.n_features_in_ = self.input_.n_features
+        self.n_parameters_ = count_parameters(self.network_)
+
+    def _data(
+        self, raw: Raw, target: np.ndarray, weights: np.ndarray | None, rows: np.ndarray
+    ) -> SequenceData:
+        """The encoded rows; weights brought to mean 1."""
+        inputs = self.input_.encode(raw.take(rows))
+        scaled = None
+        if weights is not None:
+            part = torch.from_numpy(weights[rows])
+            if not part.sum() > 0:
+                raise DataError("All sequences of a part have sample_weight 0. Leave those rows out instead.")
+            scaled = (part / part.mean()).float()
+        return SequenceData(inputs, self._encode_target(target[rows]), scaled)
+
+    def _validation_data(self, X: Any, y: Any) -> SequenceData:
+        raw = read_input(X, self.input_.kind)
+        target = self._read_target(read_labels(y, len(raw)), learn=False)
+        return self._data(raw, target, None, np.arange(len(raw)))
+
+    def _settings(self) -> Settings:
+        return Settings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            gradient_clip=self.gradient_clip,
+            patience=self.patience if self.early_stopping else None,
+            verbose=self.verbose,
+        )
+
+    def _build_network(self) -> SequenceNetwork:
+        return SequenceNetwork(
+            cell=self.cell,
+            vocabulary_size=self.input_.vocabulary_size,
+            n_features=self.input_.n_features,
+            embedding_dim=self.embedding_dim,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            bidirectional=self.bidirectional,
+            pooling=self.pooling,
+            dense=self.dense,
+            dropout=self.dropout,
+            output_size=self._output_size(),
+            sparse_embedding=self.embedding_update == "sparse",
+        )
+
+    # --- using
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """The network's outputs (n, output size) in float64, rows in the order of X."""
+        check_is_fitted(self, "network_")
+        data = SequenceData(self.input_.encode(read_input(X, self.input_.kind), warn=True))
+        result = torch.empty(len(data), self._output_size())
+        with torch.inference_mode():
+            for batch in PredictionBatches(data):
+                result[batch.rows] = self.network_(batch.inputs)
+        return result.numpy().astype(np.float64)
+
+    def summary(self) -> str:
+        """The layers with their widths and trainable numbers, as a table."""
+        check_is_fitted(self, "network_")
+        rows = [(n, f"{w:,}", f"{c:,}") for n, w, c in layer_table(self.network_, self.cell)]
+        rows = [("layer", "width", "parameters"), *rows, ("total", "", f"{self.n_parameters_:,}")]
+        a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
+        lines = [f"{n:<{a}}  {w:>{b}}  {p:>{c}}" for n, w, p in rows]
+        return "\n".join([f"{type(self).__name__} on {self.input_.describe()}", *lines])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to `path`: a folder, or one file if it ends in ".zip". `unspool.load` reads it.
+
+        Raises `InvalidParameterError` where `cell` is not a name, `ModelFileError` where `path` cannot be written.
+        """
+        check_is_fitted(self, "network_")
+        artifact.save(path, saving.content(self), dict(self.network_.state_dict()))
+
+    @classmethod
+    def from_saved(cls, content: artifact.Fields, weights: artifact.Weights) -> Any:
+        """The estimator of a saved model; used by `unspool.load`."""
+        return saving.restore(cls, content, weights)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.three_d_array = True
+        return tags

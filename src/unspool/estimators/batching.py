@@ -1,0 +1,89 @@
+"""Batches of sequences of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unspool.ragged import Ragged
+
+WINDOW = 50  # batches; drawn at random together, then cut by length
+PREDICTION_BATCH = 256  # sequences
+PREDICTION_STEPS = 2**17  # steps a prediction batch may have, so that long series stay within memory
+
+
+@dataclass
+class SequenceData(Dataset):
+    """Encoded sequences with their targets (B, K) or (B,) and weights (B,), where there are any."""
+
+    inputs: Ragged
+    targets: Tensor | None = None
+    weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass
+class Batch:
+    """Some rows of the data, in the order of `rows` (B,)."""
+
+    rows: Tensor
+    inputs: Ragged
+    targets: Tensor | None
+    weights: Tensor | None
+
+
+class TrainingBatches:
+    """Iterates over batches of `size`, others at each pass, drawn by `generator`.
+
+    The rows are shuffled; each run of `WINDOW` batches is sorted by length, cut, and its batches shuffled.
+    """
+
+    def __init__(self, data: SequenceData, size: int, generator: torch.Generator) -> None:
+        self.data, self.size, self.generator = data, size, generator
+
+    def __len__(self) -> int:
+        return -(-len(self.data) // self.size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        lengths = self.data.inputs.lengths
+        shuffled = torch.randperm(len(self.data), generator=self.generator)
+        for window in shuffled.split(self.size * WINDOW):
+            window = window[lengths[window].argsort(stable=True)]
+            starts = torch.arange(0, len(window), self.size)
+            order = torch.randperm(len(starts), generator=self.generator)
+            yield from _cut(self.data, window, self.size, starts[order].tolist())
+
+
+class PredictionBatches:
+    """Iterates over all rows by length, in large batches that stay within memory; always the same ones."""
+
+    def __init__(self, data: SequenceData) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[Batch]:
+        lengths = self.data.inputs.lengths
+        for window in lengths.argsort(stable=True).split(PREDICTION_BATCH):
+            longest = max(1, int(lengths[window[-1]]))
+            size = max(1, min(PREDICTION_BATCH, PREDICTION_STEPS // longest))
+            yield from _cut(self.data, window, size, range(0, len(window), size))
+
+
+def _cut(data: SequenceData, rows: Tensor, size: int, starts: list[int] | range) -> Iterator[Batch]:
+    """Gather the rows once; batches are then slices of one block."""
+    inputs = data.inputs[rows]
+    targets = None if data.targets is None else data.targets[rows]
+    weights = None if data.weights is None else data.weights[rows]
+    for start in starts:
+        part = slice(start, min(start + size, len(rows)))
+        yield Batch(
+            rows[part],
+            inputs[part],
+            None if targets is None else targets[part],
+            None if weights is None else weights[part],
+        )

@@ -1,0 +1,76 @@
+"""The network of the estimators: embedding, recurrent stack, pooling, dense head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from unspool.heads import DenseHead, Pooling
+from unspool.nn import Stack
+from unspool.ragged import Ragged
+
+
+class SequenceNetwork(nn.Module):
+    """A Ragged of ids (N,) or of features (N, F) -> (B, output_size).
+
+    vocabulary_size: rows of the embedding; None for sequences of features.
+    sparse_embedding: the gradient of the embedding holds only the rows that the batch has.
+    """
+
+    def __init__(
+        self,
+        *,
+        cell: str | Callable[[int, int], nn.Module],
+        vocabulary_size: int | None,
+        n_features: int,
+        embedding_dim: int,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        pooling: str,
+        dense: Sequence[int],
+        dropout: float,
+        output_size: int,
+        sparse_embedding: bool,
+    ) -> None:
+        super().__init__()
+        self.embedding = None
+        if vocabulary_size is not None:
+            self.embedding = nn.Embedding(vocabulary_size, embedding_dim, sparse=sparse_embedding)
+        width = n_features if self.embedding is None else embedding_dim
+        self.stack = Stack(cell, width, hidden_size, num_layers, bidirectional, dropout)
+        self.pooling = Pooling(pooling, self.stack.output_size)
+        self.head = DenseHead(self.pooling.output_size, output_size, dense, dropout)
+
+    def forward(self, x: Ragged) -> Tensor:
+        if self.embedding is None:
+            output, state = self.stack(x)
+        else:
+            output, state = self.stack.embedded(x, self.embedding)
+        return self.head(self.pooling(output, state))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """The number of trainable numbers in `module`."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def layer_table(network: SequenceNetwork, cell: Any) -> list[tuple[str, int, int]]:
+    """One (name, output width, trainable numbers) a layer."""
+    rows: list[tuple[str, int, int]] = []
+    if network.embedding is not None:
+        e = network.embedding
+        rows.append((f"embedding, {e.num_embeddings:,} tokens", e.embedding_dim, count_parameters(e)))
+    name = cell if isinstance(cell, str) else getattr(cell, "__name__", type(cell).__name__)
+    for depth, layer in enumerate(network.stack.layers, 1):
+        both = ", both directions" if getattr(layer, "bidirectional", False) else ""
+        rows.append((f"{name} {depth}{both}", network.stack.output_size, count_parameters(layer)))
+    pooling = network.pooling
+    rows.append((f"pooling, {'+'.join(pooling.names)}", pooling.output_size, count_parameters(pooling)))
+    linear = [layer for layer in network.head.layers if isinstance(layer, nn.Linear)]
+    for i, layer in enumerate(linear):
+        kind = "output" if i == len(linear) - 1 else "dense, relu"
+        rows.append((kind, layer.out_features, count_parameters(layer)))
+    return rows

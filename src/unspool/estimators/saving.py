@@ -1,0 +1,104 @@
+"""A fitted estimator to the JSON content of a saved model, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from unspool.artifact import Fields, Weights
+from unspool.errors import ModelFileError, bad_parameter
+from unspool.estimators.inputs import input_from_fields
+from unspool.estimators.parameters import check_parameters
+
+if TYPE_CHECKING:
+    from unspool.estimators.base import SequenceEstimator
+
+
+def content(model: SequenceEstimator) -> dict[str, Any]:
+    """All of `model` but its weights, as JSON values."""
+    return {
+        "class": type(model).__name__,
+        "parameters": _parameters(model),
+        "input": model.input_.to_dict(),
+        "target": model._target_to_dict(),
+        "training": {
+            "history": model.history_,
+            "best_epoch": model.best_epoch_,
+            "interrupted": model.interrupted_,
+        },
+    }
+
+
+def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> SequenceEstimator:
+    """The estimator whose `content` and weights were saved.
+
+    The network is first built without memory (torch's meta device), so that the file's tensors are compared
+    with what the settings say before anything of the size of the settings is allocated.
+    """
+    model = cls(**_read_parameters(cls, fields.child("parameters")))
+    model.input_ = input_from_fields(fields.child("input"))
+    model._target_from_fields(fields.child("target"))
+    training = fields.child("training")
+    model.history_ = [_read_epoch(epoch) for epoch in training.items("history", dict)]
+    model.best_epoch_ = training.get("best_epoch", int)
+    model.interrupted_ = training.get("interrupted", bool)
+    if max(model.num_layers, len(model.dense)) > len(weights.shapes):
+        raise ModelFileError(
+            f"its settings have more layers than the {len(weights.shapes)} tensors it holds."
+        )
+    try:
+        with torch.device("meta"):
+            expected = model._build_network().state_dict()
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise ModelFileError(f"its settings do not make a network ({error}).") from error
+    tensors = weights.read(expected)
+    with torch.random.fork_rng(devices=[]):
+        model.network_ = model._build_network()
+    model.network_.load_state_dict(tensors)
+    model.network_.eval()
+    model._finish()
+    return model
+
+
+def _parameters(model: SequenceEstimator) -> dict[str, Any]:
+    values = model.get_params(deep=False)
+    if not isinstance(values["cell"], str):
+        bad_parameter(
+            type(model).__name__,
+            "cell",
+            "a name to be saved",
+            values["cell"],
+            "Put the factory into unspool.cells.registry['my-cell'] and fit with cell='my-cell'; "
+            "a program that loads the model does the same first.",
+        )
+    if isinstance(values["random_state"], np.random.RandomState):
+        values["random_state"] = None
+    values["dense"] = list(values["dense"])
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _read_parameters(cls: type[SequenceEstimator], fields: Fields) -> dict[str, Any]:
+    names = set(cls._get_param_names())
+    if set(fields.data) != names:
+        odd = sorted(names ^ set(fields.data))
+        raise ModelFileError(
+            f"its parameters are not those of {cls.__name__}: {odd[0]!r} is missing or unknown."
+        )
+    values = {**fields.data, "dense": tuple(fields.items("dense", int)), "cell": fields.get("cell", str)}
+    fields.get("pooling", str)
+    check_parameters(cls.__name__, values)
+    return values
+
+
+def _read_epoch(data: dict[str, Any]) -> dict[str, float]:
+    if not all(type(value) in (int, float) for value in data.values()):
+        raise ModelFileError("the training history must hold numbers.")
+    return data

@@ -1,0 +1,33 @@
+"""Hidden layers and the output layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from unspool.errors import check_float, check_int
+
+
+class DenseHead(nn.Module):
+    """(B, input_size) -> (B, output_size): a relu layer for each width in `hidden`, then a linear one.
+
+    dropout: probability of zeroing an input of each of these layers while training.
+    """
+
+    def __init__(
+        self, input_size: int, output_size: int, hidden: Sequence[int] = (), dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        check_float("DenseHead", "dropout", dropout, 0.0, 1.0)
+        widths = [check_int("DenseHead", "input_size", input_size)]
+        widths += [check_int("DenseHead", "hidden", width) for width in hidden]
+        steps: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            steps += [nn.Dropout(dropout), nn.Linear(before, after), nn.ReLU()]
+        output = nn.Linear(widths[-1], check_int("DenseHead", "output_size", output_size))
+        self.layers = nn.Sequential(*steps, nn.Dropout(dropout), output)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
