@@ -154,8 +154,9 @@ def _map(tree: Any, f: Callable[[Any], Any]) -> Any:
 def _step(cell: nn.Module, input_size: int, batch: int, like: Any) -> Program:
     first = flatten(like)[0]
     sizes = [leaf.shape[1] for leaf in flatten(like)]
-    x = torch.zeros(batch, input_size, dtype=first.dtype, device=first.device)
-    leaves = [leaf.new_zeros(batch, width) for leaf, width in zip(flatten(like), sizes)]
+    device = next((p.device for p in cell.parameters()), first.device)
+    x = torch.zeros(batch, input_size, dtype=first.dtype, device=device)
+    leaves = [torch.zeros(batch, width, dtype=first.dtype, device=device) for width in sizes]
     tracer = Tracer(cell, batch)
     tracer.add_value(x, tracer.graph.node("x", (), input_size))
     for k, leaf in enumerate(leaves):

@@ -1,8 +1,9 @@
-"""Recurrent layers: any cell over time, in one direction or both, in stacks."""
+"""Recurrent layers: any cell over time, in one direction or both, in stacks; torch.nn's own three as drop-ins."""
 
 from __future__ import annotations
 
+from unspool.nn.drop_in import GRU, LSTM, RNN
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.nn.stack import Stack
 
-__all__ = ["Recurrent", "Stack", "final_output"]
+__all__ = ["GRU", "LSTM", "RNN", "Recurrent", "Stack", "final_output"]

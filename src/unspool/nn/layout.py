@@ -18,7 +18,7 @@ def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[
     if isinstance(x, Ragged):
         return x, lambda output: output, True
     if isinstance(x, PackedSequence):
-        return Ragged.from_packed(x), lambda output: _repack(output, x), True
+        return Ragged.from_packed(x), lambda output: output.to_packed(like=x), True
     if isinstance(x, Tensor) and x.dim() in (2, 3):
         batched = x if x.dim() == 3 else x.unsqueeze(0 if batch_first else 1)
         if not batch_first:
@@ -38,10 +38,3 @@ def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[
         f"The input of {owner} must be a Ragged, a PackedSequence or a tensor of 3 axes (2 if unbatched). "
         f"Got {got}. Build one with unspool.Ragged.from_list or .from_padded."
     )
-
-
-def _repack(output: Ragged, like: PackedSequence) -> PackedSequence:
-    packed = output.to_packed()
-    if like.sorted_indices is None:
-        return PackedSequence(packed.data, packed.batch_sizes)
-    return packed

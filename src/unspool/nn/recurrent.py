@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspool.engine.dispatch import ENGINES, Direction, run
+from unspool.engine.dispatch import ENGINES, Direction, choose, run
 from unspool.engine.state import flatten, unflatten
 from unspool.errors import DataError, check_choice
 from unspool.nn.layout import to_ragged
-from unspool.ragged import Ragged
 
 
 class Recurrent(nn.Module):
@@ -78,6 +77,11 @@ class Recurrent(nn.Module):
             raise DataError("A step needs the past only: build Recurrent without reverse or bidirectional.")
         return self.cell(x, self.cell.initial_state(x.shape[0]) if state is None else state)
 
+    def explain_path(self, x: Any) -> str:
+        """Which engine runs `self(x)`, and why."""
+        ragged, _, _ = to_ragged(x, self.batch_first, "Recurrent")
+        return str(choose(self.directions(), ragged.values, self._states(len(ragged), None, True), self.engine))
+
     def _states(self, batch: int, state: Any, batched: bool) -> list[Any]:
         cells = [direction.cell for direction in self.directions()]
         initial = [cell.initial_state(batch) for cell in cells]
@@ -115,5 +119,3 @@ def final_output(state: Sequence[Any]) -> Tensor:
     """(B, D*H): each direction's own final output in the last layer of a Stack's state, concatenated."""
     return torch.cat([flatten(direction)[0] for direction in state[-1]], dim=-1)
 
-
-__all__ = ["Ragged", "Recurrent", "check_state", "final_output"]

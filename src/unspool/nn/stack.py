@@ -67,6 +67,16 @@ class Stack(nn.Module):
         """As `self(ids.with_values(embedding(ids.values)), state)`, computing once what tokens share."""
         return self._layers(ids, state, embedding)
 
+    def explain_path(self, x: Any) -> str:
+        """Which engine runs `self(x)`, and why; for each layer, where they differ."""
+        ragged, _, _ = to_ragged(x, True, "Stack")
+        paths = []
+        for layer in self.layers:
+            paths.append(layer.explain_path(ragged))
+            width = sum(flatten(d.cell.initial_state(1))[0].shape[1] for d in layer.directions())
+            ragged = ragged.with_values(ragged.values.new_empty(len(ragged.values), width))
+        return paths[0] if len(set(paths)) == 1 else "; ".join(f"layer {i}: {p}" for i, p in enumerate(paths))
+
     def _layers(
         self, x: Ragged, state: Sequence[Any] | None, embedding: nn.Embedding | None = None
     ) -> tuple[Ragged, list[tuple]]:

@@ -1,0 +1,110 @@
+"""torch.nn's recurrent layers, run by our engine: the same arguments, calls, results and state_dict."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspool.cells import GRUCell, LSTMCell, RNNCell
+from unspool.engine.dispatch import Direction, choose, run
+from unspool.errors import DataError
+from unspool.nn.layout import to_ragged
+
+
+@lru_cache(maxsize=256)
+def _template(mode: str, input_size: int, hidden_size: int, bias: bool, proj_size: int) -> nn.Module:
+    """The cell of a layer, without data: the layer's own weights take the place of the cell's."""
+    with torch.device("meta"):
+        if mode == "LSTM":
+            return LSTMCell(input_size, hidden_size, bias, proj_size)
+        if mode == "GRU":
+            return GRUCell(input_size, hidden_size, bias)
+        return RNNCell(input_size, hidden_size, bias, nonlinearity=mode.removeprefix("RNN_").lower())
+
+
+class _Layers(nn.RNNBase):
+    """What the three layers share. Also takes and returns a `Ragged`; sequences of length 0 keep their state."""
+
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
+        ragged, restore, batched = to_ragged(input, self.batch_first, type(self).__name__)
+        values = ragged.values
+        if values.dim() != 2 or values.shape[1] != self.input_size:
+            raise DataError(
+                f"The input of {type(self).__name__} must have {self.input_size} features. "
+                f"Got values of shape {tuple(values.shape)}."
+            )
+        given = self._initial(values, len(ragged), hx, batched)
+        finals: list[tuple[Tensor, ...]] = []
+        for layer in range(self.num_layers):
+            if layer and self.dropout and self.training:
+                values = torch.dropout(values, self.dropout, True)
+            directions = self.directions(layer)
+            first = layer * len(directions)
+            states = [self._state(given, first + d) for d in range(len(directions))]
+            values, final = run(directions, values, ragged.offsets, states)
+            finals += [f if isinstance(f, tuple) else (f,) for f in final]
+        last = tuple(torch.stack(parts) for parts in zip(*finals))
+        if not batched:
+            last = tuple(part[:, 0] for part in last)
+        return restore(ragged.with_values(values)), last if self.mode == "LSTM" else last[0]
+
+    def directions(self, layer: int) -> list[Direction]:
+        """The directions of a layer, each with the names of its weights in torch.nn."""
+        width = self.hidden_size if not self.proj_size else self.proj_size
+        two = 2 if self.bidirectional else 1
+        cell = _template(
+            self.mode, self.input_size if layer == 0 else width * two, self.hidden_size, self.bias, self.proj_size
+        )
+        found = []
+        for reverse in range(two):
+            suffix = f"_l{layer}{'_reverse' if reverse else ''}"
+            weights = {name: getattr(self, name + suffix) for name, _ in cell.named_parameters()}
+            found.append(Direction(cell, bool(reverse), weights))
+        return found
+
+    def explain_path(self, x: Any) -> str:
+        """Which engine runs `self(x)`, and why."""
+        ragged, _, batched = to_ragged(x, self.batch_first, type(self).__name__)
+        given = self._initial(ragged.values, len(ragged), None, batched)
+        directions = self.directions(0)
+        states = [self._state(given, d) for d in range(len(directions))]
+        return str(choose(directions, ragged.values, states))
+
+    def _state(self, given: tuple[Tensor, ...], at: int) -> Any:
+        return tuple(part[at] for part in given) if self.mode == "LSTM" else given[0][at]
+
+    def _initial(self, values: Tensor, batch: int, hx: Any, batched: bool) -> tuple[Tensor, ...]:
+        """The initial state parts, (layers * directions, B, width) each."""
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        widths = [self.proj_size or self.hidden_size] + [self.hidden_size] * (self.mode == "LSTM")
+        if hx is None:
+            return tuple(values.new_zeros(count, batch, width) for width in widths)
+        parts = tuple(hx) if self.mode == "LSTM" else (hx,)
+        if not batched:
+            parts = tuple(part.unsqueeze(1) for part in parts)
+        expected = [(count, batch, width) for width in widths]
+        if [tuple(part.shape) for part in parts] != expected:
+            raise DataError(
+                f"The initial state of {type(self).__name__} must have parts of shape {expected}. "
+                f"Got {[tuple(part.shape) for part in parts]}."
+            )
+        return parts
+
+
+class LSTM(_Layers, nn.LSTM):
+    """torch.nn.LSTM on our engine: the same arguments, weights and results (equations: `cells.LSTMCell`).
+
+    input: padded (T, B, F), (B, T, F) with batch_first=True, or (T, F) unbatched; a PackedSequence; or a Ragged.
+    The output is of the same kind. Raises `DataError` where the input or the state has another shape.
+    """
+
+
+class GRU(_Layers, nn.GRU):
+    """torch.nn.GRU on our engine; see `LSTM` (equations: `cells.GRUCell` with reset_after=True)."""
+
+
+class RNN(_Layers, nn.RNN):
+    """torch.nn.RNN on our engine; see `LSTM` (equations: `cells.RNNCell`)."""
