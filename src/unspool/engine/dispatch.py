@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspool.engine import eager
+from unspool.engine import cudnn, eager
 from unspool.engine.lowering import Unsupported
 from unspool.engine.program import Program
 from unspool.engine.state import flatten, unflatten
@@ -31,6 +31,15 @@ class Direction:
         if self.weights is None:
             return self.cell(x, state)
         return torch.func.functional_call(self.cell, dict(self.weights), (x, state))
+
+    def all_weights(self) -> list[Tensor]:
+        """Parameters, then buffers, in the cell's order."""
+        if self.weights is not None:
+            return [self.weights[name] for name, _ in self.cell.named_parameters()]
+        return [*self.cell.parameters(), *self.cell.buffers()]
+
+    def named_weights(self) -> Mapping[str, Tensor]:
+        return dict(self.cell.named_parameters()) if self.weights is None else self.weights
 
     def weight(self, name: str) -> Tensor:
         if self.weights is not None:
@@ -69,14 +78,46 @@ def run(
     With `index` (N,) the input of row n is `values[index[n]]`.
     Raises `EngineError` where `engine` is "native" and the call cannot run there.
     """
+    if torch.compiler.is_compiling():
+        return _run_compiled(directions, values, offsets, states, engine, index)
     path = choose(directions, values, states, engine)
     if path.engine == "native":
         return _run_native(directions, path.programs, values, offsets, states, index)
     if index is not None:
         values = values[index]
-    results = [eager.run(d.step, values, offsets, s, d.reverse) for d, s in zip(directions, states)]
+    if path.engine == "cudnn":
+        results = [
+            cudnn.run(d.cell, d.named_weights(), values, offsets, s, d.reverse) for d, s in zip(directions, states)
+        ]
+    else:
+        results = [eager.run(d.step, values, offsets, s, d.reverse) for d, s in zip(directions, states)]
     outputs = [output for output, _ in results]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1), [final for _, final in results]
+
+
+def _run_compiled(
+    directions: Sequence[Direction],
+    values: Tensor,
+    offsets: Tensor,
+    states: Sequence[Any],
+    engine: str,
+    index: Tensor | None,
+) -> tuple[Tensor, list[Any]]:
+    """Under torch.compile: one opaque node where the native engine runs; else a graph break around `run`."""
+    from unspool.engine import compiled
+
+    leaves = [values, *(leaf for state in states for leaf in flatten(state))]
+    if engine != "eager" and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in leaves):
+        numbers = tuple(d.cell._unspool_number for d in directions)
+        widths = tuple(tuple(leaf.shape[1] for leaf in flatten(state)) for state in states)
+        if compiled.path_of(numbers, values.shape[1], widths) == "native":
+            return compiled.run(directions, values, offsets, states, index)
+    return _run_outside(directions, values, offsets, states, engine, index)
+
+
+@torch.compiler.disable
+def _run_outside(*args: Any) -> tuple[Tensor, list[Any]]:
+    return run(*args)
 
 
 def choose(directions: Sequence[Direction], values: Tensor, states: Sequence[Any], engine: str = "auto") -> Path:
@@ -94,7 +135,11 @@ def choose(directions: Sequence[Direction], values: Tensor, states: Sequence[Any
 
 def _native_path(directions: Sequence[Direction], values: Tensor, states: Sequence[Any]) -> Path:
     if values.device.type != "cpu":
-        return Path("eager", f"the input is on {values.device.type}; the native engine runs on the CPU")
+        place = f"the input is on {values.device.type}; the native engine runs on the CPU"
+        other = cudnn.why_not([d.cell for d in directions])
+        if values.device.type != "cuda":
+            return Path("eager", place)
+        return Path("eager", f"{place}, and cuDNN has no {other}") if other else Path("cudnn", place)
     if torch._C._are_functorch_transforms_active():
         return Path("eager", "the call is inside a torch.func transform")
     programs = []

@@ -75,7 +75,7 @@ def run(
     if call.training:
         results = _Run.apply(call, values, offsets, index, *tensors)
     else:
-        results, _ = _forward(call, values, offsets, index, tensors)
+        results, _ = forward(call, values, offsets, index, tensors)
     finals, at = [], 1
     for s in call.streams:
         finals.append(list(results[at : at + len(s.program.state_sizes)]))
@@ -86,7 +86,7 @@ def run(
 class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, values: Tensor, offsets: Tensor, index: Any, *tensors: Tensor) -> Any:
-        results, kept = _forward(call, values, offsets, index, list(tensors))
+        results, kept = forward(call, values, offsets, index, list(tensors))
         ctx.call, ctx.kept = call, kept
         ctx.save_for_backward(values, offsets, index, results[0], *tensors)
         ctx.set_materialize_grads(False)
@@ -98,7 +98,7 @@ class _Run(torch.autograd.Function):
         needs = ctx.needs_input_grad
         if ctx.kept is None:
             raise EngineError("The values kept for the gradient are gone: a second backward needs retain_graph=True.")
-        grads = _backward(ctx.call, ctx.kept, values, offsets, index, output, tensors, dy, d_finals, needs)
+        grads = backward(ctx.call, ctx.kept, values, offsets, index, output, tensors, dy, d_finals, needs)
         if torch.is_grad_enabled():
             grads = _once(grads)
         return (None, grads[0], None, None, *grads[1:])
@@ -173,7 +173,26 @@ class Kept:
     lstash: Tensor | None = None
 
 
-def _forward(
+def pack_kept(kept: list[Kept]) -> list[Tensor]:
+    """What streams keep, as a flat list: state rows after the first, pstash, lstash; nothing without training."""
+    flat: list[Tensor] = []
+    for k in kept:
+        if k.pstash is not None and k.lstash is not None:
+            flat += [*(rows for rows in k.state_rows if rows is not None), k.pstash, k.lstash]
+    return flat
+
+
+def unpack_kept(call: Call, flat: Sequence[Tensor]) -> list[Kept]:
+    """The inverse of `pack_kept` for a training call."""
+    kept, at = [], 0
+    for stream in call.streams:
+        rows = len(stream.program.state_sizes) - 1
+        kept.append(Kept([None, *flat[at : at + rows]], flat[at + rows], flat[at + rows + 1]))
+        at += rows + 2
+    return kept
+
+
+def forward(
     call: Call, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]
 ) -> tuple[list[Tensor], list[Kept]]:
     values = _rows(values)
@@ -211,7 +230,7 @@ def _forward(
     return results, kept
 
 
-def _backward(
+def backward(
     call: Call,
     kept: list[Kept],
     values: Tensor,

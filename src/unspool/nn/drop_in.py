@@ -9,24 +9,44 @@ import torch
 from torch import Tensor, nn
 
 from unspool.cells import GRUCell, LSTMCell, RNNCell
+from unspool.engine import compiled
 from unspool.engine.dispatch import Direction, choose, run
-from unspool.errors import DataError
+from unspool.errors import DataError, bad_parameter, check_choice
 from unspool.nn.layout import to_ragged
 
 
 @lru_cache(maxsize=256)
 def _template(mode: str, input_size: int, hidden_size: int, bias: bool, proj_size: int) -> nn.Module:
     """The cell of a layer, without data: the layer's own weights take the place of the cell's."""
+    cell: nn.Module
     with torch.device("meta"):
         if mode == "LSTM":
-            return LSTMCell(input_size, hidden_size, bias, proj_size)
-        if mode == "GRU":
-            return GRUCell(input_size, hidden_size, bias)
-        return RNNCell(input_size, hidden_size, bias, nonlinearity=mode.removeprefix("RNN_").lower())
+            cell = LSTMCell(input_size, hidden_size, bias, proj_size)
+        elif mode == "GRU":
+            cell = GRUCell(input_size, hidden_size, bias)
+        else:
+            cell = RNNCell(input_size, hidden_size, bias, nonlinearity=mode.removeprefix("RNN_").lower())
+    compiled.register(cell)
+    return cell
 
 
 class _Layers(nn.RNNBase):
     """What the three layers share. Also takes and returns a `Ragged`; sequences of length 0 keep their state."""
+
+    def __init__(self, mode: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(mode, *args, **kwargs)
+        self._find_cells()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._find_cells()
+
+    def _find_cells(self) -> None:
+        """One cell without data a layer; they are no submodules, so `state_dict` is torch's."""
+        width = (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
+        inputs = [self.input_size, *[width] * (self.num_layers - 1)]
+        cells = [_template(self.mode, n, self.hidden_size, self.bias, self.proj_size) for n in inputs]
+        self.__dict__["_cells"] = tuple(cells)
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
         ragged, restore, batched = to_ragged(input, self.batch_first, type(self).__name__)
@@ -53,13 +73,9 @@ class _Layers(nn.RNNBase):
 
     def directions(self, layer: int) -> list[Direction]:
         """The directions of a layer, each with the names of its weights in torch.nn."""
-        width = self.hidden_size if not self.proj_size else self.proj_size
-        two = 2 if self.bidirectional else 1
-        cell = _template(
-            self.mode, self.input_size if layer == 0 else width * two, self.hidden_size, self.bias, self.proj_size
-        )
+        cell = self._cells[layer]
         found = []
-        for reverse in range(two):
+        for reverse in range(2 if self.bidirectional else 1):
             suffix = f"_l{layer}{'_reverse' if reverse else ''}"
             weights = {name: getattr(self, name + suffix) for name, _ in cell.named_parameters()}
             found.append(Direction(cell, bool(reverse), weights))
@@ -94,17 +110,39 @@ class _Layers(nn.RNNBase):
         return parts
 
 
-class LSTM(_Layers, nn.LSTM):
+class LSTM(_Layers):
     """torch.nn.LSTM on our engine: the same arguments, weights and results (equations: `cells.LSTMCell`).
 
     input: padded (T, B, F), (B, T, F) with batch_first=True, or (T, F) unbatched; a PackedSequence; or a Ragged.
     The output is of the same kind. Raises `DataError` where the input or the state has another shape.
     """
 
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *args: Any, **kwargs: Any) -> None:
+        super().__init__("LSTM", input_size, hidden_size, num_layers, *args, **kwargs)
 
-class GRU(_Layers, nn.GRU):
+
+class GRU(_Layers):
     """torch.nn.GRU on our engine; see `LSTM` (equations: `cells.GRUCell` with reset_after=True)."""
 
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *args: Any, **kwargs: Any) -> None:
+        if "proj_size" in kwargs:
+            bad_parameter("GRU", "proj_size", "left out: only an LSTM has a projection", kwargs["proj_size"])
+        super().__init__("GRU", input_size, hidden_size, num_layers, *args, **kwargs)
 
-class RNN(_Layers, nn.RNN):
-    """torch.nn.RNN on our engine; see `LSTM` (equations: `cells.RNNCell`)."""
+
+class RNN(_Layers):
+    """torch.nn.RNN on our engine; see `LSTM` (equations: `cells.RNNCell`). `nonlinearity`: "tanh" or "relu"."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        self.nonlinearity = check_choice("RNN", "nonlinearity", nonlinearity, ["tanh", "relu"])
+        if "proj_size" in kwargs:
+            bad_parameter("RNN", "proj_size", "left out: only an LSTM has a projection", kwargs["proj_size"])
+        super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, *args, **kwargs)

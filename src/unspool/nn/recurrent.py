@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unspool.engine import compiled
 from unspool.engine.dispatch import ENGINES, Direction, choose, run
 from unspool.engine.state import flatten, unflatten
 from unspool.errors import DataError, check_choice
@@ -57,6 +58,11 @@ class Recurrent(nn.Module):
         self.engine = check_choice("Recurrent", "engine", engine, ENGINES)
         if bidirectional:
             self.reverse_cell = _fresh_copy(cell) if reverse_cell is None else reverse_cell
+        compiled.register(*(direction.cell for direction in self.directions()))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        compiled.register(*(direction.cell for direction in self.directions()))
 
     def directions(self) -> list[Direction]:
         first = Direction(self.cell, self.reverse)

@@ -1,0 +1,65 @@
+"""The built-in cells on a GPU: torch's own layers, which are cuDNN's there, on a PackedSequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspool.cells import GRUCell, LSTMCell, RNNCell
+from unspool.engine.state import flatten, unflatten
+from unspool.ragged import Ragged
+
+_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+
+
+def layer_of(cell: nn.Module) -> str | None:
+    """The layer of torch that computes `cell`: "lstm", "gru", "rnn_tanh" or "rnn_relu"; None: there is none."""
+    if type(cell) is LSTMCell:
+        return "lstm"
+    if type(cell) is GRUCell and cell.reset_after:
+        return "gru"
+    if type(cell) is RNNCell:
+        return f"rnn_{cell.nonlinearity}"
+    return None
+
+
+def run(
+    cell: nn.Module,
+    weights: Mapping[str, Tensor],
+    values: Tensor,
+    offsets: Tensor,
+    state: Any,
+    reverse: bool,
+) -> tuple[Tensor, Any]:
+    """One direction of a cell that has a `layer_of`; as `engine.eager.run`, on any device."""
+    x = Ragged(values, offsets)
+    filled = (x.lengths > 0).nonzero().flatten()
+    if len(filled) == 0:
+        return values.new_zeros(0, flatten(state)[0].shape[1]), state
+    if reverse:
+        x = x.reverse()
+    packed = x[filled].to_packed()
+    rows = filled.to(values.device)
+    order = packed.sorted_indices
+    parts = [leaf[rows][order].unsqueeze(0) for leaf in flatten(state)]
+    flat = [weights[name] for name in _NAMES if weights.get(name) is not None]
+    has_bias = weights.get("bias_ih") is not None
+    name = layer_of(cell)
+    assert name is not None
+    hidden: Any = parts if name == "lstm" else parts[0]
+    output, *final = getattr(torch._VF, name)(
+        packed.data, packed.batch_sizes, hidden, flat, has_bias, 1, 0.0, torch.is_grad_enabled(), False
+    )
+    out = Ragged.from_packed(packed._replace(data=output)).values
+    done = [f[0][packed.unsorted_indices] for f in final]
+    leaves = [leaf.index_copy(0, rows, f) for leaf, f in zip(flatten(state), done)]
+    result = Ragged(out, offsets)
+    return (result.reverse() if reverse else result).values, unflatten(state, leaves)
+
+
+def why_not(cells: Sequence[nn.Module]) -> str | None:
+    """The name of the first cell that torch has no layer for."""
+    return next((type(cell).__name__ for cell in cells if layer_of(cell) is None), None)
