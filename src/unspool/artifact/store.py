@@ -172,7 +172,8 @@ def _read_zip(path: str) -> Iterator[Parts]:
             archive = opened.enter_context(zipfile.ZipFile(path))
             document_info, weights_info = _check_members(archive)
             with archive.open(document_info) as part:
-                document = part.read(MAX_DOCUMENT + 1)
+                # By the chunk: one large read unpacks more than the size that the archive claims.
+                document = b"".join(iter(lambda: part.read(2**20), b""))
             stream = opened.enter_context(archive.open(weights_info))
         except OSError as error:
             raise ModelFileError(f"it cannot be read ({error.strerror or error}).") from error

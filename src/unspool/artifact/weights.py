@@ -39,7 +39,7 @@ class Weights:
     def read(self, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors, whose names, shapes and dtypes must be those of `expected` (meta tensors will do)."""
         wanted = {name: (t.dtype, tuple(t.shape)) for name, t in expected.items()}
-        for name in wanted.keys() | self.shapes.keys():
+        for name in sorted(wanted.keys() | self.shapes.keys()):
             if name not in self.shapes:
                 raise ModelFileError(f"the weights have no tensor {name!r}.")
             if name not in wanted:

@@ -68,7 +68,7 @@ class SequenceEstimator(BaseEstimator):
     ----------
     history_ : a dict an epoch: epoch, train_loss, validation_loss (if validated), learning_rate,
         train_seconds, seconds (with validation). Losses of a regressor are in units of the target's variance.
-    best_epoch_ : the epoch whose weights are kept: of the lowest validation loss; without validation the last.
+    best_epoch_ : the epoch whose weights are kept: of least validation loss; without validation the last.
     interrupted_ : whether Ctrl-C ended the fit; the best weights so far are kept then.
     network_ : the trained torch module. n_parameters_ : its trainable numbers. input_ : the encoder.
     n_features_in_ : features a step; 1 for texts and ids.
@@ -259,9 +259,9 @@ class SequenceEstimator(BaseEstimator):
         return "\n".join([f"{type(self).__name__} on {self.input_.describe()}", *lines])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to `path`: a folder, or one file if it ends in ".zip". `unspool.load` reads it.
+        """Write the model to `path`: a folder, or one file if it ends in ".zip". `unspool.load` reads it.
 
-        Raises `InvalidParameterError` where `cell` is not a name, `ModelFileError` where `path` cannot be written.
+        Raises `InvalidParameterError` where `cell` is not a name, `ModelFileError` where it cannot write.
         """
         check_is_fitted(self, "network_")
         artifact.save(path, saving.content(self), dict(self.network_.state_dict()))

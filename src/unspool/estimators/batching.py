@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from unspool.ragged import Ragged
 
-WINDOW = 50  # batches; drawn at random together, then cut by length
+WINDOW = 50  # batches at most; drawn at random together, then cut by length
 PREDICTION_BATCH = 256  # sequences
 PREDICTION_STEPS = 2**17  # steps a prediction batch may have, so that long series stay within memory
 
@@ -41,7 +41,8 @@ class Batch:
 class TrainingBatches:
     """Iterates over batches of `size`, others at each pass, drawn by `generator`.
 
-    The rows are shuffled; each run of `WINDOW` batches is sorted by length, cut, and its batches shuffled.
+    The rows are shuffled; each run of `WINDOW` batches, or a quarter of them all if that is less, is sorted
+    by length, cut, and its batches shuffled.
     """
 
     def __init__(self, data: SequenceData, size: int, generator: torch.Generator) -> None:
@@ -53,7 +54,8 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[Batch]:
         lengths = self.data.inputs.lengths
         shuffled = torch.randperm(len(self.data), generator=self.generator)
-        for window in shuffled.split(self.size * WINDOW):
+        window_size = self.size * max(1, min(WINDOW, len(self) // 4))
+        for window in shuffled.split(window_size):
             window = window[lengths[window].argsort(stable=True)]
             starts = torch.arange(0, len(window), self.size)
             order = torch.randperm(len(starts), generator=self.generator)

@@ -40,13 +40,13 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         if learn:
             classes = np.unique(labels)
             if len(classes) < 2:
-                raise DataError(f"y must have two classes or more. Got 1 class: {classes[0]!r}.")
+                raise DataError(f"y must have two classes or more. Got 1 class: {classes.tolist()[0]!r}.")
             self.classes_ = classes
         numbers = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
         strange = self.classes_[numbers] != labels
         if strange.any():
             raise DataError(
-                f"The validation y has a class that the training y has not: {labels[strange][0]!r}."
+                f"The validation y has a class that the training y has not: {labels[strange].tolist()[0]!r}."
             )
         return numbers.astype(np.int64)
 

@@ -22,7 +22,7 @@ _SHOWN = {"text": "texts", "ids": "token ids", "series": "series of numbers"}
 
 @dataclass(frozen=True)
 class Raw:
-    """Sequences of a kind: "text" (data: list of str), "ids" (Ragged (N,) int64) or "series" (Ragged (N, F))."""
+    """Sequences of a kind: "text" (list of str), "ids" (Ragged (N,) int64) or "series" (Ragged (N, F))."""
 
     kind: str
     data: Any

@@ -35,7 +35,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         if y.dtype.kind == "c" or bad.any():
             row = int(np.argwhere(bad)[0, 0]) if bad.any() else 0
             raise DataError(
-                f"y must be finite real numbers. Got {y[row]!r} in row {row} ({int(bad.sum())} in all)."
+                f"y must be finite real numbers. Got {y[row].tolist()!r} in row {row} ({int(bad.sum())} in all)."
             )
         return numbers
 

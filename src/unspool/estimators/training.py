@@ -49,7 +49,7 @@ class Outcome:
 
 
 class SequenceLoss(nn.Module):
-    """Mean over the batch of squared errors (float targets (B, K)) or cross-entropies (class numbers (B,))."""
+    """Mean over the batch of squared errors (float targets (B, K)) or cross-entropies (classes (B,))."""
 
     def forward(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         if target.is_floating_point():
