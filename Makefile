@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 NATIVE := CMakeLists.txt $(shell find native -type f)
 TEXTS ?= "great" "awful" "unhelpfulness" ":-)"
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint bench bench-peers-env bench-peers clean
 
 install: $(INSTALLED)
 
@@ -32,7 +32,15 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/seed_job.py speed --tools unspool unspool-nn torch-packed torch-padded torch-tuned
+
+bench-peers-env:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/requirements-peers.txt
+
+bench-peers: $(INSTALLED)
+	$(BIN)/python benchmarks/seed_job.py quality --tools unspool keras-jax torch-packed tfidf-ridge mean --seeds 0 1 2
+	$(BIN)/python benchmarks/seed_job.py speed --tools unspool unspool-nn keras-jax torch-packed torch-padded torch-tuned
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -120,7 +120,10 @@ def test_inspect(trained):
         assert setting in output
     texts = reviews(240).filter(pl.col("split") == "train")["text"]
     words = {word.lower() for text in texts for word in text.split()}
-    assert f"Vocabulary: {len(words)} words" in output
+    assert f"Vocabulary: {len(words)} words, most frequent: " in output
+    kept = next(line for line in output.splitlines() if "*" in line)
+    best = min(model.history_, key=lambda epoch: epoch["validation_loss"])
+    assert kept.split()[0] == str(best["epoch"]) and f"{best['validation_loss']:.4g}" in kept
 
 
 def test_doctor_passes(monkeypatch):
