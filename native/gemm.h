@@ -69,6 +69,33 @@ static int64_t packed_size(int32_t inner, int32_t width) {
   return (int64_t)inner * (width - tail + (tail == 0 ? 0 : tail > W ? 2 * W : W));
 }
 
+// A block of W by W numbers, rows to columns.
+static inline void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+#if defined(__clang__)
+  for (int i = 0; i < W; i++)
+    for (int k = 0; k < W; k++) to[k * to_stride + i] = from[i * from_stride + k];
+#else
+  V v[W];
+  for (int i = 0; i < W; i++) v[i] = load(from + i * from_stride);
+  // log2(W) rounds that swap halves of ever smaller blocks between rows.
+#pragma GCC unroll 4
+  for (int half = W / 2; half > 0; half /= 2) {
+    I low, high;
+    for (int i = 0; i < W; i++) {
+      low[i] = (i & half) ? W + (i ^ half) : i;
+      high[i] = (i & half) ? W + i : (i ^ half);
+    }
+    for (int i = 0; i < W; i++) {
+      if (i & half) continue;
+      const V a = v[i], b = v[i | half];
+      v[i] = __builtin_shuffle(a, b, low);
+      v[i | half] = __builtin_shuffle(a, b, high);
+    }
+  }
+  for (int i = 0; i < W; i++) store(to + i * to_stride, v[i]);
+#endif
+}
+
 static void pack(const View& m, float* out, int32_t first, int32_t last) {
   for (int32_t p = first; p < last; p++) {
     const int32_t n0 = p * 2 * W, left = m.width - n0, columns = left > W ? 2 * W : W;
@@ -83,7 +110,12 @@ static void pack(const View& m, float* out, int32_t first, int32_t last) {
       continue;
     }
     constexpr int32_t BLOCK = 16;     // rows of the matrix read together: a cache line each
-    for (int32_t k0 = 0; k0 < m.inner; k0 += BLOCK) {
+    int32_t k0 = 0;
+    if (m.inner_stride == 1 && valid == columns)
+      for (; k0 + W <= m.inner; k0 += W)
+        for (int32_t n = 0; n < columns; n += W) transpose(src + n * m.width_stride + k0, m.width_stride,
+                                                           dst + (int64_t)k0 * columns + n, columns);
+    for (; k0 < m.inner; k0 += BLOCK) {
       const int32_t k1 = k0 + BLOCK < m.inner ? k0 + BLOCK : m.inner;
       for (int32_t n = 0; n < valid; n++) {
         const float* s = src + n * m.width_stride + k0 * m.inner_stride;
@@ -147,8 +179,12 @@ static void outer(const Outer& o, int32_t m_first, int32_t m_last, float* worksp
     }
     for (int32_t m = m_first; m < m_last; m += R) {
       const int rows = m_last - m < R ? m_last - m : R;
-      for (int t = 0; t < tokens; t++)
-        for (int r = 0; r < R; r++) a_panel[t * R + r] = r < rows ? a[t][m + r] : 0.f;
+      if (rows == R) {
+        for (int t = 0; t < tokens; t++) std::memcpy(a_panel + t * R, a[t] + m, R * sizeof(float));
+      } else {
+        for (int t = 0; t < tokens; t++)
+          for (int r = 0; r < R; r++) a_panel[t * R + r] = r < rows ? a[t][m + r] : 0.f;
+      }
       for (int32_t n = 0; n < o.n; n += 2 * W) {
         const int left = o.n - n;
         const float* bp = b_panels + (int64_t)TOKEN_BLOCK * n;

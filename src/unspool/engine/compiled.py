@@ -99,7 +99,7 @@ def _opaque(
 def _forward(
     call: int, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]
 ) -> list[Tensor]:
-    results, kept = native.forward(_calls[call], values, offsets, index, tensors)
+    results, kept = native.forward(_calls[call], values, offsets, index, tensors, lend=False)
     return [*results, *native.pack_kept(kept)]
 
 

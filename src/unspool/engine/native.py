@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -104,6 +104,34 @@ class _Run(torch.autograd.Function):
         return (None, grads[0], None, None, *grads[1:])
 
 
+class Loan:
+    """Memory that goes back to a small store when its holder is gone: fresh pages cost 10 % of a training step."""
+
+    _store: ClassVar[dict[int, Tensor]] = {}
+    _blocks, _floats = 16, 1 << 24  # at most so many blocks of at most so many floats
+
+    def __init__(self, floats: int) -> None:
+        fitting = [b for b in list(self._store.values()) if floats <= len(b) <= 2 * floats + 4096]
+        best = min(fitting, key=len, default=None)
+        taken = None if best is None else self._store.pop(id(best), None)
+        self.block = torch.empty(floats + floats // 8) if taken is None else taken
+
+    def rows(self, count: int, width: int) -> Tensor:
+        return self.block[: count * width].view(count, width)
+
+    def __del__(self) -> None:
+        if len(self.block) <= self._floats and len(self._store) < self._blocks:
+            self._store[id(self.block)] = self.block
+
+
+def borrow(loans: list[Loan] | None, count: int, width: int) -> Tensor:
+    """An uninitialised (count, width) tensor, lent for as long as `loans` lives; None: one of its own."""
+    if loans is None:
+        return torch.empty(count, width)
+    loans.append(Loan(count * width))
+    return loans[-1].rows(count, width)
+
+
 class _Once(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *grads: Tensor) -> Any:
@@ -171,6 +199,7 @@ class Kept:
     state_rows: list[Tensor | None]
     pstash: Tensor | None = None
     lstash: Tensor | None = None
+    loans: list[Loan] = field(default_factory=list)
 
 
 def pack_kept(kept: list[Kept]) -> list[Tensor]:
@@ -193,8 +222,14 @@ def unpack_kept(call: Call, flat: Sequence[Tensor]) -> list[Kept]:
 
 
 def forward(
-    call: Call, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]
+    call: Call,
+    values: Tensor,
+    offsets: Tensor,
+    index: Tensor | None,
+    tensors: list[Tensor],
+    lend: bool = True,
 ) -> tuple[list[Tensor], list[Kept]]:
+    """The results, and what the backward needs: in lent memory, or with `lend=False` in tensors of its own."""
     values = _rows(values)
     batch = len(offsets) - 1
     tokens = len(values) if index is None else len(index)
@@ -206,6 +241,7 @@ def forward(
         initial = [t.contiguous() for t in initial]
         alive.append(initial)
         keep = Kept([None])
+        loans = keep.loans if lend else None
         states = []
         for k, (width, start) in enumerate(zip(stream.program.state_sizes, initial)):
             final = values.new_empty(batch, width)
@@ -213,14 +249,14 @@ def forward(
             if k == 0:
                 rows, stride = output.data_ptr() + 4 * column, total
             elif call.training:
-                keep.state_rows.append(values.new_empty(tokens, width))
+                keep.state_rows.append(borrow(loans, tokens, width))
                 rows, stride = _address(keep.state_rows[k]), width
             else:
                 rows, stride = 0, 0
             states += [rows, stride, start.data_ptr(), final.data_ptr(), 0, 0]
         if call.training:
-            keep.pstash = values.new_empty(len(values), plan.widths["pstash"])
-            keep.lstash = values.new_empty(tokens, plan.widths["lstash"])
+            keep.pstash = borrow(loans, len(values), plan.widths["pstash"])
+            keep.lstash = borrow(loans, tokens, plan.widths["lstash"])
         kept.append(keep)
         parameters = _parameter_rows(stream, sources, [])
         buffers = [_address(keep.pstash), _address(keep.lstash), 0, 0, 0, 0, 0, 0]
@@ -250,6 +286,7 @@ def backward(
     dx = values.new_empty(len(call.streams), *values.shape) if call.input_gradient and needs[1] else None
     grads: list[Tensor | None] = []
     streams, alive = [], []
+    loans: list[Loan] = []
     column = at_final = 0
     wanted = iter(needs[4:])
     for d, (stream, plan, keep, (initial, sources)) in enumerate(
@@ -274,9 +311,9 @@ def backward(
             torch.zeros_like(t, memory_format=torch.contiguous_format) if next(wanted) else None for t in sources
         ]
         grads += source_grads
-        bstash = values.new_empty(tokens, plan.widths["bstash"])
-        pgrad = values.new_empty(tokens, plan.widths["pgrad"])
-        pbstash = values.new_empty(len(values), plan.widths["pbstash"])
+        bstash = borrow(loans, tokens, plan.widths["bstash"])
+        pgrad = borrow(loans, tokens, plan.widths["pgrad"])
+        pbstash = borrow(loans, len(values), plan.widths["pbstash"])
         alive.append((bstash, pgrad, pbstash))
         dy_at = 0 if dy is None else dy.data_ptr() + 4 * column
         buffers = [_address(t) for t in (keep.pstash, keep.lstash, bstash, pgrad, pbstash)]
