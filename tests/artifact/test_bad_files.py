@@ -1,4 +1,4 @@
-"""Damaged, truncated and hostile files: one `ModelFileError` with the reason, and nothing run or allocated."""
+"""Damaged, truncated and hostile files: one `ModelFileError` with the reason, nothing run or allocated."""
 
 from __future__ import annotations
 

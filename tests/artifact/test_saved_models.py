@@ -137,7 +137,7 @@ def test_what_is_not_a_model_is_never_replaced(model: SequenceRegressor, tmp_pat
     for name in ("thesis", "half", "notes.txt", "data.zip"):
         with pytest.raises(ModelFileError, match="not a saved model is there"):
             model.save(tmp_path / name)
-    with pytest.raises(ModelFileError, match="other files beside a model .'notes.md'"):
+    with pytest.raises(ModelFileError, match=r"other files beside a model .'notes.md'"):
         model.save(tmp_path / "mixed")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
@@ -192,7 +192,7 @@ def test_a_factory_cannot_be_saved_but_a_registered_cell_can(
     named.save(tmp_path / "m")
     assert np.array_equal(unspool.load(tmp_path / "m").predict(TEXTS), model.predict(TEXTS))
     monkeypatch.undo()
-    with pytest.raises(ModelFileError, match="'cell' parameter .* Got 'my-cell'"):
+    with pytest.raises(ModelFileError, match=r"'cell' parameter .* Got 'my-cell'"):
         unspool.load(tmp_path / "m")
 
 

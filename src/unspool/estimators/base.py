@@ -59,8 +59,8 @@ class SequenceEstimator(BaseEstimator):
     patience : see early_stopping.
     validation_fraction : size of the validation part, where `fit` is given no validation_data.
     embedding_update : "sparse": a step updates only the token vectors that its batch has; "dense": every
-        vector at every step, as Adam is defined (momentum goes on moving a token after its batch). On 10,000
-        tokens of width 256, batches of 16 short texts, dense takes 4 ms a step longer.
+        vector at every step, as Adam is defined (momentum goes on moving a token after its batch), which
+        is slower the larger the vocabulary.
     random_state : int for the same numbers at each fit on the same machine; None; or a RandomState.
     verbose : 0 silent, 1 a line an epoch.
 

@@ -9,6 +9,7 @@ import torch
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
 from unspool.artifact import Fields
@@ -28,7 +29,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each sequence, (n,); warns of texts without any known word."""
-        return self.classes_[self._outputs(X).argmax(1)]
+        best = self._outputs(X).argmax(1)
+        return self.classes_[best]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """float64 (n, classes), rows adding up to 1, columns in the order of `classes_`."""
@@ -87,6 +89,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
 
 def _labels(y: np.ndarray) -> np.ndarray:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
     if y.ndim != 1:
         raise DataError(f"y must have one label a sequence, shape (n,). Got shape {y.shape}.")
     missing = [i for i, v in enumerate(y) if v is None or (isinstance(v, (float, np.floating)) and v != v)]

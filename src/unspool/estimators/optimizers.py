@@ -15,7 +15,8 @@ class RowAdam(torch.optim.Optimizer):
     A table whose rows are all touched at every step gets the numbers of `torch.optim.AdamW`. Unlike there,
     the moments of an untouched row do not decay, and the row neither moves on nor shrinks by `weight_decay`.
 
-    One step on a table of 10,000 x 256 with 240 rows touched: 0.2 ms; SparseAdam 0.5; dense fused Adam 4.
+    One step on a table of 10,000 x 256 with 240 rows touched, two threads: 0.41 ms; `SparseAdam` 0.64; fused
+    AdamW 1.2, beside the 10 MB gradient that it needs.
     """
 
     def __init__(

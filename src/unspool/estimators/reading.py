@@ -54,7 +54,9 @@ def read_input(X: Any, kind: str | None = None) -> Raw:
 def _read(X: Any, kind: str | None) -> Raw:
     if isinstance(X, Ragged):
         return _from_ragged(X, kind)
-    if isinstance(X, (str, bytes, dict)) or hasattr(X, "toarray"):
+    if hasattr(X, "toarray"):
+        raise DataError(f"{_EXPECTED}. Got a sparse {type(X).__name__}, which is not supported.")
+    if isinstance(X, (str, bytes, dict)):
         raise DataError(f"{_EXPECTED}. Got {type(X).__name__}.")
     if hasattr(X, "columns"):
         X = _numbers_of_frame(X)
@@ -62,6 +64,10 @@ def _read(X: Any, kind: str | None) -> Raw:
         X = X.to_list()
     if isinstance(X, Tensor):
         X = X.detach().cpu().numpy()
+    if hasattr(X, "__array__") and not hasattr(X, "__iter__"):
+        X = np.asarray(X)
+    if isinstance(X, np.ndarray) and X.dtype.kind == "c":
+        raise DataError(f"Complex data not supported. {_EXPECTED}.")
     if isinstance(X, np.ndarray) and X.dtype.kind in "iufb":
         return _from_array(X, kind)
     return _from_rows(list(X) if hasattr(X, "__iter__") else [X], kind)
@@ -85,7 +91,9 @@ def _from_ragged(X: Ragged, kind: str | None) -> Raw:
 
 
 def _from_array(X: np.ndarray, kind: str | None) -> Raw:
-    if X.ndim < 2 or X.ndim > 3 or (X.ndim == 3 and X.shape[2] == 0):
+    if X.ndim > 1 and len(X) and 0 in X.shape[1:]:
+        raise DataError(f"X has no steps: 0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
+    if X.ndim < 2 or X.ndim > 3:
         raise DataError(
             f"{_EXPECTED}. Got an array of shape {X.shape}. Reshape your data: a row is a sequence."
         )
@@ -156,5 +164,5 @@ def read_weights(sample_weight: Any, count: int) -> np.ndarray | None:
     if weights.shape != (count,):
         raise DataError(f"sample_weight must have shape ({count},), as X has rows. Got {weights.shape}.")
     if not np.isfinite(weights).all() or weights.min() < 0 or weights.max() == 0:
-        raise DataError("sample_weight must be finite, 0 or more, and not all 0.")
+        raise DataError("sample_weight must be finite, zero or more, and not all zero.")
     return weights

@@ -34,9 +34,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         bad = ~np.isfinite(numbers)
         if y.dtype.kind == "c" or bad.any():
             row = int(np.argwhere(bad)[0, 0]) if bad.any() else 0
-            raise DataError(
-                f"y must be finite real numbers. Got {y[row].tolist()!r} in row {row} ({int(bad.sum())} in all)."
-            )
+            raise DataError(f"y must be finite real numbers. Got {y[row].tolist()!r} in row {row}.")
         return numbers
 
     def _fit_target(self, y: np.ndarray) -> None:

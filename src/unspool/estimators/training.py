@@ -62,7 +62,8 @@ class SequenceLoss(nn.Module):
 class Trainer(NeuralNet):
     """skorch's NeuralNet over `SequenceData`, without its records of every batch.
 
-    Those, its data loader and its default callbacks cost 0.4 ms a batch; what is left of the loop 0.04.
+    With a tiny model the loop and the making of batches take 0.2 ms a batch, beside forward, backward,
+    clipping and optimisers (1,008 batches of 16 texts, one thread).
     """
 
     def __init__(self, *args: Any, settings: Settings, seed: int, **kwargs: Any) -> None:
