@@ -1,9 +1,9 @@
 """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), gate order i, f, g, o.
 
-    i, f, o = σ(W_i· x + b_i· + W_h· h + b_h·)
-    g = tanh(W_ig x + b_ig + W_hg h + b_hg)
-    c' = f ⊙ c + i ⊙ g
-    h' = o ⊙ tanh(c')                 or W_hr (o ⊙ tanh(c')) with a projection (Sak et al. 2014)
+i, f, o = σ(W_i· x + b_i· + W_h· h + b_h·)
+g = tanh(W_ig x + b_ig + W_hg h + b_hg)
+c' = f ⊙ c + i ⊙ g
+h' = o ⊙ tanh(c')                 or W_hr (o ⊙ tanh(c')) with a projection (Sak et al. 2014)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The plain recurrent cell (Elman 1990).
 
-    h' = φ(W_ih x + b_ih + W_hh h + b_hh)        φ = tanh or relu
+h' = φ(W_ih x + b_ih + W_hh h + b_hh)        φ = tanh or relu
 """
 
 from __future__ import annotations

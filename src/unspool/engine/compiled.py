@@ -57,9 +57,9 @@ def run(
         tensors += [*parts, *weights]
     output, *finals = _opaque(numbers, reverses, counts, values, offsets, index, tensors)
     results, at = [], 0
-    for state, (parts, _) in zip(states, counts):
-        results.append(unflatten(state, finals[at : at + parts]))
-        at += parts
+    for state, (count, _) in zip(states, counts):
+        results.append(unflatten(state, finals[at : at + count]))
+        at += count
     return output, results
 
 
@@ -104,7 +104,9 @@ def _forward(
 
 
 @_forward.register_fake
-def _(call: int, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]) -> list[Tensor]:
+def _(
+    call: int, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]
+) -> list[Tensor]:
     made = _calls[call]
     rows = values.shape[0]
     tokens = rows if index is None else index.shape[0]
@@ -114,7 +116,10 @@ def _(call: int, values: Tensor, offsets: Tensor, index: Tensor | None, tensors:
     if made.training:
         for stream, plan in zip(made.streams, made.plans()):
             results += [values.new_empty(tokens, w) for w in stream.program.state_sizes[1:]]
-            results += [values.new_empty(rows, plan.widths["pstash"]), values.new_empty(tokens, plan.widths["lstash"])]
+            results += [
+                values.new_empty(rows, plan.widths["pstash"]),
+                values.new_empty(tokens, plan.widths["lstash"]),
+            ]
     return results
 
 
@@ -168,7 +173,16 @@ def _gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
     tensors, kept = rest[: ctx.inputs], rest[ctx.inputs :]
     found = iter(
         _backward(
-            ctx.call, ctx.needs, kept, values, offsets, index, output, tensors, grads[0], grads[1 : 1 + ctx.states]
+            ctx.call,
+            ctx.needs,
+            kept,
+            values,
+            offsets,
+            index,
+            output,
+            tensors,
+            grads[0],
+            grads[1 : 1 + ctx.states],
         )
     )
     each = [next(found) if need else None for need in ctx.needs]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from unspool.engine import cudnn, eager
 from unspool.engine.lowering import Unsupported
-from unspool.engine.program import Program
+from unspool.engine.program import LOCK, Program
+from unspool.engine.signature import HOOKS, signature
 from unspool.engine.state import flatten, unflatten
 from unspool.errors import EngineError
 
@@ -87,7 +88,8 @@ def run(
         values = values[index]
     if path.engine == "cudnn":
         results = [
-            cudnn.run(d.cell, d.named_weights(), values, offsets, s, d.reverse) for d, s in zip(directions, states)
+            cudnn.run(d.cell, d.named_weights(), values, offsets, s, d.reverse)
+            for d, s in zip(directions, states)
         ]
     else:
         results = [eager.run(d.step, values, offsets, s, d.reverse) for d, s in zip(directions, states)]
@@ -120,7 +122,9 @@ def _run_outside(*args: Any) -> tuple[Tensor, list[Any]]:
     return run(*args)
 
 
-def choose(directions: Sequence[Direction], values: Tensor, states: Sequence[Any], engine: str = "auto") -> Path:
+def choose(
+    directions: Sequence[Direction], values: Tensor, states: Sequence[Any], engine: str = "auto"
+) -> Path:
     """The path of a call; pure: nothing is run."""
     if engine == "eager":
         return Path("eager", "asked for")
@@ -146,7 +150,9 @@ def _native_path(directions: Sequence[Direction], values: Tensor, states: Sequen
     for direction, state in zip(directions, states):
         for tensor in (values, *flatten(state)):
             if tensor.dtype != torch.float32:
-                return Path("eager", f"the native engine computes in torch.float32, and a tensor is {tensor.dtype}")
+                return Path(
+                    "eager", f"the native engine computes in torch.float32, and a tensor is {tensor.dtype}"
+                )
         found = program_of(direction, values.shape[1], state)
         if isinstance(found, str):
             return Path("eager", found)
@@ -154,26 +160,31 @@ def _native_path(directions: Sequence[Direction], values: Tensor, states: Sequen
     return Path("native", "", tuple(programs))
 
 
-_programs: weakref.WeakKeyDictionary[nn.Module, dict[Any, Program | str]] = weakref.WeakKeyDictionary()
+@dataclass
+class _Traced:
+    """A cell's program or the reason why it has none; `held` keeps alive what the key names by identity."""
+
+    found: Program | str
+    held: list[Any]
+
+
+_traced: weakref.WeakKeyDictionary[nn.Module, dict[Any, _Traced]] = weakref.WeakKeyDictionary()
 _shared: dict[Any, Program] = {}
 
 
 def program_of(direction: Direction, input_size: int, state: Any) -> Program | str:
     """The program of a direction's cell, or the reason why it has none. Traced once for each configuration."""
     cell = direction.cell
-    sizes = tuple(leaf.shape[1] for leaf in flatten(state))
-    key, portable = _signature(cell)
-    key = (key, input_size, sizes)
-    mine = _programs.setdefault(cell, {})
+    described, held = signature(cell)
+    key = (described, input_size, tuple(leaf.shape[1] for leaf in flatten(state)))
+    mine = _traced.setdefault(cell, {})
     if key not in mine:
-        if portable and key in _shared:
-            mine[key] = _shared[key]
-        else:
-            found = _trace(cell, input_size, state)
-            mine[key] = found
-            if portable and isinstance(found, Program):
+        with LOCK:
+            found = _shared.get(key) or _trace(cell, input_size, state)
+            mine[key] = _Traced(found, held)
+            if not held and isinstance(found, Program):
                 _shared[key] = found
-    return mine[key]
+    return mine[key].found
 
 
 def _trace(cell: nn.Module, input_size: int, state: Any) -> Program | str:
@@ -181,44 +192,24 @@ def _trace(cell: nn.Module, input_size: int, state: Any) -> Program | str:
     from unspool.engine.trace import Captured, trace
 
     for module in cell.modules():
-        if module._forward_hooks or module._forward_pre_hooks:
-            return f"{type(module).__name__} has forward hooks, which run only in the plain loop"
-    for name, tensor in [*cell.named_parameters(), *cell.named_buffers()]:
+        if any(getattr(module, name) for name in HOOKS):
+            return f"{type(module).__name__} has hooks, which run only in the plain loop"
+    for name, tensor in cell.named_parameters():
         if tensor.dtype != torch.float32 or tensor.device.type not in ("cpu", "meta"):
             return f"'{name}' is {tensor.dtype} on {tensor.device}; the native engine needs torch.float32 on the CPU"
     if len(flatten(state)) > _native.MAX_STATES:
-        return f"the state has {len(flatten(state))} parts; the native engine takes up to {_native.MAX_STATES}"
+        return (
+            f"the state has {len(flatten(state))} parts; the native engine takes up to {_native.MAX_STATES}"
+        )
     try:
         program = trace(cell, input_size, state)
     except Unsupported as reason:
         return f"{type(cell).__name__} uses {reason}, which the native engine does not have"
-    if any(isinstance(s, Captured) and s.tensor.dtype != torch.float32 for s in program.sources):
-        return f"{type(cell).__name__} holds a tensor that is not torch.float32"
+    except Exception as error:  # the step may work for the call's own batch: the plain loop shows
+        return f"one step of {type(cell).__name__} on a batch of 2 failed: {type(error).__name__}: {error}"
+    if any(isinstance(s, Captured) and s.tensor.device.type != "cpu" for s in program.sources):
+        return f"{type(cell).__name__} holds a tensor that is not on the CPU"
     return program
-
-
-_SIMPLE = (int, float, str, bool, type(None), tuple, torch.dtype)
-
-
-def _signature(cell: nn.Module) -> tuple[Any, bool]:
-    """What decides the operations of a step, and whether it holds for every cell with the same signature."""
-    parts: list[Any] = []
-    portable = True
-    for name, module in cell.named_modules():
-        parts += [name, type(module), module.training]
-        for key, value in module.__dict__.items():
-            if key.startswith("_") or key == "training":
-                if key in ("_parameters", "_buffers"):
-                    parts += [(k, None if v is None else (v.shape, v.dtype)) for k, v in value.items()]
-                elif key in ("_forward_hooks", "_forward_pre_hooks"):
-                    parts.append(len(value))
-                continue
-            if isinstance(value, _SIMPLE):
-                parts.append((key, value))
-            else:
-                portable = False
-                parts.append((key, id(value)))
-    return tuple(parts), portable
 
 
 def _run_native(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from unspool.engine.program import COMPARISONS, Graph, Matrix
 
@@ -117,7 +118,7 @@ def derive(graph: Graph, region: Iterable[int], seeds: list[tuple[int, int]], wa
                 result.of[value] = _combine(graph, parts[value], node.width)
             continue
         if node.op == "slice":
-            start, stop = node.attr
+            start = node.attr[0]
             base = parts.setdefault(node.args[0], [])
             base += [(g, start + a, start + b) for g, a, b in parts[value]]
             continue
@@ -159,7 +160,7 @@ def _combine(graph: Graph, parts: list[tuple[int, int, int]], width: int) -> int
     """
     edges = sorted({0, width, *(a for _, a, _ in parts), *(b for _, _, b in parts)})
     pieces = []
-    for low, high in zip(edges, edges[1:]):
+    for low, high in pairwise(edges):
         covering = [graph.slice(g, low - a, high - a) for g, a, b in parts if a <= low and high <= b]
         total = None
         for piece in sorted(covering, key=lambda p: graph.nodes[p].op == "matmul"):

@@ -51,6 +51,8 @@ def operand(t: Tracer, arg: Any) -> int:
     if t.is_created(found) and not arg.is_meta and bool((arg == arg.flatten()[0]).all()):
         width = arg.shape[1] if arg.dim() == 2 else 1
         return t.graph.spread(t.graph.const(arg.flatten()[0].item()), width)
+    if arg.dtype != torch.float32:
+        found = t.as_float(found)
     if any(n != 1 for n in arg.shape[:-1]):
         raise Unsupported(f"a parameter of shape {tuple(arg.shape)} in elementwise arithmetic")
     width = arg.shape[-1] if arg.dim() else 1
@@ -67,9 +69,13 @@ def _check(t: Tracer, result: Tensor) -> None:
 def elementwise(name: str, build: Callable[..., int], arity: int) -> None:
     def lower(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
         _check(t, result)
+        if not all(isinstance(a, (int, float, Tensor)) for a in args[:arity]) or len(args) < arity:
+            raise Unsupported(f"'aten.{name}' with these arguments")
         operands = [operand(t, a) for a in args[:arity]]
         _check_shapes(t, args[:arity])
         extra = args[arity:]
+        if name == "add" and result.dtype == torch.bool:  # True + True is True
+            return t.graph.spread(t.graph.each("max", *operands), _width(result))
         return t.graph.spread(build(t.graph, *operands, *extra, **kwargs), _width(result))
 
     LOWERINGS[name] = lower
@@ -113,7 +119,7 @@ def _div(g: Any, a: int, b: int, rounding_mode: str | None = None) -> int:
     if rounding_mode is not None:
         raise Unsupported("division with rounding")
     value = g.constant(b)
-    return g.each("div", a, b) if value is None else g.each("mul", a, g.const(1.0 / value))
+    return g.each("mul", a, g.const(1.0 / value)) if value else g.each("div", a, b)
 
 
 elementwise("add", _scaled("add"), 2)
@@ -125,7 +131,7 @@ elementwise("square", lambda g, a: g.each("mul", a, a), 1)
 elementwise("log1p", lambda g, a: g.each("log", g.each("add", a, g.const(1.0))), 1)
 elementwise("addcmul", lambda g, a, b, c, value=1: _scaled("add")(g, a, g.each("mul", b, c), value), 3)
 elementwise("bitwise_not", lambda g, a: g.each("sub", g.const(1.0), a), 1)
-elementwise("logical_not", lambda g, a: g.each("sub", g.const(1.0), a), 1)
+elementwise("logical_not", lambda g, a: g.each("eq", a, g.const(0.0)), 1)
 elementwise("bitwise_and", simple("mul"), 2)
 elementwise("bitwise_or", simple("max"), 2)
 elementwise("lerp", lambda g, a, b, w: g.each("add", a, g.each("mul", w, g.each("sub", b, a))), 3)
@@ -133,12 +139,10 @@ elementwise("silu", lambda g, a: g.each("mul", a, g.each("sigmoid", a)), 1)
 
 
 def _pow(g: Any, a: int, exponent: Any) -> int:
-    if exponent == 0.5:
-        return g.each("sqrt", a)
-    if exponent == -0.5:
-        return g.each("rsqrt", a)
-    if not isinstance(exponent, (int, float)) or exponent not in (1, 2, 3, 4, -1, -2):
-        raise Unsupported(f"the power {exponent}")
+    if not isinstance(exponent, (int, float)) or exponent not in (0.5, -0.5, 1, 2, 3, 4, -1, -2):
+        raise Unsupported("a power other than 1, 2, 3, 4, -1, -2, 0.5 or -0.5")
+    if exponent in (0.5, -0.5):
+        return g.each("sqrt" if exponent > 0 else "rsqrt", a)
     result = a
     for _ in range(abs(int(exponent)) - 1):
         result = g.each("mul", result, a)
@@ -167,8 +171,11 @@ def _strict(g: Any, a: int, low: float, high: float) -> int:
 
 
 def _softplus(g: Any, a: int, beta: float = 1, threshold: float = 20) -> int:
-    scaled = g.each("softplus", g.each("mul", a, g.const(beta)))
-    return g.each("mul", scaled, g.const(1.0 / beta))
+    scaled = g.each("mul", a, g.const(beta))
+    smooth = g.each("mul", g.each("softplus", scaled), g.const(1.0 / beta))
+    if threshold >= 20:  # there the two differ by less than a float32's last digit
+        return smooth
+    return g.each("where", g.each("gt", scaled, g.const(threshold)), a, smooth)
 
 
 def _elu(g: Any, a: int, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from unspool.engine.lowering import Unsupported, Value, _check, _width, lowers, operand
@@ -63,7 +64,8 @@ def _split(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[int]:
 
 @lowers("slice")
 def _slice(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    tensor, dim, start, stop, step = (*args, *(None, 0, None, None, 1)[len(args) :])
+    given: list[Any] = [*args, *(None, 0, None, None, 1)[len(args) :]]
+    tensor, dim, start, stop, step = given
     if dim % tensor.dim() == 0 and result.shape == tensor.shape:
         return _value(t, tensor, None)
     _feature_axis(dim, tensor)
@@ -80,17 +82,47 @@ def _select(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
     return t.graph.slice(_value(t, args[0]), at, at + 1)
 
 
-@lowers("unsqueeze", "squeeze", "expand", "view", "_unsafe_view", "reshape", "clone", "alias", "_to_copy", "lift_fresh")
+@lowers(
+    "unsqueeze",
+    "squeeze",
+    "expand",
+    "view",
+    "_unsafe_view",
+    "reshape",
+    "clone",
+    "alias",
+    "_to_copy",
+    "lift_fresh",
+)
 def _same_rows(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
     """Shapes that keep each row: (batch,) and (batch, 1) are the same, (batch, 1) may be spread."""
     _check(t, result)
     node = _value(t, args[0], None)
     if t.graph.width(node) not in (1, _width(result)):
         raise Unsupported(f"a change of shape from {tuple(args[0].shape)} to {tuple(result.shape)}")
+    if result.dtype == torch.bool and args[0].dtype != torch.bool:
+        node = t.graph.each("ne", node, t.graph.const(0.0))
     return t.graph.spread(node, _width(result))
 
 
-@lowers("sum", "mean")
+@lowers("detach")
+def _detach(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Any:
+    """torch detaches what it keeps for its own backward; a step that goes on with such a tensor is refused."""
+    node = _value(t, args[0], None)
+    made = t.graph.nodes[node]
+    constant = made.op == "const" or (made.op == "copy" and t.graph.nodes[made.args[0]].op == "const")
+    if not constant:
+        t.refuse(result, "detach, which stops a gradient")
+        return None
+    return node
+
+
+@lowers("empty_like", "new_empty")
+def _uninitialised(t: Tracer, args: tuple, kwargs: dict, result: Any) -> None:
+    t.refuse(result, "uninitialised memory")
+
+
+@lowers("sum")
 def _sum(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
     if len(args) < 2:
         raise Unsupported("a sum over the batch")
@@ -119,7 +151,9 @@ def _var(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
         raise Unsupported("a variance over the batch")
     _feature_axis(args[1], args[0])
     g, centred = t.graph, _centred(t, _value(t, args[0]))
-    scale = 1.0 / max(args[0].shape[1] - correction, 0.0)
+    if args[0].shape[1] <= correction:
+        raise Unsupported("a variance over too few features")
+    scale = 1.0 / (args[0].shape[1] - correction)
     return g.each("mul", g.row("sum", g.each("mul", centred, centred)), g.const(scale))
 
 

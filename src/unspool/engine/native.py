@@ -97,7 +97,9 @@ class _Run(torch.autograd.Function):
         values, offsets, index, output, *tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad
         if ctx.kept is None:
-            raise EngineError("The values kept for the gradient are gone: a second backward needs retain_graph=True.")
+            raise EngineError(
+                "The values kept for the gradient are gone: a second backward needs retain_graph=True."
+            )
         grads = backward(ctx.call, ctx.kept, values, offsets, index, output, tensors, dy, d_finals, needs)
         if torch.is_grad_enabled():
             grads = _once(grads)
@@ -285,7 +287,8 @@ def backward(
         dy = dy.contiguous()
     dx = values.new_empty(len(call.streams), *values.shape) if call.input_gradient and needs[1] else None
     grads: list[Tensor | None] = []
-    streams, alive = [], []
+    streams: list[Any] = []
+    alive: list[Any] = []
     loans: list[Loan] = []
     column = at_final = 0
     wanted = iter(needs[4:])
@@ -308,7 +311,8 @@ def backward(
             )
             states += [rows, stride, start.data_ptr(), 0, _address(d_final), _address(d_initial)]
         source_grads = [
-            torch.zeros_like(t, memory_format=torch.contiguous_format) if next(wanted) else None for t in sources
+            torch.zeros_like(t, memory_format=torch.contiguous_format) if next(wanted) else None
+            for t in sources
         ]
         grads += source_grads
         bstash = borrow(loans, tokens, plan.widths["bstash"])
@@ -318,7 +322,11 @@ def backward(
         dy_at = 0 if dy is None else dy.data_ptr() + 4 * column
         buffers = [_address(t) for t in (keep.pstash, keep.lstash, bstash, pgrad, pbstash)]
         buffers += [dy_at, 0 if dy is None else dy.stride(0), 0 if dx is None else dx[d].data_ptr()]
-        streams.append((plan.native, stream.reverse, _parameter_rows(stream, sources, source_grads), states, buffers))
+        if dx is not None and not plan.reaches_input:
+            dx[d].zero_()
+        streams.append(
+            (plan.native, stream.reverse, _parameter_rows(stream, sources, source_grads), states, buffers)
+        )
         column += call.out_widths[d]
     _native.backward(_batch(values, offsets, index), streams)
     return [None if dx is None else dx[0] if len(dx) == 1 else dx.sum(0), *grads]

@@ -16,7 +16,7 @@ from typing import Any
 
 from unspool import _native
 from unspool.engine.gradient import Gradients, derive
-from unspool.engine.program import ON_GRADIENT, ON_STATE, ON_X, Graph, Matrix, Program
+from unspool.engine.program import LOCK, ON_GRADIENT, ON_STATE, ON_X, Matrix, Program
 from unspool.engine.simplify import reachable
 from unspool.engine.tape import BUFFERS, Place, Rows, Shared, Tape, aligned
 
@@ -32,6 +32,7 @@ class Plan:
     training: bool
     widths: dict[str, int]
     tapes: dict[str, Tape]
+    reaches_input: bool  # whether a gradient arrives at x
 
 
 def state_in(k: int) -> Place:
@@ -82,7 +83,7 @@ class Planner:
             outers,
             sums,
         )
-        return Plan(self.program, native, self.training, widths, tapes)
+        return Plan(self.program, native, self.training, widths, tapes, bool(back and back.dx))
 
     def _loop_tape(self, pro: dict[int, Place], stash: dict[int, Place]) -> Tape:
         readable = {**pro, **{s: state_in(k) for k, s in enumerate(self.states)}}
@@ -131,7 +132,9 @@ class _Backward:
         dx = [self.prologue.of[planner.x]] if planner.x in self.prologue.of else []
         known = {planner.x: Place(BUFFERS["x"])}
         self.pstash = {v: self.rows["pstash"].add(g.width(v)) for v in edges}
-        for v, place in self._choose([*dx, *_gradients(self.prologue)], self.prologue, known, "pstash", ON_X).items():
+        for v, place in self._choose(
+            [*dx, *_gradients(self.prologue)], self.prologue, known, "pstash", ON_X
+        ).items():
             self.pstash.setdefault(v, place)
         self.prologue_known = known
         self.dx = dx
@@ -180,7 +183,9 @@ class _Backward:
             if value in stash:
                 continue
             parts = [self._base(a) for a in g.nodes[value].args]
-            if not all(p in stash or p in known or not region(p) or (p in wanted and p < value) for p in parts):
+            if not all(
+                p in stash or p in known or not region(p) or (p in wanted and p < value) for p in parts
+            ):
                 stash.add(value)
         return {v: self.rows[buffer].add(g.width(v)) for v in sorted(stash)}
 
@@ -198,11 +203,15 @@ class _Backward:
         readable = {**self.stash, **self.pstash, **self.loop_known}
         for k, width in enumerate(self.planner.program.state_sizes):
             readable[self.graph.node("adjoint", (), width, k)] = Place(BUFFERS["adj_in"] + k)
-        readable[self.graph.node("output_grad", (), self.planner.program.state_sizes[0])] = Place(BUFFERS["dy"])
+        readable[self.graph.node("output_grad", (), self.planner.program.state_sizes[0])] = Place(
+            BUFFERS["dy"]
+        )
         return Tape(self.planner.shared, readable, targets)
 
     def prologue_tape(self) -> Tape:
-        grads = {self.graph.node("prologue_grad", (), self.graph.width(v), v): p for v, p in self.pgrad.items()}
+        grads = {
+            self.graph.node("prologue_grad", (), self.graph.width(v), v): p for v, p in self.pgrad.items()
+        }
         self.prologue_places = dict(grads)
         targets = {value: [Place(BUFFERS["dx"])] for value in self.dx}
         for value in _gradients(self.prologue):
@@ -238,7 +247,9 @@ class _Backward:
                 return [prologue, place.buffer, place.offset]
 
             for source, gradient, matrix in gradients.products:
-                outers.append([*row(source, values), *row(gradient, grads), self.planner.shared.matrix(matrix)])
+                outers.append(
+                    [*row(source, values), *row(gradient, grads), self.planner.shared.matrix(matrix)]
+                )
             for vector, gradient in gradients.vectors:
                 for parameter, start, stop in self.graph.nodes[vector].attr:
                     sums.append([*row(gradient, grads), stop - start, parameter, start])
@@ -252,7 +263,5 @@ def _gradients(gradients: Gradients) -> list[int]:
 
 def make_plan(program: Program, training: bool, input_gradient: bool) -> Plan:
     """Tapes for prediction, or for a forward that can be followed by its backward."""
-    return Planner(program, training, input_gradient).plan()
-
-
-__all__ = ["Graph", "Plan", "make_plan"]
+    with LOCK:
+        return Planner(program, training, input_gradient).plan()

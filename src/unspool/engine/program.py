@@ -13,7 +13,9 @@ Operations (native/abi.h lists the same names):
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +26,8 @@ TERNARY = frozenset(["where", "fma"])
 EACH = UNARY | BINARY | TERNARY
 LEAVES = frozenset(["x", "state", "vector", "const", "adjoint", "output_grad", "prologue_grad"])
 COMPARISONS = frozenset("gt ge lt le eq ne".split())
+
+LOCK = threading.RLock()  # around everything that adds nodes to a program's graph
 
 # What a value depends on.
 ON_X, ON_STATE, ON_GRADIENT = 1, 2, 4
@@ -114,7 +118,8 @@ class Graph:
         """An elementwise operation; `copy` operands of width-1 values are read as width 1."""
         consts = [self.constant(a) for a in args]
         if op in _FOLD and all(c is not None for c in consts):
-            return self.const(_FOLD[op](*consts))
+            with contextlib.suppress(ArithmeticError, ValueError):  # 1 / 0 is for the tape: it gives inf
+                return self.const(_FOLD[op](*consts))
         if op == "add" and 0.0 in consts and self._keeps_width(args, 1 - consts.index(0.0)):
             return args[1 - consts.index(0.0)]
         if op == "mul" and 1.0 in consts and self._keeps_width(args, 1 - consts.index(1.0)):

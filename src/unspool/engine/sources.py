@@ -51,5 +51,3 @@ def resolve(program: Program, wanted: list[int], weight: Callable[[str], Tensor]
         return made[i]
 
     return [get(i) for i in wanted]
-
-

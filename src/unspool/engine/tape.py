@@ -102,7 +102,7 @@ class Tape:
     def _fuse(self) -> None:
         """add(mul(a, b), c), where nothing else needs the product, becomes fma(a, b, c)."""
         uses = Counter(a for v in self.order for a in self.graph.nodes[v].args)
-        self.fused: dict[int, tuple[int, int, int]] = {}
+        self.fused: dict[int, tuple[int, ...]] = {}
         gone = set()
         for value in self.order:
             node = self.graph.nodes[value]
@@ -210,7 +210,9 @@ class Tape:
             elif value in self.fused:
                 self._emit("fma", node.width, self.places[value], self.fused[value])
             elif node.op in ("sum", "amax", "dot"):
-                self._emit(node.op, self.graph.width(node.args[0]), self.places[value], node.args, spread=False)
+                self._emit(
+                    node.op, self.graph.width(node.args[0]), self.places[value], node.args, spread=False
+                )
             elif not self._is_view(value):
                 self._emit(node.op, node.width, self.places[value], node.args)
         for value, places in self.targets.items():

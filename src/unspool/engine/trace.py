@@ -60,6 +60,7 @@ class Tracer(TorchDispatchMode):
         self.values: dict[int, Value] = {}
         self.source_of: dict[int, int] = {}
         self.alive: list[Any] = []
+        self.refused: dict[int, str] = {}
         for name, tensor in [*cell.named_parameters(), *cell.named_buffers()]:
             self.add_source(tensor, Parameter(name))
 
@@ -74,8 +75,23 @@ class Tracer(TorchDispatchMode):
         self.alive.append(tensor)
         self.values[id(tensor)] = Value(node, tuple(tensor.shape))
 
+    def refuse(self, tensor: Tensor, why: str) -> None:
+        """A step that uses `tensor` is `Unsupported`."""
+        self.alive.append(tensor)
+        self.refused[id(tensor)] = why
+
+    def as_float(self, source: int) -> int:
+        """The source in float32."""
+        tensor = self.source_tensors[source]
+        if tensor.is_floating_point():
+            raise Unsupported(f"a parameter of type {tensor.dtype}")
+        made = Computed(torch.ops.aten._to_copy.default, (Ref(source),), {"dtype": torch.float32}, None)
+        return self.add_source(tensor.to(torch.float32), made)
+
     def find(self, tensor: Tensor) -> Value | int:
         """The value of a tensor of the batch, or the index of its source."""
+        if id(tensor) in self.refused:
+            raise Unsupported(self.refused[id(tensor)])
         if id(tensor) in self.values:
             return self.values[id(tensor)]
         if id(tensor) not in self.source_of:
@@ -86,7 +102,14 @@ class Tracer(TorchDispatchMode):
         kwargs = kwargs or {}
         tensors = [t for t in _leaves((args, kwargs)) if isinstance(t, Tensor)]
         name = func.overloadpacket.__name__
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise Unsupported(f"random numbers ('aten.{name}')")
+        for tensor in tensors:
+            if id(tensor) in self.refused and name != "detach":
+                raise Unsupported(self.refused[id(tensor)])
         if any(id(t) in self.values for t in tensors):
+            if not torch.is_grad_enabled():
+                raise Unsupported("torch.no_grad inside the step")
             if name == "_local_scalar_dense":
                 raise Unsupported("a Python branch or number taken from the values of a tensor")
             if func._schema.is_mutable:
@@ -100,8 +123,6 @@ class Tracer(TorchDispatchMode):
                 if node is not None:
                     self.add_value(tensor, node)
             return result
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            raise Unsupported(f"random numbers ('aten.{name}')")
         if func._schema.is_mutable:
             raise Unsupported(f"the in-place operation 'aten.{name}' on a parameter")
         result = func(*args, **kwargs)
@@ -122,7 +143,10 @@ class Tracer(TorchDispatchMode):
     def is_created(self, source: int) -> bool:
         """True for a tensor that the step makes from nothing, such as torch.zeros(...)."""
         made = self.sources[source]
-        return isinstance(made, Computed) and not any(isinstance(leaf, Ref) for leaf in _leaves((made.args, made.kwargs)))
+        if not isinstance(made, Computed):
+            return False
+        refs = [leaf for leaf in _leaves((made.args, made.kwargs)) if isinstance(leaf, Ref)]
+        return all(self.is_created(ref.source) for ref in refs)
 
     def matrix(self, tensor: Tensor) -> Matrix:
         """A two-axis source as a matrix; `aten.t` of a parameter is that parameter, transposed."""
@@ -161,8 +185,11 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any) -> Program:
     tracer.add_value(x, tracer.graph.node("x", (), input_size))
     for k, leaf in enumerate(leaves):
         tracer.add_value(leaf, tracer.graph.node("state", (), sizes[k], k))
-    with torch.no_grad(), tracer:
+    for leaf in (x, *leaves):
+        leaf.requires_grad_()
+    with tracer:
         new = flatten(cell(x, unflatten(like, leaves)))
+    _refuse_custom_gradients(new)
     outputs = []
     for tensor in new:
         value = tracer.find(tensor)
@@ -177,12 +204,26 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any) -> Program:
     return Program(tracer.graph, outputs, input_size, sizes, tracer.sources, shapes, like)
 
 
+def _refuse_custom_gradients(outputs: list[Tensor]) -> None:
+    todo, seen = [t.grad_fn for t in outputs], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            raise Unsupported(f"a torch.autograd.Function ({node.name().removesuffix('Backward')})")
+        seen.add(node)
+        todo += [n for n, _ in node.next_functions]
+
+
 def trace(cell: nn.Module, input_size: int, like: Any) -> Program:
     """The simplified program of `cell`. `like`: a state of the cell (any batch size).
 
     Raises `Unsupported`, naming the operation, where the step cannot be written in the engine's operations.
     """
-    programs = [_step(cell, input_size, batch, like) for batch in (2, 3)]
+    off = torch.autocast("cpu", enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), off:
+        programs = [_step(cell, input_size, batch, like) for batch in (2, 3)]
     if programs[0].graph.nodes != programs[1].graph.nodes or programs[0].outputs != programs[1].outputs:
         raise Unsupported("a step that depends on the batch size")
     return simplify(programs[0])

@@ -48,7 +48,10 @@ class _Layers(nn.RNNBase):
         cells = [_template(self.mode, n, self.hidden_size, self.bias, self.proj_size) for n in inputs]
         self.__dict__["_cells"] = tuple(cells)
 
-    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
+    def _cell(self, layer: int) -> nn.Module:
+        return self.__dict__["_cells"][layer]
+
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         ragged, restore, batched = to_ragged(input, self.batch_first, type(self).__name__)
         values = ragged.values
         if values.dim() != 2 or values.shape[1] != self.input_size:
@@ -73,7 +76,7 @@ class _Layers(nn.RNNBase):
 
     def directions(self, layer: int) -> list[Direction]:
         """The directions of a layer, each with the names of its weights in torch.nn."""
-        cell = self._cells[layer]
+        cell = self._cell(layer)
         found = []
         for reverse in range(2 if self.bidirectional else 1):
             suffix = f"_l{layer}{'_reverse' if reverse else ''}"
@@ -117,14 +120,18 @@ class LSTM(_Layers):
     The output is of the same kind. Raises `DataError` where the input or the state has another shape.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__("LSTM", input_size, hidden_size, num_layers, *args, **kwargs)
 
 
 class GRU(_Layers):
     """torch.nn.GRU on our engine; see `LSTM` (equations: `cells.GRUCell` with reset_after=True)."""
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, *args: Any, **kwargs: Any
+    ) -> None:
         if "proj_size" in kwargs:
             bad_parameter("GRU", "proj_size", "left out: only an LSTM has a projection", kwargs["proj_size"])
         super().__init__("GRU", input_size, hidden_size, num_layers, *args, **kwargs)

@@ -51,7 +51,7 @@ class Recurrent(nn.Module):
                 )
         if reverse_cell is not None and not bidirectional:
             raise ValueError("'reverse_cell' needs bidirectional=True.")
-        self.cell = cell
+        self.cell: Any = cell
         self.reverse = bool(reverse)
         self.bidirectional = bool(bidirectional)
         self.batch_first = bool(batch_first)
@@ -67,6 +67,10 @@ class Recurrent(nn.Module):
     def directions(self) -> list[Direction]:
         first = Direction(self.cell, self.reverse)
         return [first, Direction(self.reverse_cell, not self.reverse)] if self.bidirectional else [first]
+
+    def output_size(self) -> int:
+        """The width of the output: of the first part of the state, over the directions."""
+        return sum(int(flatten(_initial(d.cell, 1))[0].shape[1]) for d in self.directions())
 
     def forward(self, x: Any, state: Any = None) -> tuple[Any, Any]:
         ragged, restore, batched = to_ragged(x, self.batch_first, "Recurrent")
@@ -86,11 +90,13 @@ class Recurrent(nn.Module):
     def explain_path(self, x: Any) -> str:
         """Which engine runs `self(x)`, and why."""
         ragged, _, _ = to_ragged(x, self.batch_first, "Recurrent")
-        return str(choose(self.directions(), ragged.values, self._states(len(ragged), None, True), self.engine))
+        return str(
+            choose(self.directions(), ragged.values, self._states(len(ragged), None, True), self.engine)
+        )
 
     def _states(self, batch: int, state: Any, batched: bool) -> list[Any]:
         cells = [direction.cell for direction in self.directions()]
-        initial = [cell.initial_state(batch) for cell in cells]
+        initial = [_initial(cell, batch) for cell in cells]
         if state is None:
             return initial
         given = list(state) if self.bidirectional else [state]
@@ -100,6 +106,10 @@ class Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         return f"reverse={self.reverse}, bidirectional={self.bidirectional}, engine={self.engine!r}"
+
+
+def _initial(cell: Any, batch: int) -> Any:
+    return cell.initial_state(batch)
 
 
 def check_state(state: Any, like: Any, batched: bool = True) -> Any:
@@ -124,4 +134,3 @@ def _fresh_copy(cell: nn.Module) -> nn.Module:
 def final_output(state: Sequence[Any]) -> Tensor:
     """(B, D*H): each direction's own final output in the last layer of a Stack's state, concatenated."""
     return torch.cat([flatten(direction)[0] for direction in state[-1]], dim=-1)
-

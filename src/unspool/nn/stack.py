@@ -9,7 +9,6 @@ from torch import nn
 
 from unspool import cells
 from unspool.engine.dispatch import run
-from unspool.engine.state import flatten
 from unspool.errors import DataError, check_float, check_int
 from unspool.nn.layout import to_ragged
 from unspool.nn.recurrent import Recurrent
@@ -51,15 +50,20 @@ class Stack(nn.Module):
                 engine=engine,
             )
             self.layers.append(layer)
-            width = sum(flatten(d.cell.initial_state(1))[0].shape[1] for d in layer.directions())
+            width = layer.output_size()
         self.output_size = width
 
     def forward(self, x: Any, state: Sequence[Any] | None = None) -> tuple[Any, list[tuple]]:
         ragged, restore, batched = to_ragged(x, True, "Stack")
         if not batched:
-            raise DataError("The input of Stack must have a batch axis. Got an unbatched tensor; use x[None].")
+            raise DataError(
+                "The input of Stack must have a batch axis. Got an unbatched tensor; use x[None]."
+            )
         output, final = self._layers(ragged, state)
         return restore(output), final
+
+    def _recurrent(self) -> list[Recurrent]:
+        return [layer for layer in self.layers if isinstance(layer, Recurrent)]
 
     def embedded(
         self, ids: Ragged, embedding: nn.Embedding, state: Sequence[Any] | None = None
@@ -71,10 +75,9 @@ class Stack(nn.Module):
         """Which engine runs `self(x)`, and why; for each layer, where they differ."""
         ragged, _, _ = to_ragged(x, True, "Stack")
         paths = []
-        for layer in self.layers:
+        for layer in self._recurrent():
             paths.append(layer.explain_path(ragged))
-            width = sum(flatten(d.cell.initial_state(1))[0].shape[1] for d in layer.directions())
-            ragged = ragged.with_values(ragged.values.new_empty(len(ragged.values), width))
+            ragged = ragged.with_values(ragged.values.new_empty(len(ragged.values), layer.output_size()))
         return paths[0] if len(set(paths)) == 1 else "; ".join(f"layer {i}: {p}" for i, p in enumerate(paths))
 
     def _layers(
@@ -83,13 +86,15 @@ class Stack(nn.Module):
         if state is not None and len(state) != len(self.layers):
             raise DataError(f"The state must have one entry a layer, {len(self.layers)}. Got {len(state)}.")
         finals: list[tuple] = []
-        for depth, layer in enumerate(self.layers):
+        for depth, layer in enumerate(self._recurrent()):
             given = None if state is None else state[depth]
             if given is not None and not layer.bidirectional:
                 given = given[0]
             states = layer._states(len(x), given, True)
             values, index = x.values, None
-            if depth == 0 and embedding is not None:
+            if depth == 0 and embedding is not None and embedding.scale_grad_by_freq:
+                values = embedding(values)
+            elif depth == 0 and embedding is not None:
                 distinct, index = values.unique(return_inverse=True)
                 values = embedding(distinct)
             elif depth > 0:
