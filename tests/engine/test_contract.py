@@ -1,0 +1,103 @@
+"""The native engine is the plain loop: values and gradients of every registered cell and of cells of users."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from engine.compare import check_engines, ragged
+from engine.user_cells import CELLS, POINTWISE, Pointwise
+from torch import nn
+
+import unspool
+from unspool import cells
+from unspool.errors import EngineError
+from unspool.nn import Recurrent
+
+# Options of a registered cell beside its sizes. A cell that is not here is checked with its defaults.
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "rnn": [{"nonlinearity": "relu"}, {"bias": False}],
+    "gru": [{"reset_after": False}, {"bias": False}, {"bias": False, "reset_after": False}],
+    "lstm": [{"proj_size": 2}, {"bias": False}],
+}
+REGISTERED = [
+    pytest.param(
+        functools.partial(make, **options), id="-".join([name, *(f"{k}={v}" for k, v in options.items())])
+    )
+    for name, make in cells.registry.items()
+    for options in [{}, *OPTIONS.get(name, [])]
+]
+USERS = [pytest.param(make, id=make.__name__) for make in CELLS]
+POINTS = [pytest.param(functools.partial(Pointwise, name), id=name) for name in POINTWISE]
+Make = Callable[[int, int], nn.Module]
+
+
+def build(make: Make, input_size: int, hidden_size: int) -> nn.Module:
+    torch.manual_seed(7)
+    return make(input_size, hidden_size)
+
+
+@pytest.mark.parametrize("make", [*REGISTERED, *USERS, *POINTS])
+def test_one_direction(make: Make) -> None:
+    check_engines(build(make, 4, 5), 4)
+
+
+@pytest.mark.parametrize("make", [*REGISTERED, *USERS])
+def test_reverse(make: Make) -> None:
+    check_engines(build(make, 6, 7), 6, (2, 0, 5, 1, 9, 3), reverse=True)
+
+
+@pytest.mark.parametrize("make", [*REGISTERED, *USERS])
+def test_both_directions(make: Make) -> None:
+    check_engines(build(make, 5, 17), 5, (4, 1, 0, 8, 2), bidirectional=True)
+
+
+@pytest.mark.parametrize("hidden_size", [1, 3, 15, 16, 17, 33, 64])
+@pytest.mark.parametrize(
+    "make",
+    [
+        p
+        for p in [*REGISTERED, *USERS]
+        if p.id
+        in (
+            "rnn",
+            "gru",
+            "lstm",
+            *"""
+    PeepholeLSTM LayerNormLSTM LayerNormGRU GRU2014 Softmax Prelude ThreeStates""".split(),
+        )
+    ],
+)
+def test_widths_around_the_vector(make: Make, hidden_size: int) -> None:
+    check_engines(build(make, 19, hidden_size), 19, (2, 6, 1, 0, 4))
+
+
+@pytest.mark.parametrize("input_size", [1, 2, 31, 32, 33])
+def test_input_widths(input_size: int) -> None:
+    check_engines(build(cells.GRUCell, input_size, 6), input_size, (2, 6, 1, 0, 4))
+
+
+@pytest.mark.parametrize(
+    "lengths", [(), (0,), (0, 0), (1,), (1, 1, 1), (40,), (25, 0), tuple(range(20))], ids=str
+)
+def test_batches(lengths: tuple[int, ...]) -> None:
+    check_engines(build(cells.LSTMCell, 3, 6), 3, lengths, bidirectional=True)
+
+
+@pytest.mark.parametrize("engine", ["native", "auto"])
+def test_a_cell_without_a_native_form_raises_or_says_why(engine: str) -> None:
+    class Sorted(CELLS[7]):  # type: ignore[name-defined, misc]
+        def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+            return super().forward(x, h).sort(dim=1).values
+
+    layer = Recurrent(Sorted(3, 4), engine=engine)
+    x = ragged(3, (2, 1))
+    if engine == "auto":
+        assert unspool.explain_path(layer, x).startswith("eager: Sorted uses the operation 'aten.sort'")
+        assert torch.equal(layer(x)[0].values, Recurrent(layer.cell, engine="eager")(x)[0].values)
+    else:
+        with pytest.raises(EngineError, match=r"Sorted uses the operation 'aten\.sort'"):
+            layer(x)
