@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from engine.compare import check_engines, ragged
-from engine.user_cells import CELLS, POINTWISE, Pointwise
 from torch import nn
 
 import unspool
 from unspool import cells
 from unspool.errors import EngineError
 from unspool.nn import Recurrent
+
+from .compare import check_engines, ragged
+from .user_cells import CELLS, POINTWISE, Pointwise
 
 # Options of a registered cell beside its sizes. A cell that is not here is checked with its defaults.
 OPTIONS: dict[str, list[dict[str, Any]]] = {

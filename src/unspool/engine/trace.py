@@ -109,7 +109,7 @@ class Tracer(TorchDispatchMode):
                 raise Unsupported(self.refused[id(tensor)])
         if any(id(t) in self.values for t in tensors):
             if not torch.is_grad_enabled():
-                raise Unsupported("torch.no_grad inside the step")
+                raise Unsupported("torch.no_grad or a custom autograd.Function inside the step")
             if name == "_local_scalar_dense":
                 raise Unsupported("a Python branch or number taken from the values of a tensor")
             if func._schema.is_mutable:
