@@ -72,8 +72,7 @@ struct Outer {
 struct Kernels {
   const char* name;
   int lanes;               // floats in a vector
-  int tile_rows;
-  int outer_rows;
+  int tile_rows;           // rows of a tile, at most MAX_ROWS
   void (*run)(const Tape&, const Tile&, const float* const* matrices);
   int64_t (*packed_size)(int32_t inner, int32_t width);
   int32_t (*panels)(int32_t width);

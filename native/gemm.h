@@ -31,13 +31,11 @@ static inline void panel(const float* const* a, int inner, const float* w, const
 }
 
 template <int R>
-static void rows_by_matrix(const float* const* a_rows, int inner, int width, const float* w,
+static void rows_by_matrix(const float* const* a, int inner, int width, const float* w,
                            const float* const* init_rows, float* const* out_rows) {
-  const float* a[R];
   const float* init[R];
   float* out[R];
   for (int r = 0; r < R; r++) {
-    a[r] = a_rows[r];
     out[r] = out_rows[r];
     init[r] = init_rows ? init_rows[r] : nullptr;
   }
@@ -128,7 +126,7 @@ static void pack(const View& m, float* out, int32_t first, int32_t last) {
   }
 }
 
-constexpr int TOKEN_BLOCK = 256;
+constexpr int TOKEN_BLOCK = 384;   // tokens at most whose rows are laid out together
 
 static int64_t outer_workspace(int32_t n) {
   return (int64_t)TOKEN_BLOCK * (panels(n) * 2 * W + TILE_ROWS);
@@ -161,8 +159,10 @@ static void outer(const Outer& o, int32_t m_first, int32_t m_last, float* worksp
   constexpr int R = TILE_ROWS;
   float* b_panels = workspace;
   float* a_panel = workspace + (int64_t)TOKEN_BLOCK * panels(o.n) * 2 * W;
-  for (int64_t t0 = 0; t0 < o.tokens; t0 += TOKEN_BLOCK) {
-    const int tokens = (int)(o.tokens - t0 < TOKEN_BLOCK ? o.tokens - t0 : TOKEN_BLOCK);
+  const int64_t blocks = (o.tokens + TOKEN_BLOCK - 1) / TOKEN_BLOCK;
+  for (int64_t block = 0; block < blocks; block++) {
+    const int64_t t0 = o.tokens * block / blocks;
+    const int tokens = (int)(o.tokens * (block + 1) / blocks - t0);
     const float* const* a = o.a + t0;
     const float* const* b = o.b + t0;
     for (int32_t n = 0; n < o.n; n += 2 * W) {

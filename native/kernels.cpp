@@ -180,7 +180,7 @@ static double peak(double seconds) {
 #define UNSPOOL_STRING_(x) #x
 #define UNSPOOL_STRING(x) UNSPOOL_STRING_(x)
 extern const Kernels table;
-const Kernels table = {UNSPOOL_STRING(UNSPOOL_NS), W, TILE_ROWS, TILE_ROWS, run, packed_size, panels, pack,
+const Kernels table = {UNSPOOL_STRING(UNSPOOL_NS), W, TILE_ROWS, run, packed_size, panels, pack,
                        outer_workspace, outer, column_sum, peak};
 
 }  // namespace unspool::UNSPOOL_NS

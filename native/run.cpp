@@ -389,7 +389,7 @@ class GradientSums {
     std::vector<std::function<void()>> jobs;
     for (auto& group : products_) {
       const int shares = group.size() == 1 ? threads : 1;
-      const int64_t share = round_up((group[0].rows + shares - 1) / shares, k.outer_rows);
+      const int64_t share = round_up((group[0].rows + shares - 1) / shares, k.tile_rows);
       for (int64_t first = 0; first < (shares == 1 ? 1 : group[0].rows); first += share)
         jobs.push_back([&group, &k, first, share, shares] {
           for (const Product& p : group) {

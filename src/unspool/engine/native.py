@@ -109,21 +109,24 @@ class _Run(torch.autograd.Function):
 class Loan:
     """Memory that goes back to a small store when its holder is gone: fresh pages cost 10 % of a training step."""
 
-    _store: ClassVar[dict[int, Tensor]] = {}
-    _blocks, _floats = 16, 1 << 24  # at most so many blocks of at most so many floats
+    _store: ClassVar[dict[int, tuple[int, Tensor]]] = {}
+    _blocks, _floats = 24, 1 << 24  # at most so many blocks of at most so many floats
 
     def __init__(self, floats: int) -> None:
-        fitting = [b for b in list(self._store.values()) if floats <= len(b) <= 2 * floats + 4096]
-        best = min(fitting, key=len, default=None)
-        taken = None if best is None else self._store.pop(id(best), None)
-        self.block = torch.empty(floats + floats // 8) if taken is None else taken
+        found = None
+        for key, (size, _) in list(self._store.items()):
+            if floats <= size <= 2 * floats + 4096:
+                found = self._store.pop(key, None)
+                break
+        self.size = floats + floats // 8
+        self.size, self.block = (self.size, torch.empty(self.size)) if found is None else found
 
     def rows(self, count: int, width: int) -> Tensor:
         return self.block[: count * width].view(count, width)
 
     def __del__(self) -> None:
-        if len(self.block) <= self._floats and len(self._store) < self._blocks:
-            self._store[id(self.block)] = self.block
+        if self.size <= self._floats and len(self._store) < self._blocks:
+            self._store[id(self.block)] = (self.size, self.block)
 
 
 def borrow(loans: list[Loan] | None, count: int, width: int) -> Tensor:
