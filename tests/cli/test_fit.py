@@ -14,6 +14,7 @@ from sklearn import metrics as oracle
 
 import unspool
 from unspool.cli.fit import fit as fit_command
+from unspool.errors import DataError
 from unspool.tables import read_table
 
 from .conftest import SMALL, reviews, run
@@ -162,3 +163,45 @@ def test_defaults_are_the_estimators():
     differing = {name for name in mirrored if options[name].default != signature[name].default}
     # --bidirectional is on by default; an empty --dense is None on the command line and () in the estimator
     assert differing == {"bidirectional", "dense"} and signature["dense"].default == ()
+
+
+def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):
+    wanted = {
+        "cell": "gru",
+        "hidden_size": 9,
+        "num_layers": 3,
+        "bidirectional": False,
+        "embedding_dim": 11,
+        "pooling": "mean+max",
+        "dense": (6, 5),
+        "dropout": 0.25,
+        "max_words": 77,
+        "level": "char",
+        "epochs": 4,
+        "batch_size": 13,
+        "learning_rate": 0.03,
+        "weight_decay": 0.01,
+        "gradient_clip": 0.5,
+        "early_stopping": False,
+        "patience": 8,
+        "validation_fraction": 0.3,
+        "random_state": 21,
+        "verbose": 0,
+    }
+    options: list[object] = ["--quiet"]
+    for name, value in wanted.items():
+        option = f"--{'seed' if name == 'random_state' else name.replace('_', '-')}"
+        if isinstance(value, bool):
+            options.append(option.replace("--", "--no-"))
+        elif name != "verbose":
+            values = value if isinstance(value, tuple) else (value,)
+            options += [part for v in values for part in (option, v)]
+    seen = {}
+
+    def record(self, *_, **__):
+        seen.update(self.get_params())
+        raise DataError("seen")
+
+    monkeypatch.setattr(unspool.SequenceRegressor, "fit", record)
+    run("fit", table, "--input", "text", "--target", "score", "--out", tmp_path / "m", *options, code=2)
+    assert {name: seen[name] for name in wanted} == wanted
