@@ -21,6 +21,7 @@ def regressor(seed: int, epochs: int, **settings: Any) -> unspool.SequenceRegres
         batch_size=16,
         learning_rate=1e-3,
         patience=3,
+        gradient_clip=None,
         random_state=seed,
         **settings,
     )

@@ -63,6 +63,6 @@ def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> A
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """"Did you mean 'score'?" for the nearest of `choices`, or an empty string."""
+    """ "Did you mean 'score'?" for the nearest of `choices`, or an empty string."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else ""

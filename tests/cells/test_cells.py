@@ -148,7 +148,13 @@ def test_registry(name: str) -> None:
     assert all(not p.any() for p in parts)
     new = cell(torch.randn(B, F), state)
     assert isinstance(new, tuple) == isinstance(state, tuple)
-    assert all(p.abs().max() <= H**-0.5 for p in cell.parameters())
+    columns = cell.weight_hh.T @ cell.weight_hh
+    torch.testing.assert_close(columns, torch.eye(H), rtol=0, atol=1e-5)
+    forget = slice(H, 2 * H) if name == "lstm" else slice(0)
+    assert (cell.bias_ih[forget] == 1).all()
+    assert float(cell.bias_ih.detach().sum() + cell.bias_hh.detach().sum()) == len(cell.bias_ih[forget])
+    cell.reset_parameters("uniform")
+    assert all(0 < p.abs().max() <= H**-0.5 for p in cell.parameters())
     assert cell.double().initial_state(1)[0].dtype == torch.float64
 
 

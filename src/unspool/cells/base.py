@@ -1,4 +1,4 @@
-"""What every built-in cell shares: sizes, uniform initial weights, a zero initial state."""
+"""What every built-in cell shares: sizes, initial weights, a zero initial state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from unspool.errors import check_int
+from unspool.errors import check_choice, check_int
 
 State = Tensor | tuple
 
@@ -16,7 +16,6 @@ class Cell(nn.Module):
     """One step of a recurrence: `forward(x, state) -> state`.
 
     x is (B, F); a state is a tensor (B, H) or a tuple of tensors whose first entry is the output.
-    Weights start uniform in ±1/sqrt(hidden_size), as torch.nn's recurrent layers do.
     """
 
     #: Width of each part of the state; one entry: the state is a tensor, several: a tuple.
@@ -28,10 +27,24 @@ class Cell(nn.Module):
         self.hidden_size = check_int(type(self).__name__, "hidden_size", hidden_size)
         self.state_sizes = (self.hidden_size,)
 
-    def reset_parameters(self) -> None:
+    def reset_parameters(self, scheme: str = "orthogonal") -> None:
+        """Fresh weights.
+
+        "orthogonal" (default): input weights uniform (Glorot & Bengio 2010), recurrent weights orthogonal (Saxe
+        et al. 2014), biases 0, forget gates 1 (Jozefowicz et al. 2015). "uniform": all in ±1/sqrt(hidden_size),
+        as torch.nn's layers start.
+        """
+        check_choice(type(self).__name__, "scheme", scheme, ["orthogonal", "uniform"])
         bound = 1.0 / math.sqrt(self.hidden_size)
-        for weight in self.parameters():
-            nn.init.uniform_(weight, -bound, bound)
+        for name, weight in self.named_parameters():
+            if scheme == "uniform":
+                nn.init.uniform_(weight, -bound, bound)
+            elif weight.dim() == 1:
+                nn.init.zeros_(weight)
+            elif name.startswith("weight_ih"):
+                nn.init.xavier_uniform_(weight)
+            else:
+                nn.init.orthogonal_(weight)
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros, (batch_size, width) for each part of the state."""

@@ -29,6 +29,11 @@ class LSTMCell(Cell):
         self.weight_hr = nn.Parameter(torch.empty(proj_size, hidden_size)) if proj_size else None
         self.reset_parameters()
 
+    def reset_parameters(self, scheme: str = "orthogonal") -> None:
+        super().reset_parameters(scheme)
+        if scheme == "orthogonal" and self.bias_ih is not None:
+            nn.init.ones_(self.bias_ih[self.hidden_size : 2 * self.hidden_size])
+
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         h, c = state
         gates = linear(x, self.weight_ih, self.bias_ih) + linear(h, self.weight_hh, self.bias_hh)

@@ -13,6 +13,7 @@ from unspool.errors import check_float, check_int
 class DenseHead(nn.Module):
     """(B, input_size) -> (B, output_size): a relu layer for each width in `hidden`, then a linear one.
 
+    Weights start uniform (Glorot & Bengio 2010), biases at 0.
     dropout: probability of zeroing an input of each of these layers while training.
     """
 
@@ -28,6 +29,10 @@ class DenseHead(nn.Module):
             steps += [nn.Dropout(dropout), nn.Linear(before, after), nn.ReLU()]
         output = nn.Linear(widths[-1], check_int("DenseHead", "output_size", output_size))
         self.layers = nn.Sequential(*steps, nn.Dropout(dropout), output)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
