@@ -126,7 +126,7 @@ static void pack(const View& m, float* out, int32_t first, int32_t last) {
   }
 }
 
-constexpr int TOKEN_BLOCK = 384;   // tokens at most whose rows are laid out together
+constexpr int TOKEN_BLOCK = 192;   // tokens at most whose rows are laid out together
 
 static int64_t outer_workspace(int32_t n) {
   return (int64_t)TOKEN_BLOCK * (panels(n) * 2 * W + TILE_ROWS);
