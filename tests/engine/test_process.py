@@ -86,10 +86,10 @@ def test_threads_trace_one_program_at_once(make: type[torch.nn.Module], eager_sw
     torch.manual_seed(0)
     layers = [Recurrent(fresh(F_IN, H), engine="native") for _ in range(4)]
     x = ragged(F_IN, (3, 1, 5))
+    state = random_state(layers[0].cell.initial_state(len(x)))
     found: dict[int, Any] = {}
 
     def use(k: int) -> None:
-        state = random_state(layers[k].cell.initial_state(len(x)))
         if k % 2:
             found[k] = everything(layers[k], x, state)
         else:
@@ -99,7 +99,7 @@ def test_threads_trace_one_program_at_once(make: type[torch.nn.Module], eager_sw
     together([lambda k=k: use(k) for k in range(4)])
     for k, layer in enumerate(layers):
         layer.engine = "eager"
-        expected = everything(layer, x, random_state(layer.cell.initial_state(len(x))))
+        expected = everything(layer, x, state)
         for name, value in found[k].items():
             torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-4)
 
