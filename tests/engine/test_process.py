@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from unspool import Ragged, cells
+from unspool.engine.program import Graph
 from unspool.nn import LSTM, Recurrent, Stack
 
 from .compare import everything, ragged, random_state
@@ -79,13 +81,31 @@ def test_threads_share_a_layer(eager_switches: None) -> None:
     together([lambda k=k: check(k) for k in range(4)])
 
 
+class SlowList(list):
+    """Lets the other threads run in the middle of an append."""
+
+    def append(self, item: Any) -> None:
+        time.sleep(1e-4)
+        super().append(item)
+
+
 @pytest.mark.parametrize("make", [GRU2014, CoupledLSTM, LayerNormLSTM, MinimalGated])
-def test_threads_trace_one_program_at_once(make: type[torch.nn.Module], eager_switches: None) -> None:
+def test_threads_plan_one_program_at_once(
+    make: type[torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cells of one new class share a program; some threads plan it for training, others for prediction."""
+    start = Graph.__init__
+
+    def slow(graph: Graph) -> None:
+        start(graph)
+        graph.nodes = SlowList()
+
+    monkeypatch.setattr(Graph, "__init__", slow)
     fresh = type("Fresh", (make,), {})
     torch.manual_seed(0)
     layers = [Recurrent(fresh(F_IN, H), engine="native") for _ in range(4)]
     x = ragged(F_IN, (3, 1, 5))
+    assert [layer.explain_path(x) for layer in layers] == ["native"] * 4
     state = random_state(layers[0].cell.initial_state(len(x)))
     found: dict[int, Any] = {}
 
