@@ -156,13 +156,13 @@ def test_memory_kept_for_backward_is_lent_once() -> None:
     layer = Recurrent(cells.LSTMCell(F_IN, H), engine="native")
     batches = [ragged(F_IN, (9, 3, 0, 14), seed=k) for k in range(3)]
 
-    def gradient(output: torch.Tensor, x: Ragged, **options: bool) -> torch.Tensor:
-        return torch.autograd.grad(output.square().sum(), x.values, **options)[0]
+    def gradient(output: torch.Tensor, x: Ragged, keep: bool = False) -> torch.Tensor:
+        return torch.autograd.grad(output.square().sum(), x.values, retain_graph=keep)[0]
 
     batches = [x.with_values(x.values.requires_grad_()) for x in batches]
     expected = [gradient(layer(x)[0].values, x) for x in batches]
     outputs = [layer(x)[0].values for x in batches]
-    assert torch.equal(gradient(outputs[1], batches[1], retain_graph=True), expected[1])
+    assert torch.equal(gradient(outputs[1], batches[1], keep=True), expected[1])
     assert torch.equal(gradient(outputs[0], batches[0]), expected[0])
     layer(batches[0])[0].values.square().sum().backward()
     assert torch.equal(gradient(outputs[2], batches[2]), expected[2])
