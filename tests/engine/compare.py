@@ -66,7 +66,7 @@ def assert_near(got: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> No
 
 def check_engines(cell: nn.Module, input_size: int, lengths: Sequence[int] = LENGTHS, **options: Any) -> None:
     """The native engine against the plain loop in the same precision, and both against it in float64."""
-    native = Recurrent(cell, engine="native", **options)
+    native: Any = Recurrent(cell, engine="native", **options)
     x = ragged(input_size, lengths)
     assert native.explain_path(x) == "native"
     plain = copy.deepcopy(native)
