@@ -124,6 +124,7 @@ NB_MODULE(_native, m) {
       if (const Kernels* k = kernels_named(n); k && (names.empty() || names.back() != k->name)) names.push_back(k->name);
     return names;
   });
+  m.def("threads_of", [] { return std::string(threads_of()); });
   m.def("lanes", [] { return kernels().lanes; });
   m.def("peak_flops", [](double seconds, int threads) {
     std::vector<double> each(threads);

@@ -1,5 +1,6 @@
 #include "pool.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -86,19 +87,53 @@ class Pool {
   int count_ = 0, helpers_ = 0;
 };
 
+// torch's own OpenMP threads spin for milliseconds after its operations and would take half a core from ours;
+// so the tasks run on those threads. GOMP_parallel is the entry that both GNU's and LLVM's runtime have.
+using OpenMP = void (*)(void (*)(void*), void*, unsigned, unsigned);
+std::atomic<bool> forked{false};   // OpenMP's threads do not survive a fork, nor can they be made again
+
+OpenMP openmp() {
+  static const OpenMP found = (OpenMP)dlsym(RTLD_DEFAULT, "GOMP_parallel");
+  return forked ? nullptr : found;
+}
+
+struct Shared {
+  const std::function<void(int)>* task;
+  int count;
+  std::atomic<int> next{0};
+  static void work(void* self) {
+    FlushDenormals flush;
+    auto& s = *static_cast<Shared*>(self);
+    for (int i; (i = s.next.fetch_add(1)) < s.count;) (*s.task)(i);
+  }
+};
+
 std::atomic<Pool*> pool{nullptr};
 
 Pool& the_pool() {
   static std::once_flag once;
   std::call_once(once, [] {
     pool = new Pool;                                     // never destroyed: workers may outlive main
-    pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });  // threads do not survive a fork
+    pthread_atfork(nullptr, nullptr, [] {
+      forked = true;
+      pool = new Pool;                                   // threads do not survive a fork
+    });
   });
   return *pool.load();
 }
 
 }  // namespace
 
-void parallel(int count, int threads, const std::function<void(int)>& task) { the_pool().run(count, threads, task); }
+void parallel(int count, int threads, const std::function<void(int)>& task) {
+  Pool& own = the_pool();
+  if (const OpenMP run = openmp(); run && threads > 1 && count > 1) {
+    Shared shared{&task, count};
+    run(Shared::work, &shared, (unsigned)threads, 0);
+  } else {
+    own.run(count, threads, task);
+  }
+}
+
+const char* threads_of() { return openmp() ? "OpenMP, shared with torch" : "own"; }
 
 }  // namespace unspool

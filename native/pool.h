@@ -1,4 +1,4 @@
-// Worker threads that share out the tasks of one call. They sleep between calls.
+// Threads that share out the tasks of one call: torch's OpenMP threads, or, without them, workers of our own.
 #pragma once
 #include <functional>
 
@@ -7,5 +7,8 @@ namespace unspool {
 // Runs task(0) ... task(count - 1), on up to `threads` threads, this one included; returns when all are done.
 // A call made while another thread's call has the workers runs its tasks on its own thread.
 void parallel(int count, int threads, const std::function<void(int)>& task);
+
+// Whose threads those are.
+const char* threads_of();
 
 }  // namespace unspool

@@ -62,6 +62,7 @@ def info() -> dict[str, Any]:
         "isas": _native.isas(),
         "vector_floats": _native.lanes(),
         "threads": torch.get_num_threads(),
+        "thread_pool": _native.threads_of(),
     }
 
 
