@@ -1,0 +1,193 @@
+// The time loops: one task's share of the sequences, forward and backward.
+#pragma once
+#include <cstring>
+
+#include "lanes.h"
+#include "program.h"
+#include "workspace.h"
+
+namespace unspool {
+
+inline thread_local Workspace task_space;   // of the thread that runs a task
+
+using Matrices = std::vector<const float*>;
+
+struct Prepared {
+  Matrices matrices;
+  float* vectors;
+  float* zeros;
+};
+
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+inline void fix_rows(Tile& tile, int buffer, float* base, int64_t stride) {
+  for (int r = 0; r < MAX_ROWS; r++) tile.row[buffer][r] = base + r * stride;
+}
+
+// One task's forward time loop.
+class Forward {
+ public:
+  Forward(const Batch& batch, const Stream& stream, const Prepared& ready, const float* table)
+      : batch_(batch), s_(stream), p_(*stream.program), ready_(ready), table_(table), k_(kernels()) {}
+
+  void run(const std::vector<int64_t>& sequences) {
+    task_space.reset();
+    Lanes lanes(sequences, batch_.offsets, s_.reverse, k_.tile_rows);
+    const int64_t loop_scratch = round_up(p_.loop.scratch, 16), pro_scratch = round_up(p_.prologue.scratch, 16);
+    fix_rows(loop_, SCRATCH, task_space.floats(loop_scratch * k_.tile_rows), loop_scratch);
+    fix_rows(loop_, VEC, ready_.vectors, 0);
+    fix_rows(pro_, SCRATCH, task_space.floats(pro_scratch * k_.tile_rows), pro_scratch);
+    fix_rows(pro_, VEC, ready_.vectors, 0);
+    const bool own_prologue = !table_ && !p_.prologue.code.empty();
+    if (own_prologue) ring_ = task_space.floats((int64_t)lanes.count() * ring_rows() * p_.pro);
+    for (size_t k = 0; k < p_.state_widths.size(); k++)
+      if (!s_.states[k].rows)
+        kept_[k] = task_space.floats(2 * (int64_t)lanes.count() * round_up(p_.state_widths[k], 16));
+    while (!lanes.active.empty()) {
+      if (own_prologue) fill_ring(lanes.active);
+      const int m = (int)lanes.active.size(), tiles = (m + k_.tile_rows - 1) / k_.tile_rows;
+      for (int t = 0; t < tiles; t++) step(lanes.active.data() + (int64_t)m * t / tiles,
+                                           (int)((int64_t)m * (t + 1) / tiles - (int64_t)m * t / tiles));
+      lanes.advance();
+    }
+  }
+
+ private:
+  int64_t ring_rows() const { return k_.tile_rows; }
+
+  float* kept(size_t k, const Lane& lane, int64_t parity) const {
+    return kept_[k] + (2 * lane.id + (parity & 1)) * round_up(p_.state_widths[k], 16);
+  }
+
+  // The prologue of the next rows of every lane that has used up its ring.
+  void fill_ring(const std::vector<Lane>& active) {
+    pro_.rows = 0;
+    for (const Lane& lane : active) {
+      if (lane.done % ring_rows()) continue;
+      const int64_t n = std::min<int64_t>(ring_rows(), lane.left);
+      for (int64_t i = 0; i < n; i++) {
+        const int r = pro_.rows++;
+        const int64_t row = lane.row + i * lane.step_row;
+        pro_.row[X][r] = const_cast<float*>(batch_.x) + row * batch_.x_stride;
+        pro_.row[PRO][r] = ring_ + (lane.id * ring_rows() + i) * p_.pro;
+        pro_.row[PSTASH][r] = s_.pstash + row * p_.pstash;
+        if (pro_.rows == k_.tile_rows) flush_prologue();
+      }
+    }
+    if (pro_.rows) flush_prologue();
+  }
+  void flush_prologue() {
+    k_.run(p_.prologue, pro_, ready_.matrices.data());
+    pro_.rows = 0;
+  }
+
+  void step(const Lane* lanes, int rows) {
+    loop_.rows = rows;
+    for (int r = 0; r < rows; r++) {
+      const Lane& lane = lanes[r];
+      loop_.row[PRO][r] = table_ ? const_cast<float*>(table_) + batch_.index[lane.row] * p_.pro
+                                 : ring_ + (lane.id * ring_rows() + lane.done % ring_rows()) * p_.pro;
+      loop_.row[LSTASH][r] = s_.lstash + lane.row * p_.lstash;
+    }
+    for (size_t k = 0; k < p_.state_widths.size(); k++) {
+      const Stream::State& state = s_.states[k];
+      for (int r = 0; r < rows; r++) {
+        const Lane& lane = lanes[r];
+        const int64_t width = p_.state_widths[k];
+        const float* before = lane.done == 0 ? (state.initial ? state.initial + lane.sequence * width : ready_.zeros)
+                              : state.rows   ? state.rows + (lane.row - lane.step_row) * state.stride
+                                             : kept(k, lane, lane.done);
+        loop_.row[STATE_IN + k][r] = const_cast<float*>(before);
+        loop_.row[STATE_OUT + k][r] = state.rows       ? state.rows + lane.row * state.stride
+                                      : lane.left == 1 ? state.final + lane.sequence * width
+                                                       : kept(k, lane, lane.done + 1);
+      }
+    }
+    k_.run(p_.loop, loop_, ready_.matrices.data());
+    for (int r = 0; r < rows; r++)
+      if (lanes[r].left == 1)
+        for (size_t k = 0; k < p_.state_widths.size(); k++)
+          if (s_.states[k].rows)
+            std::memcpy(s_.states[k].final + lanes[r].sequence * p_.state_widths[k], loop_.row[STATE_OUT + k][r],
+                        p_.state_widths[k] * sizeof(float));
+  }
+
+  const Batch& batch_;
+  const Stream& s_;
+  const Program& p_;
+  const Prepared& ready_;
+  const float* table_;
+  const Kernels& k_;
+  Tile loop_, pro_;
+  float* ring_ = nullptr;
+  float* kept_[MAX_STATES] = {};
+};
+
+// One task's backward time loop: each sequence from its last step to its first.
+class Backward {
+ public:
+  Backward(const Batch& batch, const Stream& stream, const Prepared& ready)
+      : batch_(batch), s_(stream), p_(*stream.program), ready_(ready), k_(kernels()) {}
+
+  void run(const std::vector<int64_t>& sequences) {
+    task_space.reset();
+    Lanes lanes(sequences, batch_.offsets, !s_.reverse, k_.tile_rows);
+    const int64_t scratch = round_up(p_.loop_back.scratch, 16);
+    fix_rows(tile_, SCRATCH, task_space.floats(scratch * k_.tile_rows), scratch);
+    fix_rows(tile_, VEC, ready_.vectors, 0);
+    for (size_t k = 0; k < p_.state_widths.size(); k++)
+      carried_[k] = task_space.floats(2 * (int64_t)lanes.count() * round_up(p_.state_widths[k], 16));
+    while (!lanes.active.empty()) {
+      const int m = (int)lanes.active.size(), tiles = (m + k_.tile_rows - 1) / k_.tile_rows;
+      for (int t = 0; t < tiles; t++) step(lanes.active.data() + (int64_t)m * t / tiles,
+                                           (int)((int64_t)m * (t + 1) / tiles - (int64_t)m * t / tiles));
+      lanes.advance();
+    }
+  }
+
+ private:
+  float* carried(size_t k, const Lane& lane, int64_t parity) const {
+    return carried_[k] + (2 * lane.id + (parity & 1)) * round_up(p_.state_widths[k], 16);
+  }
+
+  void step(const Lane* lanes, int rows) {
+    tile_.rows = rows;
+    for (int r = 0; r < rows; r++) {
+      const int64_t row = lanes[r].row, pro_row = batch_.index ? batch_.index[row] : row;
+      tile_.row[PSTASH][r] = s_.pstash + pro_row * p_.pstash;
+      tile_.row[LSTASH][r] = s_.lstash + row * p_.lstash;
+      tile_.row[BSTASH][r] = s_.bstash + row * p_.bstash;
+      tile_.row[PGRAD][r] = s_.pgrad + row * p_.pgrad;
+      tile_.row[DY][r] = const_cast<float*>(s_.dy ? s_.dy + row * s_.dy_stride : ready_.zeros);
+    }
+    for (size_t k = 0; k < p_.state_widths.size(); k++) {
+      const Stream::State& state = s_.states[k];
+      const int64_t width = p_.state_widths[k];
+      for (int r = 0; r < rows; r++) {
+        const Lane& lane = lanes[r];
+        const bool first = lane.left == 1;   // of the sequence, in the forward's order
+        tile_.row[STATE_OUT + k][r] = state.rows + lane.row * state.stride;
+        tile_.row[STATE_IN + k][r] =
+            !first          ? state.rows + (lane.row + lane.step_row) * state.stride
+            : state.initial ? const_cast<float*>(state.initial) + lane.sequence * width
+                            : ready_.zeros;
+        const float* in = lane.done ? carried(k, lane, lane.done)
+                          : state.d_final ? state.d_final + lane.sequence * width : ready_.zeros;
+        tile_.row[ADJ_IN + k][r] = const_cast<float*>(in);
+        tile_.row[ADJ_OUT + k][r] = first && state.d_initial ? state.d_initial + lane.sequence * width
+                                                             : carried(k, lane, lane.done + 1);
+      }
+    }
+    k_.run(p_.loop_back, tile_, ready_.matrices.data());
+  }
+
+  const Batch& batch_;
+  const Stream& s_;
+  const Program& p_;
+  const Prepared& ready_;
+  const Kernels& k_;
+  Tile tile_;
+  float* carried_[MAX_STATES] = {};
+};
+
+}  // namespace unspool
