@@ -33,6 +33,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
+	$(BIN)/python benchmarks/layers.py --seconds 0.5
 	$(BIN)/python benchmarks/seed_job.py speed --tools unspool unspool-nn torch-packed torch-padded torch-tuned
 
 bench-peers-env:
