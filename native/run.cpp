@@ -6,6 +6,7 @@ namespace unspool {
 namespace {
 
 thread_local Workspace call_space;   // of the thread that calls: lives through all phases
+
 View view_of(const MatrixSpec& m, const Parameter& p) {
   const float* origin = p.data + m.row * p.row_stride + m.column * p.column_stride;
   return m.transposed ? View{origin, p.column_stride, p.row_stride, m.inner, m.width}

@@ -97,10 +97,6 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, dy: Any, *d_finals: Any) -> Any:
         values, offsets, index, output, *tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        if ctx.kept is None:
-            raise EngineError(
-                "The values kept for the gradient are gone: a second backward needs retain_graph=True."
-            )
         grads = backward(ctx.call, ctx.kept, values, offsets, index, output, tensors, dy, d_finals, needs)
         if torch.is_grad_enabled():
             grads = _once(grads)
@@ -322,7 +318,6 @@ def backward(
         bstash = borrow(loans, tokens, plan.widths["bstash"])
         pgrad = borrow(loans, tokens, plan.widths["pgrad"])
         pbstash = borrow(loans, len(values), plan.widths["pbstash"])
-        alive.append((bstash, pgrad, pbstash))
         dy_at = 0 if dy is None else dy.data_ptr() + 4 * column
         buffers = [_address(t) for t in (keep.pstash, keep.lstash, bstash, pgrad, pbstash)]
         buffers += [dy_at, 0 if dy is None else dy.stride(0), 0 if dx is None else dx[d].data_ptr()]

@@ -178,15 +178,13 @@ class Graph:
 
 @dataclass
 class Program:
-    """One step of a cell: `graph`, the new state parts, and what the sources of parameters are."""
+    """One step of a cell: `graph`, the new state parts, and what the sources of parameters are; plans made of it."""
 
     graph: Graph
     outputs: list[int]
     input_size: int
     state_sizes: list[int]
     sources: list[Any]
-    source_shapes: list[tuple[int, ...]]
-    like: Any = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def listing(self) -> str:

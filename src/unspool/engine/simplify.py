@@ -24,8 +24,6 @@ def simplify(program: Program) -> Program:
         program.input_size,
         program.state_sizes,
         program.sources,
-        program.source_shapes,
-        program.like,
     )
 
 

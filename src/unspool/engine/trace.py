@@ -200,8 +200,7 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any) -> Program:
         raise Unsupported(
             f"a new state of widths {[tracer.graph.width(o) for o in outputs]} from one of widths {sizes}"
         )
-    shapes = [tuple(t.shape) for t in tracer.source_tensors]
-    return Program(tracer.graph, outputs, input_size, sizes, tracer.sources, shapes, like)
+    return Program(tracer.graph, outputs, input_size, sizes, tracer.sources)
 
 
 def _refuse_custom_gradients(outputs: list[Tensor]) -> None:
