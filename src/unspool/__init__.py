@@ -15,7 +15,7 @@ _LAZY = {
     "load": "unspool.artifact",
     "explain_path": "unspool.engine",
 }
-_MODULES = ("artifact", "cells", "engine", "errors", "estimators", "heads", "nn", "text")
+_MODULES = ("artifact", "cells", "engine", "errors", "estimators", "heads", "nn", "study", "text")
 
 __all__ = [*_LAZY, *_MODULES, "__version__"]
 

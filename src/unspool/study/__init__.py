@@ -1,1 +1,20 @@
-"""Measures of a trained model, the baselines it must beat, and plots."""
+"""Measures of a trained model, the baselines it must beat, arrangements compared, and plots."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Public name -> module that holds it; loaded on first use.
+_LAZY = {
+    "compare": "unspool.study.comparing",
+    "Comparison": "unspool.study.comparison",
+}
+
+__all__ = [*_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'unspool.study' has no attribute {name!r}")

@@ -1,0 +1,226 @@
+"""The figures of a study's report, as SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from unspool.study.comparison import Comparison, Row
+from unspool.study.layout import number
+from unspool.study.metrics import METRICS
+
+# Okabe & Ito's colours, legible to colour-blind readers.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#555555")
+MARKERS = {"one": "o", "stacked": "s", "bidirectional": "D", "stacked-bidirectional": "^"}
+GREY, INK = "#8a8f98", "#1d2733"
+CURVES = 12  # panels at most
+STYLE = {
+    "font.size": 9.5,
+    "axes.edgecolor": "#9aa1ab",
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "xtick.color": "#4a5361",
+    "ytick.color": INK,
+    "text.color": INK,
+    "svg.hashsalt": "unspool",
+}
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an SVG document, without the date, so that the same study gives the same bytes."""
+    with matplotlib.rc_context(STYLE):
+        FigureCanvasSVG(figure)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def scored(result: Comparison) -> list[Row]:
+    """The rows that have a score, the best first."""
+    return [row for row in result.rows if row.score is not None]
+
+
+def colours(rows: Sequence[Row]) -> dict[str, str]:
+    """A colour for each cell."""
+    cells = list(dict.fromkeys(row.entry.arrangement.cell for row in rows))
+    return {cell: COLOURS[i % len(COLOURS)] for i, cell in enumerate(cells)}
+
+
+def intervals(result: Comparison) -> Figure:
+    """A line an arrangement: each run a light dot, mean and 95 % interval; the test mean a hollow diamond."""
+    rows = scored(result)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.2, 0.29 * len(rows) + 1.5), layout="constrained")
+        axes = figure.add_subplot()
+        shade = colours(rows)
+        for place, row in enumerate(rows):
+            assert row.score is not None
+            colour = GREY if row.status == "dropped" else shade[row.entry.arrangement.cell]
+            cells = result.cells if row.status != "dropped" else sorted(row.entry.runs)
+            runs = row.entry.scores(result.metric, cells)
+            axes.scatter(runs, np.full(len(runs), place), s=16, color=colour, alpha=0.3, linewidths=0)
+            if row.score.low is not None:
+                axes.plot([row.score.low, row.score.high], [place, place], color=colour, linewidth=1.8)
+            axes.scatter([row.score.mean], [place], s=40, color=colour, zorder=3)
+            if row.test is not None:
+                axes.scatter(
+                    [row.test.mean],
+                    [place],
+                    s=30,
+                    marker="D",
+                    zorder=4,
+                    linewidths=1.1,
+                    facecolors="white",
+                    edgecolors=INK,
+                )
+        for style, baseline in zip(("--", ":"), result.baselines):
+            if baseline.score is not None and baseline.name not in ("mean", "majority"):
+                axes.axvline(baseline.score, color=INK, linewidth=1, linestyle=style, zorder=0)
+        axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color="#e3e6ea", linewidth=0.8)
+        axes.set_axisbelow(True)
+        _limit(axes, result, rows)
+        axes.set_xlabel(METRICS[result.metric][0])
+        axes.legend(
+            handles=_interval_legend(result, rows),
+            ncols=3,
+            frameon=False,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+        )
+    return figure
+
+
+def _label(row: Row) -> str:
+    return f"{row.name} (dropped)" if row.status == "dropped" else row.name
+
+
+def _limit(axes: Any, result: Comparison, rows: Sequence[Row]) -> None:
+    """Keep the view on the scores: an interval of two runs may be twenty times as wide."""
+    values = [v for row in rows for v in row.entry.scores(result.metric, sorted(row.entry.runs))]
+    values += [row.test.mean for row in rows if row.test]
+    values += [
+        b.score for b in result.baselines if b.score is not None and b.name not in ("mean", "majority")
+    ]
+    margin = 0.12 * (max(values) - min(values)) or 0.1
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, min(values) - margin), min(high, max(values) + margin))
+
+
+def _interval_legend(result: Comparison, rows: Sequence[Row]) -> list[Line2D]:
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=GREY,
+            marker="o",
+            markersize=6,
+            linewidth=1.8,
+            label="validation: mean, 95 % interval",
+        ),
+        Line2D(
+            [], [], color=GREY, marker="o", markersize=4, alpha=0.4, linewidth=0, label="validation: a run"
+        ),
+    ]
+    if any(row.test for row in rows):
+        handles.append(
+            Line2D([], [], color="white", marker="D", markersize=5, markeredgecolor=INK, label="test: mean")
+        )
+    for style, b in zip(("--", ":"), result.baselines):
+        if b.score is not None and b.name not in ("mean", "majority"):
+            handles.append(
+                Line2D([], [], color=INK, linewidth=1, linestyle=style, label=f"{b.name}, validation")
+            )
+    return handles
+
+
+def curves(result: Comparison) -> Figure | None:
+    """Losses against epochs, a panel for each of the best arrangements; None where no run has two epochs."""
+    rows = scored(result)[:CURVES]
+    histories = [[run.history for run in row.entry.runs.values()] for row in rows]
+    if max(len(h) for runs in histories for h in runs) < 2:
+        return None
+    across = min(4, len(rows))
+    down = -(-len(rows) // across)
+    key = "validation_loss" if "validation_loss" in histories[0][0][0] else "train_loss"
+    shade = colours(scored(result))
+    with matplotlib.rc_context(STYLE | {"font.size": 8, "axes.titlesize": 8.5}):
+        figure = Figure(figsize=(9.2, 1.75 * down + 0.5), layout="constrained")
+        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, row, runs in zip(panels, rows, histories):
+            colour = shade[row.entry.arrangement.cell]
+            for history in runs:
+                epochs = [epoch["epoch"] for epoch in history]
+                if key != "train_loss":
+                    train = [epoch["train_loss"] for epoch in history]
+                    axes.plot(epochs, train, color=GREY, linewidth=0.8, alpha=0.7)
+                values = [epoch[key] for epoch in history]
+                axes.plot(epochs, values, color=colour, linewidth=1.2, alpha=0.8)
+                best = int(np.argmin(values)) if key != "train_loss" else len(values) - 1
+                axes.scatter([epochs[best]], [values[best]], s=12, color=colour, zorder=3)
+            axes.set_title(row.name, loc="left")
+            axes.grid(color="#eceef1", linewidth=0.7)
+            axes.set_axisbelow(True)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        for axes in panels[len(rows) :]:
+            axes.set_visible(False)
+        losses = [epoch[k] for runs in histories for h in runs for epoch in h for k in {key, "train_loss"}]
+        if min(losses) > 0 and max(losses) > 20 * min(losses):
+            panels[0].set_yscale("log")
+        figure.supxlabel("epoch", fontsize=9)
+        figure.supylabel("loss", fontsize=9)
+    return figure
+
+
+def costs(result: Comparison) -> Figure:
+    """The mean score against training time and against the number of parameters."""
+    rows = scored(result)
+    shade = colours(rows)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.2, 3.9), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, name, label in zip(
+            panels, ("train_seconds", "parameters"), ("training, seconds a run", "trainable parameters")
+        ):
+            for row in rows:
+                arrangement = row.entry.arrangement
+                assert row.score is not None
+                axes.scatter(
+                    [row.mean(name)],
+                    [row.score.mean],
+                    color=shade[arrangement.cell],
+                    marker=MARKERS.get(arrangement.layout, "o"),
+                    s=38,
+                    alpha=0.35 if row.status == "dropped" else 0.9,
+                    linewidths=0,
+                )
+            best = rows[0]
+            assert best.score is not None
+            axes.scatter(
+                [best.mean(name)], [best.score.mean], s=130, facecolors="none", edgecolors=INK, linewidths=1.2
+            )
+            values = [row.mean(name) for row in rows]
+            if min(values) > 0 and max(values) > 5 * min(values):
+                axes.set_xscale("log")
+            axes.set_xlabel(label)
+            axes.grid(color="#e3e6ea", linewidth=0.8)
+            axes.set_axisbelow(True)
+        panels[0].set_ylabel(METRICS[result.metric][0])
+        used = [layout for layout in MARKERS if any(r.entry.arrangement.layout == layout for r in rows)]
+        handles = [Line2D([], [], marker="o", color=c, linewidth=0, label=cell) for cell, c in shade.items()]
+        handles += [Line2D([], [], marker=MARKERS[y], color=GREY, linewidth=0, label=y) for y in used]
+        ring = Line2D([], [], marker="o", markersize=11, markerfacecolor="none", color=INK, linewidth=0)
+        ring.set_label(f"best, {number(rows[0].score.mean if rows[0].score else None)}")
+        figure.legend(handles=[*handles, ring], loc="outside upper left", ncols=6, frameon=False)
+    return figure

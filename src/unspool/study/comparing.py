@@ -1,0 +1,121 @@
+"""Which cell, pooling and layout for these data: repeated, paired runs of each, within a budget."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unspool.errors import check_float, check_int
+from unspool.estimators import SequenceEstimator
+from unspool.study.arrangements import Arrangement, blank, choose, equal_width, recurrent_parameters
+from unspool.study.comparison import Comparison
+from unspool.study.jobs import Workers
+from unspool.study.problem import Problem, default_metric, make_problem
+from unspool.study.progress import StudyProgress
+from unspool.study.rounds import Budget, Loop, Plan
+from unspool.study.store import Store
+
+
+def compare(
+    X: Any,
+    y: Any,
+    *,
+    estimator: SequenceEstimator | None = None,
+    cells: Sequence[str] = ("rnn", "gru", "lstm"),
+    poolings: Sequence[str] = ("last", "mean", "max", "attention"),
+    layouts: Sequence[str] = ("one", "stacked", "bidirectional"),
+    arrangements: str | Sequence[str] | None = None,
+    metric: str | None = None,
+    repeats: int = 5,
+    cv: int | None = None,
+    validation: tuple[Any, Any] | None = None,
+    test: tuple[Any, Any] | float | None = None,
+    equal_parameters: bool = False,
+    drop_hopeless: bool = True,
+    baselines: bool = True,
+    budget_seconds: float | None = None,
+    budget_runs: int | None = None,
+    jobs: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    random_state: int = 0,
+    verbose: int = 1,
+) -> Comparison:
+    """Train every arrangement `repeats` times from the same seeds, and compare them on the validation part.
+
+    X, y : as in `fit` of the estimators.
+    estimator : an unfitted `SequenceRegressor` or `SequenceClassifier` that carries all other settings (epochs,
+        hidden_size, ...); its cell, pooling, layers, direction and random_state are set by the study. None: a
+        regressor where y has several columns, fractions, or numbers of more than 10 values, else a classifier.
+    cells, poolings, layouts : every combination is run. cells: `unspool.cells.names()`; poolings:
+        `unspool.heads.Pooling`; layouts: "one", "stacked" (two layers), "bidirectional",
+        "stacked-bidirectional".
+    arrangements : instead of these, a list of names such as "lstm/last/stacked", or "twelve":
+        {lstm, gru} x {last, max} x {one, stacked, bidirectional}.
+    metric : ranks the arrangements; one of "r2" (default), "rmse", "mae", "pearson_r" for numbers, "accuracy"
+        (default), "macro_f1", "log_loss" for classes. All are reported; of several targets their means.
+    repeats : runs of each arrangement; repeat r has seed `random_state` + r in every arrangement.
+    cv : None: one validation part. k: each repeat is a cross-validation in k folds of its own, so k runs; the
+        estimator's early stopping then holds back a part of the training folds.
+    validation : (X, y); None: `estimator.validation_fraction` of the rows, drawn. It ranks the arrangements, and
+        also stops each training early.
+    test : (X, y), a share of the rows to draw, or None. Only reported: nothing is chosen by it.
+    equal_parameters : choose the hidden size of each arrangement so that its recurrent layers have about as many
+        parameters as those of `estimator` as given.
+    drop_hopeless : from the second repeat on, do not repeat an arrangement that is clearly below the best
+        (`unspool.study.statistics.hopeless`).
+    baselines : also the mean or majority, and for texts TF-IDF with a linear model (of the first repeat).
+    budget_seconds : no run starts that would end later than this after the call, by the time of earlier runs;
+        those going on are finished. Every arrangement has its first run before any has its second.
+    budget_runs : so many runs at most, in this call.
+    jobs : runs at a time, one thread each; None: one a core. The numbers do not depend on it.
+    out : a folder for the finished runs, tables, report and the model. A call with the same data and settings
+        goes on where the last one ended, also with more arrangements or repeats.
+    verbose : 0 silent, 1 a line a run.
+
+    Ctrl-C ends the study; the result then holds what was finished (`interrupted`).
+
+    Raises `DataError`, `InvalidParameterError`, and `ModelFileError` where `out` holds another study.
+    """
+    started = time.monotonic()
+    problem = make_problem(X, y, estimator, cv, validation, test, random_state)
+    chosen = choose(arrangements, cells, poolings, layouts)
+    metric = default_metric(problem, metric)
+    check_int("compare", "repeats", repeats)
+    check_int("compare", "verbose", verbose, 0)
+    if budget_seconds is not None:
+        check_float("compare", "budget_seconds", budget_seconds, 0, float("inf"), "neither")
+    if budget_runs is not None:
+        check_int("compare", "budget_runs", budget_runs)
+    jobs = usable_cores() if jobs is None else check_int("compare", "jobs", jobs)
+    plan = Plan(problem, sizes(problem, chosen, equal_parameters), metric, repeats, drop_hopeless, baselines)
+    store = Store(out, problem.describe())
+    names = {a.cell for a in chosen}
+    budget = Budget(started, budget_seconds, budget_runs, reserve=out is not None)
+    with StudyProgress(metric, problem.folds, verbose) as progress:
+        loop = Loop(plan, store, budget, progress, min(jobs, plan.largest_round()))
+        try:
+            with Workers(problem, loop.jobs, names) as workers:
+                loop.run(workers)
+        except KeyboardInterrupt:
+            loop.ended = "interrupted"
+        result = loop.result()
+        if out is not None:
+            result.write(Path(out), progress.say)
+    return result
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def sizes(problem: Problem, chosen: list[Arrangement], equal: bool) -> dict[Arrangement, int]:
+    """The hidden size of each arrangement."""
+    if not equal:
+        return dict.fromkeys(chosen, int(problem.estimator.hidden_size))
+    model = blank(problem.estimator, problem.train.X, problem.train.y)
+    target = recurrent_parameters(model)
+    return {a: equal_width(model, a.settings(), target) for a in chosen}

@@ -1,0 +1,266 @@
+"""One run, and many side by side: in this process, or one thread each in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from unspool import cells
+from unspool.errors import UnspoolError
+from unspool.estimators import DivergenceError, SequenceEstimator
+from unspool.estimators.network import count_parameters
+from unspool.study.arrangements import Arrangement
+from unspool.study.baselines import Baseline, classification_baselines, regression_baselines
+from unspool.study.metrics import Metrics, classification_metrics, regression_metrics
+from unspool.study.problem import Part, Problem
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run: `arrangement` with `hidden_size` units, or with None the baselines."""
+
+    arrangement: Arrangement | None
+    hidden_size: int
+    repeat: int
+    fold: int
+
+    @property
+    def name(self) -> str:
+        return "baselines" if self.arrangement is None else self.arrangement.name
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run gave. Metrics are means over the targets; `test` is None without a test part.
+
+    seconds: all of it; train_seconds: of `fit`; predict_seconds: for 1,000 sequences. error: why it has no
+    metrics (its loss became NaN). history: as `SequenceEstimator.history_`. settings: what a baseline chose.
+    """
+
+    name: str
+    repeat: int
+    fold: int
+    seed: int
+    hidden_size: int = 0
+    validation: Metrics = field(default_factory=dict)
+    test: Metrics | None = None
+    parameters: int = 0
+    recurrent_parameters: int = 0
+    seconds: float = 0.0
+    train_seconds: float = 0.0
+    predict_seconds: float = 0.0
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        return self.repeat, self.fold
+
+
+def perform(problem: Problem, task: Task) -> list[Run]:
+    """Train, predict, measure: one `Run`, or one a baseline. Raises KeyboardInterrupt after Ctrl-C."""
+    if task.arrangement is None:
+        return _baselines(problem, task)
+    started = time.perf_counter()
+    training, held_out = problem.parts(task.repeat, task.fold)
+    seed = problem.seed(task.repeat)
+    facts: dict[str, Any] = {
+        "name": task.name,
+        "repeat": task.repeat,
+        "fold": task.fold,
+        "seed": seed,
+        "hidden_size": task.hidden_size,
+    }
+    try:
+        model = train(problem, task.arrangement, task.hidden_size, seed, training, problem.validation)
+    except DivergenceError as error:
+        return [Run(**facts, seconds=time.perf_counter() - started, error=str(error))]
+    trained = time.perf_counter()
+    validation = measure(problem, model, held_out)
+    predicted = time.perf_counter()
+    test = None if problem.test is None else measure(problem, model, problem.test)
+    run = Run(
+        **facts,
+        validation=validation,
+        test=test,
+        parameters=model.n_parameters_,
+        recurrent_parameters=count_parameters(model.network_.stack),
+        seconds=time.perf_counter() - started,
+        train_seconds=trained - started,
+        predict_seconds=(predicted - trained) * 1000 / len(held_out.y),
+        best_epoch=model.best_epoch_,
+        history=model.history_,
+    )
+    return [run]
+
+
+def train(
+    problem: Problem,
+    arrangement: Arrangement,
+    hidden_size: int,
+    seed: int,
+    training: Part,
+    validation: Part | None,
+) -> SequenceEstimator:
+    """The fitted estimator; KeyboardInterrupt where Ctrl-C cut it short."""
+    model = clone(problem.estimator).set_params(
+        **arrangement.settings(), hidden_size=hidden_size, random_state=seed, verbose=0
+    )
+    given = None if validation is None else (validation.X.data, validation.y)
+    with contextlib.redirect_stdout(io.StringIO()):
+        model.fit(training.X.data, training.y, validation_data=given)
+    if model.interrupted_:
+        raise KeyboardInterrupt
+    return model
+
+
+def measure(problem: Problem, model: Any, part: Part) -> Metrics:
+    """The metrics of an estimator or baseline on a part; of several targets, their means."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*of the training texts")
+        if not problem.regression:
+            return classification_metrics(part.y, model.predict_proba(part.X.data), model.classes_)
+        predicted = np.asarray(model.predict(part.X.data), float).reshape(len(part.y), -1)
+    true = part.y.reshape(len(part.y), -1)
+    each = [regression_metrics(true[:, k], predicted[:, k]) for k in range(true.shape[1])]
+    return {name: _mean([metrics[name] for metrics in each]) for name in each[0]}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _baselines(problem: Problem, task: Task) -> list[Run]:
+    """Mean or majority; for texts also TF-IDF with a linear model."""
+    started = time.perf_counter()
+    training, held_out = problem.parts(task.repeat, task.fold)
+    X, y = training.X.data, training.y
+    fitted: list[Baseline]
+    if training.X.kind == "text":
+        fit = regression_baselines if problem.regression else classification_baselines
+        validation = None if problem.validation is None else (held_out.X.data, held_out.y)
+        fitted = fit(X, y, level=problem.estimator.level, validation=validation, seed=problem.random_state)
+    else:
+        name = "mean" if problem.regression else "majority"
+        dummy = DummyRegressor() if problem.regression else DummyClassifier(strategy="prior")
+        fitted = [Baseline(name, {}, None, dummy.fit(np.zeros((len(y), 1)), y))]
+    seconds = time.perf_counter() - started
+    return [
+        Run(
+            name=baseline.name,
+            repeat=task.repeat,
+            fold=task.fold,
+            seed=problem.random_state,
+            validation=measure(problem, baseline, held_out),
+            test=None if problem.test is None else measure(problem, baseline, problem.test),
+            seconds=seconds / len(fitted),
+            train_seconds=seconds / len(fitted),
+            settings=baseline.settings,
+        )
+        for baseline in fitted
+    ]
+
+
+# --- side by side
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """torch and the engine on one thread, so that a run has the same bits however many run beside it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Workers:
+    """`jobs` runs at a time. 1: in this process. More: processes started afresh, each told the problem once.
+
+    A context manager; left by an exception, it stops the runs that are going on.
+    """
+
+    def __init__(self, problem: Problem, jobs: int, names: Iterable[str]) -> None:
+        self.problem, self.jobs, self.pool = problem, jobs, None
+        self.factories = {name: cells.get(name) for name in names}
+
+    def __enter__(self) -> Workers:
+        if self.jobs > 1:
+            # loky: part of joblib, which scikit-learn brings. Unlike multiprocessing's spawn it does not import the
+            # caller's script again, and it carries cells that are defined there.
+            from joblib.externals.loky import ProcessPoolExecutor
+
+            self.pool = ProcessPoolExecutor(
+                self.jobs,
+                initializer=_start,
+                initargs=(self.problem, self.factories),
+                env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(wait=kind is None, kill_workers=kind is not None)
+
+    def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, list[Run]]]:
+        """Results as they come. The next task is taken when a place is free, so `tasks` may end by the clock."""
+        if self.pool is None:
+            for task in tasks:
+                with one_thread():
+                    runs = perform(self.problem, task)
+                yield task, runs
+            return
+        pending: dict[Any, Task] = {}
+        while True:
+            while len(pending) < self.jobs and (task := next(tasks, None)) is not None:
+                pending[self.pool.submit(_perform, task)] = task
+            if not pending:
+                return
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                yield pending.pop(future), self._result(future)
+
+    def _result(self, future: Any) -> list[Run]:
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            raise UnspoolError(
+                f"A process of the study ended by itself: {' '.join(str(error).split())[:200]} "
+                "Often it ran out of memory: use fewer jobs, or smaller models."
+            ) from error
+
+
+_problem: Problem | None = None
+
+
+def _start(problem: Problem, factories: dict[str, Callable[..., Any]]) -> None:
+    """In a new process: Ctrl-C is the parent's affair, one thread, and the cells that the study names."""
+    global _problem
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    for name, factory in factories.items():
+        cells.registry.setdefault(name, factory)
+    _problem = problem
+
+
+def _perform(task: Task) -> list[Run]:
+    assert _problem is not None
+    return perform(_problem, task)
