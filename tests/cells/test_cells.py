@@ -1,4 +1,4 @@
-"""One step of each cell: by numbers worked by hand, against torch.nn's cells, against the equations in numpy."""
+"""One step of the RNN, GRU and LSTM: by numbers worked by hand, against torch.nn's cells, in numpy; wrong arguments."""
 
 from __future__ import annotations
 
@@ -126,38 +126,6 @@ def test_gru_of_2014_in_numpy(bias: bool) -> None:
     np.testing.assert_allclose(cell(torch.tensor(x), torch.tensor(h)).detach().numpy(), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("input_size, hidden_size", [(1, 1), (4, 5), (100, 64)])
-def test_parameter_counts(input_size: int, hidden_size: int) -> None:
-    """gates · H · (F + H + 2), with 1, 3 and 4 gates; without biases gates · H · (F + H)."""
-    counts = []
-    for name, gates in (("rnn", 1), ("gru", 3), ("lstm", 4)):
-        for bias in (True, False):
-            cell = cells.get(name)(input_size, hidden_size, bias=bias)
-            count = sum(p.numel() for p in cell.parameters())
-            assert count == gates * hidden_size * (input_size + hidden_size + 2 * bias)
-            counts.append(count)
-    assert counts[0] < counts[2] < counts[4]
-
-
-@pytest.mark.parametrize("name", cells.names())
-def test_registry(name: str) -> None:
-    cell = cells.get(name)(F, H)
-    state = cell.initial_state(B)
-    parts = state if isinstance(state, tuple) else (state,)
-    assert [tuple(p.shape) for p in parts] == [(B, width) for width in cell.state_sizes]
-    assert all(not p.any() for p in parts)
-    new = cell(torch.randn(B, F), state)
-    assert isinstance(new, tuple) == isinstance(state, tuple)
-    columns = cell.weight_hh.T @ cell.weight_hh
-    torch.testing.assert_close(columns, torch.eye(H), rtol=0, atol=1e-5)
-    forget = slice(H, 2 * H) if name == "lstm" else slice(0)
-    assert (cell.bias_ih[forget] == 1).all()
-    assert float(cell.bias_ih.detach().sum() + cell.bias_hh.detach().sum()) == len(cell.bias_ih[forget])
-    cell.reset_parameters("uniform")
-    assert all(0 < p.abs().max() <= H**-0.5 for p in cell.parameters())
-    assert cell.double().initial_state(1)[0].dtype == torch.float64
-
-
 def test_unknown_cell() -> None:
     with pytest.raises(InvalidParameterError, match="Did you mean 'lstm'"):
         cells.get("lsmt")
@@ -169,9 +137,28 @@ def test_unknown_cell() -> None:
         lambda: cells.LSTMCell(0, 3),
         lambda: cells.GRUCell(3, 0),
         lambda: cells.RNNCell(3, 2.5),
-        lambda: cells.RNNCell(3, 2, nonlinearity="sigmoid"),
+        lambda: cells.RNNCell(3, 2, nonlinearity="cosine"),
+        lambda: cells.LSTMCell(3, 2, activation="tan"),
+        lambda: cells.LSTMCell(3, 2, recurrent_activation="hard"),
+        lambda: cells.GRUCell(3, 2, activation="tan"),
+        lambda: cells.GRUCell(3, 2, recurrent_activation="hard"),
         lambda: cells.LSTMCell(3, 4, proj_size=4),
         lambda: cells.LSTMCell(3, 4, proj_size=-1),
+        lambda: cells.PeepholeLSTMCell(3, 4, peepholes="g"),
+        lambda: cells.PeepholeLSTMCell(3, 4, peepholes="ii"),
+        lambda: cells.LayerNormRNNCell(3, 4, nonlinearity="cosine"),
+        lambda: cells.LayerNormRNNCell(3, 4, eps=0.0),
+        lambda: cells.LayerNormGRUCell(3, 4, eps=-1e-5),
+        lambda: cells.LayerNormLSTMCell(3, 4, eps=1.0),
+        lambda: cells.IndRNNCell(3, 4, nonlinearity="cosine"),
+        lambda: cells.LeakyRNNCell(3, 4, leak=0.0),
+        lambda: cells.LeakyRNNCell(3, 4, leak=1.5),
+        lambda: cells.LeakyRNNCell(3, 4, leak=1.0, learn_leak=True),
+        lambda: cells.LeakyRNNCell(3, 4, nonlinearity="cosine"),
+        lambda: cells.SLSTMCell(3, 4, forget_gate="tanh"),
+        lambda: cells.StackedCell([]),
+        lambda: cells.StackedCell([nn.Linear(3, 4)]),
+        lambda: cells.StackedCell([cells.RNNCell(3, 4), cells.RNNCell(3, 4)]),
     ],
 )
 def test_arguments_out_of_range(make) -> None:

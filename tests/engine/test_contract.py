@@ -23,6 +23,17 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "rnn": [{"nonlinearity": "relu"}, {"bias": False}],
     "gru": [{"reset_after": False}, {"bias": False}, {"bias": False, "reset_after": False}],
     "lstm": [{"proj_size": 2}, {"bias": False}],
+    "peephole_lstm": [{"peepholes": "o"}, {"peepholes": "if", "bias": False}],
+    "coupled_lstm": [{"bias": False}],
+    "layer_norm_rnn": [{"bias": False, "nonlinearity": "relu"}],
+    "layer_norm_gru": [{"bias": False}],
+    "layer_norm_lstm": [{"bias": False}],
+    "mgu": [{"bias": False}],
+    "min_gru": [{"bias": False}],
+    "min_lstm": [{"bias": False}],
+    "ind_rnn": [{"bias": False, "nonlinearity": "tanh"}],
+    "leaky_rnn": [{"leak": 0.2, "learn_leak": True}, {"leak": 1.0, "bias": False}],
+    "slstm": [{"forget_gate": "exp"}, {"bias": False}],
 }
 REGISTERED = [
     pytest.param(

@@ -6,23 +6,68 @@ from collections.abc import Callable
 
 from torch import nn
 
+from unspool.cells.activations import ACTIVATIONS
 from unspool.cells.base import Cell
+from unspool.cells.coupled_lstm import CoupledLSTMCell
 from unspool.cells.gru import GRUCell
+from unspool.cells.ind_rnn import IndRNNCell
+from unspool.cells.layer_norm_gru import LayerNormGRUCell
+from unspool.cells.layer_norm_lstm import LayerNormLSTMCell
+from unspool.cells.layer_norm_rnn import LayerNormRNNCell
+from unspool.cells.leaky_rnn import LeakyRNNCell
 from unspool.cells.lstm import LSTMCell
+from unspool.cells.mgu import MGUCell
+from unspool.cells.min_gru import MinGRUCell
+from unspool.cells.min_lstm import MinLSTMCell
+from unspool.cells.peephole_lstm import PeepholeLSTMCell
 from unspool.cells.rnn import RNNCell
+from unspool.cells.slstm import SLSTMCell
+from unspool.cells.stacked import StackedCell
 from unspool.errors import check_choice
 
 registry: dict[str, Callable[..., nn.Module]] = {
     "rnn": RNNCell,
     "gru": GRUCell,
     "lstm": LSTMCell,
+    "peephole_lstm": PeepholeLSTMCell,
+    "coupled_lstm": CoupledLSTMCell,
+    "layer_norm_rnn": LayerNormRNNCell,
+    "layer_norm_gru": LayerNormGRUCell,
+    "layer_norm_lstm": LayerNormLSTMCell,
+    "mgu": MGUCell,
+    "min_gru": MinGRUCell,
+    "min_lstm": MinLSTMCell,
+    "ind_rnn": IndRNNCell,
+    "leaky_rnn": LeakyRNNCell,
+    "slstm": SLSTMCell,
 }
 
-__all__ = ["Cell", "GRUCell", "LSTMCell", "RNNCell", "get", "names", "registry"]
+__all__ = [
+    "ACTIVATIONS",
+    "Cell",
+    "CoupledLSTMCell",
+    "GRUCell",
+    "IndRNNCell",
+    "LSTMCell",
+    "LayerNormGRUCell",
+    "LayerNormLSTMCell",
+    "LayerNormRNNCell",
+    "LeakyRNNCell",
+    "MGUCell",
+    "MinGRUCell",
+    "MinLSTMCell",
+    "PeepholeLSTMCell",
+    "RNNCell",
+    "SLSTMCell",
+    "StackedCell",
+    "get",
+    "names",
+    "registry",
+]
 
 
 def names() -> list[str]:
-    """The names of the registered cells, simplest first."""
+    """The names of the registered cells: torch's three, then their variations."""
     return list(registry)
 
 

@@ -1,13 +1,15 @@
-"""What every built-in cell shares: sizes, initial weights, a zero initial state."""
+"""What every built-in cell shares: sizes, named gates, initial weights, a zero initial state."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from unspool.errors import check_choice, check_int
+from unspool.errors import bad_parameter, check_choice, check_float, check_int
 
 State = Tensor | tuple
 
@@ -16,24 +18,63 @@ class Cell(nn.Module):
     """One step of a recurrence: `forward(x, state) -> state`.
 
     x is (B, F); a state is a tensor (B, H) or a tuple of tensors whose first entry is the output.
+    Every built-in cell takes two keywords beside those of its own:
+
+    gate_bias: initial biases by the name of a gate, such as {"f": 2.0}; the others start as `init` says.
+    init: how the weights start, "orthogonal" (default) or "uniform"; see `reset_parameters`.
+
+    Raises `InvalidParameterError` for sizes below 1, an unknown gate or `init`, and a `gate_bias` without biases.
     """
+
+    #: The blocks of hidden_size rows of the weights and biases, in order.
+    gates: ClassVar[tuple[str, ...]] = ()
+    #: The parts of the state, in order; the first is the output.
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    #: The number of parameters with default options, in F (input_size) and H (hidden_size).
+    parameter_formula: ClassVar[str] = ""
+    #: Gates whose bias starts at 1: open.
+    open_gates: ClassVar[tuple[str, ...]] = ()
 
     #: Width of each part of the state; one entry: the state is a tensor, several: a tuple.
     state_sizes: tuple[int, ...]
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    weight_ih: nn.Parameter
+    weight_hh: nn.Parameter
+    bias: nn.Parameter | None
+    bias_ih: nn.Parameter | None
+    bias_hh: nn.Parameter | None
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        gate_bias: Mapping[str, float] | None = None,
+        init: str = "orthogonal",
+    ) -> None:
         super().__init__()
-        self.input_size = check_int(type(self).__name__, "input_size", input_size)
-        self.hidden_size = check_int(type(self).__name__, "hidden_size", hidden_size)
-        self.state_sizes = (self.hidden_size,)
+        owner = type(self).__name__
+        self.input_size = check_int(owner, "input_size", input_size)
+        self.hidden_size = check_int(owner, "hidden_size", hidden_size)
+        self.state_sizes = (self.hidden_size,) * len(self.state_names)
+        self.init = check_choice(owner, "init", init, ["orthogonal", "uniform"])
+        self.gate_bias = {
+            check_choice(owner, "gate_bias", gate, self.gates): check_float(
+                owner, "gate_bias", value, -math.inf, math.inf, closed="neither"
+            )
+            for gate, value in (gate_bias or {}).items()
+        }
 
-    def reset_parameters(self, scheme: str = "orthogonal") -> None:
-        """Fresh weights.
+    def reset_parameters(self, scheme: str | None = None) -> None:
+        """Fresh weights. `scheme`: None (default) is the cell's `init`.
 
-        "orthogonal" (default): input weights uniform (Glorot & Bengio 2010), recurrent weights orthogonal (Saxe
-        et al. 2014), biases 0, forget gates 1 (Jozefowicz et al. 2015). "uniform": all in ±1/sqrt(hidden_size),
-        as torch.nn's layers start.
+        "orthogonal": input weights uniform (Glorot & Bengio 2010), recurrent weights orthogonal (Saxe et al. 2014),
+        biases 0, forget gates 1 (Jozefowicz et al. 2015). As in Keras, a matrix of several gates is filled as a
+        whole: W_hhᵀ W_hh = 1, so that all gates together keep the norm of h.
+        "uniform": all in ±1/sqrt(hidden_size), as torch.nn's layers start.
+        In both, the biases of `gate_bias` are set last.
         """
+        scheme = self.init if scheme is None else scheme
         check_choice(type(self).__name__, "scheme", scheme, ["orthogonal", "uniform"])
         bound = 1.0 / math.sqrt(self.hidden_size)
         for name, weight in self.named_parameters():
@@ -45,6 +86,8 @@ class Cell(nn.Module):
                 nn.init.xavier_uniform_(weight)
             else:
                 nn.init.orthogonal_(weight)
+        opened = dict.fromkeys(self.open_gates, 1.0) if scheme == "orthogonal" else {}
+        self._fill_gates({**opened, **self.gate_bias})
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros, (batch_size, width) for each part of the state."""
@@ -52,13 +95,26 @@ class Cell(nn.Module):
         parts = tuple(like.new_zeros(batch_size, width) for width in self.state_sizes)
         return parts if len(parts) > 1 else parts[0]
 
-    def _gate_weights(self, gates: int, bias: bool, recurrent_size: int | None = None) -> None:
-        """weight_ih (gates*H, F), weight_hh (gates*H, H or recurrent_size), bias_ih, bias_hh (gates*H)."""
-        rows = gates * self.hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(rows, self.input_size))
-        self.weight_hh = nn.Parameter(torch.empty(rows, recurrent_size or self.hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(rows)) if bias else None
-        self.bias_hh = nn.Parameter(torch.empty(rows)) if bias else None
+    def _weights(self, **shapes: tuple[int, ...] | None) -> None:
+        """Parameters of these shapes, not yet filled; None: the cell has no such parameter."""
+        for name, shape in shapes.items():
+            self.register_parameter(name, None if shape is None else nn.Parameter(torch.empty(shape)))
+
+    def _fill_gates(self, values: Mapping[str, float]) -> None:
+        """Biases that add up to `values`."""
+        biases = dict(self.named_parameters())
+        first = biases.get("bias_ih", biases.get("bias"))
+        if first is None:
+            if self.gate_bias:
+                bad_parameter(
+                    type(self).__name__, "gate_bias", "left out: the cell has no biases", self.gate_bias
+                )
+            return
+        for gate, value in values.items():
+            start = self.gates.index(gate) * self.hidden_size
+            nn.init.constant_(first[start : start + self.hidden_size], value)
+            if "bias_hh" in biases:
+                nn.init.zeros_(biases["bias_hh"][start : start + self.hidden_size])
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"

@@ -17,13 +17,17 @@ _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 def layer_of(cell: nn.Module) -> str | None:
     """The layer of torch that computes `cell`: "lstm", "gru", "rnn_tanh" or "rnn_relu"; None: there is none."""
-    if type(cell) is LSTMCell:
+    if type(cell) is LSTMCell and _usual(cell):
         return "lstm"
-    if type(cell) is GRUCell and cell.reset_after:
+    if type(cell) is GRUCell and cell.reset_after and _usual(cell):
         return "gru"
-    if type(cell) is RNNCell:
+    if type(cell) is RNNCell and cell.nonlinearity in ("tanh", "relu"):
         return f"rnn_{cell.nonlinearity}"
     return None
+
+
+def _usual(cell: LSTMCell | GRUCell) -> bool:
+    return (cell.activation, cell.recurrent_activation) == ("tanh", "sigmoid")
 
 
 def run(

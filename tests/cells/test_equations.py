@@ -1,0 +1,270 @@
+"""Every cell against its paper's equations, written here in numpy float64, gate by gate, over several steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unspool import cells
+from unspool.engine.state import flatten, unflatten
+
+F, H, B, T = 4, 5, 3, 6
+Array = np.ndarray
+Weights = dict[str, Array]
+
+
+def sigmoid(a: Array) -> Array:
+    return 1 / (1 + np.exp(-a))
+
+
+def blocks(letters: str, array: Array) -> dict[str, Array]:
+    """The rows of each gate."""
+    return dict(zip(letters, np.split(array, len(letters)), strict=True))
+
+
+def sums(w: Weights, letters: str, x: Array, h: Array) -> dict[str, Array]:
+    """W x + U h + b of each gate."""
+    bias = sum(w[name] for name in ("bias", "bias_ih", "bias_hh") if name in w)
+    b = blocks(letters, bias) if isinstance(bias, Array) else dict.fromkeys(letters, 0.0)
+    W, U = blocks(letters, w["weight_ih"]), blocks(letters, w["weight_hh"])
+    return {
+        k: np.stack([W[k] @ row for row in x]) + np.stack([U[k] @ row for row in h]) + b[k] for k in letters
+    }
+
+
+def normalise(a: Array, eps: float = 1e-5) -> Array:
+    return np.stack([(row - row.mean()) / np.sqrt(((row - row.mean()) ** 2).mean() + eps) for row in a])
+
+
+def rnn(w: Weights, x: Array, h: Array) -> list[Array]:
+    return [np.tanh(sums(w, "h", x, h)["h"])]
+
+
+def lstm(w: Weights, x: Array, h: Array, c: Array) -> list[Array]:
+    a = sums(w, "ifgo", x, h)
+    c = sigmoid(a["f"]) * c + sigmoid(a["i"]) * np.tanh(a["g"])
+    return [sigmoid(a["o"]) * np.tanh(c), c]
+
+
+def gru(w: Weights, x: Array, h: Array) -> list[Array]:
+    """The torch form: reset after the product."""
+    (W, U), (b, v) = (
+        [blocks("rzn", w[f"{kind}_{end}"]) for end in ("ih", "hh")] for kind in ("weight", "bias")
+    )
+    r = sigmoid(x @ W["r"].T + b["r"] + h @ U["r"].T + v["r"])
+    z = sigmoid(x @ W["z"].T + b["z"] + h @ U["z"].T + v["z"])
+    n = np.tanh(x @ W["n"].T + b["n"] + r * (h @ U["n"].T + v["n"]))
+    return [(1 - z) * n + z * h]
+
+
+def peephole_lstm(w: Weights, x: Array, h: Array, c: Array) -> list[Array]:
+    a = sums(w, "ifgo", x, h)
+    none = np.zeros(H)
+    i = sigmoid(a["i"] + w.get("peephole_i", none) * c)
+    f = sigmoid(a["f"] + w.get("peephole_f", none) * c)
+    new = f * c + i * np.tanh(a["g"])
+    o = sigmoid(a["o"] + w.get("peephole_o", none) * new)
+    return [o * np.tanh(new), new]
+
+
+def coupled_lstm(w: Weights, x: Array, h: Array, c: Array) -> list[Array]:
+    a = sums(w, "fgo", x, h)
+    i = 1 - sigmoid(a["f"])
+    c = sigmoid(a["f"]) * c + i * np.tanh(a["g"])
+    return [sigmoid(a["o"]) * np.tanh(c), c]
+
+
+def layer_norm_rnn(w: Weights, x: Array, h: Array) -> list[Array]:
+    return [np.tanh(w["gain"] * normalise(x @ w["weight_ih"].T + h @ w["weight_hh"].T) + w.get("bias", 0.0))]
+
+
+def layer_norm_gru(w: Weights, x: Array, h: Array) -> list[Array]:
+    def normal(values: Array, end: str) -> list[Array]:
+        product = values @ w[f"weight_{end}"].T
+        whole = np.concatenate([normalise(product[:, : 2 * H]), normalise(product[:, 2 * H :])], axis=1)
+        return np.split(w[f"gain_{end}"] * whole + w.get(f"bias_{end}", 0.0), 3, axis=1)
+
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = normal(x, "ih"), normal(h, "hh")
+    new = 1 - sigmoid(x_z + h_z)
+    return [(1 - new) * h + new * np.tanh(x_n + sigmoid(x_r + h_r) * h_n)]
+
+
+def layer_norm_lstm(w: Weights, x: Array, h: Array, c: Array) -> list[Array]:
+    a = w["gain_ih"] * normalise(x @ w["weight_ih"].T) + w["gain_hh"] * normalise(h @ w["weight_hh"].T)
+    i, f, g, o = np.split(a + w.get("bias", 0.0), 4, axis=1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return [sigmoid(o) * np.tanh(w["gain_c"] * normalise(c) + w.get("bias_c", 0.0)), c]
+
+
+def mgu(w: Weights, x: Array, h: Array) -> list[Array]:
+    f = sigmoid(sums(w, "fn", x, h)["f"])
+    return [(1 - f) * h + f * np.tanh(sums(w, "fn", x, f * h)["n"])]
+
+
+def min_gru(w: Weights, x: Array, h: Array) -> list[Array]:
+    a = sums({**w, "weight_hh": np.zeros((2 * H, H))}, "zn", x, h)
+    z = sigmoid(a["z"])
+    return [(1 - z) * h + z * a["n"]]
+
+
+def min_lstm(w: Weights, x: Array, h: Array) -> list[Array]:
+    a = sums({**w, "weight_hh": np.zeros((3 * H, H))}, "ifg", x, h)
+    i, f = sigmoid(a["i"]), sigmoid(a["f"])
+    return [f / (f + i) * h + i / (f + i) * a["g"]]
+
+
+def ind_rnn(w: Weights, x: Array, h: Array) -> list[Array]:
+    return [np.maximum(x @ w["weight_ih"].T + w["weight_hh"] * h + w.get("bias", 0.0), 0.0)]
+
+
+def leaky_rnn(w: Weights, x: Array, h: Array) -> list[Array]:
+    leak = sigmoid(w["leak_logit"]) if "leak_logit" in w else 0.5
+    return [h + leak * (np.tanh(sums(w, "h", x, h)["h"]) - h)]
+
+
+def slstm(w: Weights, x: Array, h: Array, c: Array, n: Array, m: Array) -> list[Array]:
+    """The paper's form with its stabiliser."""
+    a = sums(w, "ifgo", x, h)
+    log_f = np.log(sigmoid(a["f"]))
+    new_m = np.maximum(log_f + m, a["i"])
+    i, f = np.exp(a["i"] - new_m), np.exp(log_f + m - new_m)
+    c, n = f * c + i * np.tanh(a["g"]), f * n + i
+    return [sigmoid(a["o"]) * c / n, c, n, new_m]
+
+
+Step = Callable[..., list[Array]]
+STEPS: dict[str, Step] = {
+    "rnn": rnn,
+    "gru": gru,
+    "lstm": lstm,
+    "peephole_lstm": peephole_lstm,
+    "coupled_lstm": coupled_lstm,
+    "layer_norm_rnn": layer_norm_rnn,
+    "layer_norm_gru": layer_norm_gru,
+    "layer_norm_lstm": layer_norm_lstm,
+    "mgu": mgu,
+    "min_gru": min_gru,
+    "min_lstm": min_lstm,
+    "ind_rnn": ind_rnn,
+    "leaky_rnn": leaky_rnn,
+    "slstm": slstm,
+}
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in cells.names()),
+    *((name, {"bias": False}) for name in cells.names() if name != "gru"),
+    ("peephole_lstm", {"peepholes": "o"}),
+    ("peephole_lstm", {"peepholes": "fi"}),
+    ("leaky_rnn", {"learn_leak": True, "leak": 0.2}),
+]
+
+
+@pytest.mark.parametrize("name, options", OPTIONS, ids=str)
+def test_equations(name: str, options: dict[str, Any]) -> None:
+    """Weights all random (zero peepholes and unit gains would hide theirs); n >= 1 for sLSTM, as after a step."""
+    torch.manual_seed(0)
+    cell = cells.get(name)(F, H, **options).double()
+    for p in cell.parameters():
+        torch.nn.init.normal_(p, 0.0, 0.6)
+    weights = {key: p.detach().numpy() for key, p in cell.named_parameters()}
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(T, B, F))
+    expected = [rng.normal(size=(B, width)) for width in cell.state_sizes]
+    if name == "slstm":
+        expected[2] = 1 + np.abs(expected[2])
+    state = unflatten(cell.initial_state(B), [torch.tensor(part) for part in expected])
+    for x in values:
+        expected = STEPS[name](weights, x, *expected)
+        state = cell(torch.tensor(x), state)
+    for got, part in zip(flatten(state), expected, strict=True):
+        np.testing.assert_allclose(got.detach().numpy(), part, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("forget_gate", ["sigmoid", "exp"])
+def test_slstm_without_its_stabiliser(forget_gate: str) -> None:
+    """c = f c + i z, n = f n + i, h = o c / n with plain exponentials, from zeros; states are those times exp(-m)."""
+    torch.manual_seed(0)
+    cell: Any = cells.SLSTMCell(F, H, forget_gate=forget_gate).double()
+    weights = {key: p.detach().numpy() for key, p in cell.named_parameters()}
+    h, c, n = np.zeros((3, B, H))
+    state = cell.initial_state(B)
+    for x in np.random.default_rng(1).normal(size=(T, B, F)):
+        a = sums(weights, "ifgo", x, h)
+        i, f = np.exp(a["i"]), (sigmoid if forget_gate == "sigmoid" else np.exp)(a["f"])
+        c, n = f * c + i * np.tanh(a["g"]), f * n + i
+        h = sigmoid(a["o"]) * c / n
+        state = cell(torch.tensor(x), state)
+        got = [part.detach().numpy() for part in state]
+        scale = np.exp(got[3])
+        for mine, plain in zip([got[0], got[1] * scale, got[2] * scale], [h, c, n]):
+            np.testing.assert_allclose(mine, plain, rtol=1e-10)
+        assert (got[2] >= 1).all()
+
+
+def test_slstm_forgets_nothing_into_an_empty_cell() -> None:
+    """First step with i so small that exp(i) is 0 in float32: h is still σ(o) z, since c / n = z."""
+    cell: Any = cells.SLSTMCell(1, 1)
+    with torch.no_grad():
+        for p in cell.parameters():
+            p.zero_()
+        cell.bias.copy_(torch.tensor([-300.0, 0.0, 1.0, 0.0]))
+    h, *_ = cell(torch.zeros(1, 1), cell.initial_state(1))
+    assert h.item() == pytest.approx(0.5 * np.tanh(1.0), rel=1e-6)
+
+
+def test_min_lstm_with_both_gates_shut() -> None:
+    """σ(-200) / (σ(-200) + σ(-201)) = 1 / (1 + e⁻¹), though σ(-200) is 0 in float32."""
+    cell: Any = cells.MinLSTMCell(1, 1)
+    with torch.no_grad():
+        cell.weight_ih.zero_()
+        cell.bias.copy_(torch.tensor([-201.0, -200.0, 0.0]))
+    assert cell(torch.zeros(1, 1), torch.ones(1, 1)).item() == pytest.approx(1 / (1 + np.exp(-1)), rel=1e-6)
+
+
+# Keras 3's definitions; gelu is the exact one.
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "relu": lambda a: np.maximum(a, 0),
+    "hard_sigmoid": lambda a: np.clip(a / 6 + 0.5, 0, 1),
+    "elu": lambda a: np.where(a > 0, a, np.exp(a) - 1),
+    "gelu": lambda a: a * (1 + np.vectorize(math.erf)(a / math.sqrt(2))) / 2,
+    "silu": lambda a: a * sigmoid(a),
+    "softplus": lambda a: np.log(1 + np.exp(a)),
+    "softsign": lambda a: a / (1 + np.abs(a)),
+    "linear": lambda a: a,
+}
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_activations(name: str) -> None:
+    """LSTM and GRU with φ by name and hard_sigmoid gates; RNN; the same step as above with φ and σ in their place."""
+    assert set(FUNCTIONS) == set(cells.ACTIVATIONS)
+    phi, gate = FUNCTIONS[name], FUNCTIONS["hard_sigmoid"]
+    torch.manual_seed(0)
+    options = {"activation": name, "recurrent_activation": "hard_sigmoid"}
+    rng = np.random.default_rng(0)
+    x, h, c = rng.normal(size=(B, F)), *rng.normal(size=(2, B, H))
+    tensors = [torch.tensor(a) for a in (x, h, c)]
+
+    cell = cells.LSTMCell(F, H, **options).double()
+    a = sums({k: p.detach().numpy() for k, p in cell.named_parameters()}, "ifgo", x, h)
+    new = gate(a["f"]) * c + gate(a["i"]) * phi(a["g"])
+    got = cell(tensors[0], (tensors[1], tensors[2]))
+    np.testing.assert_allclose(got[1].detach(), new, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(got[0].detach(), gate(a["o"]) * phi(new), rtol=1e-10, atol=1e-12)
+
+    cell = cells.GRUCell(F, H, bias=False, reset_after=False, **options).double()
+    w = {k: p.detach().numpy() for k, p in cell.named_parameters()}
+    a = sums(w, "rzn", x, h)
+    r, z = gate(a["r"]), gate(a["z"])
+    n = phi(sums(w, "rzn", x, r * h)["n"])
+    np.testing.assert_allclose(cell(*tensors[:2]).detach(), (1 - z) * n + z * h, rtol=1e-10, atol=1e-12)
+
+    cell = cells.RNNCell(F, H, nonlinearity=name).double()
+    a = sums({k: p.detach().numpy() for k, p in cell.named_parameters()}, "h", x, h)
+    np.testing.assert_allclose(cell(*tensors[:2]).detach(), phi(a["h"]), rtol=1e-10, atol=1e-12)
