@@ -11,17 +11,19 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from unspool.study.comparison import Comparison, Row
-from unspool.study.layout import number
+from unspool.study.layout import compact, number
 from unspool.study.metrics import METRICS
 
 # Okabe & Ito's colours, legible to colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#555555")
 MARKERS = {"one": "o", "stacked": "s", "bidirectional": "D", "stacked-bidirectional": "^"}
 GREY, INK = "#8a8f98", "#1d2733"
+DASHES: tuple[Any, ...] = ("--", ":")  # of the baselines
 CURVES = 12  # panels at most
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.edgecolor": "#9aa1ab",
     "axes.labelcolor": INK,
@@ -67,10 +69,11 @@ def intervals(result: Comparison) -> Figure:
             colour = GREY if row.status == "dropped" else shade[row.entry.arrangement.cell]
             cells = result.cells if row.status != "dropped" else sorted(row.entry.runs)
             runs = row.entry.scores(result.metric, cells)
-            axes.scatter(runs, np.full(len(runs), place), s=16, color=colour, alpha=0.3, linewidths=0)
-            if row.score.low is not None:
-                axes.plot([row.score.low, row.score.high], [place, place], color=colour, linewidth=1.8)
-            axes.scatter([row.score.mean], [place], s=40, color=colour, zorder=3)
+            if row.score.low is not None and row.score.high is not None:
+                span = [row.score.low, row.score.high]
+                axes.plot(span, [place, place], color=colour, linewidth=5, alpha=0.25, solid_capstyle="butt")
+            axes.scatter(runs, np.full(len(runs), place), s=11, color=colour, zorder=2, linewidths=0)
+            axes.scatter([row.score.mean], [place], s=52, color=colour, zorder=3, edgecolors="white")
             if row.test is not None:
                 axes.scatter(
                     [row.test.mean],
@@ -82,7 +85,7 @@ def intervals(result: Comparison) -> Figure:
                     facecolors="white",
                     edgecolors=INK,
                 )
-        for style, baseline in zip(("--", ":"), result.baselines):
+        for style, baseline in zip(DASHES, result.baselines):
             if baseline.score is not None and baseline.name not in ("mean", "majority"):
                 axes.axvline(baseline.score, color=INK, linewidth=1, linestyle=style, zorder=0)
         axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
@@ -119,25 +122,17 @@ def _limit(axes: Any, result: Comparison, rows: Sequence[Row]) -> None:
 
 
 def _interval_legend(result: Comparison, rows: Sequence[Row]) -> list[Line2D]:
+    mark: dict[str, Any] = {"color": GREY, "marker": "o", "linewidth": 0}
     handles = [
-        Line2D(
-            [],
-            [],
-            color=GREY,
-            marker="o",
-            markersize=6,
-            linewidth=1.8,
-            label="validation: mean, 95 % interval",
-        ),
-        Line2D(
-            [], [], color=GREY, marker="o", markersize=4, alpha=0.4, linewidth=0, label="validation: a run"
-        ),
+        Line2D([], [], **mark, markersize=7, label="validation: mean"),
+        Line2D([], [], color=GREY, linewidth=5, alpha=0.35, label="its 95 % interval"),
+        Line2D([], [], **mark, markersize=3.5, label="validation: a run"),
     ]
     if any(row.test for row in rows):
         handles.append(
             Line2D([], [], color="white", marker="D", markersize=5, markeredgecolor=INK, label="test: mean")
         )
-    for style, b in zip(("--", ":"), result.baselines):
+    for style, b in zip(DASHES, result.baselines):
         if b.score is not None and b.name not in ("mean", "majority"):
             handles.append(
                 Line2D([], [], color=INK, linewidth=1, linestyle=style, label=f"{b.name}, validation")
@@ -213,6 +208,8 @@ def costs(result: Comparison) -> Figure:
             values = [row.mean(name) for row in rows]
             if min(values) > 0 and max(values) > 5 * min(values):
                 axes.set_xscale("log")
+                axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
             axes.set_xlabel(label)
             axes.grid(color="#e3e6ea", linewidth=0.8)
             axes.set_axisbelow(True)

@@ -15,7 +15,7 @@ from unspool.errors import DataError
 from unspool.estimators import SequenceEstimator
 from unspool.study.arrangements import Arrangement
 from unspool.study.jobs import Run, measure, one_thread, train
-from unspool.study.metrics import METRICS, Metrics
+from unspool.study.metrics import METRICS, RANGES, Metrics
 from unspool.study.problem import Problem
 from unspool.study.statistics import LEVEL, Estimate, compare_with_best, estimate, hopeless
 from unspool.study.store import write_text
@@ -165,11 +165,12 @@ class Comparison:
         self, entry: Entry, status: str, cells: list[tuple[int, int]], difference: Estimate | None
     ) -> Row:
         ratio, step = self.problem.ratio, resolution(self.problem, self.metric)
-        score = estimate(entry.scores(self.metric, cells), ratio, step)
+        limits = RANGES[self.metric]
+        score = estimate(entry.scores(self.metric, cells), ratio, step).within(*limits)
         test = None
         if self.problem.test is not None:
             values = entry.scores(self.metric, cells, "test")
-            test = estimate(values, ratio) if np.isfinite(values).all() else None
+            test = estimate(values, ratio).within(*limits) if np.isfinite(values).all() else None
         return Row(entry, status, len(cells), score, test, difference)
 
     @cached_property
@@ -182,7 +183,7 @@ class Comparison:
                     name=name,
                     score=mean_of([run.validation for run in runs], self.metric),
                     test=mean_of([run.test for run in runs], self.metric),
-                    seconds=float(np.mean([run.seconds for run in runs])),
+                    seconds=float(np.mean([run.train_seconds for run in runs])),
                     predict_seconds=float(np.mean([run.predict_seconds for run in runs])),
                     runs=runs,
                 )

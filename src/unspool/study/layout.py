@@ -34,7 +34,10 @@ def _arrangement(row: Row) -> list[str]:
     p = f"{difference.p:.3f}" if difference and difference.p is not None else row.status
     if score is None:
         return [row.name, str(row.runs), *["-"] * 4, row.status, *["-"] * 4]
-    half = None if score.high is None else score.high - score.mean
+    half = None
+    if score.low is not None and score.high is not None:
+        # The larger side: the other may be cut at the end of the metric's range.
+        half = max(score.high - score.mean, score.mean - score.low)
     return [
         row.name,
         str(row.runs),
@@ -60,7 +63,7 @@ def compact(value: float) -> str:
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"
-    return f"{value:.0f}"
+    return f"{value:.3g}"
 
 
 def seconds(value: float) -> str:

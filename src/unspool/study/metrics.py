@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,16 @@ CLASSIFICATION = {
     "log_loss": ("Log loss", False),
 }
 METRICS = REGRESSION | CLASSIFICATION
+# The values that a metric can have.
+RANGES = {
+    "rmse": (0.0, math.inf),
+    "mae": (0.0, math.inf),
+    "pearson_r": (-1.0, 1.0),
+    "r2": (-math.inf, 1.0),
+    "accuracy": (0.0, 1.0),
+    "macro_f1": (0.0, 1.0),
+    "log_loss": (0.0, math.inf),
+}
 
 Metrics = dict[str, float | None]
 

@@ -187,7 +187,10 @@ def _curves_note(result: Comparison) -> str:
     first = next(iter(charts.scored(result)[0].entry.runs.values()))
     if "validation_loss" not in first.history[0]:
         return f"{which}A line a run: the training loss."
-    return f"{which}Two lines a run: training loss (grey) and validation loss; the dot is the epoch whose weights are kept."
+    return (
+        f"{which}Two lines a run: training loss (grey) and validation loss; "
+        "the dot is the epoch whose weights are kept."
+    )
 
 
 def _facts(result: Comparison) -> str:
@@ -203,8 +206,8 @@ def _facts(result: Comparison) -> str:
         "rows": ", ".join(sizes),
         "input": kinds[problem.train.X.kind],
         "target": _target(problem.train, problem.regression),
-        "runs": f"{result.repeats} repeats with seeds {problem.seed(0)} to {problem.seed(result.repeats - 1)}, the same "
-        "for every arrangement" + (f"; {problem.cv} folds in each" if problem.cv else ""),
+        "runs": f"{result.repeats} repeats, seeds {problem.seed(0)} to {problem.seed(result.repeats - 1)}, "
+        "the same for every arrangement" + (f"; {problem.cv} folds in each" if problem.cv else ""),
         "settings": ", ".join(f"{name} {value}" for name, value in settings.items()),
     }
     for b in result.baselines:
@@ -230,14 +233,15 @@ def _target(part: Part, regression: bool) -> str:
 def _method(result: Comparison) -> str:
     cv = result.problem.cv
     test = (
-        "<li>Test: corrected resampled t test over (repeat, fold), variance times 1/n + 1/(k - 1) instead of 1/n, since "
-        "training folds overlap (Nadeau &amp; Bengio, Machine Learning 52, 2003).</li>"
+        "<li>Test: corrected resampled t test over (repeat, fold), variance times 1/n + 1/(k - 1) instead of 1/n, "
+        "since training folds overlap (Nadeau &amp; Bengio, Machine Learning 52, 2003).</li>"
         if cv
         else "<li>Test: paired t test of the differences to the best in runs of the same seed. It speaks of this one "
         "split: other rows may rank otherwise. Cross-validation takes that into account.</li>"
     )
     return f"""<h2>How to read this</h2><div class='card'><ul>
-<li>sd: the sample standard deviation over the runs. Interval: mean ± t · se with n - 1 degrees of freedom, level 95 %.</li>
+<li>sd: the sample standard deviation over the runs. Interval: mean ± t · se with n - 1 degrees of
+freedom, level 95 %.</li>
 {test}
 <li>p is corrected for the number of comparisons by Holm's method (1979) over all pairs of arrangements that were not
 dropped, because the best is picked by the same scores. Below 0.05 the arrangement is called worse; otherwise no

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -38,6 +38,12 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+
+    def within(self, lowest: float, highest: float) -> Estimate:
+        """The same with its interval cut to the values that are possible."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(self.low, lowest), high=min(self.high, highest))
 
 
 def estimate(values: Sequence[float] | np.ndarray, ratio: float = 0.0, resolution: float = 0.0) -> Estimate:
@@ -89,10 +95,7 @@ def compare_with_best(
             results.append(None)
             continue
         difference = estimate(scores[i] - scores[best], ratio, resolution)
-        p = corrected.get((max(i, best), min(i, best)))
-        results.append(
-            Estimate(difference.runs, difference.mean, difference.sd, difference.low, difference.high, p)
-        )
+        results.append(replace(difference, p=corrected.get((max(i, best), min(i, best)))))
     return results
 
 

@@ -100,19 +100,17 @@ def _baseline(result: Comparison, baseline: BaselineRow) -> str:
     known = {run.fold: getattr(run, part)[metric] for run in baseline.runs}
     values = row.entry.scores(metric, cells, part)
     difference = estimate(values - np.array([known[fold] for _, fold in cells]), result.problem.ratio)
-    over = "" if difference.low is None else _interval(difference.low, difference.high)
-    better = beats(metric, theirs, ours.mean)
-    verb = "is better than" if better else "is not better than"
     clear = difference.p is not None and difference.p < LEVEL
-    sentence = (
-        f"{baseline.name} {verb} {row.name} {where}: {heading} {number(theirs)} against "
-        f"{number(ours.mean)}, the mean of its runs{over}"
+    word = (
+        "ahead of" if beats(metric, ours.mean, theirs) else "behind" if ours.mean != theirs else "level with"
     )
-    return sentence + ("." if clear or difference.p is None else "; the two are about level.")
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return f" (difference {number(low)} to {number(high)}, 95 %)"
+    spread = (
+        "" if clear or difference.p is None or word == "level with" else ", within the spread of its runs"
+    )
+    return (
+        f"{row.name} is {word} {baseline.name} {where}: {heading} {number(ours.mean)}, the mean of its runs, "
+        f"against {number(theirs)}{spread}."
+    )
 
 
 def _model(result: Comparison) -> str:

@@ -1,0 +1,193 @@
+"""`unspool compare`: which cell, pooling and layout for a table."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unspool.cli.fit import fit
+from unspool.cli.options import SAVED
+from unspool.errors import DataError
+
+if TYPE_CHECKING:
+    from unspool.cli.data import Data
+    from unspool.study.comparison import Comparison
+
+ARRANGEMENTS, STUDY = "Arrangements", "Study"
+# What the study sets itself, or `compare` declares below.
+NOT_SHARED = ("ctx", "out", "report", "cell", "pooling", "num_layers", "bidirectional")
+UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def compare(
+    ctx: typer.Context,
+    out: Annotated[
+        Path, typer.Option(help="Folder for runs, tables, report and the model.", show_default=False)
+    ],
+    arrangements: Annotated[
+        str | None,
+        typer.Option(
+            help="twelve, or names such as lstm/last/stacked joined by commas. Default: every combination of:",
+            rich_help_panel=ARRANGEMENTS,
+        ),
+    ] = None,
+    cells: Annotated[
+        str, typer.Option(help="Names joined by commas.", rich_help_panel=ARRANGEMENTS)
+    ] = "rnn,gru,lstm",
+    poolings: Annotated[
+        str, typer.Option(help="Names joined by commas.", rich_help_panel=ARRANGEMENTS)
+    ] = "last,mean,max,attention",
+    layouts: Annotated[
+        str,
+        typer.Option(help="Also stacked-bidirectional. stacked: two layers.", rich_help_panel=ARRANGEMENTS),
+    ] = "one,stacked,bidirectional",
+    equal_parameters: Annotated[
+        bool,
+        typer.Option(
+            "--equal-parameters",
+            help="Hidden sizes so that all have as many recurrent parameters as one lstm layer of --hidden-size.",
+            rich_help_panel=ARRANGEMENTS,
+        ),
+    ] = False,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Ranks: r2 (default), rmse, mae, pearson_r, or accuracy (default), macro_f1, log_loss.",
+            rich_help_panel=STUDY,
+        ),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(help="Runs of each arrangement, from the same seeds.", rich_help_panel=STUDY)
+    ] = 5,
+    cv: Annotated[
+        int | None,
+        typer.Option(help="Folds of a cross-validation in each repeat.", rich_help_panel=STUDY),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for it all: 15m, 90s, 2h.", rich_help_panel=STUDY)
+    ] = None,
+    budget_runs: Annotated[int | None, typer.Option(help="Runs, at most.", rich_help_panel=STUDY)] = None,
+    drop_hopeless: Annotated[
+        bool,
+        typer.Option(help="After two repeats, leave out what is clearly worse.", rich_help_panel=STUDY),
+    ] = True,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs side by side. Default: one a core.", rich_help_panel=STUDY)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No line a run.")] = False,
+    **options: Any,
+) -> None:
+    """Train many arrangements of cell, pooling and layers on a table, and say which to use.
+
+    unspool compare reviews.csv --input text --target score --arrangements twelve --budget 15m --out study
+
+    The same command goes on with a study that was interrupted.
+    """
+    from unspool import study
+    from unspool.cli.data import prepare
+    from unspool.cli.options import Reading
+
+    seconds = None if budget is None else parse_duration(budget)
+    names = _names(arrangements) if arrangements not in (None, "twelve") else arrangements
+    data = prepare(
+        Reading(options["format"], options["encoding"], options["delimiter"], options["quotes"]),
+        options["table"],
+        options["input"],
+        options["target"],
+        task=options["task"],
+        split_column=options["split_column"],
+        test=options["test"],
+        test_fraction=options["test_fraction"],
+        seed=options["seed"],
+        drop_missing=options["drop_missing"],
+    )
+    for line in data.notes:
+        typer.echo(line)
+    X, y, validation = _training(data, cv)
+    result: Comparison = study.compare(
+        X,
+        y,
+        estimator=_estimator(data, options),
+        cells=_names(cells),
+        poolings=_names(poolings),
+        layouts=_names(layouts),
+        arrangements=names,
+        metric=metric,
+        repeats=repeats,
+        cv=cv,
+        validation=validation,
+        test=(data.test.texts, data.test.y),
+        equal_parameters=equal_parameters,
+        drop_hopeless=drop_hopeless,
+        budget_seconds=seconds,
+        budget_runs=budget_runs,
+        jobs=jobs,
+        out=out,
+        random_state=options["seed"],
+        verbose=0 if quiet else 1,
+    )
+    typer.echo(f"\n{result.summary()}")
+    if result.interrupted:
+        done = sum(len(entry.runs) for entry in result.entries)
+        ctx.meta[SAVED] = f"{done} runs are kept in {out}; the same command goes on with them."
+        raise KeyboardInterrupt
+    if result.best is not None:
+        typer.echo(f"Model: {out / 'model'}.")
+    typer.echo(f"Report: {out / 'report.html'}. Tables: {out / 'table.csv'}, {out / 'runs.csv'}.")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "90", "90s", "15m" or "1.5h"; `DataError` for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|)\s*", text)
+    if not found or float(found[1]) == 0:
+        raise DataError(f"--budget must be a time such as 15m, 90s or 2h. Got {text!r}.")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _training(data: Data, cv: int | None) -> tuple[list[str], Any, tuple[list[str], Any] | None]:
+    """(texts, y, validation pair): with folds, the rows of a given validation part join the others."""
+    import numpy as np
+
+    train, validation = data.train, data.validation
+    if validation is None:
+        return train.texts, train.y, None
+    if cv is None:
+        return train.texts, train.y, (validation.texts, validation.y)
+    return train.texts + validation.texts, np.concatenate([train.y, validation.y]), None
+
+
+def _estimator(data: Data, options: dict[str, Any]) -> Any:
+    """The estimator with those of its settings that have an option."""
+    import unspool
+
+    make = unspool.SequenceRegressor if data.task == "regression" else unspool.SequenceClassifier
+    settings = {name: value for name, value in options.items() if name in make._get_param_names()}
+    if "dense" in settings:
+        settings["dense"] = tuple(settings["dense"] or ())
+    return make(**settings)
+
+
+def _with_options_of(command: Callable[..., None], function: Callable[..., None]) -> None:
+    """Give `function` the parameters of `command` that it has not, in place of its `**options`."""
+    own = [
+        p for p in inspect.signature(function, eval_str=True).parameters.values() if p.kind != p.VAR_KEYWORD
+    ]
+    taken = {p.name for p in own} | set(NOT_SHARED)
+    shared = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in taken]
+    first = [p for p in shared if p.default is p.empty]
+    later = [p for p in shared if p.default is not p.empty]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (own[0], *first, own[1], *own[2:], *later)]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in parameters}
+
+
+_with_options_of(fit, compare)
