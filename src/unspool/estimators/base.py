@@ -54,6 +54,7 @@ class SequenceEstimator(BaseEstimator):
     learning_rate : of Adam.
     weight_decay : decoupled, as in AdamW.
     gradient_clip : largest joint norm of the gradients; None for no limit.
+    gradient_clip_value : largest size of any number in a gradient, applied before gradient_clip; None for no limit.
     early_stopping : hold back a validation part and stop once its loss has not fallen for `patience` epochs.
         False: no part is held back, and all epochs run.
     patience : see early_stopping.
@@ -66,7 +67,8 @@ class SequenceEstimator(BaseEstimator):
 
     Attributes
     ----------
-    history_ : a dict an epoch: epoch, train_loss, validation_loss (if validated), learning_rate,
+    history_ : a dict an epoch: epoch, train_loss, validation_loss (if validated), gradient_norm and
+        gradient_norm_max (joint norm before clipping, mean and largest of the batches), learning_rate,
         train_seconds, seconds (with validation). Losses of a regressor are in units of the target's variance.
     best_epoch_ : the epoch whose weights are kept: of least validation loss; without validation the last.
     interrupted_ : whether Ctrl-C ended the fit; the best weights so far are kept then.
@@ -91,6 +93,7 @@ class SequenceEstimator(BaseEstimator):
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
         gradient_clip: float | None = 1.0,
+        gradient_clip_value: float | None = None,
         early_stopping: bool = True,
         patience: int = 3,
         validation_fraction: float = 0.1,
@@ -113,6 +116,7 @@ class SequenceEstimator(BaseEstimator):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.gradient_clip = gradient_clip
+        self.gradient_clip_value = gradient_clip_value
         self.early_stopping = early_stopping
         self.patience = patience
         self.validation_fraction = validation_fraction
@@ -158,7 +162,7 @@ class SequenceEstimator(BaseEstimator):
         `early_stopping`, for classes stratified where each part can have every class.
 
         Raises `DataError` for data that cannot be used, `InvalidParameterError`, and `DivergenceError` where
-        the loss becomes NaN or infinite.
+        the loss or a gradient becomes NaN or infinite.
         """
         check_parameters(type(self).__name__, self.get_params(deep=False))
         raw = read_input(X)
@@ -203,7 +207,7 @@ class SequenceEstimator(BaseEstimator):
             if not part.sum() > 0:
                 raise DataError("All sequences of a part have sample_weight 0. Leave those rows out instead.")
             scaled = (part / part.mean()).float()
-        return SequenceData(inputs, self._encode_target(target[rows]), scaled)
+        return SequenceData(inputs, self._encode_target(target[rows]), scaled, torch.from_numpy(rows))
 
     def _validation_data(self, X: Any, y: Any) -> SequenceData:
         raw = read_input(X, self.input_.kind)
@@ -217,6 +221,7 @@ class SequenceEstimator(BaseEstimator):
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             gradient_clip=self.gradient_clip,
+            gradient_clip_value=self.gradient_clip_value,
             patience=self.patience if self.early_stopping else None,
             verbose=self.verbose,
         )

@@ -18,11 +18,15 @@ PREDICTION_STEPS = 2**17  # steps a prediction batch may have, so that long seri
 
 @dataclass
 class SequenceData(Dataset):
-    """Encoded sequences with their targets (B, K) or (B,) and weights (B,), where there are any."""
+    """Encoded sequences with their targets (B, K) or (B,) and weights (B,), where there are any.
+
+    origin: (B,), the row of each in the X that it came from; None: its own number.
+    """
 
     inputs: Ragged
     targets: Tensor | None = None
     weights: Tensor | None = None
+    origin: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -57,8 +58,11 @@ class RowAdam(torch.optim.Optimizer):
         table.index_copy_(0, rows, new)
 
 
-def clip_gradients(parameters: Iterable[Tensor], limit: float) -> float:
-    """Scale all gradients together so that their joint norm is at most `limit`; returns the norm before."""
+def clip_gradients(parameters: Iterable[Tensor], limit: float | None, value: float | None = None) -> float:
+    """Bring every gradient's numbers into [-value, value], then scale all so that their joint norm is at most `limit`.
+
+    None: no such limit. Returns the joint norm before. Where that is not finite, nothing is changed.
+    """
     grads = []
     for parameter in parameters:
         if parameter.grad is not None:
@@ -67,9 +71,17 @@ def clip_gradients(parameters: Iterable[Tensor], limit: float) -> float:
                 grads.append(parameter.grad._values())
             else:
                 grads.append(parameter.grad)
-    if not grads:
-        return 0.0
-    norm = float(torch.stack([torch.linalg.vector_norm(g) for g in grads]).norm())
-    if norm > limit:
+    before = norm = _joint_norm(grads)
+    if not math.isfinite(before):
+        return before
+    if value is not None and grads:
+        torch._foreach_clamp_max_(grads, value)
+        torch._foreach_clamp_min_(grads, -value)
+        norm = before if limit is None else _joint_norm(grads)
+    if limit is not None and norm > limit:
         torch._foreach_mul_(grads, limit / norm)
-    return norm
+    return before
+
+
+def _joint_norm(grads: list[Tensor]) -> float:
+    return float(torch.stack([torch.linalg.vector_norm(g) for g in grads]).norm()) if grads else 0.0

@@ -74,6 +74,7 @@ CHECKS: dict[str, Check] = {
     "learning_rate": _float(0, math.inf, "neither"),
     "weight_decay": _float(0, math.inf, "left"),
     "gradient_clip": _clip,
+    "gradient_clip_value": _clip,
     "early_stopping": _flag,
     "patience": _int(1),
     "validation_fraction": _float(0, 1, "neither"),

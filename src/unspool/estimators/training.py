@@ -15,15 +15,11 @@ from skorch.helper import predefined_split
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unspool.errors import UnspoolError
 from unspool.estimators.batching import Batch, PredictionBatches, SequenceData, TrainingBatches
+from unspool.estimators.divergence import DivergenceError, first_bad_value
 from unspool.estimators.network import SequenceNetwork
 from unspool.estimators.optimizers import RowAdam, clip_gradients
 from unspool.estimators.progress import Progress
-
-
-class DivergenceError(UnspoolError, ArithmeticError):
-    """The loss became NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,7 @@ class Settings:
     learning_rate: float
     weight_decay: float
     gradient_clip: float | None
+    gradient_clip_value: float | None
     patience: int | None
     verbose: int
 
@@ -93,34 +90,46 @@ class Trainer(NeuralNet):
             return TrainingBatches(dataset, self.settings.batch_size, self.generator)
         return PredictionBatches(dataset)
 
-    def train_step(self, batch: Batch, **_: Any) -> dict[str, Tensor]:
+    def train_step(self, batch: Batch, **_: Any) -> dict[str, Any]:
+        """One step of the optimisers, unless the loss or a gradient is not finite."""
         self._zero_grad_optimizer()
-        loss = self.criterion_(self.module_(batch.inputs), batch.targets, batch.weights)
+        prediction = self.module_(batch.inputs)
+        loss = self.criterion_(prediction, batch.targets, batch.weights)
         loss.backward()
-        if self.settings.gradient_clip is not None:
-            clip_gradients(self._trained, self.settings.gradient_clip)
-        self._step_optimizer(None)
-        return {"loss": loss}
+        norm = clip_gradients(self._trained, self.settings.gradient_clip, self.settings.gradient_clip_value)
+        value = loss.item()
+        if math.isfinite(value) and math.isfinite(norm):
+            self._step_optimizer(None)
+        return {"loss": value, "gradient_norm": norm, "prediction": prediction}
 
-    def validation_step(self, batch: Batch, **_: Any) -> dict[str, Tensor]:
+    def validation_step(self, batch: Batch, **_: Any) -> dict[str, Any]:
         with torch.inference_mode():
-            return {"loss": self.criterion_(self.module_(batch.inputs), batch.targets, batch.weights)}
+            prediction = self.module_(batch.inputs)
+            loss = self.criterion_(prediction, batch.targets, batch.weights)
+            return {"loss": loss.item(), "gradient_norm": 0.0, "prediction": prediction}
 
     def run_single_epoch(self, iterator: Any, training: bool, prefix: str, step_fn: Any, **_: Any) -> None:
-        """Records the mean loss over the rows and the seconds; `DivergenceError` where it is not finite."""
+        """Records the mean loss over the rows, the gradients' norms before clipping, and the seconds.
+
+        `DivergenceError` where the loss or a gradient is not finite.
+        """
         if iterator is None:
             return
         self.module_.train(training)
         started = time.perf_counter()
         total, rows = 0.0, 0
+        norms = []
         for number, batch in enumerate(iterator, 1):
-            loss = step_fn(batch)["loss"].item()
-            if not math.isfinite(loss):
-                self._diverged(loss, number, training)
-            total += loss * len(batch.rows)
+            step = step_fn(batch)
+            if not (math.isfinite(step["loss"]) and math.isfinite(step["gradient_norm"])):
+                self._diverged(step, batch, iterator.data, number, training)
+            total += step["loss"] * len(batch.rows)
             rows += len(batch.rows)
+            norms.append(step["gradient_norm"])
             self.notify("on_batch_end", batch=batch, training=training)
         self.history.record(prefix + "_loss", total / rows)
+        self.history.record(prefix + "_gradient_norm", sum(norms) / len(norms))
+        self.history.record(prefix + "_gradient_norm_max", max(norms))
         self.history.record(prefix + "_seconds", time.perf_counter() - started)
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> Trainer:
@@ -131,12 +140,18 @@ class Trainer(NeuralNet):
             self.interrupted = not any(c.misses_ >= c.patience for c in stops)
             raise
 
-    def _diverged(self, loss: float, number: int, training: bool) -> None:
+    def _diverged(
+        self, step: dict[str, Any], batch: Batch, data: SequenceData, number: int, training: bool
+    ) -> None:
         where = f"batch {number}" if training else f"batch {number} of the validation part"
+        what, value = ("loss", step["loss"])
+        if math.isfinite(value):
+            what, value = "norm of the gradients", step["gradient_norm"]
+        clip = self.settings.gradient_clip
         raise DivergenceError(
-            f"The loss became {loss} in epoch {len(self.history)}, {where}. "
-            f"Try a smaller learning_rate (now {self.settings.learning_rate:g}) or gradient_clip "
-            f"(now {self.settings.gradient_clip})."
+            f"The {what} became {value} in epoch {len(self.history)}, {where}. "
+            f"{first_bad_value(self.module_, batch, data, step['prediction'], step['loss'])} "
+            f"Try a smaller learning_rate (now {self.settings.learning_rate:g}) or gradient_clip (now {clip})."
         )
 
 
@@ -196,6 +211,8 @@ def _history(trainer: Trainer, learning_rate: float, validated: bool) -> list[di
         epoch = {"epoch": row["epoch"], "train_loss": row["train_loss"]}
         if validated:
             epoch["validation_loss"] = row["valid_loss"]
+        epoch["gradient_norm"] = row["train_gradient_norm"]
+        epoch["gradient_norm_max"] = row["train_gradient_norm_max"]
         epoch["learning_rate"] = learning_rate
         epoch["train_seconds"] = row["train_seconds"]
         epoch["seconds"] = row["train_seconds"] + row.get("valid_seconds", 0.0)
