@@ -36,7 +36,8 @@ class Direction:
     def all_weights(self) -> list[Tensor]:
         """Parameters, then buffers, in the cell's order."""
         if self.weights is not None:
-            return [self.weights[name] for name, _ in self.cell.named_parameters()]
+            named = [*self.cell.named_parameters(), *self.cell.named_buffers()]
+            return [self.weights[name] for name, _ in named]
         return [*self.cell.parameters(), *self.cell.buffers()]
 
     def named_weights(self) -> Mapping[str, Tensor]:

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from unspool.nn.drop_in import GRU, LSTM, RNN
 from unspool.nn.recurrent import Recurrent, final_output
-from unspool.nn.stack import Stack
+from unspool.nn.stack import Highway, Stack
+from unspool.nn.state import chunks, detach, reset, select
 
-__all__ = ["GRU", "LSTM", "RNN", "Recurrent", "Stack", "final_output"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Highway",
+    "Recurrent",
+    "Stack",
+    "chunks",
+    "detach",
+    "final_output",
+    "reset",
+    "select",
+]

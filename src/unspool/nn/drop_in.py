@@ -84,6 +84,11 @@ class _Layers(nn.RNNBase):
             found.append(Direction(cell, bool(reverse), weights))
         return found
 
+    def initial_state(self, batch_size: int) -> Any:
+        """The state that a call without one starts from: zeros (layers * directions, B, width), for LSTM (h, c)."""
+        given = self._initial(next(self.parameters()), batch_size, None, True)
+        return given if self.mode == "LSTM" else given[0]
+
     def explain_path(self, x: Any) -> str:
         """Which engine runs `self(x)`, and why."""
         ragged, _, batched = to_ragged(x, self.batch_first, type(self).__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from unspool.engine import compiled
 from unspool.engine.dispatch import ENGINES, Direction, choose, run
 from unspool.engine.state import flatten, unflatten
-from unspool.errors import DataError, check_choice
+from unspool.errors import DataError, bad_parameter, check_choice
 from unspool.nn.layout import to_ragged
+from unspool.nn.noise import Noise, Zoneout, make_twins, with_noise
+
+MERGES = ("concat", "sum", "mean", "product", None)
+INITIAL_STATES = ("cell", "learned")
 
 
 class Recurrent(nn.Module):
@@ -21,9 +25,19 @@ class Recurrent(nn.Module):
 
     cell: any module with `forward(x, state) -> state` and `initial_state(batch_size) -> state`.
     reverse: run each sequence from its end.
-    bidirectional: also run a second cell from the end; outputs are concatenated (N, 2H) and the state is a
-        pair (forward's, backward's). The second cell is `reverse_cell`, or a copy of `cell` with fresh
-        weights (`reset_parameters`, where the cell has it).
+    bidirectional: also run a second cell from the end; the state is then a pair (forward's, backward's). The
+        second cell is `reverse_cell`, or a copy of `cell` with fresh weights (`reset_parameters`, where the cell
+        has it).
+    merge: what becomes of the two directions' outputs: "concat" (N, 2H), "sum", "mean" or "product" (N, H), or
+        None: a pair of outputs, forward's first.
+    input_dropout: probability of zeroing a feature of the input, for a whole sequence at once.
+    recurrent_dropout: probability of zeroing a unit of the state where weights multiply it, for a whole sequence.
+    zoneout: probability that a unit of the state keeps its value at a step; a tuple has a rate for each part of
+        the state, such as (0.05, 0.5) for an LSTM's (h, c).
+    weight_dropout: probability of dropping an entry of the matrices that multiply the state, drawn at each call.
+        These four apply while training (zoneout in evaluation by its mean); `unspool.nn.noise` has the equations.
+    initial_state: "cell": the cell's own, zeros for the built-in ones; "learned": trained, one for all sequences;
+        or a callable, maybe a module, (batch_size) -> state. A state computed from context is passed at the call.
     batch_first: for padded tensors: (B, T, F), the default, or (T, B, F).
     engine: "auto" picks the fastest that can run the call (`unspool.explain_path` tells which and why);
         "native" raises `EngineError` where the native engine cannot; "eager" is the plain loop.
@@ -39,6 +53,12 @@ class Recurrent(nn.Module):
         reverse: bool = False,
         bidirectional: bool = False,
         reverse_cell: nn.Module | None = None,
+        merge: str | None = "concat",
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
+        weight_dropout: float = 0.0,
+        initial_state: str | Callable[[int], Any] = "cell",
         batch_first: bool = True,
         engine: str = "auto",
     ) -> None:
@@ -58,58 +78,180 @@ class Recurrent(nn.Module):
         self.engine = check_choice("Recurrent", "engine", engine, ENGINES)
         if bidirectional:
             self.reverse_cell = _fresh_copy(cell) if reverse_cell is None else reverse_cell
-        compiled.register(*(direction.cell for direction in self.directions()))
+        cells = self.cells()
+        self.merge = self._check_merge(merge, cells)
+        self.noise = Noise.checked(cells, input_dropout, recurrent_dropout, zoneout, weight_dropout)
+        self._set_initial_state(initial_state, cells)
+        self._prepare()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_twins": None, "_zoneout": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        compiled.register(*(direction.cell for direction in self.directions()))
+        self._prepare()
+
+    def _check_merge(self, merge: str | None, cells: list[Any]) -> str | None:
+        check_choice("Recurrent", "merge", merge, MERGES)
+        if merge != "concat" and len(cells) == 1:
+            bad_parameter("Recurrent", "merge", "left out without bidirectional=True", merge)
+        if merge in ("sum", "mean", "product") and len({_output_width(cell) for cell in cells}) > 1:
+            bad_parameter("Recurrent", "merge", "'concat' or None for directions of different widths", merge)
+        return merge
+
+    def _set_initial_state(self, initial_state: Any, cells: list[Any]) -> None:
+        self.start: Any = initial_state
+        if isinstance(initial_state, str):
+            check_choice("Recurrent", "initial_state", initial_state, INITIAL_STATES)
+        elif not callable(initial_state):
+            expected = f"one of {list(INITIAL_STATES)} or a callable (batch_size) -> state"
+            bad_parameter("Recurrent", "initial_state", expected, initial_state)
+        if initial_state == "learned":
+            leaves = [leaf[0] for cell in cells for leaf in flatten(cell.initial_state(1))]
+            self.learned_state = nn.ParameterList(nn.Parameter(leaf.detach().clone()) for leaf in leaves)
+
+    def _prepare(self) -> None:
+        """What surrounds the cells; held beside the module's own, so that `state_dict` has the cells alone."""
+        cells = self.cells()
+        zoneout = [Zoneout(cell, self.noise.zoneout) for cell in cells] if self.noise.zoneout else []
+        self.__dict__["_zoneout"] = tuple(zoneout)
+        self.__dict__["_twins"] = None
+        compiled.register(*cells, *zoneout)
+        size = getattr(self.cell, "input_size", None)
+        if isinstance(size, int) and not any(p.is_meta for p in self.parameters()):
+            self._make_twins(size)
+
+    @torch.compiler.disable
+    def _make_twins(self, input_size: int) -> None:
+        self.__dict__["_twins"] = make_twins(self.noise, self.cells(), input_size) if self.noise.any else None
+
+    def cells(self) -> list[Any]:
+        """The cell of each direction."""
+        return [self.cell, self.reverse_cell] if self.bidirectional else [self.cell]
 
     def directions(self) -> list[Direction]:
         first = Direction(self.cell, self.reverse)
         return [first, Direction(self.reverse_cell, not self.reverse)] if self.bidirectional else [first]
 
+    def initial_state(self, batch_size: int) -> Any:
+        """The state that a call without one starts from: the cell's form, or a pair of these for both directions."""
+        like = [cell.initial_state(batch_size) for cell in self.cells()]
+        whole = tuple(like) if self.bidirectional else like[0]
+        if self.start == "cell":
+            return whole
+        if self.start == "learned":
+            return unflatten(whole, [leaf.expand(batch_size, -1) for leaf in self.learned_state])
+        return check_state(self.start(batch_size), whole)
+
     def output_size(self) -> int:
-        """The width of the output: of the first part of the state, over the directions."""
-        return sum(int(flatten(_initial(d.cell, 1))[0].shape[1]) for d in self.directions())
+        """The width of the output; of both together with merge=None."""
+        widths = [_output_width(cell) for cell in self.cells()]
+        return widths[0] if self.merge in ("sum", "mean", "product") else sum(widths)
 
     def forward(self, x: Any, state: Any = None) -> tuple[Any, Any]:
         ragged, restore, batched = to_ragged(x, self.batch_first, "Recurrent")
         states = self._states(len(ragged), state, batched)
-        output, finals = run(self.directions(), ragged.values, ragged.offsets, states, self.engine)
+        outputs, finals = self.run(ragged.values, ragged.offsets, states)
         final = tuple(finals) if self.bidirectional else finals[0]
         if not batched:
             final = unflatten(final, [leaf[0] for leaf in flatten(final)])
-        return restore(ragged.with_values(output)), final
+        if isinstance(outputs, tuple):
+            return tuple(restore(ragged.with_values(output)) for output in outputs), final
+        return restore(ragged.with_values(outputs)), final
+
+    def run(
+        self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None = None
+    ) -> tuple[Any, list[Any]]:
+        """The merged output (a pair with merge=None) and each direction's final state; see `engine.dispatch.run`."""
+        directions, values, starts, index = self._call(values, offsets, states, index)
+        output, finals = run(directions, values, offsets, starts, self.engine, index)
+        return self._merged(output), [unflatten(s, flatten(f)) for s, f in zip(states, finals)]
+
+    def _call(self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None) -> Any:
+        """(directions, values, states, index) of a call: noise drawn in training, zoneout's mean in evaluation."""
+        directions = self.directions()
+        if self.training and self.noise.any:
+            twins, cells = self.__dict__["_twins"], [direction.cell for direction in directions]
+            if twins is None or any(
+                t.inner is not c or t.input_size != values.shape[1] for t, c in zip(twins, cells)
+            ):
+                self._make_twins(int(values.shape[1]))
+            return with_noise(self.noise, self.__dict__["_twins"], directions, values, offsets, states, index)
+        if self.noise.zoneout:
+            directions = [Direction(z, d.reverse) for z, d in zip(self._zoneouts(), directions)]
+        return directions, values, states, index
+
+    def _merged(self, output: Tensor) -> Any:
+        if self.merge == "concat":
+            return output
+        return merge_outputs(output.split([_output_width(cell) for cell in self.cells()], dim=1), self.merge)
 
     def step(self, x: Tensor, state: Any = None) -> Any:
-        """One step: x (B, F), state as the cell's -> the next state. The output is its first part."""
+        """One step: x (B, F), state as the cell's -> the next state. The output is its first part.
+
+        Noise needs whole sequences: in training mode a layer that has any raises `DataError`.
+        """
         if self.bidirectional or self.reverse:
             raise DataError("A step needs the past only: build Recurrent without reverse or bidirectional.")
-        return self.cell(x, self.cell.initial_state(x.shape[0]) if state is None else state)
+        return self.step_cell()(x, self.initial_state(x.shape[0]) if state is None else state)
+
+    def step_cell(self) -> Any:
+        """What one step runs: the cell, or with zoneout the cell with its mean."""
+        if self.training and self.noise.any:
+            raise DataError(
+                "A single step cannot draw noise for a whole sequence. Call eval() before stepping, "
+                "or build Recurrent without dropout and zoneout."
+            )
+        return self._zoneouts()[0] if self.noise.zoneout else self.cell
+
+    def _zoneouts(self) -> tuple[Zoneout, ...]:
+        if any(z.cell is not cell for z, cell in zip(self.__dict__["_zoneout"], self.cells())):
+            self._prepare()
+        return self.__dict__["_zoneout"]
 
     def explain_path(self, x: Any) -> str:
         """Which engine runs `self(x)`, and why."""
         ragged, _, _ = to_ragged(x, self.batch_first, "Recurrent")
-        return str(
-            choose(self.directions(), ragged.values, self._states(len(ragged), None, True), self.engine)
-        )
+        none = torch.zeros(1, dtype=torch.int64)
+        with torch.random.fork_rng(devices=[]):
+            directions, values, states, _ = self._call(
+                ragged.values[:0], none, self._states(0, None, True), None
+            )
+        return str(choose(directions, values, states, self.engine))
 
     def _states(self, batch: int, state: Any, batched: bool) -> list[Any]:
-        cells = [direction.cell for direction in self.directions()]
-        initial = [_initial(cell, batch) for cell in cells]
         if state is None:
-            return initial
+            initial = self.initial_state(batch)
+            return list(initial) if self.bidirectional else [initial]
+        cells = self.cells()
         given = list(state) if self.bidirectional else [state]
         if len(given) != len(cells):
             raise DataError(f"A bidirectional layer takes a pair of states. Got {len(given)}.")
-        return [check_state(s, i, batched) for s, i in zip(given, initial)]
+        return [check_state(s, cell.initial_state(batch), batched) for s, cell in zip(given, cells)]
 
     def extra_repr(self) -> str:
-        return f"reverse={self.reverse}, bidirectional={self.bidirectional}, engine={self.engine!r}"
+        shown = {"merge": self.merge} if self.bidirectional else {}
+        shown |= {name: rate for name, rate in vars(self.noise).items() if rate}
+        options = "".join(f", {name}={value!r}" for name, value in shown.items())
+        return f"reverse={self.reverse}, bidirectional={self.bidirectional}, engine={self.engine!r}{options}"
 
 
-def _initial(cell: Any, batch: int) -> Any:
-    return cell.initial_state(batch)
+def _output_width(cell: Any) -> int:
+    return int(flatten(cell.initial_state(1))[0].shape[1])
+
+
+def merge_outputs(parts: Sequence[Tensor], merge: str | None) -> Any:
+    """The outputs of the directions, (N, H) each, as one; as a tuple for None. One direction stays as it is."""
+    if merge is None:
+        return tuple(parts)
+    if len(parts) == 1:
+        return parts[0]
+    if merge == "concat":
+        return torch.cat(list(parts), dim=-1)
+    if merge == "product":
+        return parts[0] * parts[1]
+    total = parts[0] + parts[1]
+    return total / 2 if merge == "mean" else total
 
 
 def check_state(state: Any, like: Any, batched: bool = True) -> Any:
@@ -131,6 +273,6 @@ def _fresh_copy(cell: nn.Module) -> nn.Module:
     return twin
 
 
-def final_output(state: Sequence[Any]) -> Tensor:
-    """(B, D*H): each direction's own final output in the last layer of a Stack's state, concatenated."""
-    return torch.cat([flatten(direction)[0] for direction in state[-1]], dim=-1)
+def final_output(state: Sequence[Any], merge: str = "concat") -> Tensor:
+    """Each direction's own final output in the last layer of a Stack's state, merged: (B, D*H) or (B, H)."""
+    return merge_outputs([flatten(direction)[0] for direction in state[-1]], merge)

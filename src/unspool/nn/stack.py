@@ -5,21 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from unspool import cells
-from unspool.engine.dispatch import run
-from unspool.errors import DataError, check_float, check_int
+from unspool.engine.state import flatten
+from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int
 from unspool.nn.layout import to_ragged
-from unspool.nn.recurrent import Recurrent
+from unspool.nn.recurrent import Recurrent, final_output
 from unspool.ragged import Ragged
+
+CONNECTIONS = (None, "residual", "highway")
+
+
+class Highway(nn.Module):
+    """y = t ⊙ h + (1 - t) ⊙ x, t = σ(W x + b) (Srivastava, Greff, Schmidhuber 2015, arXiv:1505.00387, eq. 3).
+
+    x (N, size): what goes into a layer; h (N, size): what comes out. b starts at -1, so that x passes at first.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(size, size)
+        nn.init.xavier_uniform_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, -1.0)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return x + torch.sigmoid(self.gate(x)) * (h - x)
 
 
 class Stack(nn.Module):
-    """`num_layers` layers of a cell; the output of one is the input of the next.
+    """Layers of a cell; the output of one is the input of the next.
 
     cell: a name from `unspool.cells.names()`, or a callable `(input_size, hidden_size) -> cell module`.
-    dropout: probability of zeroing an input of layers 2, 3, ... while training.
+    hidden_size: units of every layer, or a sequence with a width for each layer.
+    num_layers: default: one for each of `hidden_size`.
+    dropout: probability of zeroing an input of layers 2, 3, ... while training, drawn for every step.
+    connection: around layers 2, 3, ..., between what goes in (before dropout) and what comes out: None, "residual"
+        (their sum) or "highway" (a learned mixture, `Highway`). All layers must have one output width.
+    options: of `Recurrent`, for every layer: merge (not None), input_dropout, recurrent_dropout, zoneout,
+        weight_dropout, initial_state ("cell" or "learned").
 
     `output, state = stack(x, state=None)`: x a Ragged (N, F), a PackedSequence or a padded tensor (B, T, F);
     output of the same kind, `output_size` wide; state is a list over layers of tuples over directions.
@@ -29,29 +54,53 @@ class Stack(nn.Module):
         self,
         cell: str | Callable[[int, int], nn.Module],
         input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
+        hidden_size: int | Sequence[int],
+        num_layers: int | None = None,
         bidirectional: bool = False,
         dropout: float = 0.0,
         engine: str = "auto",
+        *,
+        connection: str | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
         make = cells.get(cell) if isinstance(cell, str) else cell
         check_int("Stack", "input_size", input_size)
-        check_int("Stack", "hidden_size", hidden_size)
+        if options.get("merge", "concat") is None:
+            bad_parameter("Stack", "merge", "'concat', 'sum', 'mean' or 'product'", None)
+        if callable(options.get("initial_state")):
+            expected = "'cell' or 'learned'"
+            hint = "Pass a computed state at the call."
+            bad_parameter("Stack", "initial_state", expected, options["initial_state"], hint)
         self.dropout = nn.Dropout(check_float("Stack", "dropout", dropout, 0.0, 1.0))
         self.layers = nn.ModuleList()
         width = input_size
-        for _ in range(check_int("Stack", "num_layers", num_layers)):
+        for size in layer_sizes("Stack", hidden_size, num_layers):
             layer = Recurrent(
-                make(width, hidden_size),
+                make(width, size),
                 bidirectional=bidirectional,
-                reverse_cell=make(width, hidden_size) if bidirectional else None,
+                reverse_cell=make(width, size) if bidirectional else None,
                 engine=engine,
+                **options,
             )
             self.layers.append(layer)
             width = layer.output_size()
         self.output_size = width
+        self.connection = check_choice("Stack", "connection", connection, CONNECTIONS)
+        if connection is not None:
+            self._check_widths()
+        if connection == "highway":
+            self.highways = nn.ModuleList(Highway(width) for _ in self.layers[1:])
+
+    def _check_widths(self) -> None:
+        widths = [layer.output_size() for layer in self._recurrent()]
+        if len(widths) == 1:
+            bad_parameter(
+                "Stack", "connection", "None for one layer: it goes around layers 2, 3, ...", self.connection
+            )
+        if len(set(widths)) > 1:
+            expected = f"None for layers of different output widths, {widths}"
+            bad_parameter("Stack", "connection", expected, self.connection)
 
     def forward(self, x: Any, state: Sequence[Any] | None = None) -> tuple[Any, list[tuple]]:
         ragged, restore, batched = to_ragged(x, True, "Stack")
@@ -70,6 +119,30 @@ class Stack(nn.Module):
     ) -> tuple[Ragged, list[tuple]]:
         """As `self(ids.with_values(embedding(ids.values)), state)`, computing once what tokens share."""
         return self._layers(ids, state, embedding)
+
+    def initial_state(self, batch_size: int) -> list[tuple]:
+        """The state that a call without one starts from."""
+        states = [layer.initial_state(batch_size) for layer in self._recurrent()]
+        return [s if layer.bidirectional else (s,) for s, layer in zip(states, self._recurrent())]
+
+    def final_output(self, output: Ragged, state: Sequence[Any]) -> Tensor:
+        """(B, output_size): what each direction ends with, merged; with a connection, its part of the output there.
+
+        An empty sequence ends with its initial state; with a connection, with zeros.
+        """
+        top = self._recurrent()[-1]
+        if self.connection is None:
+            return final_output(state, top.merge or "concat")
+        if not top.bidirectional:
+            return output.last(default=0.0)
+        if top.merge != "concat":
+            raise DataError(
+                f"A stack with connection={self.connection!r} and merge={top.merge!r} has no last output: its two "
+                "directions end at different steps. Use merge='concat', or pool over the steps."
+            )
+        forward, backward = (flatten(s)[0].shape[1] for s in state[-1])
+        ends = [output.last(default=0.0)[:, :forward], output.first(default=0.0)[:, -backward:]]
+        return torch.cat(ends, dim=1)
 
     def explain_path(self, x: Any) -> str:
         """Which engine runs `self(x)`, and why; for each layer, where they differ."""
@@ -99,7 +172,26 @@ class Stack(nn.Module):
                 values = embedding(distinct)
             elif depth > 0:
                 values = self.dropout(values)
-            output, final = run(layer.directions(), values, x.offsets, states, layer.engine, index)
+            output, final = layer.run(values, x.offsets, states, index)
+            if depth > 0 and self.connection == "residual":
+                output = x.values + output
+            elif depth > 0 and self.connection == "highway":
+                output = self.highways[depth - 1](x.values, output)
             finals.append(tuple(final))
             x = x.with_values(output)
         return x, finals
+
+
+def layer_sizes(owner: str, hidden_size: int | Sequence[int], num_layers: int | None) -> list[int]:
+    """The width of each layer; `InvalidParameterError` where the two do not go together."""
+    layers = None if num_layers is None else check_int(owner, "num_layers", num_layers)
+    if not isinstance(hidden_size, (tuple, list)):
+        return [check_int(owner, "hidden_size", hidden_size)] * (layers or 1)
+    sizes = [check_int(owner, "hidden_size", size) for size in hidden_size]
+    if not sizes:
+        bad_parameter(owner, "hidden_size", "an int, or one for each layer", hidden_size)
+    if layers not in (None, len(sizes)):
+        bad_parameter(
+            owner, "num_layers", f"left out or {len(sizes)}, the number of hidden sizes", num_layers
+        )
+    return sizes
