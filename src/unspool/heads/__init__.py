@@ -1,6 +1,7 @@
-"""What turns the outputs of a recurrent stack into one prediction a sequence."""
+"""What turns the outputs of a recurrent stack into predictions: one a sequence, or one a step."""
 
 from unspool.heads.dense import DenseHead
+from unspool.heads.per_step import PerStep
 from unspool.heads.pooling import POOLINGS, Pooling
 
-__all__ = ["POOLINGS", "DenseHead", "Pooling"]
+__all__ = ["POOLINGS", "DenseHead", "PerStep", "Pooling"]

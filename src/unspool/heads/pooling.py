@@ -28,13 +28,14 @@ def pooling_names(pooling: Any) -> list[str]:
 class Pooling(nn.Module):
     """`pooling`: one of `POOLINGS`, or several joined by "+", whose vectors are put side by side.
 
-    - "last": each direction's own final output (the state after the last step in reading order)
+    - "last": each direction's own final output (the state after the last step in reading order), or `last`
     - "first": the output at the first step
     - "mean", "max": over the steps, feature by feature
     - "attention": the mean weighted by softmax over the steps of a learned score, linear in the output
 
-    `pool(output, state)`: output a Ragged (N, size), state as `unspool.nn.Stack` returns it
-    -> (B, `output_size`). An empty sequence gives zeros.
+    `pool(output, state, last=None)`: output a Ragged (N, size), state as `unspool.nn.Stack` returns it
+    -> (B, `output_size`). An empty sequence gives zeros. last (B, size): `Stack.final_output(output, state)`,
+    needed where that is not the directions' states side by side: with a merge or a connection.
     """
 
     def __init__(self, pooling: str, size: int) -> None:
@@ -43,13 +44,13 @@ class Pooling(nn.Module):
         self.score = nn.Linear(check_int("Pooling", "size", size), 1) if "attention" in self.names else None
         self.output_size = size * len(self.names)
 
-    def forward(self, output: Ragged, state: Any) -> Tensor:
-        parts = [self._pool(name, output, state) for name in self.names]
+    def forward(self, output: Ragged, state: Any, last: Tensor | None = None) -> Tensor:
+        parts = [self._pool(name, output, state, last) for name in self.names]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
-    def _pool(self, name: str, output: Ragged, state: Any) -> Tensor:
+    def _pool(self, name: str, output: Ragged, state: Any, last: Tensor | None) -> Tensor:
         if name == "last":
-            return _zero_where_empty(final_output(state), output)
+            return _zero_where_empty(final_output(state) if last is None else last, output)
         if name == "first":
             return output.first(default=0.0)
         if name == "attention":
