@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -13,12 +14,13 @@ from .cases import batch_of, fixed_cases, layer_of, results
 from .user_cells import CELLS
 
 
+@functools.cache
 def record() -> dict[Any, dict[str, torch.Tensor]]:
     """All values and gradients, by cell and case."""
     found = {}
     for name in CELLS:
-        for k, case in enumerate(fixed_cases(3)):
-            layer = layer_of(name, case, ("both", "forward", "reverse")[k])
+        for k, case in enumerate(fixed_cases(2)):
+            layer = layer_of(name, case, ("both", "reverse")[k])
             found[name, k] = results(layer, batch_of(layer, case)).all()
     return found
 

@@ -77,9 +77,16 @@ class Competition(nn.Module):
         return (0.7 * h + 0.3 * new + 0.1 * trace).clamp(-3.0, 3.0), trace
 
 
+def stacked(input_size: int, hidden_size: int) -> nn.Module:
+    """A stack as one cell: a GRU two units wider below a cell with a nested state."""
+    below = cells.GRUCell(input_size, hidden_size + 2)
+    return cells.StackedCell([below, NestedMemory(hidden_size + 2, hidden_size)])
+
+
 CELLS: dict[str, Callable[..., nn.Module]] = {
     **cells.registry,
     "nested_memory": NestedMemory,
     "fast_decay": FastDecay,
     "competition": Competition,
+    "stacked": stacked,
 }
