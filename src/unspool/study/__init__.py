@@ -1,4 +1,4 @@
-"""Measures of a trained model, the baselines it must beat, arrangements compared, and plots."""
+"""Measures of a trained model, the baselines it must beat, arrangements compared, cells looked into, and plots."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from typing import Any
 _LAZY = {
     "compare": "unspool.study.comparing",
     "Comparison": "unspool.study.comparison",
+    "activations": "unspool.study.activity",
+    "plot_activations": "unspool.study.activity",
+    "gradient_flow": "unspool.study.gradients",
+    "plot_gradient_flow": "unspool.study.gradients",
+    "layer_input": "unspool.study.locate",
+    "equations": "unspool.study.formulas",
+    "diagram": "unspool.study.drawing",
+    "plot_learning_curves": "unspool.study.curves",
 }
 
 __all__ = [*_LAZY]

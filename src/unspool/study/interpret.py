@@ -1,0 +1,95 @@
+"""A cell's program carried out by torch, one operation after the other: every value on the way can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unspool.engine.program import COMPARISONS, Graph, Node
+from unspool.engine.simplify import reachable
+
+_EACH: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "max": torch.maximum,
+    "min": torch.minimum,
+    "where": lambda c, a, b: torch.where(c != 0, a, b),
+    "fma": lambda a, b, c: a * b + c,
+    "neg": torch.neg,
+    "abs": torch.abs,
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "sqrt": torch.sqrt,
+    "rsqrt": torch.rsqrt,
+    "relu": torch.relu,
+    "softplus": F.softplus,
+    "erf": torch.erf,
+    "plus": lambda *terms: sum(terms[1:], terms[0]),
+    "logsigmoid": F.logsigmoid,
+}
+
+_ROW: dict[str, Callable[[Tensor], Tensor]] = {
+    "sum": lambda a: a.sum(1, keepdim=True),
+    "amax": lambda a: a.amax(1, keepdim=True),
+    "mean": lambda a: a.mean(1, keepdim=True),
+    "softmax": lambda a: a.softmax(1),
+}
+
+
+def evaluate(
+    graph: Graph, wanted: Iterable[int], sources: Mapping[int, Tensor], x: Tensor, state: Sequence[Tensor]
+) -> list[Tensor]:
+    """The values of the nodes `wanted`, (B, width) each, in the order asked for.
+
+    sources: the tensors of parameters by their number in the program. x (B, F), state: its parts (B, ·).
+    Operations are those of `unspool.engine.program` and of `unspool.study.step`; of a step, not of its gradient.
+    """
+    wanted = list(wanted)
+    made: dict[int, Tensor] = {}
+    for i in reachable(graph, wanted):
+        node = graph.nodes[i]
+        if node.op == "x":
+            made[i] = x
+        elif node.op == "state":
+            made[i] = state[node.attr]
+        else:
+            made[i] = _value(node, [made[a] for a in node.args], sources, x)
+    return [made[i].expand(len(x), graph.width(i)) for i in wanted]
+
+
+def _value(node: Node, args: list[Tensor], sources: Mapping[int, Tensor], x: Tensor) -> Tensor:
+    if node.op == "const":
+        return x.new_full((1, 1), node.attr)
+    if node.op == "vector":
+        rows = [sources[s].reshape(-1)[low:high] for s, low, high in node.attr]
+        return sum(rows[1:], rows[0])[None]
+    if node.op == "matmul":
+        m = node.attr
+        block = sources[m.source][slice(*m.rows), slice(*m.columns)]
+        product = args[0].expand(len(x), -1) @ (block.t() if m.transposed else block)
+        return product if len(args) == 1 else product + args[1]
+    if node.op == "slice":
+        return args[0][:, slice(*node.attr)]
+    if node.op == "cat":
+        return torch.cat([a.expand(len(x), -1) for a in args], dim=1)
+    if node.op == "copy":
+        return args[0].expand(-1, node.width)
+    if node.op == "dot":
+        return (args[0] * args[1]).sum(1, keepdim=True)
+    if node.op == "norm":
+        return F.layer_norm(args[0], args[0].shape[1:], eps=node.attr)
+    if node.op in COMPARISONS:
+        compare: Any = getattr(torch, node.op)
+        return compare(*args).to(x.dtype)
+    if node.op in _ROW:
+        return _ROW[node.op](args[0])
+    return _EACH[node.op](*args)
