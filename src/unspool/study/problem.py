@@ -107,9 +107,9 @@ def make_problem(
     check_int("compare", "random_state", random_state, 0)
     raw = read_input(X)
     labels = read_labels(y, len(raw))
-    estimator = clone(_default(labels) if estimator is None else estimator)
-    if not isinstance(estimator, SequenceEstimator):
+    if estimator is not None and not isinstance(estimator, SequenceEstimator):
         bad_parameter("compare", "estimator", "a SequenceRegressor or SequenceClassifier", estimator)
+    estimator = clone(_default(labels) if estimator is None else estimator)
     check_parameters(type(estimator).__name__, estimator.get_params(deep=False))
     check_int("compare", "estimator.hidden_size", estimator.hidden_size)
     everything = Part(raw, _target(estimator, labels))

@@ -21,7 +21,7 @@ STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: #1d2733; background: #f6f7f9;
        margin: 0; }
-main { max-width: 1120px; margin: 0 auto; padding: 28px 24px 60px; }
+main { max-width: 1180px; margin: 0 auto; padding: 28px 24px 60px; }
 h1 { font-size: 26px; margin: 0 0 4px; }
 h2 { font-size: 18px; margin: 34px 0 8px; }
 .sub { color: #5b6472; margin: 0 0 18px; }
@@ -29,8 +29,8 @@ h2 { font-size: 18px; margin: 34px 0 8px; }
 .verdict { border-left: 5px solid #0072b2; }
 .verdict p { margin: 6px 0; }
 .verdict p:first-child { font-size: 18px; font-weight: 600; }
-table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { padding: 5px 9px; text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: 5px 7px; text-align: right; white-space: nowrap; }
 th { border-bottom: 2px solid #cfd5dc; color: #4a5361; font-weight: 600; vertical-align: bottom; }
 td { border-bottom: 1px solid #edf0f3; }
 th:first-child, td:first-child, .left { text-align: left; }

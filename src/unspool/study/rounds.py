@@ -147,9 +147,10 @@ class Loop:
         return seconds if budget is None else min(seconds, budget)
 
     def result(self) -> Comparison:
+        runs = f"{self.budget.runs} run{'s' if self.budget.runs != 1 else ''}"
         ends = {
             "time": f"The budget of {duration(self.budget.seconds or 0)} was spent before every run was done.",
-            "runs": f"The budget of {self.budget.runs} runs was spent before every run was done.",
+            "runs": f"The budget of {runs} was spent before every run was done.",
             "interrupted": "The study was interrupted.",
             None: "",
         }

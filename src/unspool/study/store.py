@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ class Store:
         self.folder = None if folder is None else Path(folder)
         self.runs: dict[str, list[Run]] = {}
         self.facts = {"format": FORMAT, "unspool": unspool.__version__, **facts}
-        self.digest = _sha(self.facts)
         if self.folder is not None:
             self._open(self.folder)
 
     def key(self, task: Task) -> str:
-        return _sha([self.digest, task.name, task.hidden_size, task.repeat, task.fold])[:24]
+        """A file name: readable, and with a digest different for every task."""
+        what = [task.name, task.hidden_size, task.repeat, task.fold]
+        digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]
+        return re.sub(r"[^\w.+-]+", "-", "_".join(map(str, what))) + f"_{digest}"
 
     def get(self, task: Task) -> list[Run] | None:
         """The finished runs of a task; None while there are none."""
@@ -86,10 +89,6 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelFileError(f"{path} is not readable JSON ({error}). Remove it.") from error
-
-
-def _sha(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _short(value: Any) -> str:

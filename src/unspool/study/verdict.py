@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 def verdict(result: Comparison) -> list[str]:
     """The best, what differs from it, the baselines, the model, and what was left undone."""
-    lines = [result.ending] if result.ending else []
     rows = result.rows
+    ending = [result.ending] if result.ending else []
     if result.best is None:
-        return [*lines, "No arrangement has a score.", *_failures(rows)]
-    lines += [_best(result, rows[0]), *_differences(result, rows)]
+        return ["No arrangement has a score.", *ending, *_failures(rows)]
+    lines = [_best(result, rows[0]), *_differences(result, rows), *ending]
     lines += _failures(rows)
     lines += [_baseline(result, baseline) for baseline in result.baselines]
     if result.problem.test is not None and not result.interrupted:
