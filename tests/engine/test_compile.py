@@ -16,7 +16,15 @@ LAYERS = {
     "gru": lambda: unn.GRU(5, 4, batch_first=True),
     "stack": lambda: unn.Stack("rnn", 5, 4, num_layers=2),
     "reset_before": lambda: unn.Recurrent(cells.GRUCell(5, 4, reset_after=False)),
+    "nested": lambda: unn.Recurrent(cells.StackedCell([cells.LSTMCell(5, 3), cells.LSTMCell(3, 4)])),
+    "nested, one part": lambda: unn.Recurrent(cells.StackedCell([cells.RNNCell(5, 4)]), bidirectional=True),
 }
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    """torch compiles a function for at most 8 kinds of calls."""
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("name", LAYERS)

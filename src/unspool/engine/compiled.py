@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from unspool.engine import native
-from unspool.engine.state import flatten, unflatten
+from unspool.engine.state import flatten, of_widths, unflatten, widths
 
 _numbers = itertools.count()
 _cells: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
@@ -30,14 +30,13 @@ def register(*cells: nn.Module) -> None:
 
 
 @torch.compiler.assume_constant_result
-def path_of(numbers: tuple[int, ...], input_size: int, widths: tuple[tuple[int, ...], ...]) -> str:
+def path_of(numbers: tuple[int, ...], input_size: int, shapes: tuple[Any, ...]) -> str:
     """The engine of a call on the CPU in float32: "native", or why not."""
     from unspool.engine.dispatch import Direction, program_of
 
     with _disable_current_modes():
-        for number, state in zip(numbers, widths):
-            parts = tuple(torch.zeros(1, w) for w in state)
-            found = program_of(Direction(_cells[number]), input_size, parts if len(parts) > 1 else parts[0])
+        for number, shape in zip(numbers, shapes):
+            found = program_of(Direction(_cells[number]), input_size, of_widths(shape))
             if isinstance(found, str):
                 return found
     return "native"
@@ -49,13 +48,14 @@ def run(
     """As `engine.dispatch.run`, on the native engine, as one node of the compiler's graph."""
     numbers = [d.cell._unspool_number for d in directions]
     reverses = [d.reverse for d in directions]
-    counts, tensors = [], []
+    counts, shapes, tensors = [], [], []
     for direction, state in zip(directions, states):
         weights = direction.all_weights()
         parts = flatten(state)
         counts.append((len(parts), len(weights)))
+        shapes.append(widths(state))
         tensors += [*parts, *weights]
-    output, *finals = _opaque(numbers, reverses, counts, values, offsets, index, tensors)
+    output, *finals = _opaque(numbers, reverses, counts, shapes, values, offsets, index, tensors)
     results, at = [], 0
     for state, (count, _) in zip(states, counts):
         results.append(unflatten(state, finals[at : at + count]))
@@ -68,6 +68,7 @@ def _opaque(
     numbers: list[int],
     reverses: list[bool],
     counts: list[tuple[int, int]],
+    shapes: list[Any],
     values: Tensor,
     offsets: Tensor,
     index: Tensor | None,
@@ -77,15 +78,14 @@ def _opaque(
     from unspool.engine.dispatch import Direction, program_of
 
     streams, flat, at = [], [], 0
-    for number, reverse, (parts, weights) in zip(numbers, reverses, counts):
+    for number, reverse, (parts, weights), shape in zip(numbers, reverses, counts, shapes):
         cell = _cells[number]
         names = [name for name, _ in [*cell.named_parameters(), *cell.named_buffers()]]
         state = tensors[at : at + parts]
         given = dict(zip(names, tensors[at + parts : at + parts + weights]))
         at += parts + weights
         with _disable_current_modes():
-            like = tuple(torch.zeros(1, int(s.shape[1])) for s in state)
-            program = program_of(Direction(cell), int(values.shape[1]), like if len(like) > 1 else like[0])
+            program = program_of(Direction(cell), int(values.shape[1]), of_widths(shape))
         assert not isinstance(program, str)
         used = sources.used(program)
         streams.append(native.Stream(program, reverse, used))

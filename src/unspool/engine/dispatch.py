@@ -14,7 +14,7 @@ from unspool.engine import cudnn, eager
 from unspool.engine.lowering import Unsupported
 from unspool.engine.program import LOCK, Program
 from unspool.engine.signature import HOOKS, signature
-from unspool.engine.state import flatten, unflatten
+from unspool.engine.state import flatten, unflatten, widths
 from unspool.errors import EngineError
 
 ENGINES = ("auto", "native", "eager")
@@ -112,8 +112,7 @@ def _run_compiled(
     leaves = [values, *(leaf for state in states for leaf in flatten(state))]
     if engine != "eager" and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in leaves):
         numbers = tuple(d.cell._unspool_number for d in directions)
-        widths = tuple(tuple(leaf.shape[1] for leaf in flatten(state)) for state in states)
-        if compiled.path_of(numbers, values.shape[1], widths) == "native":
+        if compiled.path_of(numbers, values.shape[1], tuple(map(widths, states))) == "native":
             return compiled.run(directions, values, offsets, states, index)
     return _run_outside(directions, values, offsets, states, engine, index)
 
@@ -177,7 +176,7 @@ def program_of(direction: Direction, input_size: int, state: Any) -> Program | s
     """The program of a direction's cell, or the reason why it has none. Traced once for each configuration."""
     cell = direction.cell
     described, held = signature(cell)
-    key = (described, input_size, tuple(leaf.shape[1] for leaf in flatten(state)))
+    key = (described, input_size, widths(state))
     mine = _traced.setdefault(cell, {})
     if key not in mine:
         with LOCK:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -27,3 +28,13 @@ def unflatten(like: Any, leaves: Sequence[Tensor]) -> Any:
         return next(rest) if isinstance(node, Tensor) else tuple(build(part, rest) for part in node)
 
     return build(like, iter(leaves))
+
+
+def widths(state: Any) -> Any:
+    """The width of each part, nested as the state is."""
+    return state.shape[1] if isinstance(state, Tensor) else tuple(widths(part) for part in state)
+
+
+def of_widths(nested: Any) -> Any:
+    """Zeros (1, width) for each part, nested as `widths` gives them."""
+    return torch.zeros(1, nested) if isinstance(nested, int) else tuple(of_widths(part) for part in nested)
