@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,7 @@ def test_gru_by_hand(reset_after: bool, expected: float) -> None:
 )
 def test_torchs_cells(ours: type[nn.Module], theirs: type[nn.Module], options: dict, bias: bool) -> None:
     torch.manual_seed(0)
+    mine: Any
     mine, reference = ours(F, H, bias=bias, **options).double(), theirs(F, H, bias=bias, **options).double()
     mine.load_state_dict(reference.state_dict())
     x = torch.randn(B, F, dtype=torch.float64)
@@ -136,7 +138,7 @@ def test_unknown_cell() -> None:
     [
         lambda: cells.LSTMCell(0, 3),
         lambda: cells.GRUCell(3, 0),
-        lambda: cells.RNNCell(3, 2.5),
+        lambda: cells.RNNCell(3, 2.5),  # type: ignore[arg-type]
         lambda: cells.RNNCell(3, 2, nonlinearity="cosine"),
         lambda: cells.LSTMCell(3, 2, activation="tan"),
         lambda: cells.LSTMCell(3, 2, recurrent_activation="hard"),

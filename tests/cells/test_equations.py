@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from unspool import cells
+from unspool.engine.cudnn import layer_of
 from unspool.engine.state import flatten, unflatten
 
 F, H, B, T = 4, 5, 3, 6
@@ -167,7 +168,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 def test_equations(name: str, options: dict[str, Any]) -> None:
     """Weights all random (zero peepholes and unit gains would hide theirs); n >= 1 for sLSTM, as after a step."""
     torch.manual_seed(0)
-    cell = cells.get(name)(F, H, **options).double()
+    cell: Any = cells.get(name)(F, H, **options).double()
     for p in cell.parameters():
         torch.nn.init.normal_(p, 0.0, 0.6)
     weights = {key: p.detach().numpy() for key, p in cell.named_parameters()}
@@ -246,12 +247,12 @@ def test_activations(name: str) -> None:
     assert set(FUNCTIONS) == set(cells.ACTIVATIONS)
     phi, gate = FUNCTIONS[name], FUNCTIONS["hard_sigmoid"]
     torch.manual_seed(0)
-    options = {"activation": name, "recurrent_activation": "hard_sigmoid"}
+    options: dict[str, Any] = {"activation": name, "recurrent_activation": "hard_sigmoid"}
     rng = np.random.default_rng(0)
     x, h, c = rng.normal(size=(B, F)), *rng.normal(size=(2, B, H))
     tensors = [torch.tensor(a) for a in (x, h, c)]
 
-    cell = cells.LSTMCell(F, H, **options).double()
+    cell: Any = cells.LSTMCell(F, H, **options).double()
     a = sums({k: p.detach().numpy() for k, p in cell.named_parameters()}, "ifgo", x, h)
     new = gate(a["f"]) * c + gate(a["i"]) * phi(a["g"])
     got = cell(tensors[0], (tensors[1], tensors[2]))
@@ -268,3 +269,16 @@ def test_activations(name: str) -> None:
     cell = cells.RNNCell(F, H, nonlinearity=name).double()
     a = sums({k: p.detach().numpy() for k, p in cell.named_parameters()}, "h", x, h)
     np.testing.assert_allclose(cell(*tensors[:2]).detach(), phi(a["h"]), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options", [{"activation": "relu"}, {"recurrent_activation": "hard_sigmoid"}], ids=str
+)
+def test_on_a_gpu_other_functions_are_not_torchs_layers(options: dict[str, Any]) -> None:
+    makes: dict[str, Any] = {"lstm": cells.LSTMCell, "gru": cells.GRUCell}
+    for name, make in makes.items():
+        assert layer_of(make(F, H)) == name
+        assert layer_of(make(F, H, **options)) is None
+    assert layer_of(cells.RNNCell(F, H, nonlinearity="relu")) == "rnn_relu"
+    assert layer_of(cells.RNNCell(F, H, nonlinearity="elu")) is None
+    assert layer_of(cells.PeepholeLSTMCell(F, H)) is None

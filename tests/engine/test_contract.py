@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +13,12 @@ from torch import nn
 
 import unspool
 from unspool import cells
+from unspool.engine.state import flatten
 from unspool.errors import EngineError
 from unspool.nn import Recurrent
 
-from .compare import check_engines, ragged
-from .user_cells import CELLS, POINTWISE, Pointwise
+from .compare import assert_near, check_engines, everything, ragged, random_state
+from .user_cells import CELLS, POINTWISE, Nested, Pointwise
 
 # Options of a registered cell beside its sizes. A cell that is not here is checked with its defaults.
 OPTIONS: dict[str, list[dict[str, Any]]] = {
@@ -42,7 +44,20 @@ REGISTERED = [
     for name, make in cells.registry.items()
     for options in [{}, *OPTIONS.get(name, [])]
 ]
-USERS = [pytest.param(make, id=make.__name__) for make in CELLS]
+
+
+def stacked(input_size: int, hidden_size: int) -> nn.Module:
+    """Three layers of other cells and widths; one of them a user's with a nested state."""
+    parts = [
+        cells.LSTMCell(input_size, hidden_size + 2),
+        Nested(hidden_size + 2, 3),
+        cells.MGUCell(3, hidden_size),
+    ]
+    return cells.StackedCell(parts)
+
+
+STACKED = pytest.param(stacked, id="stacked")
+USERS = [STACKED, *[pytest.param(make, id=make.__name__) for make in CELLS]]
 POINTS = [pytest.param(functools.partial(Pointwise, name), id=name) for name in POINTWISE]
 Make = Callable[[int, int], nn.Module]
 
@@ -65,6 +80,38 @@ def test_reverse(make: Make) -> None:
 @pytest.mark.parametrize("make", [*REGISTERED, *USERS])
 def test_both_directions(make: Make) -> None:
     check_engines(build(make, 5, 17), 5, (4, 1, 0, 8, 2), bidirectional=True)
+
+
+@pytest.mark.parametrize("make", [*REGISTERED, STACKED])
+def test_step(make: Make) -> None:
+    """One call a step, from a given state, is the native engine's whole sequence."""
+    layer: Any = Recurrent(build(make, 4, 5), engine="native")
+    start = random_state(layer.cell.initial_state(3))
+    torch.manual_seed(0)
+    x = torch.randn(3, 6, 4)
+    output, final = layer(x, start)
+    state = start
+    for t in range(6):
+        state = layer.step(x[:, t], state)
+        torch.testing.assert_close(flatten(state)[0], output[:, t], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(flatten(state), flatten(final), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", REGISTERED)
+def test_large_inputs(make: Make) -> None:
+    """Inputs of ±50, matrices three times the usual: pre-activations of hundreds; all finite, as in float64."""
+    layer = Recurrent(build(make, 4, 5), engine="native")
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.mul_(3.0 if p.dim() == 2 else 1.0)
+    x = ragged(4, (30, 1, 0, 17))
+    x = x.with_values(50.0 * x.values.sign())
+    state = layer.cell.initial_state(len(x))
+    got = everything(layer, x, state)
+    assert all(value.isfinite().all() for value in got.values())
+    plain = copy.deepcopy(layer)
+    plain.engine = "eager"
+    assert_near(got, everything(plain, x, state, torch.float64))
 
 
 @pytest.mark.parametrize("hidden_size", [1, 3, 15, 16, 17, 33, 64])
