@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -54,3 +55,13 @@ def setting() -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "load_before": os.getloadavg()[0],
     }
+
+
+def save(name: str, content: dict[str, Any], before: dict[str, Any]) -> Path:
+    """benchmarks/results/`name`.json: `content` after the setting that held before it was measured."""
+    folder = ROOT / "benchmarks" / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps({"setting": before, **content}, indent=1) + "\n")
+    print(f"wrote {file.relative_to(ROOT)}")
+    return file

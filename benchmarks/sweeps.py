@@ -1,0 +1,216 @@
+"""One question each, with a table and a file of its own: benchmarks/results/NAME.json.
+
+python benchmarks/sweeps.py                    # all of them, about three minutes
+python benchmarks/sweeps.py --quick            # all of them, less than a minute
+python benchmarks/sweeps.py length batch       # time against length and batch, linear in tokens?
+python benchmarks/sweeps.py memory             # peak of a training step against tokens
+python benchmarks/sweeps.py threads            # one thread against two
+python benchmarks/sweeps.py single             # batch 1: whole sequences, one token, `.step`
+python benchmarks/sweeps.py first-use          # import, first call, a new cell
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import fresh
+import numpy as np
+import torch
+from layers import versions
+from peers.record import save, setting
+
+from unspool.bench import Case, Runner, competitors, interleave, runner
+from unspool.cells import LSTMCell
+from unspool.nn import Recurrent
+
+LENGTHS = (10, 30, 100, 300, 1000, 3000, 10_000)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+STEP = Case("lstm", 64, "dense", 1, "training")
+
+
+def linear(tokens: list[int], values: list[float]) -> dict[str, float]:
+    """value = fixed + a_token * tokens, fitted to the relative errors; the largest of them."""
+    n, v = np.array(tokens, float), np.array(values)
+    (fixed, a_token), *_ = np.linalg.lstsq(np.stack([1 / v, n / v], 1), np.ones(len(v)), rcond=None)
+    error = np.abs((fixed + a_token * n) / v - 1).max()
+    return {"fixed": float(fixed), "a_token": float(a_token), "largest_deviation": float(error)}
+
+
+def against_tokens(axis: str, sizes: tuple[int, ...], quick: bool) -> dict[str, Any]:
+    """A training step of an LSTM 64, dense, one direction, ours and torch's, for each size of `axis`."""
+    rows = []
+    for size in sizes:
+        case = STEP.but(**{axis: size})
+        runs = competitors(case, plain_loop=False)
+        found = interleave(runs, 0.1 if quick else 0.6)
+        ms = {name: 1e3 * t.median for name, t in found.items()}
+        rows.append({axis: size, "tokens": case.batch * case.length, "ms": ms})
+        print(f"{axis} {size:6d}  {ms['unspool']:9.2f} ms  torch {ms['torch padded']:9.2f} ms", flush=True)
+
+    def fit(rows: list[dict[str, Any]]) -> dict[str, float]:
+        return linear([row["tokens"] for row in rows], [row["ms"]["unspool"] for row in rows])
+
+    result = {"rows": rows, "linear": fit(rows)}
+    if axis == "batch":
+        result["linear_from_32"] = fit([row for row in rows if row["batch"] >= 32])
+    for name in [name for name in result if name != "rows"]:
+        print(f"{name}: fixed + tokens within {result[name]['largest_deviation']:.0%}")
+    return result
+
+
+def length(quick: bool) -> dict[str, Any]:
+    """Time against length, batch 32."""
+    return against_tokens("length", LENGTHS[:5] if quick else LENGTHS, quick)
+
+
+def batch(quick: bool) -> dict[str, Any]:
+    """Time against batch, length 150."""
+    return against_tokens("batch", BATCHES[:9:2] if quick else BATCHES, quick)
+
+
+def memory(quick: bool) -> dict[str, Any]:
+    """What a training step of an LSTM 64 adds to the peak resident memory, MiB, in new processes."""
+    sizes = (
+        [(32, 1000), (256, 150)] if quick else [(32, 1000), (32, 3000), (32, 10_000), (512, 150), (4096, 150)]
+    )
+    rows = []
+    for b, t in sizes:
+        mib = {tool: fresh.ask("memory", tool, str(b), str(t))["mib"] for tool in ("unspool", "torch")}
+        rows.append({"batch": b, "length": t, "tokens": b * t, "mib": mib})
+        kib = {tool: 1024 * value / (b * t) for tool, value in mib.items()}
+        print(
+            f"batch {b:5d} length {t:6d}  {mib['unspool']:8.1f} MiB ({kib['unspool']:.2f} KiB a token)"
+            f"  torch {mib['torch']:8.1f} ({kib['torch']:.2f})",
+            flush=True,
+        )
+    return {"rows": rows}
+
+
+def threads(quick: bool) -> dict[str, Any]:
+    """Ragged batches of 32: one thread against two, ours and torch's."""
+    rows = []
+    both = torch.get_num_threads()
+    widths = (64,) if quick else (64, 256)
+    for cell in ("lstm", "gru", "rnn")[: 1 if quick else 3]:
+        for width in widths:
+            for directions in (1, 2):
+                for work in ("forward", "training"):
+                    case = Case(cell, width, "ragged", directions, work)
+                    rows.append(_threads_of(case, 0.4 if quick else 1.0))
+    torch.set_num_threads(both)
+    return {"rows": rows}
+
+
+def _threads_of(case: Case, seconds: float) -> dict[str, Any]:
+    def on(count: int, run: Runner) -> Runner:
+        def with_threads(times: int) -> float:
+            torch.set_num_threads(count)
+            run(1)  # the first call after the change starts threads
+            return run(times)
+
+        return with_threads
+
+    runs = competitors(case, plain_loop=False)
+    found = interleave({f"{name}, {n}": on(n, run) for name, run in runs.items() for n in (1, 2)}, seconds)
+    ms = {name: 1e3 * t.median for name, t in found.items()}
+    gain = {name: ms[f"{name}, 1"] / ms[f"{name}, 2"] for name in runs}
+    print(f"{case!s:64}", "  ".join(f"{name} {ratio:.2f}" for name, ratio in gain.items()), flush=True)
+    return {"cell": case.cell, "hidden": case.hidden, "case": str(case), "ms": ms, "gain": gain}
+
+
+def single(quick: bool) -> dict[str, Any]:
+    """Batch 1: a whole sequence of 150, what one more token costs, and one `.step` from Python, microseconds."""
+    seconds = 0.2 if quick else 1.0
+    sequences = []
+    for width in (64, 256):
+        for work in ("forward", "training"):
+            case = Case("lstm", width, "dense", 1, work, batch=1)
+            found = interleave(competitors(case, plain_loop=False), seconds)
+            us = {name: 1e6 * t.median for name, t in found.items()}
+            ratio = us["torch padded"] / us["unspool"]
+            sequences.append({"hidden": width, "work": work, "us": us, "ratio": ratio})
+            print(f"{case!s:64} {us['unspool']:9.1f} us  torch / ours {ratio:.2f}", flush=True)
+    found = interleave(_steps(), seconds, rounds=30)
+    step = {name: 1e6 * t.median for name, t in found.items()}
+    print("one step:", "  ".join(f"{name} {us:.2f} us" for name, us in step.items()))
+    token = _token_us(seconds)
+    print(f"one more token of a sequence, LSTM 64, one thread: {token:.2f} us")
+    return {"sequences": sequences, "step_us": step, "token_us": token}
+
+
+def _steps() -> dict[str, Runner]:
+    """One step of batch 1, 128 features, 64 units, without gradients: `.step`, and torch's cells."""
+    x = torch.randn(1, 128)
+    layer = Recurrent(LSTMCell(128, 64))
+    state = layer.step(x)
+    peers = {"torch.nn.LSTMCell": torch.nn.LSTMCell(128, 64), "torch.nn.GRUCell": torch.nn.GRUCell(128, 64)}
+
+    def without_gradients(call: Callable[[], object]) -> Runner:
+        run = runner(call)
+
+        def timed(times: int) -> float:
+            with torch.no_grad():
+                return run(times)
+
+        return timed
+
+    runs = {"unspool": without_gradients(lambda: layer.step(x, state))}
+    lstm, gru = peers.values()
+    runs["torch.nn.LSTMCell"] = without_gradients(lambda: lstm(x, state))
+    runs["torch.nn.GRUCell"] = without_gradients(lambda: gru(x, state[0]))
+    return runs
+
+
+def _token_us(seconds: float) -> float:
+    """The slope between sequences of 150 and 1,500 steps, one thread: a step without the call around it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    short = Case("lstm", 64, "dense", 1, "forward", batch=1)
+    cases = {"short": short, "long": short.but(length=1500)}
+    runs = {name: competitors(case, plain_loop=False)["unspool"] for name, case in cases.items()}
+    found = interleave(runs, seconds)
+    torch.set_num_threads(before)
+    return 1e6 * (found["long"].median - found["short"].median) / 1350
+
+
+def first_use(quick: bool) -> dict[str, Any]:
+    """Medians over new processes, seconds."""
+    answers = [fresh.ask("first-use") for _ in range(2 if quick else 5)]
+    found = {name: statistics.median(a[name] for a in answers) for name in answers[0]}
+    print("first use:", "  ".join(f"{name} {1e3 * s:.0f} ms" for name, s in found.items()))
+    return {"seconds": found}
+
+
+SWEEPS = {
+    "length": length,
+    "batch": batch,
+    "memory": memory,
+    "threads": threads,
+    "single": single,
+    "first-use": first_use,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "sweeps", nargs="*", choices=[*SWEEPS, []], default=[], metavar="NAME", help=", ".join(SWEEPS)
+    )
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    for name in args.sweeps or SWEEPS:
+        torch.manual_seed(0)
+        before = setting()
+        print(f"-- {name}: {SWEEPS[name].__doc__}")
+        found = SWEEPS[name](args.quick)
+        content = {"versions": versions(), "threads": torch.get_num_threads(), "quick": args.quick, **found}
+        save(name, content, before)
+
+
+if __name__ == "__main__":
+    main()
