@@ -18,7 +18,9 @@ import pytest
 
 import unspool
 from unspool import SequenceClassifier, SequenceRegressor
+from unspool.artifact.document import encode
 from unspool.errors import InvalidParameterError, ModelFileError
+from unspool.estimators.saving import ADDED
 from unspool.text import pad_sequences
 
 TEXTS = ["good day", "bad day !", "so so", "good good film", "bad film", "a good one", "bad one", "so bad"]
@@ -85,6 +87,40 @@ def test_series_ids_and_several_targets(tmp_path: Path) -> None:
         assert np.array_equal(again.predict(X), model.predict(X)) and again.predict(X).shape == (6, 2)
         assert again.n_features_in_ == model.n_features_in_
         assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden_size": (4, 3), "bidirectional": True, "merge": "mean", "zoneout": (0.05, 0.5)},
+        {"num_layers": 2, "connection": "highway", "recurrent_dropout": 0.2, "input_dropout": 0.1},
+        {"num_layers": 2, "connection": "residual", "weight_dropout": 0.3, "zoneout": 0.1, "cell": "gru"},
+    ],
+    ids=["widths", "highway", "residual"],
+)
+def test_arrangements(settings: dict[str, Any], tmp_path: Path) -> None:
+    model = SequenceRegressor(**{**SMALL, **settings}).fit(TEXTS, Y)
+    model.save(tmp_path / "m")
+    again = unspool.load(tmp_path / "m")
+    assert again.get_params() == model.get_params() and again.summary() == model.summary()
+    assert np.array_equal(again.predict(TEXTS), model.predict(TEXTS))
+
+
+def test_a_file_from_before_an_option_has_its_default(model: SequenceRegressor, tmp_path: Path) -> None:
+    model.save(tmp_path / "m")
+    content = json.loads((tmp_path / "m/model.json").read_text())
+    weights = (tmp_path / "m/weights.safetensors").read_bytes()
+    del content["checksums"]
+    for name in ADDED:
+        del content["parameters"][name]
+    (tmp_path / "m/model.json").write_bytes(encode(content, weights))
+    again = unspool.load(tmp_path / "m")
+    assert again.get_params() == model.get_params()
+    assert np.array_equal(again.predict(TEXTS), model.predict(TEXTS))
+    del content["parameters"]["dropout"]
+    (tmp_path / "m/model.json").write_bytes(encode(content, weights))
+    with pytest.raises(ModelFileError, match="'dropout' is missing"):
+        unspool.load(tmp_path / "m")
 
 
 def test_two_files_of_plain_data(model: SequenceRegressor, tmp_path: Path) -> None:

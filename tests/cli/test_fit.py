@@ -159,7 +159,7 @@ def test_defaults_are_the_estimators():
     signature = inspect.signature(unspool.SequenceRegressor).parameters
     options = inspect.signature(fit_command).parameters
     mirrored = [name for name in options if name in signature]
-    assert len(mirrored) >= 17
+    assert len(mirrored) >= 23
     differing = {name for name in mirrored if options[name].default != signature[name].default}
     # --bidirectional is on by default; an empty --dense is None on the command line and () in the estimator
     assert differing == {"bidirectional", "dense"} and signature["dense"].default == ()
@@ -168,13 +168,19 @@ def test_defaults_are_the_estimators():
 def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):
     wanted = {
         "cell": "gru",
-        "hidden_size": 9,
-        "num_layers": 3,
+        "hidden_size": (9, 8),
+        "num_layers": 2,
         "bidirectional": False,
+        "merge": "mean",
+        "connection": "highway",
         "embedding_dim": 11,
         "pooling": "mean+max",
         "dense": (6, 5),
         "dropout": 0.25,
+        "input_dropout": 0.15,
+        "recurrent_dropout": 0.35,
+        "zoneout": (0.05, 0.5),
+        "weight_dropout": 0.45,
         "max_words": 77,
         "level": "char",
         "epochs": 4,
@@ -193,6 +199,8 @@ def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):
         option = f"--{'seed' if name == 'random_state' else name.replace('_', '-')}"
         if isinstance(value, bool):
             options.append(option.replace("--", "--no-"))
+        elif name in ("hidden_size", "zoneout"):
+            options += [option, ",".join(map(str, value))]
         elif name != "verbose":
             values = value if isinstance(value, tuple) else (value,)
             options += [part for v in values for part in (option, v)]

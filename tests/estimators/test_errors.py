@@ -86,6 +86,14 @@ def test_labels_that_cannot_be_used(y: Any, message: str) -> None:
         ("cell", 3),
         ("hidden_size", 0),
         ("hidden_size", 2.5),
+        ("hidden_size", (4, 0)),
+        ("hidden_size", ()),
+        ("merge", None),
+        ("connection", "skip"),
+        ("input_dropout", 1.0),
+        ("recurrent_dropout", -0.1),
+        ("zoneout", (0.1, 1.0)),
+        ("weight_dropout", "x"),
         ("num_layers", True),
         ("pooling", "mean+median"),
         ("dense", 256),
@@ -105,6 +113,32 @@ def test_labels_that_cannot_be_used(y: Any, message: str) -> None:
 def test_parameters_out_of_range(name: str, value: Any) -> None:
     with pytest.raises(InvalidParameterError, match=f"'{name}' parameter"):
         SequenceRegressor(**{**QUICK, name: value}).fit(WORDS, [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden_size": (4, 5), "num_layers": 3}, "'num_layers' .* left out or 2"),
+        ({"connection": "residual"}, "'connection' .* None for one layer"),
+        ({"connection": "highway", "hidden_size": (4, 5)}, "different output widths"),
+        ({"merge": "sum"}, "'merge' .* left out without bidirectional=True"),
+        (
+            {
+                "merge": "sum",
+                "bidirectional": True,
+                "connection": "residual",
+                "num_layers": 2,
+                "pooling": "last",
+            },
+            "'concat' for pooling 'last' with connection='residual'",
+        ),
+        ({"zoneout": (0.1, 0.1, 0.1)}, "a number, or 2 numbers"),
+        ({"recurrent_dropout": 0.1, "cell": "min_gru"}, "0 for MinGRUCell"),
+    ],
+)
+def test_parameters_that_do_not_go_together(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
+        SequenceRegressor(**{**QUICK, **settings}).fit(WORDS, [1, 2, 3])
 
 
 def test_sample_weights_out_of_range() -> None:
@@ -144,7 +178,9 @@ def test_texts_without_a_known_word_are_counted() -> None:
 def test_a_loss_that_is_not_finite_names_epoch_and_batch() -> None:
     X, y = make_texts(64)
     model = SequenceRegressor(**{**SMALL, "learning_rate": 1e30, "gradient_clip": None})
-    with pytest.raises(DivergenceError, match=r"(nan|inf) in epoch 1, batch [1-4]\. The first .* Try a smaller"):
+    with pytest.raises(
+        DivergenceError, match=r"(nan|inf) in epoch 1, batch [1-4]\. The first .* Try a smaller"
+    ):
         model.fit(X, y, validation_data=(X, y))
 
 

@@ -171,7 +171,7 @@ class TestWidths:
             Stack("gru", F, (4, 5), num_layers=3)
         with pytest.raises(InvalidParameterError, match="one for each layer"):
             Stack("gru", F, ())
-        with pytest.raises(InvalidParameterError, match="'hidden_size' .* Got 0"):
+        with pytest.raises(InvalidParameterError, match=r"'hidden_size' .* Got 0"):
             Stack("gru", F, (4, 0))
 
 

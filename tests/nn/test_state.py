@@ -123,7 +123,7 @@ def test_a_reset_sample_starts_at_the_learned_state_and_trains_it() -> None:
     with torch.no_grad():
         layer.learned_state[1].fill_(3.0)
     _, state = layer(ragged())
-    h, c = reset(detach(state), [1, 2], layer)
+    _, c = reset(detach(state), [1, 2], layer)
     assert (c[[1, 2]] == 3).all()
     c.sum().backward()
     assert layer.learned_state[1].grad.tolist() == [2.0] * H

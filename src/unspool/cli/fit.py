@@ -19,6 +19,7 @@ from unspool.cli.options import (
     Quotes,
     Reading,
     Targets,
+    numbers,
 )
 
 if TYPE_CHECKING:
@@ -58,10 +59,25 @@ def fit(
         float,
         typer.Option(help="Share of the training rows for early stopping.", rich_help_panel=SPLIT),
     ] = 0.1,
-    cell: Annotated[str, typer.Option(help="rnn, gru or lstm.", rich_help_panel=MODEL)] = "lstm",
-    hidden_size: Annotated[int, typer.Option(help="Units a direction.", rich_help_panel=MODEL)] = 128,
+    cell: Annotated[str, typer.Option(help="rnn, gru, lstm or another of docs/cells.md.", rich_help_panel=MODEL)] = "lstm",
+    hidden_size: Annotated[
+        Any,
+        typer.Option(
+            parser=numbers(int),
+            metavar="N[,N...]",
+            help="Units a direction; 64,32: of each layer.",
+            rich_help_panel=MODEL,
+        ),
+    ] = 128,
     num_layers: Annotated[int, typer.Option(help="Stacked layers.", rich_help_panel=MODEL)] = 1,
     bidirectional: Annotated[bool, typer.Option(help="Read both ways.", rich_help_panel=MODEL)] = True,
+    merge: Annotated[
+        str, typer.Option(help="Both ways' outputs: concat, sum, mean or product.", rich_help_panel=MODEL)
+    ] = "concat",
+    connection: Annotated[
+        str | None,
+        typer.Option(help="Around layers 2, 3, ...: residual or highway.", rich_help_panel=MODEL),
+    ] = None,
     embedding_dim: Annotated[int, typer.Option(help="Numbers a token.", rich_help_panel=MODEL)] = 128,
     pooling: Annotated[
         str,
@@ -71,7 +87,27 @@ def fit(
         list[int] | None,
         typer.Option(help="Width of a hidden layer before the output; repeat it.", rich_help_panel=MODEL),
     ] = None,
-    dropout: Annotated[float, typer.Option(help="In [0, 1).", rich_help_panel=MODEL)] = 0.0,
+    dropout: Annotated[
+        float, typer.Option(help="Between layers and before the output, in [0, 1).", rich_help_panel=MODEL)
+    ] = 0.0,
+    input_dropout: Annotated[
+        float, typer.Option(help="Features of a layer's input, for a whole text.", rich_help_panel=MODEL)
+    ] = 0.0,
+    recurrent_dropout: Annotated[
+        float, typer.Option(help="Units of the state in products, for a whole text.", rich_help_panel=MODEL)
+    ] = 0.0,
+    zoneout: Annotated[
+        Any,
+        typer.Option(
+            parser=numbers(float),
+            metavar="RATE[,RATE...]",
+            help="Units of the state kept at a step; 0.05,0.5: of each part.",
+            rich_help_panel=MODEL,
+        ),
+    ] = 0.0,
+    weight_dropout: Annotated[
+        float, typer.Option(help="Entries of the recurrent matrices.", rich_help_panel=MODEL)
+    ] = 0.0,
     level: Annotated[str, typer.Option(help="Tokens: word or char.", rich_help_panel=MODEL)] = "word",
     max_words: Annotated[int, typer.Option(help="Largest vocabulary.", rich_help_panel=MODEL)] = 10_000,
     epochs: Annotated[int, typer.Option(help="At most.", rich_help_panel=TRAINING)] = 20,
@@ -124,10 +160,16 @@ def fit(
         "hidden_size": hidden_size,
         "num_layers": num_layers,
         "bidirectional": bidirectional,
+        "merge": merge,
+        "connection": connection,
         "embedding_dim": embedding_dim,
         "pooling": pooling,
         "dense": tuple(dense or ()),
         "dropout": dropout,
+        "input_dropout": input_dropout,
+        "recurrent_dropout": recurrent_dropout,
+        "zoneout": zoneout,
+        "weight_dropout": weight_dropout,
         "max_words": max_words,
         "level": level,
         "epochs": epochs,

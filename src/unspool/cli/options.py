@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,6 +55,17 @@ DropMissing = Annotated[
     bool,
     typer.Option("--drop-missing", help="Drop rows that lack a text or a target.", rich_help_panel=READING),
 ]
+
+
+def numbers(kind: type) -> Callable[[Any], Any]:
+    """Reads "64" as one number of `kind` and "64,32" as a tuple."""
+
+    def parse(value: Any) -> Any:
+        parts = [kind(part) for part in str(value).split(",")]
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+    parse.__name__ = f"{kind.__name__}s joined by commas"
+    return parse
 
 
 @dataclass(frozen=True)

@@ -40,13 +40,21 @@ class SequenceEstimator(BaseEstimator):
     Parameters
     ----------
     cell : name in `unspool.cells.names()`, or a callable (input_size, hidden_size) -> cell module.
-    hidden_size : units of the cell, in each direction and layer.
-    num_layers : recurrent layers, one on the other.
+    hidden_size : units of the cell, in each direction and layer; a tuple has a width for each layer.
+    num_layers : recurrent layers, one on the other; with a tuple as hidden_size its length, or left at 1.
     bidirectional : also read each sequence from its end, with weights of its own.
+    merge : what a bidirectional layer makes of its two outputs: "concat", "sum", "mean" or "product".
+    connection : around recurrent layers 2, 3, ...: None, "residual" (output + input) or "highway" (a learned
+        mixture of both); all layers then have one width.
     embedding_dim : width of the token vectors (texts and ids only).
     pooling : "last", "first", "mean", "max", "attention", or several joined by "+" (`unspool.heads.Pooling`).
     dense : widths of relu layers between pooling and output, such as (256,).
     dropout : probability of zeroing an input of recurrent layers 2, 3, ..., of dense layers and the output.
+    input_dropout : probability of zeroing a feature of a recurrent layer's input for a whole sequence.
+    recurrent_dropout : probability of zeroing a unit of the state, for a whole sequence, where weights multiply it.
+    zoneout : probability that a unit of the state keeps its value at a step; a tuple has a rate for each part of
+        the state, such as (0.05, 0.5) for an LSTM's h and c.
+    weight_dropout : probability of dropping an entry of the matrices that multiply the state, drawn each batch.
     max_words : most frequent words (or characters) of the training texts that get a vector.
     level : what a token is: "word" (words and punctuation marks) or "char".
     epochs : passes over the training part, at most.
@@ -79,13 +87,19 @@ class SequenceEstimator(BaseEstimator):
     def __init__(
         self,
         cell: str | Callable[[int, int], nn.Module] = "lstm",
-        hidden_size: int = 128,
+        hidden_size: int | Sequence[int] = 128,
         num_layers: int = 1,
         bidirectional: bool = False,
+        merge: str = "concat",
+        connection: str | None = None,
         embedding_dim: int = 128,
         pooling: str = "last",
         dense: Sequence[int] = (),
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
+        weight_dropout: float = 0.0,
         max_words: int = 10000,
         level: str = "word",
         epochs: int = 20,
@@ -105,10 +119,16 @@ class SequenceEstimator(BaseEstimator):
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bidirectional = bidirectional
+        self.merge = merge
+        self.connection = connection
         self.embedding_dim = embedding_dim
         self.pooling = pooling
         self.dense = dense
         self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.zoneout = zoneout
+        self.weight_dropout = weight_dropout
         self.max_words = max_words
         self.level = level
         self.epochs = epochs
@@ -240,6 +260,12 @@ class SequenceEstimator(BaseEstimator):
             dropout=self.dropout,
             output_size=self._output_size(),
             sparse_embedding=self.embedding_update == "sparse",
+            merge=self.merge,
+            connection=self.connection,
+            input_dropout=self.input_dropout,
+            recurrent_dropout=self.recurrent_dropout,
+            zoneout=self.zoneout,
+            weight_dropout=self.weight_dropout,
         )
 
     # --- using

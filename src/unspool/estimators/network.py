@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from unspool.errors import bad_parameter
 from unspool.heads import DenseHead, Pooling
-from unspool.nn import Stack
+from unspool.nn import Recurrent, Stack
 from unspool.ragged import Ragged
 
 SMALL_VOCABULARY = 1000
@@ -18,7 +19,9 @@ class SequenceNetwork(nn.Module):
     """A Ragged of ids (N,) or of features (N, F) -> (B, output_size).
 
     vocabulary_size: rows of the embedding; None for sequences of features.
+    hidden_size: of every layer, or a sequence with one for each; `num_layers` may then be 1.
     sparse_embedding: the gradient of the embedding holds only the rows that the batch has.
+    options: of `Stack`: merge, connection, input_dropout, recurrent_dropout, zoneout, weight_dropout.
     """
 
     def __init__(
@@ -28,7 +31,7 @@ class SequenceNetwork(nn.Module):
         vocabulary_size: int | None,
         n_features: int,
         embedding_dim: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int,
         bidirectional: bool,
         pooling: str,
@@ -36,6 +39,7 @@ class SequenceNetwork(nn.Module):
         dropout: float,
         output_size: int,
         sparse_embedding: bool,
+        **options: Any,
     ) -> None:
         super().__init__()
         self.embedding = None
@@ -47,8 +51,15 @@ class SequenceNetwork(nn.Module):
             if vocabulary_size > SMALL_VOCABULARY:
                 nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
         width = n_features if self.embedding is None else embedding_dim
-        self.stack = Stack(cell, width, hidden_size, num_layers, bidirectional, dropout)
+        layers = None if isinstance(hidden_size, (tuple, list)) and num_layers == 1 else num_layers
+        self.stack = Stack(cell, width, hidden_size, layers, bidirectional, dropout, **options)
         self.pooling = Pooling(pooling, self.stack.output_size)
+        self.pools_last = "last" in self.pooling.names
+        merge, connection = options.get("merge", "concat"), options.get("connection")
+        if self.pools_last and bidirectional and connection is not None and merge != "concat":
+            expected = f"'concat' for pooling {pooling!r} with connection={connection!r}"
+            hint = "The two directions end at different steps: use it, or pool over the steps."
+            bad_parameter("SequenceNetwork", "merge", expected, merge, hint)
         self.head = DenseHead(self.pooling.output_size, output_size, dense, dropout)
 
     def forward(self, x: Ragged) -> Tensor:
@@ -56,7 +67,8 @@ class SequenceNetwork(nn.Module):
             output, state = self.stack(x)
         else:
             output, state = self.stack.embedded(x, self.embedding)
-        return self.head(self.pooling(output, state))
+        last = self.stack.final_output(output, state) if self.pools_last else None
+        return self.head(self.pooling(output, state, last))
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -72,8 +84,12 @@ def layer_table(network: SequenceNetwork, cell: Any) -> list[tuple[str, int, int
         rows.append((f"embedding, {e.num_embeddings:,} tokens", e.embedding_dim, count_parameters(e)))
     name = cell if isinstance(cell, str) else getattr(cell, "__name__", type(cell).__name__)
     for depth, layer in enumerate(network.stack.layers, 1):
-        both = ", both directions" if getattr(layer, "bidirectional", False) else ""
-        rows.append((f"{name} {depth}{both}", network.stack.output_size, count_parameters(layer)))
+        assert isinstance(layer, Recurrent)
+        both = ", both directions" if layer.bidirectional else ""
+        rows.append((f"{name} {depth}{both}", layer.output_size(), count_parameters(layer)))
+        if depth > 1 and network.stack.connection == "highway":
+            highway = network.stack.highways[depth - 2]
+            rows.append((f"highway around {depth}", layer.output_size(), count_parameters(highway)))
     pooling = network.pooling
     rows.append((f"pooling, {'+'.join(pooling.names)}", pooling.output_size, count_parameters(pooling)))
     linear = [layer for layer in network.head.layers if isinstance(layer, nn.Linear)]

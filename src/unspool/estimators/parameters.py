@@ -11,6 +11,7 @@ import numpy as np
 from unspool import cells
 from unspool.errors import bad_parameter, check_choice, check_float, check_int
 from unspool.heads.pooling import pooling_names
+from unspool.nn.stack import CONNECTIONS, layer_sizes
 
 Check = Callable[[str, str, Any], Any]
 
@@ -48,6 +49,15 @@ def _dense(owner: str, name: str, value: Any) -> None:
         check_int(owner, name, width)
 
 
+def _hidden_size(owner: str, name: str, value: Any) -> None:
+    layer_sizes(owner, value, None)
+
+
+def _rates(owner: str, name: str, value: Any) -> None:
+    for rate in value if isinstance(value, (tuple, list)) else [value]:
+        check_float(owner, name, rate, 0, 1, "left")
+
+
 def _clip(owner: str, name: str, value: Any) -> None:
     if value is not None:
         check_float(owner, name, value, 0, math.inf, "neither")
@@ -60,13 +70,19 @@ def _random_state(owner: str, name: str, value: Any) -> None:
 
 CHECKS: dict[str, Check] = {
     "cell": _cell,
-    "hidden_size": _int(1),
+    "hidden_size": _hidden_size,
     "num_layers": _int(1),
     "bidirectional": _flag,
+    "merge": _choice("concat", "sum", "mean", "product"),
+    "connection": _choice(*CONNECTIONS),
     "embedding_dim": _int(1),
     "pooling": lambda owner, name, value: pooling_names(value),
     "dense": _dense,
     "dropout": _float(0, 1, "left"),
+    "input_dropout": _float(0, 1, "left"),
+    "recurrent_dropout": _float(0, 1, "left"),
+    "zoneout": _rates,
+    "weight_dropout": _float(0, 1, "left"),
     "max_words": _int(1),
     "level": _choice("word", "char"),
     "epochs": _int(1),

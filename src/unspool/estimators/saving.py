@@ -15,6 +15,17 @@ from unspool.estimators.parameters import check_parameters
 if TYPE_CHECKING:
     from unspool.estimators.base import SequenceEstimator
 
+# Parameters that the first files do not hold; their defaults say what those models do.
+ADDED = (
+    "merge",
+    "connection",
+    "input_dropout",
+    "recurrent_dropout",
+    "zoneout",
+    "weight_dropout",
+    "gradient_clip_value",
+)
+
 
 def content(model: SequenceEstimator) -> dict[str, Any]:
     """All of `model` but its weights, as JSON values."""
@@ -44,7 +55,8 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
     model.history_ = [_read_epoch(epoch) for epoch in training.items("history", dict)]
     model.best_epoch_ = training.get("best_epoch", int)
     model.interrupted_ = training.get("interrupted", bool)
-    if max(model.num_layers, len(model.dense)) > len(weights.shapes):
+    widths = model.hidden_size if isinstance(model.hidden_size, tuple) else ()
+    if max(model.num_layers, len(widths), len(model.dense)) > len(weights.shapes):
         raise ModelFileError(
             f"its settings have more layers than the {len(weights.shapes)} tensors it holds."
         )
@@ -75,24 +87,27 @@ def _parameters(model: SequenceEstimator) -> dict[str, Any]:
         )
     if isinstance(values["random_state"], np.random.RandomState):
         values["random_state"] = None
-    values["dense"] = list(values["dense"])
     return {name: _plain(value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _read_parameters(cls: type[SequenceEstimator], fields: Fields) -> dict[str, Any]:
-    names = set(cls._get_param_names())
-    if set(fields.data) != names:
-        odd = sorted(names ^ set(fields.data))
+    defaults = cls().get_params(deep=False)
+    odd = sorted((set(defaults) ^ set(fields.data)) - set(ADDED)) or sorted(set(fields.data) - set(defaults))
+    if odd:
         raise ModelFileError(
             f"its parameters are not those of {cls.__name__}: {odd[0]!r} is missing or unknown."
         )
-    values = {**fields.data, "dense": tuple(fields.items("dense", int)), "cell": fields.get("cell", str)}
+    values = {name: fields.data.get(name, defaults[name]) for name in defaults}
+    values |= {"dense": tuple(fields.items("dense", int)), "cell": fields.get("cell", str)}
+    for name, kind in (("hidden_size", int), ("zoneout", float)):
+        if isinstance(values[name], list):
+            values[name] = tuple(fields.items(name, kind))
     fields.get("pooling", str)
     check_parameters(cls.__name__, values)
     return values
