@@ -100,6 +100,7 @@ def test_the_baselines_are_fitted_on_the_training_part(result):
 def test_the_test_part_chooses_nothing(result, small):
     problem = result.problem
     (X, y), (Xv, yv), (Xt, yt) = problem.train, problem.validation, problem.test
+    swapped = np.where(yt == "down", "<b>up & away</b>", "down")  # turns every test accuracy a into 1 - a
     flipped = study.compare(
         X.data,
         y,
@@ -107,7 +108,7 @@ def test_the_test_part_chooses_nothing(result, small):
         arrangements=TWO,
         repeats=3,
         validation=(Xv.data, yv),
-        test=(Xt.data, yt[::-1]),
+        test=(Xt.data, swapped),
         jobs=1,
         verbose=0,
     )

@@ -1,21 +1,40 @@
-"""docs/seeing.md: its Python runs, and prints what it says."""
+"""What docs/study.md shows is run, in the order in which it stands there."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
-DOCS = (Path(__file__).resolve().parents[2] / "docs" / "seeing.md").read_text(encoding="utf-8")
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+import unspool
+from unspool.cli.app import app
+
+from .conftest import reviews
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "study.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
-def test_the_snippets(tmp_path, monkeypatch, capsys) -> None:
+def test_the_page_runs(tmp_path, monkeypatch, capsys):
+    texts, scores = reviews(60)
+    pl.DataFrame({"text": texts, "score": scores}).write_csv(tmp_path / "reviews.csv")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "seeing"}
-    blocks = re.findall(r"^```python\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
-    for code in blocks:
-        exec(compile(code, "docs/seeing.md", "exec"), names)
-    printed = capsys.readouterr().out
-    equations = re.findall(r"^```text\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)[0]
-    assert len(blocks) == 5 and all(line in printed for line in equations.splitlines() if line != "...")
-    assert "c' = f ⊙ c + (1 - f) ⊙ g" in printed
-    assert {path.name for path in tmp_path.iterdir()} == {"cell.svg", "activations.png", "gradients.png"}
+    assert [kind for kind, _ in BLOCKS] == ["sh", "python"]
+    command = shlex.split(BLOCKS[0][1])
+    result = CliRunner().invoke(app, [*command[1:], "--jobs", "1"])
+    assert result.exit_code == 0, result.output
+    assert {p.name for p in Path("study").iterdir()} >= set(re.findall(r"`([\w.]+)` \(", PAGE))
+    exec(compile(BLOCKS[1][1], "docs/study.md", "exec"), {"__name__": "docs"})
+    assert "Best on the validation part" in capsys.readouterr().out
+    assert unspool.load("winner").predict(["a good day"]).shape == (1,)
+
+
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z-]+)", PAGE))))
+def test_options_exist(option):
+    assert option in re.sub(
+        r"\s+", " ", CliRunner().invoke(app, ["compare", "--help"], env={"COLUMNS": "200"}).output
+    )
