@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unspool import cells
@@ -173,6 +173,61 @@ def weights(legend: str, cell: Any) -> dict[str, Tensor]:
             code = re.sub(r"[A-Za-z][\w.]*", lambda name: f"parameters[{name[0]!r}]", base) + part
             found[symbol] = eval(code, {"parameters": parameters})
     return found
+
+
+class Brackets(nn.Module):
+    """Every place where brackets decide."""
+
+    input_size = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 5))
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, 6, dtype=self.weight.dtype)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        a = x @ self.weight.T
+        b = (a - (h - 2.0)) * (1.0 - (h + 0.5)) - a / (h / (1.5 + a.square()))
+        return -(b + h) + (a + b) ** 2 / (2.0 - (-h))
+
+
+def test_brackets() -> None:
+    torch.manual_seed(0)
+    cell = Brackets().double()
+    x, h = torch.randn(BATCH, 5, dtype=torch.float64), torch.randn(BATCH, 6, dtype=torch.float64)
+    body, _, legend = equations(cell).partition("\n\n")
+    known: dict[str, Any] = {"x": x, "h": h, **weights(legend, cell)}
+    for line in body.splitlines():
+        left, right = line.split(" = ")
+        known[left.strip()] = Calculator(known).line(right.strip())
+    torch.testing.assert_close(known["h'"], cell(x, h), rtol=1e-9, atol=1e-9)
+
+
+class Turned(nn.Module):
+    """One weight stored (4H, F) and turned, one stored (H, 4H)."""
+
+    input_size, gates = 5, ("a", "b", "c", "d")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.u = nn.Parameter(torch.randn(24, 5)), nn.Parameter(torch.randn(6, 24))
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, 6)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        a, b, c, d = (x @ self.w.T + h @ self.u).chunk(4, dim=1)
+        return a.sigmoid() * b.sigmoid() + c.sigmoid() * d.tanh()
+
+
+def test_transposes_in_the_list_of_weights() -> None:
+    """A weight of (H, 4H) is used as its transpose: U_a = u[:, 0:6]ᵀ."""
+    lines = equations(Turned()).splitlines()
+    assert lines[0] == "a  = σ(W_a x + U_a h)" and lines[4] == "h' = a ⊙ b + c ⊙ d"
+    assert "W_a, W_b, W_c, W_d = w[0:6], [6:12], [12:18], [18:24]" in lines
+    assert all(f"U_{gate} = u[:, {6 * k}:{6 * k + 6}]ᵀ" in lines for k, gate in enumerate("abcd"))
 
 
 ODD = [

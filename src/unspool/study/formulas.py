@@ -172,11 +172,6 @@ class Writer:
             return rf"\frac{{{self.expression(node.args[0])[0]}}}{{{self.expression(node.args[1])[0]}}}", ATOM
         return f"{self.inside(node.args[0], PRODUCT)} / {self.inside(node.args[1], ATOM)}", PRODUCT
 
-    def _fma(self, node: Any) -> tuple[str, int]:
-        times = (_LATEX if self.latex else _TEXT)["times"]
-        a, b = (self.inside(arg, PRODUCT) for arg in node.args[:2])
-        return f"{a}{times}{b} + {self.expression(node.args[2])[0]}", SUM
-
     def _slice(self, node: Any) -> tuple[str, int]:
         low, high = node.attr
         part = f"{low}:{high}"

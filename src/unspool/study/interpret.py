@@ -20,7 +20,6 @@ _EACH: dict[str, Callable[..., Tensor]] = {
     "max": torch.maximum,
     "min": torch.minimum,
     "where": lambda c, a, b: torch.where(c != 0, a, b),
-    "fma": lambda a, b, c: a * b + c,
     "neg": torch.neg,
     "abs": torch.abs,
     "exp": torch.exp,
@@ -83,8 +82,6 @@ def _value(node: Node, args: list[Tensor], sources: Mapping[int, Tensor], x: Ten
         return torch.cat([a.expand(len(x), -1) for a in args], dim=1)
     if node.op == "copy":
         return args[0].expand(-1, node.width)
-    if node.op == "dot":
-        return (args[0] * args[1]).sum(1, keepdim=True)
     if node.op == "norm":
         return F.layer_norm(args[0], args[0].shape[1:], eps=node.attr)
     if node.op in COMPARISONS:

@@ -25,7 +25,7 @@ from unspool.engine.program import Graph, Node, Program
 from unspool.engine.simplify import reachable
 from unspool.engine.sources import resolve, used
 from unspool.engine.state import flatten
-from unspool.engine.trace import Parameter, trace
+from unspool.engine.trace import Computed, Parameter, trace
 from unspool.errors import EngineError, bad_parameter
 from unspool.study.interpret import evaluate
 
@@ -137,7 +137,7 @@ class _Reader:
         return self.new, [self.made[o] for o in self.outputs]
 
     def build(self, i: int, node: Node) -> int:
-        for pattern in (self.norm, self.softmax, self.mean, self.log_sigmoid):
+        for pattern in (self.norm, self.softmax, self.mean, self.log_sigmoid, self.clamp):
             found = pattern(node)
             if found is not None:
                 return found
@@ -245,6 +245,16 @@ class _Reader:
             return None
         return self.new.node("logsigmoid", (self.made[inner.args[0]],), node.width)
 
+    def clamp(self, node: Node) -> int | None:
+        """where(a < e, e, a) or where(a > e, e, a)."""
+        if node.op != "where":
+            return None
+        compared = self.old.nodes[node.args[0]]
+        if compared.op not in ("lt", "gt") or compared.args != (node.args[2], node.args[1]):
+            return None
+        args = tuple(self.made[a] for a in compared.args)
+        return self.new.node("max" if compared.op == "lt" else "min", args, node.width)
+
 
 def _find_gates(
     graph: Graph, outputs: list[int], rows: Callable[[int], Rows | None], names: tuple[str, ...], states: Any
@@ -279,13 +289,26 @@ def _find_gates(
     return named
 
 
+def turned_from(program: Program, source: int) -> int | None:
+    """The source of which this one is the transpose, if it is one."""
+    made = program.sources[source]
+    if not isinstance(made, Computed):
+        return None
+    func: Any = made.func
+    name = func.overloadpacket.__name__
+    turns = name in ("t", "transpose") or (name == "permute" and list(made.args[1]) == [1, 0])
+    return made.args[0].source if turns else None
+
+
 def _rows(graph: Graph, program: Program, sources: dict[int, Tensor]) -> Callable[[int], Rows | None]:
     """For a value that is linear in a product: which rows of the weight it comes from."""
 
     def rows(i: int) -> Rows | None:
         node = graph.nodes[i]
-        if node.op == "matmul" and isinstance(program.sources[node.attr.source], Parameter):
+        if node.op == "matmul":
             m = node.attr
+            if not isinstance(program.sources[turned_from(program, m.source) or m.source], Parameter):
+                return None
             part, axis = (m.rows, 0) if m.transposed else (m.columns, 1)
             return (*part, sources[m.source].shape[axis])
         if node.op == "slice":

@@ -9,7 +9,7 @@ from typing import Any
 from unspool.engine.program import Matrix
 from unspool.engine.simplify import reachable
 from unspool.engine.trace import Captured, Parameter, Ref
-from unspool.study.step import LEAVES, Step
+from unspool.study.step import LEAVES, Step, turned_from
 
 UNNAMED = frozenset([*LEAVES, "matmul", "slice", "mean", "neg"])
 
@@ -122,11 +122,15 @@ class Names:
     def _meaning(self, key: Any) -> tuple[str, str]:
         """("weight_ih", "[0:4]")."""
         if isinstance(key, Matrix):
+            inner = turned_from(self.step.program, key.source)
+            if inner is not None:
+                key = Matrix(inner, key.columns, key.rows, not key.transposed)
             name, start, height = self._source(key.source)
             rows = _range((start + key.rows[0], start + key.rows[1]), height)
-            columns = _range(key.columns, self.step.sources[key.source].shape[1])
+            columns = _range(key.columns, self.step.shapes[key.source][1])
             part = rows if columns == ":" else f"{rows}, {columns}"
-            return (name if key.transposed else f"{name}ᵀ"), "" if part == ":" else f"[{part}]"
+            where = "" if part == ":" else f"[{part}]"
+            return (name, where) if key.transposed else (f"{name}{where}ᵀ", "")
         names, ranges = [], set()
         for number, low, high in key:
             name, start, whole = self._source(number)
@@ -161,7 +165,8 @@ class Names:
         args = [self._source(a.source)[0] if isinstance(a, Ref) else str(a) for a in source.args]
         if operation in ("unbind", "select"):
             return f"{args[0]}[{source.item if operation == 'unbind' else args[-1]}]", 0, rows
-        call = f"{args[0]}ᵀ" if operation == "t" else f"{operation}({', '.join(args)})"
+        turned = turned_from(self.step.program, number) is not None
+        call = f"{args[0]}ᵀ" if turned else f"{operation}({', '.join(args)})"
         return call if source.item is None else f"{call}[{source.item}]", 0, rows
 
 
