@@ -360,5 +360,5 @@ def test_the_summary_has_the_numbers_of_the_table(result):
     lines = result.summary().splitlines()
     for name, mean in result.table.select("arrangement", "mean").rows():
         line = next(line for line in lines if line.startswith(name))
-        assert line[len(name) :].split()[1] == f"{mean:.4g}"
+        assert line[len(name) :].split()[1] == f"{mean:#.4g}"
     assert max(len(line) for line in lines[: len(result.table) + 1]) <= 110

@@ -115,7 +115,8 @@ def usable_cores() -> int:
 def sizes(problem: Problem, chosen: list[Arrangement], equal: bool) -> dict[Arrangement, int]:
     """The hidden size of each arrangement."""
     if not equal:
-        return dict.fromkeys(chosen, int(problem.estimator.hidden_size))
+        size = check_int("compare", "estimator.hidden_size", problem.estimator.hidden_size)
+        return dict.fromkeys(chosen, size)
     model = blank(problem.estimator, problem.train.X, problem.train.y)
     target = recurrent_parameters(model)
     return {a: equal_width(model, a.settings(), target) for a in chosen}

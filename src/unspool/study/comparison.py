@@ -113,7 +113,6 @@ class Comparison:
     baseline_runs: list[Run]
     ending: str = ""
     interrupted: bool = False
-    jobs: int = 1
 
     @property
     def sign(self) -> int:

@@ -248,8 +248,8 @@ class Workers:
             return future.result()
         except BrokenProcessPool as error:
             raise UnspoolError(
-                f"A process of the study ended by itself: {' '.join(str(error).split())[:200]} "
-                "Often it ran out of memory: use fewer jobs, or smaller models."
+                "A process of the study was killed. Often it ran out of memory: use fewer jobs, or smaller models. "
+                "Finished runs are kept where the study has a folder."
             ) from error
 
 

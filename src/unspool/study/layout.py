@@ -55,7 +55,7 @@ def _arrangement(row: Row) -> list[str]:
 
 def number(value: float | None, digits: int = 4) -> str:
     """Significant digits, or a dash."""
-    return "-" if value is None else f"{value:.{digits}g}"
+    return "-" if value is None else f"{value:#.{digits}g}".rstrip(".")
 
 
 def compact(value: float) -> str:

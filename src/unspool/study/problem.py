@@ -111,7 +111,6 @@ def make_problem(
         bad_parameter("compare", "estimator", "a SequenceRegressor or SequenceClassifier", estimator)
     estimator = clone(_default(labels) if estimator is None else estimator)
     check_parameters(type(estimator).__name__, estimator.get_params(deep=False))
-    check_int("compare", "estimator.hidden_size", estimator.hidden_size)
     everything = Part(raw, _target(estimator, labels))
     random = np.random.RandomState(random_state)
 

@@ -21,7 +21,7 @@ STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: #1d2733; background: #f6f7f9;
        margin: 0; }
-main { max-width: 1180px; margin: 0 auto; padding: 28px 24px 60px; }
+main { max-width: 1280px; margin: 0 auto; padding: 28px 24px 60px; }
 h1 { font-size: 26px; margin: 0 0 4px; }
 h2 { font-size: 18px; margin: 34px 0 8px; }
 .sub { color: #5b6472; margin: 0 0 18px; }
@@ -30,7 +30,7 @@ h2 { font-size: 18px; margin: 34px 0 8px; }
 .verdict p { margin: 6px 0; }
 .verdict p:first-child { font-size: 18px; font-weight: 600; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { padding: 5px 7px; text-align: right; white-space: nowrap; }
+th, td { padding: 5px 6px; text-align: right; white-space: nowrap; }
 th { border-bottom: 2px solid #cfd5dc; color: #4a5361; font-weight: 600; vertical-align: bottom; }
 td { border-bottom: 1px solid #edf0f3; }
 th:first-child, td:first-child, .left { text-align: left; }
@@ -45,9 +45,9 @@ li { margin: 3px 0; }
 """
 STATUS = {
     "best": "best",
-    "worse": "significantly worse",
-    "no difference": "no difference found",
-    "not tested": "too few runs to test",
+    "worse": "worse",
+    "no difference": "no difference",
+    "not tested": "not tested",
     "dropped": "dropped early",
     "failed": "failed",
     "not run": "not run",
@@ -117,8 +117,7 @@ def _which_number(result: Comparison) -> str:
             f" Test figures are of {len(result.problem.test.y):,} other rows, by which nothing was chosen: "
             "take them for how good a model is."
         )
-    times = f"{result.jobs} runs side by side" if result.jobs > 1 else "one run at a time"
-    return f"{line} Times are of one thread with {times}."
+    return f"{line} Times are of one thread; runs side by side slow each other down a little."
 
 
 def _table(result: Comparison) -> str:

@@ -68,7 +68,6 @@ class Loop:
     progress: StudyProgress
     jobs: int
     ended: str | None = None  # "time", "runs" or "interrupted"; None: every run is done
-    resumed: int = 0
     done: int = 0
     entries: dict[Arrangement, Entry] = field(default_factory=dict)
     baselines: list[Run] = field(default_factory=list)
@@ -101,7 +100,6 @@ class Loop:
         for task in tasks:
             if (runs := self.store.get(task)) is not None:
                 self._keep(task, runs)
-                self.resumed += 1
         fresh = [task for task in tasks if self.store.get(task) is None]
         planned = [task for task in fresh if task.arrangement is not None]
         total = self.done + len(planned) + later * len(self.plan.tasks(0, self._active()))
@@ -162,5 +160,4 @@ class Loop:
             baseline_runs=self.baselines,
             ending=ends[self.ended],
             interrupted=self.ended == "interrupted",
-            jobs=self.jobs,
         )
