@@ -29,10 +29,10 @@ HIDDEN = {"rnn": 466, "gru": 262, "lstm": 223}  # about 300,000 parameters with 
 COMMON = {"clip": 1.0}
 SETTINGS = {
     "rnn": {"lr": 2e-3, "dropout": 0.5, "batch": 4, "epochs": 30, **COMMON},
-    "gru": {"lr": 1e-2, "dropout": 0.0, "batch": 4, "epochs": 40, **COMMON},
+    "gru": {"lr": 1e-2, "dropout": 0.5, "batch": 4, "epochs": 55, **COMMON},
     "lstm": {"lr": 1e-2, "dropout": 0.5, "batch": 8, "epochs": 40, **COMMON},
 }
-GRID = [{"lr": lr, "dropout": dropout} for lr in (2e-3, 5e-3, 1e-2) for dropout in (0.0, 0.5)]
+GRID = [{"epochs": epochs, "dropout": dropout} for epochs in (40, 55, 80) for dropout in (0.0, 0.25, 0.5)]
 
 
 def read(file: Path) -> dict[str, tuple[Ragged, Ragged]]:
