@@ -48,12 +48,14 @@ def user_cell() -> Any:
         def __init__(self) -> None:
             super().__init__(128, 64)
             self.state_sizes = (64, 64)
-            self._gate_weights(4, bias=True)
+            self.weight_ih = torch.nn.Parameter(torch.empty(256, 128))
+            self.weight_hh = torch.nn.Parameter(torch.empty(256, 64))
+            self.bias = torch.nn.Parameter(torch.empty(256))
             self.reset_parameters()
 
         def forward(self, x: Any, state: Any) -> Any:
             h, c = state
-            z = linear(x, self.weight_ih, self.bias_ih) + linear(h, self.weight_hh)
+            z = linear(x, self.weight_ih, self.bias) + linear(h, self.weight_hh)
             i, f, g, o = z.chunk(4, -1)
             c = torch.sigmoid(f + c) * c + (1 - torch.sigmoid(i)) * torch.relu(g)
             return torch.sigmoid(o) * torch.tanh(c) + 0.5 * h, c
@@ -99,7 +101,7 @@ def _status(name: str) -> int:
 def ask(*arguments: str) -> dict[str, float]:
     """The answer of this file, run in a new process with `arguments`."""
     command = [sys.executable, __file__, *arguments]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@
     python benchmarks/layers.py --quick --peers onnxruntime keras-jax torch-compile
 
 Every case runs its competitors in turn, round after round, so that a slow minute of the machine falls on all.
-A table is printed; results go to benchmarks/results/layers.json with machine, versions, commit and command.
+A table is printed; results go to benchmarks/results/layers.json (layers_quick.json, or layers_part.json for cases
+chosen by hand) with machine, versions, commit and command.
 """
 
 from __future__ import annotations
@@ -26,14 +27,6 @@ from remote import Remote, Unavailable
 import unspool
 from unspool import _native, cells
 from unspool.bench import SHAPES, WORKS, Case, competitors, flops, measure
-
-
-def rows_of(
-    cases: Sequence[Case], seconds: float, remotes: Sequence[Remote] = (), plain_loop: bool = True
-) -> list[dict[str, Any]]:
-    """Measure and print one row a case."""
-    print(f"{'case':64} {'ms':>8} {'GFLOP/s':>8} {'of peak':>7}   the others' time / ours")
-    return [row_of(case, seconds, remotes, plain_loop) for case in cases]
 
 
 def row_of(case: Case, seconds: float, remotes: Sequence[Remote], plain_loop: bool) -> dict[str, Any]:
@@ -63,17 +56,39 @@ def versions() -> dict[str, str]:
     return {"torch": torch.__version__, "unspool": unspool.__version__, "isa": _native.isa()}
 
 
+def measure_grid(
+    name: str,
+    cases: Sequence[Case],
+    seconds: float,
+    peers: Sequence[str] = (),
+    peers_python: str = "",
+    plain_loop: bool = True,
+) -> None:
+    """Measure and print one row a case; save them as results/`name`.json."""
+    before = setting()
+    threads = torch.get_num_threads()
+    remotes = [Remote(peer, peers_python, threads) for peer in peers]
+    print(f"{'case':64} {'ms':>8} {'GFLOP/s':>8} {'of peak':>7}   the others' time / ours")
+    rows = [row_of(case, seconds, remotes, plain_loop) for case in cases]
+    found = versions()
+    for remote in remotes:
+        found |= remote.versions
+        remote.close()
+    save(name, {"versions": found, "threads": threads, "rows": rows}, before)
+
+
 def chosen(args: argparse.Namespace) -> tuple[str, list[Case]]:
     """The name of the result and the cases that the command line asks for."""
     axes = (args.cells, args.hidden, args.shape, args.directions, args.work, args.batch)
     parts = {"quick": args.quick, "whole": args.whole, "informative": True}
     if all(axis is None for axis in axes):
-        return "layers", getattr(grid, next(name for name, asked in parts.items() if asked))()
+        part = next(name for name, asked in parts.items() if asked)
+        return "layers_quick" if args.quick else "layers", getattr(grid, part)()
     if args.quick or args.whole:
         raise SystemExit("--quick and --whole choose the cases: give them without --cells, --hidden, ...")
     forms = [(shape, n) for shape in args.shape or SHAPES for n in args.directions or (1, 2)]
-    part = (args.cells or grid.GRID, args.hidden or (64, 256), forms, args.work or WORKS, args.batch or [32])
-    return "layers_part", grid.cases(*part)
+    values = (args.cells or grid.GRID, args.hidden or (64, 256), forms, args.work or WORKS, args.batch or [32])
+    return "layers_part", grid.cases(*values)
 
 
 def main() -> None:
@@ -99,14 +114,7 @@ def main() -> None:
     args = parser.parse_args()
     name, cases = chosen(args)
     torch.set_num_threads(args.threads)
-    before = setting()
-    remotes = [Remote(peer, args.peers_python, args.threads) for peer in args.peers]
-    rows = rows_of(cases, args.seconds, remotes, not args.no_plain_loop)
-    found = versions()
-    for remote in remotes:
-        found |= remote.versions
-        remote.close()
-    save(name, {"versions": found, "threads": args.threads, "rows": rows}, before)
+    measure_grid(name, cases, args.seconds, args.peers, args.peers_python, not args.no_plain_loop)
 
 
 if __name__ == "__main__":

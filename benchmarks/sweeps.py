@@ -1,7 +1,7 @@
 """One question each, with a table and a file of its own: benchmarks/results/NAME.json.
 
 python benchmarks/sweeps.py                    # all of them, about three minutes
-python benchmarks/sweeps.py --quick            # all of them, less than a minute
+python benchmarks/sweeps.py --quick            # fewer sizes, less than a minute; NAME_quick.json
 python benchmarks/sweeps.py length batch       # time against length and batch, linear in tokens?
 python benchmarks/sweeps.py memory             # peak of a training step against tokens
 python benchmarks/sweeps.py threads            # one thread against two
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import fresh
@@ -194,6 +194,17 @@ SWEEPS = {
 }
 
 
+def run(names: Sequence[str], quick: bool) -> None:
+    """Each sweep with its table and results/NAME.json."""
+    for name in names:
+        torch.manual_seed(0)
+        before = setting()
+        print(f"-- {name}: {SWEEPS[name].__doc__}")
+        found = SWEEPS[name](quick)
+        content = {"versions": versions(), "threads": torch.get_num_threads(), "quick": quick, **found}
+        save(f"{name}_quick" if quick else name, content, before)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -203,13 +214,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    for name in args.sweeps or SWEEPS:
-        torch.manual_seed(0)
-        before = setting()
-        print(f"-- {name}: {SWEEPS[name].__doc__}")
-        found = SWEEPS[name](args.quick)
-        content = {"versions": versions(), "threads": torch.get_num_threads(), "quick": args.quick, **found}
-        save(name, content, before)
+    run(args.sweeps or list(SWEEPS), args.quick)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from unspool.bench.timing import Runner, runner
 from unspool.nn import Recurrent
 from unspool.ragged import Ragged
 
-TORCH: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+TORCH: dict[str, Callable[..., nn.Module]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 def competitors(case: Case, plain_loop: bool = True) -> dict[str, Runner]:
