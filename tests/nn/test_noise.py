@@ -203,6 +203,17 @@ def test_weight_dropout_knows_the_entries_that_multiply_the_state() -> None:
 
 
 @ENGINES
+def test_weight_dropout_leaves_what_multiplies_the_input(engine: str) -> None:
+    """From a state of zeros, the first step is the plain one, also where one matrix multiplies both."""
+    torch.manual_seed(0)
+    layer = Recurrent(CoupledLSTM(4, 5), weight_dropout=0.5, engine=engine)
+    x = torch.randn(3, 2, 4)
+    noisy, plain = layer(x)[0], copy.deepcopy(layer).eval()(x)[0]
+    torch.testing.assert_close(noisy[:, 0], plain[:, 0])
+    assert not torch.allclose(noisy[:, 1], plain[:, 1])
+
+
+@ENGINES
 def test_input_dropout_has_one_mask_a_sequence(engine: str) -> None:
     torch.manual_seed(0)
     layer = Recurrent(Affine(60, 0.0, 0.0), input_dropout=0.25, engine=engine)
