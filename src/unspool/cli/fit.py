@@ -59,7 +59,9 @@ def fit(
         float,
         typer.Option(help="Share of the training rows for early stopping.", rich_help_panel=SPLIT),
     ] = 0.1,
-    cell: Annotated[str, typer.Option(help="rnn, gru, lstm or another of docs/cells.md.", rich_help_panel=MODEL)] = "lstm",
+    cell: Annotated[
+        str, typer.Option(help="rnn, gru, lstm or another of docs/cells.md.", rich_help_panel=MODEL)
+    ] = "lstm",
     hidden_size: Annotated[
         Any,
         typer.Option(
