@@ -67,6 +67,7 @@ struct Outer {
   int32_t n;
   float* c;
   int64_t c_stride;        // floats between rows of c
+  bool spread;             // rows of a lie an odd number of cache lines apart: they share a cache without a copy
 };
 
 struct Kernels {

@@ -126,22 +126,23 @@ static void pack(const View& m, float* out, int32_t first, int32_t last) {
   }
 }
 
-constexpr int TOKEN_BLOCK = 192;   // tokens at most whose rows are laid out together
+constexpr int TOKEN_BLOCK = 96;   // tokens at most whose rows are laid out together
 
 static int64_t outer_workspace(int32_t n) {
   return (int64_t)TOKEN_BLOCK * (panels(n) * 2 * W + TILE_ROWS);
 }
 
-template <int R, int C>
-static inline void outer_tile(const float* a, const float* b, int tokens, float* c, int64_t c_stride,
-                              int rows, int valid) {
+// c (R, C vectors) += sum over tokens of column m of a[t] times a packed row of b. a: rows of `a` from column m.
+template <int R, int C, class A>
+static inline void outer_tile(A a, const float* b, int tokens, float* c, int64_t c_stride, int rows, int valid) {
   V acc[R][C] = {};
-  for (int t = 0; t < tokens; t++, a += R, b += C * W) {
+  for (int t = 0; t < tokens; t++, b += C * W) {
+    const float* x_row = a(t);
     V column[C];
     for (int i = 0; i < C; i++) column[i] = load(b + i * W);
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
-      V x = splat(a[r]);
+      V x = splat(x_row[r]);
       for (int i = 0; i < C; i++) acc[r][i] += x * column[i];
     }
   }
@@ -152,6 +153,17 @@ static inline void outer_tile(const float* a, const float* b, int tokens, float*
       if (i < full) store(p, load(p) + acc[r][i]);
       else if (tail) store(p, load(p, tail) + acc[r][i], tail);
     }
+}
+
+template <class A>
+static inline void outer_rows(const Outer& o, A a, const float* b_panels, int tokens, int32_t m, int rows) {
+  for (int32_t n = 0; n < o.n; n += 2 * W) {
+    const int left = o.n - n;
+    const float* b = b_panels + (int64_t)TOKEN_BLOCK * n;
+    float* c = o.c + m * o.c_stride + n;
+    if (left > W) outer_tile<TILE_ROWS, 2>(a, b, tokens, c, o.c_stride, rows, left < 2 * W ? left : 2 * W);
+    else outer_tile<TILE_ROWS, 1>(a, b, tokens, c, o.c_stride, rows, left);
+  }
 }
 
 // Rows [m_first, m_last) of c. The order of additions does not depend on how rows are shared out.
@@ -179,19 +191,13 @@ static void outer(const Outer& o, int32_t m_first, int32_t m_last, float* worksp
     }
     for (int32_t m = m_first; m < m_last; m += R) {
       const int rows = m_last - m < R ? m_last - m : R;
-      if (rows == R) {
-        for (int t = 0; t < tokens; t++) std::memcpy(a_panel + t * R, a[t] + m, R * sizeof(float));
-      } else {
-        for (int t = 0; t < tokens; t++)
-          for (int r = 0; r < R; r++) a_panel[t * R + r] = r < rows ? a[t][m + r] : 0.f;
+      if (rows == R && o.spread) {
+        outer_rows(o, [a, m](int t) { return a[t] + m; }, b_panels, tokens, m, rows);
+        continue;
       }
-      for (int32_t n = 0; n < o.n; n += 2 * W) {
-        const int left = o.n - n;
-        const float* bp = b_panels + (int64_t)TOKEN_BLOCK * n;
-        float* c = o.c + m * o.c_stride + n;
-        if (left > W) outer_tile<R, 2>(a_panel, bp, tokens, c, o.c_stride, rows, left < 2 * W ? left : 2 * W);
-        else outer_tile<R, 1>(a_panel, bp, tokens, c, o.c_stride, rows, left);
-      }
+      for (int t = 0; t < tokens; t++)
+        for (int r = 0; r < R; r++) a_panel[t * R + r] = r < rows ? a[t][m + r] : 0.f;
+      outer_rows(o, [a_panel](int t) { return a_panel + t * R; }, b_panels, tokens, m, rows);
     }
   }
 }

@@ -121,6 +121,8 @@ void keep_state_of_empty(const Batch& batch, const Stream& s, bool backward) {
   }
 }
 
+bool spread(const Pointers& rows) { return rows.size() > 1 && (rows[1] - rows[0]) / 16 % 2 != 0; }
+
 // Adds the rows of tokens that share an input row.
 void gather_gradients(const Batch& batch, const Stream& s, float* sums) {
   const int64_t width = s.program->pgrad;
@@ -194,7 +196,8 @@ void run_backward(const Batch& batch, std::vector<Stream>& streams) {
       const Pointers& gradient = work.keep(rows(o.gradient));
       float* c = target.gradient + m.row * target.gradient_stride + m.column;
       const Outer outer{m.transposed ? gradient.data() : source.data(), m.transposed ? source.data() : gradient.data(),
-                        (int64_t)source.size(), m.transposed ? m.inner : m.width, c, target.gradient_stride};
+                        (int64_t)source.size(), m.transposed ? m.inner : m.width, c, target.gradient_stride,
+                        spread(m.transposed ? gradient : source)};
       work.add({outer, m.transposed ? m.width : m.inner, target.gradient, m.row, m.column});
     }
     for (const SumSpec& sum : p.sums) {

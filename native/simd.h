@@ -26,7 +26,18 @@ namespace unspool::UNSPOOL_NS {
 typedef float V __attribute__((vector_size(W * 4), aligned(4), may_alias));
 typedef int32_t I __attribute__((vector_size(W * 4), aligned(4), may_alias));
 
-static inline V splat(float x) { return V{} + x; }
+// Not V{} + x: for the sake of -0 that stays an addition and a shuffle, 15 % of a product's time.
+static inline V splat(float x) {
+#if defined(__AVX512F__)
+  return (V)_mm512_set1_ps(x);
+#elif defined(__AVX2__)
+  return (V)_mm256_set1_ps(x);
+#else
+  V v;
+  for (int i = 0; i < W; i++) v[i] = x;
+  return v;
+#endif
+}
 static inline V load(const float* p) { return *(const V*)p; }
 static inline void store(float* p, V v) { *(V*)p = v; }
 

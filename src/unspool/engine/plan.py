@@ -18,7 +18,7 @@ from unspool import _native
 from unspool.engine.gradient import Gradients, derive
 from unspool.engine.program import LOCK, ON_GRADIENT, ON_STATE, ON_X, Matrix, Program
 from unspool.engine.simplify import reachable
-from unspool.engine.tape import BUFFERS, Place, Rows, Shared, Tape, aligned
+from unspool.engine.tape import BUFFERS, Place, Rows, Shared, Tape, aligned, row_stride
 
 CHEAP = frozenset("add sub mul neg max min gt ge lt le eq ne where abs relu copy".split())
 
@@ -70,7 +70,7 @@ class Planner:
         tapes["loop_back"] = back.loop_tape() if back else empty
         tapes["prologue_back"] = back.prologue_tape() if back else empty
         outers, sums = back.parameter_gradients() if back else ([], [])
-        widths = {name: aligned(rows.width) for name, rows in self.rows.items()}
+        widths = {name: row_stride(rows.width) for name, rows in self.rows.items()}
         widths["vectors"] = aligned(self.shared.vectors.width)
         native = _native.Program(
             self.program.state_sizes,

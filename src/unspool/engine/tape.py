@@ -17,6 +17,12 @@ def aligned(width: int) -> int:
     return -(-width // ALIGN) * ALIGN
 
 
+def row_stride(width: int) -> int:
+    """Floats between rows of a buffer: an odd number of cache lines, so that a column's rows share a cache."""
+    lines = -(-width // ALIGN)
+    return ALIGN * (lines + 1 - lines % 2) if lines else 0
+
+
 @dataclass(frozen=True)
 class Place:
     """Columns from `offset` of a row of a buffer."""
