@@ -59,15 +59,24 @@ struct View {
   int32_t inner, width;
 };
 
-// One product over tokens: c (m, n) += sum over t of a[t] (m) outer b[t] (n).
-struct Outer {
-  const float* const* a;
+// Sums over tokens of what rows `a` hold, alone or times other rows. Those that read the same rows go together: a
+// block of tokens comes from memory once.
+struct Outer {               // c (m, n) += sum over t of a[t][a_offset ...] (m) outer b[t][b_offset ...] (n)
   const float* const* b;
-  int64_t tokens;
-  int32_t n;
+  int32_t a_offset, m, b_offset, n;
   float* c;
-  int64_t c_stride;        // floats between rows of c
-  bool spread;             // rows of a lie an odd number of cache lines apart: they share a cache without a copy
+  int64_t c_stride;          // floats between rows of c
+};
+struct ColumnSum {           // out (width) += sum over t of a[t][a_offset ...]
+  int32_t a_offset, width;
+  float* out;
+};
+struct Sums {
+  const float* const* a;
+  int64_t tokens;
+  bool spread;               // rows of a lie an odd number of cache lines apart: they share a cache without a copy
+  std::vector<Outer> products;
+  std::vector<ColumnSum> columns;
 };
 
 struct Kernels {
@@ -78,9 +87,8 @@ struct Kernels {
   int64_t (*packed_size)(int32_t inner, int32_t width);
   int32_t (*panels)(int32_t width);
   void (*pack)(const View&, float* out, int32_t first_panel, int32_t last_panel);
-  int64_t (*outer_workspace)(int32_t n);
-  void (*outer)(const Outer&, int32_t m_first, int32_t m_last, float* workspace);
-  void (*column_sum)(const float* const* rows, int64_t tokens, int32_t width, float* out);
+  int64_t (*sums_workspace)(const Sums&);
+  void (*sums)(const Sums&, int32_t first, int32_t last, float* workspace);   // of columns first ... last of a
   double (*peak)(double seconds);
 };
 

@@ -8,6 +8,7 @@
 
 #include "pool.h"
 #include "program.h"
+#include "workspace.h"
 
 namespace nb = nanobind;
 using namespace unspool;
@@ -117,6 +118,7 @@ NB_MODULE(_native, m) {
   m.def("forward", [call](const Ints& batch, const StreamArgs& streams) { call(run_forward, batch, streams); });
   m.def("backward", [call](const Ints& batch, const StreamArgs& streams) { call(run_backward, batch, streams); });
 
+  m.def("huge_pages", [](int64_t address, int64_t bytes) { huge_pages(pointer<void>(address), bytes); });
   m.def("isa", [] { return std::string(kernels().name); });
   m.def("isas", [] {
     std::vector<std::string> names;

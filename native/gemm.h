@@ -128,7 +128,9 @@ static void pack(const View& m, float* out, int32_t first, int32_t last) {
 
 constexpr int TOKEN_BLOCK = 96;   // tokens at most whose rows are laid out together
 
-static int64_t outer_workspace(int32_t n) {
+static int64_t sums_workspace(const Sums& s) {
+  int32_t n = 0;
+  for (const Outer& o : s.products) n = o.n > n ? o.n : n;
   return (int64_t)TOKEN_BLOCK * (panels(n) * 2 * W + TILE_ROWS);
 }
 
@@ -166,47 +168,66 @@ static inline void outer_rows(const Outer& o, A a, const float* b_panels, int to
   }
 }
 
-// Rows [m_first, m_last) of c. The order of additions does not depend on how rows are shared out.
-static void outer(const Outer& o, int32_t m_first, int32_t m_last, float* workspace) {
+// Rows [m_first, m_last) of one product, over a block of tokens.
+static void outer(const Outer& o, const float* const* a, const float* const* b, int tokens, bool spread,
+                  int32_t m_first, int32_t m_last, float* workspace) {
   constexpr int R = TILE_ROWS;
   float* b_panels = workspace;
   float* a_panel = workspace + (int64_t)TOKEN_BLOCK * panels(o.n) * 2 * W;
-  const int64_t blocks = (o.tokens + TOKEN_BLOCK - 1) / TOKEN_BLOCK;
-  for (int64_t block = 0; block < blocks; block++) {
-    const int64_t t0 = o.tokens * block / blocks;
-    const int tokens = (int)(o.tokens * (block + 1) / blocks - t0);
-    const float* const* a = o.a + t0;
-    const float* const* b = o.b + t0;
-    for (int32_t n = 0; n < o.n; n += 2 * W) {
-      const int left = o.n - n, columns = left > W ? 2 * W : W, valid = left < columns ? left : columns;
-      float* dst = b_panels + (int64_t)TOKEN_BLOCK * n;
-      for (int t = 0; t < tokens; t++, dst += columns) {
-        if (valid == 2 * W) {
-          store(dst, load(b[t] + n));
-          store(dst + W, load(b[t] + n + W));
-        } else {
-          for (int i = 0; i < columns; i++) dst[i] = i < valid ? b[t][n + i] : 0.f;
-        }
+  for (int32_t n = 0; n < o.n; n += 2 * W) {
+    const int left = o.n - n, columns = left > W ? 2 * W : W, valid = left < columns ? left : columns;
+    float* dst = b_panels + (int64_t)TOKEN_BLOCK * n;
+    for (int t = 0; t < tokens; t++, dst += columns) {
+      const float* from = b[t] + o.b_offset + n;
+      if (valid == 2 * W) {
+        store(dst, load(from));
+        store(dst + W, load(from + W));
+      } else {
+        for (int i = 0; i < columns; i++) dst[i] = i < valid ? from[i] : 0.f;
       }
     }
-    for (int32_t m = m_first; m < m_last; m += R) {
-      const int rows = m_last - m < R ? m_last - m : R;
-      if (rows == R && o.spread) {
-        outer_rows(o, [a, m](int t) { return a[t] + m; }, b_panels, tokens, m, rows);
-        continue;
-      }
-      for (int t = 0; t < tokens; t++)
-        for (int r = 0; r < R; r++) a_panel[t * R + r] = r < rows ? a[t][m + r] : 0.f;
-      outer_rows(o, [a_panel](int t) { return a_panel + t * R; }, b_panels, tokens, m, rows);
+  }
+  for (int32_t m = m_first; m < m_last; m += R) {
+    const int rows = m_last - m < R ? m_last - m : R;
+    const int32_t at = o.a_offset + m;
+    if (rows == R && spread) {
+      outer_rows(o, [a, at](int t) { return a[t] + at; }, b_panels, tokens, m, rows);
+      continue;
     }
+    for (int t = 0; t < tokens; t++)
+      for (int r = 0; r < R; r++) a_panel[t * R + r] = r < rows ? a[t][at + r] : 0.f;
+    outer_rows(o, [a_panel](int t) { return a_panel + t * R; }, b_panels, tokens, m, rows);
   }
 }
 
-static void column_sum(const float* const* rows, int64_t tokens, int32_t width, float* out) {
-  for (int64_t t = 0; t < tokens; t++) {
-    int u = 0;
-    for (; u + W <= width; u += W) store(out + u, load(out + u) + load(rows[t] + u));
-    if (u < width) store(out + u, load(out + u, width - u) + load(rows[t] + u, width - u), width - u);
+static void column_sum(const float* const* rows, int tokens, int32_t first, int32_t width, float* out) {
+  for (int32_t u = 0; u < width; u += W) {
+    const int n = width - u < W ? width - u : W;
+    V sum = load(out + u, n);
+    if (n == W)
+      for (int t = 0; t < tokens; t++) sum += load(rows[t] + first + u);
+    else
+      for (int t = 0; t < tokens; t++) sum += load(rows[t] + first + u, n);
+    store(out + u, sum, n);
+  }
+}
+
+// The order of additions does not depend on how columns are shared out.
+static void sums(const Sums& s, int32_t first, int32_t last, float* workspace) {
+  const int64_t blocks = (s.tokens + TOKEN_BLOCK - 1) / TOKEN_BLOCK;
+  for (int64_t block = 0; block < blocks; block++) {
+    const int64_t t0 = s.tokens * block / blocks;
+    const int tokens = (int)(s.tokens * (block + 1) / blocks - t0);
+    for (const Outer& o : s.products) {
+      const int32_t low = first > o.a_offset ? first - o.a_offset : 0;
+      const int32_t high = last - o.a_offset < o.m ? last - o.a_offset : o.m;
+      if (low < high) outer(o, s.a + t0, o.b + t0, tokens, s.spread, low, high, workspace);
+    }
+    for (const ColumnSum& c : s.columns) {
+      const int32_t low = first > c.a_offset ? first - c.a_offset : 0;
+      const int32_t high = last - c.a_offset < c.width ? last - c.a_offset : c.width;
+      if (low < high) column_sum(s.a + t0, tokens, c.a_offset + low, high - low, c.out + low);
+    }
   }
 }
 

@@ -181,6 +181,6 @@ static double peak(double seconds) {
 #define UNSPOOL_STRING(x) UNSPOOL_STRING_(x)
 extern const Kernels table;
 const Kernels table = {UNSPOOL_STRING(UNSPOOL_NS), W, TILE_ROWS, run, packed_size, panels, pack,
-                       outer_workspace, outer, column_sum, peak};
+                       sums_workspace, sums, peak};
 
 }  // namespace unspool::UNSPOOL_NS

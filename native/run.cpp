@@ -1,5 +1,7 @@
 // Programs over ragged batches. Each thread takes a share of the sequences, or a direction, and runs its
 // whole time loop alone; then the products over all tokens are shared out by blocks of the result.
+#include <deque>
+
 #include "sums.h"
 
 namespace unspool {
@@ -121,8 +123,6 @@ void keep_state_of_empty(const Batch& batch, const Stream& s, bool backward) {
   }
 }
 
-bool spread(const Pointers& rows) { return rows.size() > 1 && (rows[1] - rows[0]) / 16 % 2 != 0; }
-
 // Adds the rows of tokens that share an input row.
 void gather_gradients(const Batch& batch, const Stream& s, float* sums) {
   const int64_t width = s.program->pgrad;
@@ -172,7 +172,8 @@ void run_backward(const Batch& batch, std::vector<Stream>& streams) {
     Backward(batch, streams[d], ready[d]).run(tasks[i].sequences);
   });
 
-  GradientSums work;
+  std::deque<GradientSums> sums;
+  std::vector<std::function<void()>> jobs;
   for (size_t d = 0; d < streams.size(); d++) {
     const Stream& s = streams[d];
     const Program& p = *s.program;
@@ -187,25 +188,9 @@ void run_backward(const Batch& batch, std::vector<Stream>& streams) {
                  {{X, const_cast<float*>(batch.x), batch.x_stride}, {PSTASH, s.pstash, p.pstash},
                   {PGRAD, pgrad, p.pgrad}, {PBSTASH, s.pbstash, p.pbstash}, {DX, s.dx, p.input}});
       });
-    auto rows = [&](const Place& place) { return rows_of(batch, s, ready[d], place, pgrad); };
-    for (const OuterSpec& o : p.outers) {
-      const MatrixSpec& m = p.matrices[o.matrix];
-      const Parameter& target = s.parameters[m.source];
-      if (!target.gradient) continue;
-      const Pointers& source = work.keep(rows(o.source));
-      const Pointers& gradient = work.keep(rows(o.gradient));
-      float* c = target.gradient + m.row * target.gradient_stride + m.column;
-      const Outer outer{m.transposed ? gradient.data() : source.data(), m.transposed ? source.data() : gradient.data(),
-                        (int64_t)source.size(), m.transposed ? m.inner : m.width, c, target.gradient_stride,
-                        spread(m.transposed ? gradient : source)};
-      work.add({outer, m.transposed ? m.width : m.inner, target.gradient, m.row, m.column});
-    }
-    for (const SumSpec& sum : p.sums) {
-      const Parameter& target = s.parameters[sum.source];
-      if (target.gradient) work.add({&work.keep(rows(sum.gradient)), sum.width, target.gradient, sum.first});
-    }
+    sums.emplace_back(batch, s, ready[d], pgrad).jobs(batch.threads, jobs);
   }
-  work.run(batch.threads);
+  parallel((int)jobs.size(), batch.threads, [&](int i) { jobs[i](); });
 }
 
 }  // namespace unspool

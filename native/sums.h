@@ -1,8 +1,8 @@
 // Sums over all rows: where their operands stand, and who adds what.
 #pragma once
 #include <algorithm>
-#include <deque>
 #include <functional>
+#include <map>
 
 #include "loops.h"
 #include "pool.h"
@@ -11,105 +11,129 @@ namespace unspool {
 
 using Pointers = std::vector<const float*>;
 
-inline Pointers rows_of(const Batch& batch, const Stream& s, const Prepared& ready, const Place& place, const float* pgrad) {
+// The rows of a buffer, one for each token or input row.
+inline Pointers rows_of(const Batch& batch, const Stream& s, const Prepared& ready, bool prologue, int buffer,
+                        const float* pgrad) {
   const Program& p = *s.program;
-  const int64_t n = place.prologue ? batch.input_rows : batch.tokens;
+  const int64_t n = prologue ? batch.input_rows : batch.tokens;
   Pointers rows(n);
   auto strided = [&](const float* base, int64_t stride) {
-    for (int64_t i = 0; i < n; i++) rows[i] = base + i * stride + place.offset;
+    for (int64_t i = 0; i < n; i++) rows[i] = base + i * stride;
   };
-  if (place.buffer == X) strided(batch.x, batch.x_stride);
-  else if (place.buffer == PSTASH) strided(s.pstash, p.pstash);
-  else if (place.buffer == LSTASH) strided(s.lstash, p.lstash);
-  else if (place.buffer == BSTASH) strided(s.bstash, p.bstash);
-  else if (place.buffer == PBSTASH) strided(s.pbstash, p.pbstash);
-  else if (place.buffer == PGRAD) strided(place.prologue ? pgrad : s.pgrad, p.pgrad);
-  else if (place.buffer >= STATE_OUT && place.buffer < ADJ_IN) {
-    const auto& state = s.states[place.buffer - STATE_OUT];
+  if (buffer == X) strided(batch.x, batch.x_stride);
+  else if (buffer == PSTASH) strided(s.pstash, p.pstash);
+  else if (buffer == LSTASH) strided(s.lstash, p.lstash);
+  else if (buffer == BSTASH) strided(s.bstash, p.bstash);
+  else if (buffer == PBSTASH) strided(s.pbstash, p.pbstash);
+  else if (buffer == PGRAD) strided(prologue ? pgrad : s.pgrad, p.pgrad);
+  else if (buffer >= STATE_OUT && buffer < ADJ_IN) {
+    const auto& state = s.states[buffer - STATE_OUT];
     strided(state.rows, state.stride);
   } else {
-    const int k = place.buffer - STATE_IN;
+    const int k = buffer - STATE_IN;
     const Stream::State& state = s.states[k];
     const int64_t step = s.reverse ? -1 : 1;
     for (int64_t b = 0; b < batch.sequences; b++) {
       const int64_t first = s.reverse ? batch.offsets[b + 1] - 1 : batch.offsets[b];
       for (int64_t t = batch.offsets[b]; t < batch.offsets[b + 1]; t++)
-        rows[t] = place.offset + (t != first      ? state.rows + (t - step) * state.stride
-                                  : state.initial ? state.initial + b * p.state_widths[k]
-                                                  : ready.zeros);
+        rows[t] = t != first      ? state.rows + (t - step) * state.stride
+                  : state.initial ? state.initial + b * p.state_widths[k]
+                                  : ready.zeros;
     }
   }
   return rows;
 }
 
-// The sums over all rows that make the gradients of parameters. Sums that touch the same numbers run one after
-// the other, in a fixed order, so that results do not depend on threads.
+// The sums over all rows that make the gradients of a stream's parameters.
 class GradientSums {
  public:
-  struct Product {
-    Outer outer;
-    int32_t rows;
-    const float* parameter;
-    int32_t row, column;
-    bool overlaps(const Product& o) const {
-      return parameter == o.parameter && row < o.row + o.rows && o.row < row + rows &&
-             column < o.column + o.outer.n && o.column < column + outer.n;
-    }
-  };
-  struct Sum {
-    const Pointers* rows;
-    int32_t width;
-    float* parameter;
-    int32_t first;
-    bool overlaps(const Sum& o) const {
-      return parameter == o.parameter && first < o.first + o.width && o.first < first + width;
-    }
-  };
-  const Pointers& keep(Pointers rows) { return pointers_.emplace_back(std::move(rows)); }
-  void add(const Product& p) { insert(products_, p); }
-  void add(const Sum& s) { insert(sums_, s); }
+  GradientSums(const Batch& batch, const Stream& stream, const Prepared& ready, const float* pgrad)
+      : batch_(batch), s_(stream), ready_(ready), pgrad_(pgrad) {
+    for (const OuterSpec& o : s_.program->outers) add(o);
+    for (const SumSpec& sum : s_.program->sums) add(sum);
+  }
 
-  void run(int threads) {
-    const Kernels& k = kernels();
-    std::vector<std::function<void()>> jobs;
-    for (auto& group : products_) {
-      const int shares = group.size() == 1 ? threads : 1;
-      const int64_t share = round_up((group[0].rows + shares - 1) / shares, k.tile_rows);
-      for (int64_t first = 0; first < (shares == 1 ? 1 : group[0].rows); first += share)
-        jobs.push_back([&group, &k, first, share, shares] {
-          for (const Product& p : group) {
-            task_space.reset();
-            const int32_t last = shares == 1 ? p.rows : (int32_t)std::min<int64_t>(p.rows, first + share);
-            k.outer(p.outer, (int32_t)first, last, task_space.floats(k.outer_workspace(p.outer.n)));
-          }
-        });
+  // Jobs over columns of the rows. Where a parameter is the target of several sums, all are one job: they add to
+  // the same numbers in a fixed order, so that results do not depend on threads.
+  void jobs(int threads, std::vector<std::function<void()>>& out) const {
+    if (overlapping()) {
+      out.push_back([this] { for (const auto& [key, group] : groups_) work(group, 0, width(group)); });
+      return;
     }
-    for (auto& group : sums_)
-      jobs.push_back([&group, &k] {
-        for (const Sum& s : group) k.column_sum(s.rows->data(), (int64_t)s.rows->size(), s.width, s.parameter + s.first);
-      });
-    parallel((int)jobs.size(), threads, [&](int i) { jobs[i](); });
+    for (const auto& [key, group] : groups_) {
+      const int32_t all = width(group), share = (int32_t)round_up((all + threads - 1) / threads, kernels().tile_rows);
+      for (int32_t first = 0; first < all; first += share)
+        out.push_back([&group, first, last = std::min(all, first + share)] { work(group, first, last); });
+    }
   }
 
  private:
-  template <class T>
-  static void insert(std::vector<std::vector<T>>& groups, const T& item) {
-    std::vector<T> merged;
-    for (size_t g = 0; g < groups.size();) {
-      const bool touches = std::any_of(groups[g].begin(), groups[g].end(), [&](const T& o) { return item.overlaps(o); });
-      if (!touches) {
-        g++;
-        continue;
-      }
-      merged.insert(merged.end(), groups[g].begin(), groups[g].end());
-      groups.erase(groups.begin() + g);
+  struct Target {
+    int32_t source, row, rows, column, columns;
+    bool overlaps(const Target& o) const {
+      return source == o.source && row < o.row + o.rows && o.row < row + rows && column < o.column + o.columns &&
+             o.column < column + columns;
     }
-    merged.push_back(item);
-    groups.push_back(std::move(merged));
+  };
+
+  const Pointers& rows(const Place& place) {
+    const bool prologue = place.prologue && (batch_.index || place.buffer != PGRAD);
+    auto [at, fresh] = rows_.try_emplace({prologue, place.buffer});
+    if (fresh) at->second = rows_of(batch_, s_, ready_, prologue, place.buffer, pgrad_);
+    return at->second;
   }
-  std::deque<Pointers> pointers_;
-  std::vector<std::vector<Product>> products_;
-  std::vector<std::vector<Sum>> sums_;
+
+  Sums& group(const Place& place) {
+    const Pointers& a = rows(place);
+    auto [at, fresh] = groups_.try_emplace(a.data());
+    if (fresh) at->second = {a.data(), (int64_t)a.size(), a.size() > 1 && (a[1] - a[0]) / 16 % 2 != 0, {}, {}};
+    return at->second;
+  }
+
+  void add(const OuterSpec& o) {
+    const MatrixSpec& m = s_.program->matrices[o.matrix];
+    const Parameter& target = s_.parameters[m.source];
+    if (!target.gradient) return;
+    const Place &a = m.transposed ? o.gradient : o.source, &b = m.transposed ? o.source : o.gradient;
+    const int32_t height = m.transposed ? m.width : m.inner, across = m.transposed ? m.inner : m.width;
+    group(a).products.push_back({rows(b).data(), a.offset, height, b.offset, across,
+                                 target.gradient + m.row * target.gradient_stride + m.column, target.gradient_stride});
+    targets_.push_back({m.source, m.row, height, m.column, across});
+  }
+
+  void add(const SumSpec& sum) {
+    const Parameter& target = s_.parameters[sum.source];
+    if (!target.gradient) return;
+    group(sum.gradient).columns.push_back({sum.gradient.offset, sum.width, target.gradient + sum.first});
+    targets_.push_back({sum.source, sum.first, sum.width, 0, 1});
+  }
+
+  bool overlapping() const {
+    for (size_t i = 0; i < targets_.size(); i++)
+      for (size_t j = 0; j < i; j++)
+        if (targets_[i].overlaps(targets_[j])) return true;
+    return false;
+  }
+
+  static int32_t width(const Sums& s) {
+    int32_t end = 0;
+    for (const Outer& o : s.products) end = std::max(end, o.a_offset + o.m);
+    for (const ColumnSum& c : s.columns) end = std::max(end, c.a_offset + c.width);
+    return end;
+  }
+
+  static void work(const Sums& s, int32_t first, int32_t last) {
+    task_space.reset();
+    kernels().sums(s, first, last, task_space.floats(kernels().sums_workspace(s)));
+  }
+
+  const Batch& batch_;
+  const Stream& s_;
+  const Prepared& ready_;
+  const float* pgrad_;
+  std::map<std::pair<bool, int>, Pointers> rows_;
+  std::map<const float* const*, Sums> groups_;
+  std::vector<Target> targets_;
 };
 
 }  // namespace unspool
