@@ -59,6 +59,12 @@ struct View {
   int32_t inner, width;
 };
 
+// A matrix as a product takes it: packed, or, for a few rows, in place.
+struct Factor {
+  const float* packed = nullptr;
+  View view{};
+};
+
 // Sums over tokens of what rows `a` hold, alone or times other rows. Those that read the same rows go together: a
 // block of tokens comes from memory once.
 struct Outer {               // c (m, n) += sum over t of a[t][a_offset ...] (m) outer b[t][b_offset ...] (n)
@@ -83,7 +89,7 @@ struct Kernels {
   const char* name;
   int lanes;               // floats in a vector
   int tile_rows;           // rows of a tile, at most MAX_ROWS
-  void (*run)(const Tape&, const Tile&, const float* const* matrices);
+  void (*run)(const Tape&, const Tile&, const Factor* matrices);
   int64_t (*packed_size)(int32_t inner, int32_t width);
   int32_t (*panels)(int32_t width);
   void (*pack)(const View&, float* out, int32_t first_panel, int32_t last_panel);

@@ -5,49 +5,106 @@
 
 namespace unspool::UNSPOOL_NS {
 
-// R rows by one panel of C vectors, R*C sums in registers. `valid` columns of the panel exist.
-template <int R, int C>
+// R rows by P panels of C vectors side by side, R*P*C sums in registers; several panels where one would leave too few
+// sums to hide an addition's latency. `valid` columns exist.
+template <int R, int P, int C>
 static inline void panel(const float* const* a, int inner, const float* w, const float* const* init,
                          float* const* out, int valid) {
-  V acc[R][C];
+  V acc[R][P * C];
   const int full = valid / W, tail = valid % W;
   for (int r = 0; r < R; r++)
-    for (int c = 0; c < C; c++)
+    for (int c = 0; c < P * C; c++)
       acc[r][c] = !init ? V{} : c < full ? load(init[r] + c * W) : load(init[r] + c * W, tail);
+  const int64_t apart = (int64_t)inner * C * W;
   for (int k = 0; k < inner; k++, w += C * W) {
-    V column[C];
-    for (int c = 0; c < C; c++) column[c] = load(w + c * W);
+    V column[P * C];
+    for (int p = 0; p < P; p++)
+      for (int c = 0; c < C; c++) column[p * C + c] = load(w + p * apart + c * W);
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
       V x = splat(a[r][k]);
-      for (int c = 0; c < C; c++) acc[r][c] += x * column[c];
+      for (int c = 0; c < P * C; c++) acc[r][c] += x * column[c];
     }
   }
   for (int r = 0; r < R; r++)
-    for (int c = 0; c < C; c++) {
+    for (int c = 0; c < P * C; c++) {
       if (c < full) store(out[r] + c * W, acc[r][c]);
-      else if (tail) store(out[r] + c * W, acc[r][c], tail);
+      else if (c == full && tail) store(out[r] + c * W, acc[r][c], tail);
     }
 }
 
 template <int R>
 static void rows_by_matrix(const float* const* a, int inner, int width, const float* w,
                            const float* const* init_rows, float* const* out_rows) {
+  constexpr int P = R == 1 ? 4 : R == 2 ? 3 : R == 3 ? 2 : 1;
   const float* init[R];
   float* out[R];
   for (int r = 0; r < R; r++) {
     out[r] = out_rows[r];
     init[r] = init_rows ? init_rows[r] : nullptr;
   }
-  for (int n = 0; n < width; n += 2 * W) {
+  for (int n = 0; n < width;) {
     const int left = width - n;
-    if (left > W) panel<R, 2>(a, inner, w, init_rows ? init : nullptr, out, left < 2 * W ? left : 2 * W);
-    else panel<R, 1>(a, inner, w, init_rows ? init : nullptr, out, left);
-    w += (int64_t)inner * (left > W ? 2 * W : W);
+    const float* const* start = init_rows ? init : nullptr;
+    const int step = left >= P * 2 * W ? P * 2 * W : 2 * W;
+    if (left >= P * 2 * W) panel<R, P, 2>(a, inner, w, start, out, P * 2 * W);
+    else if (left > W) panel<R, 1, 2>(a, inner, w, start, out, left < 2 * W ? left : 2 * W);
+    else panel<R, 1, 1>(a, inner, w, start, out, left);
+    w += (int64_t)inner * (left > W ? step : W);
+    n += step;
     for (int r = 0; r < R; r++) {
-      out[r] += 2 * W;
-      if (init_rows) init[r] += 2 * W;
+      out[r] += step;
+      if (init_rows) init[r] += step;
     }
+  }
+}
+
+// One row by a matrix in place, for calls of so few rows that packing would cost more. W sums of products at a time
+// where a column of the matrix is contiguous; whole rows of it at a time where a row is.
+static void row_by_view(const float* a, const View& m, const float* init, float* out) {
+  if (m.inner_stride == 1) {
+    for (int32_t n = 0; n < m.width; n += W) {
+      const int columns = m.width - n < W ? m.width - n : W;
+      const float* w = m.data + n * m.width_stride;
+      V acc[W] = {};
+      int32_t k = 0;
+      if (columns == W) {
+        for (; k + W <= m.inner; k += W) {
+          const V x = load(a + k);
+#pragma GCC unroll 16
+          for (int j = 0; j < W; j++) acc[j] += x * load(w + j * m.width_stride + k);
+        }
+      } else {
+        for (; k + W <= m.inner; k += W)
+          for (int j = 0; j < columns; j++) acc[j] += load(a + k) * load(w + j * m.width_stride + k);
+      }
+      if (k < m.inner)
+        for (int j = 0; j < columns; j++)
+          acc[j] += load(a + k, m.inner - k) * load(w + j * m.width_stride + k, m.inner - k);
+      V sum = totals(acc);
+      if (init) sum += load(init + n, columns);
+      store(out + n, sum, columns);
+    }
+    return;
+  }
+  constexpr int C = 4;
+  for (int32_t n = 0; n < m.width; n += C * W) {
+    V acc[C];
+    for (int c = 0; c < C; c++) {
+      const int left = m.width - n - c * W;
+      acc[c] = !init || left <= 0 ? V{} : load(init + n + c * W, left < W ? left : W);
+    }
+    for (int32_t k = 0; k < m.inner; k++) {
+      const float* w = m.data + k * m.inner_stride + n * m.width_stride;
+      for (int c = 0; c < C; c++) {
+        const int left = m.width - n - c * W;
+        if (left >= W && m.width_stride == 1) acc[c] += splat(a[k]) * load(w + c * W);
+        else
+          for (int j = 0; j < W && j < left; j++) acc[c][j] += a[k] * w[(c * W + j) * m.width_stride];
+      }
+    }
+    for (int c = 0; c < C; c++)
+      if (const int left = m.width - n - c * W; left > 0) store(out + n + c * W, acc[c], left < W ? left : W);
   }
 }
 

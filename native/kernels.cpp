@@ -79,7 +79,7 @@ static inline void reduce(const Tile& tile, const Instr& i, F f) {
   for (int r = 0; r < tile.rows; r++) out.row[r][out.offset] = f(a.row[r] + a.offset, b.row[r] + b.offset, i.width);
 }
 
-static void matmul(const Tile& tile, const Instr& i, const float* w) {
+static void matmul(const Tile& tile, const Instr& i, const Factor& w) {
   const float *a[MAX_ROWS], *init[MAX_ROWS];
   float* out[MAX_ROWS];
   for (int r = 0; r < tile.rows; r++) {
@@ -87,12 +87,14 @@ static void matmul(const Tile& tile, const Instr& i, const float* w) {
     out[r] = tile.row[i.out.buffer][r] + i.out.offset;
     if (i.b.buffer >= 0) init[r] = tile.row[i.b.buffer][r] + i.b.offset;
   }
-  matmul_rows<TILE_ROWS>(tile.rows, a, i.inner, i.width, w, i.b.buffer < 0 ? nullptr : init, out);
+  if (!w.packed)
+    for (int r = 0; r < tile.rows; r++) row_by_view(a[r], w.view, i.b.buffer < 0 ? nullptr : init[r], out[r]);
+  else matmul_rows<TILE_ROWS>(tile.rows, a, i.inner, i.width, w.packed, i.b.buffer < 0 ? nullptr : init, out);
 }
 
 static inline V truth(I mask) { return mask ? splat(1.f) : splat(0.f); }
 
-static void run(const Tape& tape, const Tile& tile, const float* const* matrices) {
+static void run(const Tape& tape, const Tile& tile, const Factor* matrices) {
   for (const Instr& i : tape.code) {
     switch (i.op) {
       case Op::matmul_: matmul(tile, i, matrices[i.matrix]); break;

@@ -10,7 +10,7 @@ namespace unspool {
 
 inline thread_local Workspace task_space;   // of the thread that runs a task
 
-using Matrices = std::vector<const float*>;
+using Matrices = std::vector<Factor>;
 
 struct Prepared {
   Matrices matrices;

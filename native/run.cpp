@@ -20,6 +20,8 @@ void used_matrices(const Tape& tape, std::vector<char>& used) {
     if (i.op == Op::matmul_) used[i.matrix] = 1;
 }
 
+constexpr int64_t FEW_ROWS = 4;      // a call of so few rows reads matrices in place
+
 // Packs the matrices that `tapes` use and lays out the vectors.
 std::vector<Prepared> prepare(const Batch& batch, const std::vector<Stream>& streams,
                               const std::vector<Tape Program::*>& tapes) {
@@ -32,6 +34,7 @@ std::vector<Prepared> prepare(const Batch& batch, const std::vector<Stream>& str
   };
   std::vector<Job> jobs;
   int64_t elements = 0;
+  const bool in_place = batch.tokens <= FEW_ROWS && batch.input_rows <= FEW_ROWS;
   for (size_t d = 0; d < streams.size(); d++) {
     const Program& p = *streams[d].program;
     out[d].matrices.resize(p.matrices.size());
@@ -40,8 +43,10 @@ std::vector<Prepared> prepare(const Batch& batch, const std::vector<Stream>& str
     for (size_t m = 0; m < p.matrices.size(); m++) {
       if (!used[m]) continue;
       const View view = view_of(p.matrices[m], streams[d].parameters[p.matrices[m].source]);
+      out[d].matrices[m].view = view;
+      if (in_place) continue;
       float* packed = call_space.floats(k.packed_size(view.inner, view.width));
-      out[d].matrices[m] = packed;
+      out[d].matrices[m].packed = packed;
       elements += (int64_t)view.inner * view.width;
       const int panels = k.panels(view.width);
       for (int first = 0; first < panels; first += 4)

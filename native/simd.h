@@ -41,7 +41,7 @@ static inline V splat(float x) {
 static inline V load(const float* p) { return *(const V*)p; }
 static inline void store(float* p, V v) { *(V*)p = v; }
 
-static inline V load(const float* p, int n) {
+static inline V load(const float* p, int n) {     // n = 0 ... W numbers, zeros after
 #if defined(__AVX512F__)
   return (V)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 #else
@@ -64,6 +64,25 @@ static inline float total(V v) {
   float s = 0;
   for (int i = 0; i < W; i++) s += v[i];
   return s;
+#endif
+}
+// Lane i of the result: the sum of v[i]. log2(W) rounds halve the number of vectors.
+static inline V totals(V (&v)[W]) {
+#if defined(__clang__)
+  V sums{};
+  for (int i = 0; i < W; i++) sums[i] = total(v[i]);
+  return sums;
+#else
+#pragma GCC unroll 4
+  for (int half = W / 2; half > 0; half /= 2) {
+    I low, high;
+    for (int l = 0; l < W; l++) {
+      low[l] = l & half ? W + (l ^ half) : l;
+      high[l] = l & half ? W + l : (l ^ half);
+    }
+    for (int i = 0; i < half; i++) v[i] = __builtin_shuffle(v[i], v[i + half], low) + __builtin_shuffle(v[i], v[i + half], high);
+  }
+  return v[0];
 #endif
 }
 static inline V reciprocal(V x) {

@@ -192,7 +192,8 @@ def _full(stream: Stream, sources: list[Any]) -> list[Any]:
 _NOTHING = torch.empty(0)
 
 
-def _parameter_rows(stream: Stream, sources: list[Tensor], grads: list[Tensor | None]) -> list[int]:
+def parameter_rows(stream: Stream, sources: list[Tensor], grads: list[Tensor | None]) -> list[int]:
+    """Five numbers for each source of the program, as native/bindings.cpp lists them; the first is its address."""
     full = [_NOTHING if t is None else t for t in _full(stream, sources)]
     return _parameters(full, [None] * len(full) if not grads else _full(stream, grads))
 
@@ -263,7 +264,7 @@ def forward(
             keep.pstash = borrow(loans, len(values), plan.widths["pstash"])
             keep.lstash = borrow(loans, tokens, plan.widths["lstash"])
         kept.append(keep)
-        parameters = _parameter_rows(stream, sources, [])
+        parameters = parameter_rows(stream, sources, [])
         buffers = [_address(keep.pstash), _address(keep.lstash), 0, 0, 0, 0, 0, 0]
         streams.append((plan.native, stream.reverse, parameters, states, buffers))
         column += call.out_widths[len(kept) - 1]
@@ -327,7 +328,7 @@ def backward(
         if dx is not None and not plan.reaches_input:
             dx[d].zero_()
         streams.append(
-            (plan.native, stream.reverse, _parameter_rows(stream, sources, source_grads), states, buffers)
+            (plan.native, stream.reverse, parameter_rows(stream, sources, source_grads), states, buffers)
         )
         column += call.out_widths[d]
     _native.backward(_batch(values, offsets, index), streams)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unspool.engine import compiled
 from unspool.engine.dispatch import ENGINES, Direction, choose, run
 from unspool.engine.state import flatten, unflatten
+from unspool.engine.step import step
 from unspool.errors import DataError, bad_parameter, check_choice
 from unspool.nn.layout import to_ragged
 from unspool.nn.noise import Noise, Zoneout, make_twins, with_noise
@@ -193,7 +194,7 @@ class Recurrent(nn.Module):
         """
         if self.bidirectional or self.reverse:
             raise DataError("A step needs the past only: build Recurrent without reverse or bidirectional.")
-        return self.step_cell()(x, self.initial_state(x.shape[0]) if state is None else state)
+        return step(self.step_cell(), x, self.initial_state(x.shape[0]) if state is None else state, self.engine)
 
     def step_cell(self) -> Any:
         """What one step runs: the cell, or with zoneout the cell with its mean."""
