@@ -71,6 +71,50 @@ Stream stream_of(const Program& program, bool reverse, const Ints& parameters, c
   return s;
 }
 
+// Dictionaries, and the very objects in them; held, so that none of these can give its place in memory to another.
+class Snapshot {
+ public:
+  explicit Snapshot(const std::vector<nb::dict>& dicts) {
+    for (const nb::dict& d : dicts) {
+      dicts_.push_back({d, items_.size()});
+      for (auto [key, value] : d) items_.push_back({nb::borrow(key), nb::borrow(value)});
+    }
+  }
+  bool holds() const {
+    for (size_t i = 0; i < dicts_.size(); i++) {
+      const size_t first = dicts_[i].second, last = i + 1 < dicts_.size() ? dicts_[i + 1].second : items_.size();
+      size_t at = first;
+      Py_ssize_t place = 0;
+      for (PyObject *key, *value; PyDict_Next(dicts_[i].first.ptr(), &place, &key, &value); at++)
+        if (at == last || key != items_[at].first.ptr() || value != items_[at].second.ptr()) return false;
+      if (at != last) return false;
+    }
+    return true;
+  }
+
+ private:
+  std::vector<std::pair<nb::dict, size_t>> dicts_;   // and where its items start
+  std::vector<std::pair<nb::object, nb::object>> items_;
+};
+
+// One step after another of a program, from Python; it keeps the interpreter's lock, which guards the addresses.
+struct Step {
+  Stream stream;
+  Ints used;   // which of the stream's parameters are given
+
+  // addresses: of the input (rows, F), of every state part before and after the step (rows, width), of the parameters.
+  void run(int64_t rows, const Ints& addresses, int threads) {
+    const size_t parts = stream.program->state_widths.size();
+    for (size_t k = 0; k < parts; k++) {
+      stream.states[k].initial = pointer<const float>(addresses.at(1 + k));
+      stream.states[k].final = pointer<float>(addresses.at(1 + parts + k));
+    }
+    for (size_t i = 0; i < used.size(); i++)
+      stream.parameters.at(used[i]).data = pointer<const float>(addresses.at(1 + 2 * parts + i));
+    run_step(rows, pointer<const float>(addresses[0]), threads, stream);
+  }
+};
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -117,6 +161,15 @@ NB_MODULE(_native, m) {
   };
   m.def("forward", [call](const Ints& batch, const StreamArgs& streams) { call(run_forward, batch, streams); });
   m.def("backward", [call](const Ints& batch, const StreamArgs& streams) { call(run_backward, batch, streams); });
+
+  nb::class_<Snapshot>(m, "Snapshot").def(nb::init<const std::vector<nb::dict>&>()).def("holds", &Snapshot::holds);
+  nb::class_<Step>(m, "Step")
+      .def("__init__",
+           [](Step* step, const Program& program, const Ints& parameters, const Ints& used) {
+             new (step) Step{stream_of(program, false, parameters, {}, Ints(8)), used};
+           },
+           nb::keep_alive<1, 2>())
+      .def("run", &Step::run);
 
   m.def("huge_pages", [](int64_t address, int64_t bytes) { huge_pages(pointer<void>(address), bytes); });
   m.def("isa", [] { return std::string(kernels().name); });

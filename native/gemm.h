@@ -59,34 +59,35 @@ static void rows_by_matrix(const float* const* a, int inner, int width, const fl
   }
 }
 
-// One row by a matrix in place, for calls of so few rows that packing would cost more. W sums of products at a time
-// where a column of the matrix is contiguous; whole rows of it at a time where a row is.
-static void row_by_view(const float* a, const View& m, const float* init, float* out) {
-  if (m.inner_stride == 1) {
-    for (int32_t n = 0; n < m.width; n += W) {
-      const int columns = m.width - n < W ? m.width - n : W;
-      const float* w = m.data + n * m.width_stride;
-      V acc[W] = {};
+// One row by a matrix in place, for calls of so few rows that packing would cost more. Where a column of the matrix is
+// contiguous: W sums of products at a time, four columns together, so that memory is read almost in order.
+static void row_by_columns(const float* a, const View& m, const float* init, float* out) {
+  constexpr int N = 4;
+  for (int32_t n = 0; n < m.width; n += W) {
+    const int columns = m.width - n < W ? m.width - n : W;
+    V sums[W];
+    for (int j = 0; j < W; j += N) {
+      const float* w[N];
+      for (int i = 0; i < N; i++) w[i] = m.data + (n + (j + i < columns ? j + i : 0)) * m.width_stride;
+      V acc[N] = {};
       int32_t k = 0;
-      if (columns == W) {
-        for (; k + W <= m.inner; k += W) {
-          const V x = load(a + k);
-#pragma GCC unroll 16
-          for (int j = 0; j < W; j++) acc[j] += x * load(w + j * m.width_stride + k);
+      for (; k + W <= m.inner; k += W)
+        for (int i = 0; i < N; i++) {
+          acc[i] += load(a + k) * load(w[i] + k);
+          __builtin_prefetch(w[i] + 2 * N * m.width_stride + k);
         }
-      } else {
-        for (; k + W <= m.inner; k += W)
-          for (int j = 0; j < columns; j++) acc[j] += load(a + k) * load(w + j * m.width_stride + k);
-      }
-      if (k < m.inner)
-        for (int j = 0; j < columns; j++)
-          acc[j] += load(a + k, m.inner - k) * load(w + j * m.width_stride + k, m.inner - k);
-      V sum = totals(acc);
-      if (init) sum += load(init + n, columns);
-      store(out + n, sum, columns);
+      if (const int left = m.inner - k; left > 0)
+        for (int i = 0; i < N; i++) acc[i] += load(a + k, left) * load(w[i] + k, left);
+      for (int i = 0; i < N; i++) sums[j + i] = acc[i];
     }
-    return;
+    V sum = totals(sums);
+    if (init) sum += load(init + n, columns);
+    store(out + n, sum, columns);
   }
+}
+
+static void row_by_view(const float* a, const View& m, const float* init, float* out) {
+  if (m.inner_stride == 1) return row_by_columns(a, m, init, out);
   constexpr int C = 4;
   for (int32_t n = 0; n < m.width; n += C * W) {
     V acc[C];

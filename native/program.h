@@ -80,5 +80,6 @@ struct Batch {
 
 void run_forward(const Batch&, std::vector<Stream>&);
 void run_backward(const Batch&, std::vector<Stream>&);
+void run_step(int64_t rows, const float* x, int threads, const Stream&);   // from states' initial to final
 
 }  // namespace unspool

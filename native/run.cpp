@@ -1,6 +1,7 @@
 // Programs over ragged batches. Each thread takes a share of the sequences, or a direction, and runs its
 // whole time loop alone; then the products over all tokens are shared out by blocks of the result.
 #include <deque>
+#include <span>
 
 #include "sums.h"
 
@@ -23,7 +24,7 @@ void used_matrices(const Tape& tape, std::vector<char>& used) {
 constexpr int64_t FEW_ROWS = 4;      // a call of so few rows reads matrices in place
 
 // Packs the matrices that `tapes` use and lays out the vectors.
-std::vector<Prepared> prepare(const Batch& batch, const std::vector<Stream>& streams,
+std::vector<Prepared> prepare(const Batch& batch, std::span<const Stream> streams,
                               const std::vector<Tape Program::*>& tapes) {
   const Kernels& k = kernels();
   std::vector<Prepared> out(streams.size());
@@ -60,11 +61,16 @@ std::vector<Prepared> prepare(const Batch& batch, const std::vector<Stream>& str
     std::memset(out[d].vectors, 0, p.vectors * sizeof(float));
     for (const VectorSpec& v : p.vector_parts) {
       const Parameter& s = streams[d].parameters[v.source];
-      for (int32_t i = 0; i < v.width; i++) out[d].vectors[v.offset + i] += s.data[(v.first + i) * s.column_stride];
+      float* to = out[d].vectors + v.offset;
+      const float* from = s.data + v.first * s.column_stride;
+      if (s.column_stride == 1)
+        for (int32_t i = 0; i < v.width; i++) to[i] += from[i];
+      else
+        for (int32_t i = 0; i < v.width; i++) to[i] += from[i * s.column_stride];
     }
     for (const ConstantSpec& c : p.constants) out[d].vectors[c.offset] = c.value;
   }
-  parallel((int)jobs.size(), elements > 20000 ? batch.threads : 1,
+  if (!jobs.empty()) parallel((int)jobs.size(), elements > 20000 ? batch.threads : 1,
            [&](int j) { k.pack(jobs[j].view, jobs[j].packed, jobs[j].first, jobs[j].last); });
   return out;
 }
@@ -164,6 +170,37 @@ void run_forward(const Batch& batch, std::vector<Stream>& streams) {
   parallel((int)tasks.size(), batch.threads, [&](int i) {
     const int d = tasks[i].stream;
     Forward(batch, streams[d], ready[d], tables[d]).run(tasks[i].sequences);
+  });
+}
+
+void run_step(int64_t rows, const float* x, int threads, const Stream& s) {
+  call_space.reset();
+  const Program& p = *s.program;
+  Batch batch;
+  batch.tokens = batch.input_rows = rows;
+  batch.threads = threads;
+  const auto ready = prepare(batch, {&s, 1}, {&Program::prologue, &Program::loop});
+  over_rows(batch, rows, [&](int64_t first, int64_t last) {
+    const Kernels& k = kernels();
+    task_space.reset();
+    Tile tile;
+    const int64_t scratch = round_up(std::max(p.prologue.scratch, p.loop.scratch), 16);
+    fix_rows(tile, SCRATCH, task_space.floats(scratch * k.tile_rows), scratch);
+    fix_rows(tile, PRO, task_space.floats((int64_t)p.pro * k.tile_rows), p.pro);
+    fix_rows(tile, VEC, ready[0].vectors, 0);
+    for (int64_t row = first; row < last; row += k.tile_rows) {
+      tile.rows = (int)std::min<int64_t>(k.tile_rows, last - row);
+      for (int r = 0; r < tile.rows; r++) {
+        tile.row[X][r] = const_cast<float*>(x) + (row + r) * p.input;
+        for (size_t i = 0; i < p.state_widths.size(); i++) {
+          const int64_t at = (row + r) * p.state_widths[i];
+          tile.row[STATE_IN + i][r] = const_cast<float*>(s.states[i].initial) + at;
+          tile.row[STATE_OUT + i][r] = s.states[i].final + at;
+        }
+      }
+      k.run(p.prologue, tile, ready[0].matrices.data());
+      k.run(p.loop, tile, ready[0].matrices.data());
+    }
   });
 }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from operator import is_
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from unspool import _native
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -52,35 +54,34 @@ def _describe(value: Any, held: list[Any], depth: int) -> Any:
 
 
 class Unchanged:
-    """Call it to learn whether a cell is still as it was; in a few microseconds where its settings are plain."""
+    """Call it to learn whether a cell is still as it was; within a microsecond where its settings are plain."""
 
     def __init__(self, cell: nn.Module) -> None:
-        modules = list(cell.modules())
-        self.settings = [module.__dict__ for module in modules]
-        self.hooks = [getattr(module, hooks) for module in modules for hooks in HOOKS]
-        self.before = [_contents(settings) for settings in self.settings]
-        plain = all(_plain(v) for m in modules for k, v in m.__dict__.items() if k not in _OWN)
+        dicts: list[dict[str, Any]] = []
+        plain = True
+        for module in cell.modules():
+            own = module.__dict__
+            settings = {key: value for key, value in own.items() if key not in _OWN}
+            nested = [value for value in settings.values() if type(value) is dict]
+            dicts += [own, own["_parameters"], own["_buffers"], own["_modules"], *nested]
+            dicts += [getattr(module, hooks) for hooks in HOOKS]
+            values = [value for value in settings.values() if type(value) is not dict]
+            plain = plain and all(map(_by_identity, chain(values, *(d.values() for d in nested))))
+        self.same = _native.Snapshot(dicts).holds
         self.cell = None if plain else weakref.ref(cell)
         self.key = None if plain else signature(cell)
 
     def __call__(self) -> bool:
-        if any(self.hooks):
+        if not self.same():
             return False
-        for settings, before in zip(self.settings, self.before):
-            now = _contents(settings)
-            if len(now) != len(before) or not all(map(is_, now, before)):
-                return False
         if self.cell is None:
             return True
         cell = self.cell()
         return cell is not None and self.key is not None and signature(cell)[0] == self.key[0]
 
 
-def _contents(settings: dict[str, Any]) -> tuple[Any, ...]:
-    """What hangs on a module, as the very objects: held, none of them can give its place in memory to another."""
-    groups = (settings["_parameters"], settings["_buffers"], settings["_modules"])
-    return (*settings.values(), *(value for group in groups for value in group.values()))
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(map(_plain, value)))
+def _by_identity(value: Any) -> bool:
+    """Whether the same object is the same setting."""
+    if isinstance(value, tuple):
+        return all(map(_by_identity, value))
+    return isinstance(value, (*_PLAIN, Tensor, nn.Module, type)) or callable(value)

@@ -23,6 +23,10 @@ def flatten(state: Any) -> list[Tensor]:
 
 def unflatten(like: Any, leaves: Sequence[Tensor]) -> Any:
     """`leaves` in the shape of the state `like`."""
+    if isinstance(like, Tensor):
+        return leaves[0]
+    if len(like) == len(leaves) and all(isinstance(part, Tensor) for part in like):
+        return tuple(leaves)
 
     def build(node: Any, rest: Iterator[Tensor]) -> Any:
         return next(rest) if isinstance(node, Tensor) else tuple(build(part, rest) for part in node)

@@ -203,7 +203,7 @@ class Recurrent(nn.Module):
                 "A single step cannot draw noise for a whole sequence. Call eval() before stepping, "
                 "or build Recurrent without dropout and zoneout."
             )
-        return self._zoneouts()[0] if self.noise.zoneout else self.cell
+        return self._zoneouts()[0] if self.noise.zoneout else self._modules["cell"]
 
     def _zoneouts(self) -> tuple[Zoneout, ...]:
         if any(z.cell is not cell for z, cell in zip(self.__dict__["_zoneout"], self.cells())):
