@@ -21,11 +21,9 @@ void used_matrices(const Tape& tape, std::vector<char>& used) {
     if (i.op == Op::matmul_) used[i.matrix] = 1;
 }
 
-constexpr int64_t FEW_ROWS = 4;      // a call of so few rows reads matrices in place
-
-// Packs the matrices that `tapes` use and lays out the vectors.
+// Packs the matrices that `tapes` use, or leaves them in place, and lays out the vectors.
 std::vector<Prepared> prepare(const Batch& batch, std::span<const Stream> streams,
-                              const std::vector<Tape Program::*>& tapes) {
+                              const std::vector<Tape Program::*>& tapes, bool in_place = false) {
   const Kernels& k = kernels();
   std::vector<Prepared> out(streams.size());
   struct Job {
@@ -35,7 +33,6 @@ std::vector<Prepared> prepare(const Batch& batch, std::span<const Stream> stream
   };
   std::vector<Job> jobs;
   int64_t elements = 0;
-  const bool in_place = batch.tokens <= FEW_ROWS && batch.input_rows <= FEW_ROWS;
   for (size_t d = 0; d < streams.size(); d++) {
     const Program& p = *streams[d].program;
     out[d].matrices.resize(p.matrices.size());
@@ -173,13 +170,15 @@ void run_forward(const Batch& batch, std::vector<Stream>& streams) {
   });
 }
 
+// Products in place add in another order than packed ones: a step agrees with a run to rounding, not to the bit.
 void run_step(int64_t rows, const float* x, int threads, const Stream& s) {
+  constexpr int64_t FEW_ROWS = 4;      // packing would cost more than it gains
   call_space.reset();
   const Program& p = *s.program;
   Batch batch;
   batch.tokens = batch.input_rows = rows;
   batch.threads = threads;
-  const auto ready = prepare(batch, {&s, 1}, {&Program::prologue, &Program::loop});
+  const auto ready = prepare(batch, {&s, 1}, {&Program::prologue, &Program::loop}, rows <= FEW_ROWS);
   over_rows(batch, rows, [&](int64_t first, int64_t last) {
     const Kernels& k = kernels();
     task_space.reset();

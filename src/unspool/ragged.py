@@ -38,6 +38,13 @@ class Ragged:
         if not torch.compiler.is_compiling():
             _check_offsets(self.values, self.offsets)
 
+    @classmethod
+    def _of(cls, values: Tensor, offsets: Tensor) -> Ragged:
+        """Of offsets that are known to fit."""
+        made = cls.__new__(cls)
+        made.values, made.offsets = values, offsets
+        return made
+
     # --- from other layouts
 
     @classmethod
@@ -232,6 +239,8 @@ class Ragged:
 
     def with_values(self, values: Tensor) -> Ragged:
         """The same offsets around other values (N, ...)."""
+        if values.dim() and values.shape[0] == self.values.shape[0]:
+            return Ragged._of(values, self.offsets)
         return Ragged(values, self.offsets)
 
     def to(self, *args: Any, **kwargs: Any) -> Ragged:

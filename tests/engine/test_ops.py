@@ -277,7 +277,6 @@ def test_every_operation_is_covered() -> None:
         state = cell.initial_state(2)
         program = program_of(Direction(cell), 1, state)
         assert not isinstance(program, str), program
-        make_plan(program, True, True)
-        ops |= {node.op for node in program.graph.nodes}
+        ops |= {node.op for node in make_plan(program, True, True).program.graph.nodes}
     assert set(RULES) <= ops
     assert EACH - ops <= {"fma"}  # made when tapes are written

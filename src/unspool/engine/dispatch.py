@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unspool.engine import cudnn, eager
 from unspool.engine.lowering import Unsupported
 from unspool.engine.program import LOCK, Program
-from unspool.engine.signature import HOOKS, signature
+from unspool.engine.signature import HOOKS, Unchanged, signature
 from unspool.engine.state import flatten, unflatten, widths
 from unspool.errors import EngineError
 
@@ -168,6 +168,15 @@ class _Traced:
     held: list[Any]
 
 
+@dataclass
+class _Known:
+    """What is known of a cell for as long as it is unchanged: programs by input size and widths of the state."""
+
+    unchanged: Unchanged
+    programs: dict[Any, Program | str]
+
+
+_known: weakref.WeakKeyDictionary[nn.Module, _Known] = weakref.WeakKeyDictionary()
 _traced: weakref.WeakKeyDictionary[nn.Module, dict[Any, _Traced]] = weakref.WeakKeyDictionary()
 _shared: dict[Any, Program] = {}
 
@@ -175,6 +184,17 @@ _shared: dict[Any, Program] = {}
 def program_of(direction: Direction, input_size: int, state: Any) -> Program | str:
     """The program of a direction's cell, or the reason why it has none. Traced once for each configuration."""
     cell = direction.cell
+    known = _known.get(cell)
+    if known is None or not known.unchanged():
+        known = _known[cell] = _Known(Unchanged(cell), {})
+    sizes = (input_size, widths(state))
+    found = known.programs.get(sizes)
+    if found is None:
+        found = known.programs[sizes] = _program_of(cell, input_size, state)
+    return found
+
+
+def _program_of(cell: nn.Module, input_size: int, state: Any) -> Program | str:
     described, held = signature(cell)
     key = (described, input_size, widths(state))
     mine = _traced.setdefault(cell, {})

@@ -111,7 +111,8 @@ def derive(graph: Graph, region: Iterable[int], seeds: list[tuple[int, int]], wa
         if value not in parts:
             continue
         node = graph.nodes[value]
-        if value not in inside:
+        view = node.op in ("slice", "cat") and value not in wanted
+        if value not in inside and not view:  # a view leads to what it is of
             if node.op == "vector":
                 result.vectors.append((value, _combine(graph, parts[value], node.width)))
             elif value in wanted:
@@ -141,7 +142,7 @@ def derive(graph: Graph, region: Iterable[int], seeds: list[tuple[int, int]], wa
 
 
 def _leads_on(graph: Graph, value: int, inside: set[int], wanted: set[int]) -> bool:
-    while graph.nodes[value].op == "slice" and value in inside:
+    while graph.nodes[value].op == "slice" and value not in wanted:
         value = graph.nodes[value].args[0]
     return value in inside or value in wanted
 

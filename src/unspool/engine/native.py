@@ -167,9 +167,9 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def _batch(values: Tensor, offsets: Tensor, index: Tensor | None) -> list[int]:
-    tokens = len(values) if index is None else len(index)
-    shape = [values.stride(0), len(values), _address(index), torch.get_num_threads()]
-    return [len(offsets) - 1, tokens, offsets.data_ptr(), values.data_ptr(), *shape]
+    tokens = values.shape[0] if index is None else index.shape[0]
+    shape = [values.stride(0), values.shape[0], _address(index), torch.get_num_threads()]
+    return [offsets.shape[0] - 1, tokens, offsets.data_ptr(), values.data_ptr(), *shape]
 
 
 def _parameters(tensors: list[Tensor], grads: list[Tensor | None]) -> list[int]:
@@ -237,8 +237,8 @@ def forward(
 ) -> tuple[list[Tensor], list[Kept]]:
     """The results, and what the backward needs: in lent memory, or with `lend=False` in tensors of its own."""
     values = _rows(values)
-    batch = len(offsets) - 1
-    tokens = len(values) if index is None else len(index)
+    batch = offsets.shape[0] - 1
+    tokens = values.shape[0] if index is None else index.shape[0]
     total = sum(call.out_widths)
     output = values.new_empty(tokens, total)
     results, kept, streams, alive = [output], [], [], []

@@ -16,6 +16,7 @@ from typing import Any
 
 from unspool import _native
 from unspool.engine.gradient import Gradients, derive
+from unspool.engine.join import join
 from unspool.engine.program import LOCK, ON_GRADIENT, ON_STATE, ON_X, Matrix, Program
 from unspool.engine.simplify import reachable
 from unspool.engine.tape import BUFFERS, Place, Rows, Shared, Tape, aligned, row_stride
@@ -45,6 +46,7 @@ def state_out(k: int) -> Place:
 
 class Planner:
     def __init__(self, program: Program, training: bool, input_gradient: bool) -> None:
+        program = join(program)
         self.program, self.graph = program, program.graph
         self.training, self.input_gradient = training, input_gradient
         self.shared = Shared(self.graph)
@@ -52,10 +54,16 @@ class Planner:
         needed = reachable(self.graph, program.outputs)
         self.loop = [i for i in needed if self.graph.depends[i] & ON_STATE]
         used = {a for i in self.loop for a in self.graph.nodes[i].args} | set(program.outputs)
-        self.edge = [i for i in sorted(used) if self.graph.depends[i] == ON_X]
+        self.edge = sorted({self._made(i) for i in used if self.graph.depends[i] == ON_X})
         self.prologue = [i for i in reachable(self.graph, self.edge) if self.graph.depends[i] == ON_X]
         self.states = [self.graph.node("state", (), w, k) for k, w in enumerate(program.state_sizes)]
         self.x = self.graph.node("x", (), program.input_size)
+
+    def _made(self, value: int) -> int:
+        """What the prologue computes where `value` is a view of it."""
+        node = self.graph.nodes[value]
+        inner = node.op == "slice" and self.graph.nodes[node.args[0]].op != "x"
+        return self._made(node.args[0]) if inner else value
 
     def plan(self) -> Plan:
         pro = {value: self.rows["pro"].add(self.graph.width(value)) for value in self.edge}
@@ -228,10 +236,23 @@ class _Backward:
             base = self._find(node.args[0], places)
             return None if base is None else base.at(node.attr[0])
         for other, place in places.items():
-            made = self.graph.nodes[other]
-            if made.op == "cat" and value in made.args:
-                at = made.args.index(value)
-                return place.at(sum(self.graph.width(a) for a in made.args[:at]))
+            at = self._column(other, value)
+            if at is not None:
+                return place.at(at)
+        return None
+
+    def _column(self, whole: int, value: int) -> int | None:
+        """Where in a `cat`, also of others, a value starts."""
+        if whole == value:
+            return 0
+        if self.graph.nodes[whole].op != "cat":
+            return None
+        at = 0
+        for arg in self.graph.nodes[whole].args:
+            inner = self._column(arg, value)
+            if inner is not None:
+                return at + inner
+            at += self.graph.width(arg)
         return None
 
     def parameter_gradients(self) -> tuple[list[list[int]], list[list[int]]]:

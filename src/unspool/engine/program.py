@@ -18,6 +18,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 UNARY = frozenset("neg abs exp expm1 log tanh sigmoid sqrt rsqrt relu softplus erf copy".split())
@@ -169,6 +170,11 @@ class Graph:
     def cat(self, parts: list[int]) -> int:
         if len(parts) == 1:
             return parts[0]
+        made = [self.nodes[p] for p in parts]
+        if all(n.op == "slice" and n.args == made[0].args for n in made) and all(
+            a.attr[1] == b.attr[0] for a, b in pairwise(made)
+        ):
+            return self.slice(made[0].args[0], made[0].attr[0], made[-1].attr[1])
         return self.node("cat", parts, sum(self.width(p) for p in parts))
 
     def vector(self, parts: Iterable[tuple[int, int, int]], width: int) -> int:

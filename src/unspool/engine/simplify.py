@@ -27,7 +27,7 @@ def simplify(program: Program) -> Program:
     )
 
 
-class _Rewrite:
+class Rewrite:
     """Rebuilds the nodes that the outputs need, one method for each kind that changes."""
 
     def __init__(self, old: Graph, outputs: list[int]) -> None:
@@ -42,7 +42,8 @@ class _Rewrite:
 
     def run(self) -> tuple[Graph, list[int]]:
         for i in reachable(self.old, self.outputs):
-            self.made[i] = self.build(i, self.old.nodes[i])
+            if i not in self.made:
+                self.made[i] = self.build(i, self.old.nodes[i])
         return self.new, [self.made[o] for o in self.outputs]
 
     def build(self, i: int, node: Node) -> int:
@@ -55,7 +56,7 @@ class _Rewrite:
         return self.new.node(node.op, args, node.width, node.attr)
 
 
-class _Split(_Rewrite):
+class _Split(Rewrite):
     def build(self, i: int, node: Node) -> int:
         if node.op == "matmul":
             return self.product(self.made[node.args[0]], node.attr)
@@ -95,7 +96,7 @@ class _Split(_Rewrite):
         return self.product(self.made[node.args[0]], node.attr.take(width=(start, stop)))
 
 
-class _Gather(_Rewrite):
+class _Gather(Rewrite):
     """Sums with a product in them: vectors first, then what depends on x alone, then the state's products."""
 
     def build(self, i: int, node: Node) -> int:

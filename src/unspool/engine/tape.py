@@ -64,16 +64,25 @@ class Shared:
         return self.matrices.index(matrix)
 
     def place(self, value: int) -> Place:
-        """Of a `vector` or `const` node."""
+        """Of a `vector` or `const` node, or a `cat` of vectors."""
         if value not in self._places:
             node = self.graph.nodes[value]
             place = self._places[value] = self.vectors.add(node.width)
             if node.op == "const":
                 self.constants.append((place.offset, node.attr))
             else:
-                for source, start, stop in node.attr:
-                    self.vector_parts.append([place.offset, source, start, stop - start])
+                at = place.offset
+                for part in node.args if node.op == "cat" else [value]:
+                    for source, start, stop in self.graph.nodes[part].attr:
+                        self.vector_parts.append([at, source, start, stop - start])
+                    at += self.graph.width(part)
         return self._places[value]
+
+    def fixed(self, value: int) -> bool:
+        """Whether a value is the same at every step, in the shared vectors."""
+        node = self.graph.nodes[value]
+        parts = node.args if node.op == "cat" else [value]
+        return all(self.graph.nodes[p].op == "vector" for p in parts) or node.op == "const"
 
 
 class Tape:
@@ -97,7 +106,7 @@ class Tape:
         needed, todo = set(), list(self.targets)
         while todo:
             value = todo.pop()
-            if value in needed or value in self.readable or self.graph.nodes[value].op in ("vector", "const"):
+            if value in needed or value in self.readable or self.shared.fixed(value):
                 continue
             node = self.graph.nodes[value]
             assert node.op not in LEAVES, f"{node.op} is not readable here"

@@ -69,18 +69,21 @@ class _Layers(nn.RNNBase):
             states = [self._state(given, first + d) for d in range(len(directions))]
             values, final = run(directions, values, ragged.offsets, states)
             finals += [f if isinstance(f, tuple) else (f,) for f in final]
-        last = tuple(torch.stack(parts) for parts in zip(*finals))
+        last = tuple(torch.stack(p) if len(p) > 1 else p[0].unsqueeze(0) for p in zip(*finals))
         if not batched:
             last = tuple(part[:, 0] for part in last)
         return restore(ragged.with_values(values)), last if self.mode == "LSTM" else last[0]
 
     def directions(self, layer: int) -> list[Direction]:
         """The directions of a layer, each with the names of its weights in torch.nn."""
-        cell = self._cell(layer)
+        cell, own = self._cell(layer), self._parameters
         found = []
         for reverse in range(2 if self.bidirectional else 1):
             suffix = f"_l{layer}{'_reverse' if reverse else ''}"
-            weights = {name: getattr(self, name + suffix) for name, _ in cell.named_parameters()}
+            weights = {}
+            for name, _ in cell.named_parameters():
+                weight = own.get(name + suffix)
+                weights[name] = getattr(self, name + suffix) if weight is None else weight
             found.append(Direction(cell, bool(reverse), weights))
         return found
 

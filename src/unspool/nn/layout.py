@@ -24,15 +24,15 @@ def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[
         if not batch_first:
             batched = batched.transpose(0, 1)
         batch, time = batched.shape[:2]
-        offsets = torch.arange(batch + 1) * time
+        offsets = torch.arange(0, batch * time + 1, time) if time else torch.zeros(batch + 1, dtype=torch.int64)
 
         def restore(output: Ragged) -> Tensor:
-            padded = output.values.reshape(batch, time, -1)
+            padded = output.values.reshape(batch, time, output.values.shape[-1])
             if x.dim() == 2:
                 return padded[0]
             return padded if batch_first else padded.transpose(0, 1)
 
-        return Ragged(batched.reshape(batch * time, -1), offsets), restore, x.dim() == 3
+        return Ragged._of(batched.reshape(batch * time, x.shape[-1]), offsets), restore, x.dim() == 3
     got = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
     raise DataError(
         f"The input of {owner} must be a Ragged, a PackedSequence or a tensor of 3 axes (2 if unbatched). "

@@ -1,0 +1,138 @@
+"""Wider operations from narrow ones that lie side by side, for the tapes; people see the program as it was.
+
+    a W[:, i:j], a W[:, j:k]       ->  slices of a W[:, i:k]
+    f(u[:, i:j]), f(u[:, j:k])     ->  slices of f(u[:, i:k])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from unspool.engine.program import UNARY, Graph, Matrix, Node, Program
+from unspool.engine.simplify import Rewrite, reachable
+
+
+def join(program: Program) -> Program:
+    graph, outputs = program.graph, program.outputs
+    for rewrite in (_Products, _Elementwise):
+        graph, outputs = rewrite(graph, outputs).run()
+    return Program(graph, outputs, program.input_size, program.state_sizes, program.sources)
+
+
+@dataclass(eq=False)
+class _Run:
+    """Values that lie side by side, in order, and the one that takes their place once it is made."""
+
+    members: list[int]
+    made: int | None = None
+
+
+class _Join(Rewrite):
+    """Gathers values of one `key` by where they `start`; `whole` makes the one that they are slices of."""
+
+    def __init__(self, old: Graph, outputs: list[int]) -> None:
+        super().__init__(old, outputs)
+        self.place: dict[int, tuple[_Run, int]] = {}  # value -> its run, and its first column there
+        groups: dict[Hashable, list[int]] = {}
+        for i in reachable(old, outputs):
+            key = self.key(old.nodes[i])
+            if key is not None:
+                groups.setdefault(key, []).append(i)
+        for values in groups.values():
+            self.arrange(values)
+
+    def arrange(self, values: list[int]) -> None:
+        run, column, end = _Run([]), 0, -1
+        for i in sorted(values, key=lambda i: self.start(self.old.nodes[i])):
+            node = self.old.nodes[i]
+            if self.start(node) != end or not self.follows(run.members[-1], i):
+                run, column = _Run([]), 0
+            run.members.append(i)
+            self.place[i] = run, column
+            column, end = column + node.width, self.start(node) + node.width
+
+    def build(self, i: int, node: Node) -> int:
+        if i not in self.place or len(self.place[i][0].members) == 1:
+            for a in node.args:
+                self.ensure(a)
+            return self.copy(node)
+        run, column = self.place[i]
+        if run.made is None:
+            run.made = self.whole(run)
+        return self.new.slice(run.made, column, column + node.width)
+
+    def ensure(self, i: int) -> int:
+        """Value i, made before its turn where it is needed."""
+        if i not in self.made:
+            self.made[i] = self.build(i, self.old.nodes[i])
+        return self.made[i]
+
+    def key(self, node: Node) -> Hashable | None:
+        raise NotImplementedError
+
+    def start(self, node: Node) -> int:
+        raise NotImplementedError
+
+    def follows(self, before: int, i: int) -> bool:
+        return True
+
+    def whole(self, run: _Run) -> int:
+        raise NotImplementedError
+
+
+class _Products(_Join):
+    """Products of one value by one parameter, added to nothing, to vectors, or to products that are joined alike."""
+
+    def key(self, node: Node) -> Hashable | None:
+        if node.op != "matmul":
+            return None
+        m: Matrix = node.attr
+        init: Hashable = None
+        if len(node.args) == 2:
+            op = self.old.nodes[node.args[1]].op
+            if op not in ("vector", "matmul"):
+                return None
+            init = op if op == "vector" else self.key(self.old.nodes[node.args[1]])
+            if init is None:
+                return None
+        return node.args[0], m.source, m.transposed, m.columns if m.transposed else m.rows, init
+
+    def start(self, node: Node) -> int:
+        m: Matrix = node.attr
+        return m.rows[0] if m.transposed else m.columns[0]
+
+    def follows(self, before: int, i: int) -> bool:
+        inits = [self.old.nodes[j].args[1:] for j in (before, i)]
+        if not inits[0] or self.old.nodes[inits[0][0]].op == "vector":
+            return True
+        (run, column), (other, start) = (self.place[init[0]] for init in inits)
+        return run is other and column + self.old.width(before) == start
+
+    def whole(self, run: _Run) -> int:
+        first, last = (self.old.nodes[i] for i in (run.members[0], run.members[-1]))
+        m, end = first.attr, last.attr
+        rows, columns = (m.rows[0], end.rows[1]), (m.columns[0], end.columns[1])
+        matrix = Matrix(m.source, rows, columns, m.transposed)
+        source = self.ensure(first.args[0])
+        if len(first.args) == 1:
+            return self.new.matmul(source, matrix)
+        inits = [self.ensure(self.old.nodes[i].args[1]) for i in run.members]
+        return self.new.matmul(source, matrix, self.new.cat(inits))
+
+
+class _Elementwise(_Join):
+    """One function of slices of one value."""
+
+    def key(self, node: Node) -> Hashable | None:
+        if node.op not in UNARY or node.op == "copy" or self.old.nodes[node.args[0]].op != "slice":
+            return None
+        return node.op, self.old.nodes[node.args[0]].args[0]
+
+    def start(self, node: Node) -> int:
+        return int(self.old.nodes[node.args[0]].attr[0])
+
+    def whole(self, run: _Run) -> int:
+        slices = [self.old.nodes[self.old.nodes[i].args[0]] for i in run.members]
+        base = self.ensure(slices[0].args[0])
+        part = self.new.slice(base, slices[0].attr[0], slices[-1].attr[1])
+        return self.new.each(self.old.nodes[run.members[0]].op, part)
