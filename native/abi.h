@@ -10,7 +10,8 @@ namespace unspool {
   X(matmul, 2) X(copy, 1) X(add, 2) X(sub, 2) X(mul, 2) X(div, 2) X(max, 2) X(min, 2)                      \
   X(gt, 2) X(ge, 2) X(lt, 2) X(le, 2) X(eq, 2) X(ne, 2) X(where, 3) X(fma, 3)                              \
   X(neg, 1) X(abs, 1) X(exp, 1) X(expm1, 1) X(log, 1) X(tanh, 1) X(sigmoid, 1) X(sqrt, 1) X(rsqrt, 1)      \
-  X(relu, 1) X(softplus, 1) X(erf, 1) X(dtanh, 2) X(dsigmoid, 2) X(sum, 1) X(amax, 1) X(dot, 2)
+  X(relu, 1) X(softplus, 1) X(erf, 1) X(dtanh, 2) X(dsigmoid, 2) X(sum, 1) X(mean, 1) X(amax, 1) X(dot, 2)   \
+  X(rstd, 3) X(norm, 3)
 
 enum class Op : int32_t {
 #define UNSPOOL_ENUM(name, arity) name##_,
@@ -35,7 +36,7 @@ struct Operand {
 
 struct Instr {
   Op op;
-  int32_t width;           // columns of the result (of the operand, for sum, amax and dot)
+  int32_t width;           // columns of the result (of the operand, for those that give one number a row)
   int32_t inner;           // matmul: columns of the source
   int32_t matrix;          // matmul: which packed matrix
   Operand out, a, b, c;
@@ -73,9 +74,11 @@ struct Outer {               // c (m, n) += sum over t of a[t][a_offset ...] (m)
   float* c;
   int64_t c_stride;          // floats between rows of c
 };
-struct ColumnSum {           // out (width) += sum over t of a[t][a_offset ...]
+struct ColumnSum {           // out (width) += sum over t of a[t][a_offset ...], or of that times b[t][b_offset ...]
   int32_t a_offset, width;
   float* out;
+  const float* const* b;     // null: none
+  int32_t b_offset;
 };
 struct Sums {
   const float* const* a;

@@ -144,7 +144,7 @@ NB_MODULE(_native, m) {
              for (const auto& v : vector_parts) p->vector_parts.push_back({v.at(0), v.at(1), v.at(2), v.at(3)});
              for (const auto& c : constants) p->constants.push_back({c.first, c.second});
              for (const auto& v : outers) p->outers.push_back({place(v, 0), place(v, 3), v.at(6)});
-             for (const auto& v : sums) p->sums.push_back({place(v, 0), v.at(3), v.at(4), v.at(5)});
+             for (const auto& v : sums) p->sums.push_back({place(v, 0), v.at(3), v.at(4), v.at(5), place(v, 6)});
            },
            nb::arg("state_widths"), nb::arg("widths"), nb::arg("tapes"), nb::arg("scratch"), nb::arg("matrices"),
            nb::arg("vector_parts"), nb::arg("constants"), nb::arg("outers"), nb::arg("sums"));

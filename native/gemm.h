@@ -258,15 +258,20 @@ static void outer(const Outer& o, const float* const* a, const float* const* b, 
   }
 }
 
-static void column_sum(const float* const* rows, int tokens, int32_t first, int32_t width, float* out) {
-  for (int32_t u = 0; u < width; u += W) {
-    const int n = width - u < W ? width - u : W;
-    V sum = load(out + u, n);
-    if (n == W)
-      for (int t = 0; t < tokens; t++) sum += load(rows[t] + first + u);
+// Columns first ... last of c's.
+static void column_sum(const ColumnSum& c, const float* const* a, const float* const* b, int tokens, int32_t first,
+                       int32_t last) {
+  for (int32_t u = first; u < last; u += W) {
+    const int n = last - u < W ? last - u : W;
+    const int32_t from = c.a_offset + u, by = c.b_offset + u;
+    V sum = load(c.out + u, n);
+    if (b)
+      for (int t = 0; t < tokens; t++) sum += load(a[t] + from, n) * load(b[t] + by, n);
+    else if (n == W)
+      for (int t = 0; t < tokens; t++) sum += load(a[t] + from);
     else
-      for (int t = 0; t < tokens; t++) sum += load(rows[t] + first + u, n);
-    store(out + u, sum, n);
+      for (int t = 0; t < tokens; t++) sum += load(a[t] + from, n);
+    store(c.out + u, sum, n);
   }
 }
 
@@ -284,7 +289,7 @@ static void sums(const Sums& s, int32_t first, int32_t last, float* workspace) {
     for (const ColumnSum& c : s.columns) {
       const int32_t low = first > c.a_offset ? first - c.a_offset : 0;
       const int32_t high = last - c.a_offset < c.width ? last - c.a_offset : c.width;
-      if (low < high) column_sum(s.a + t0, tokens, c.a_offset + low, high - low, c.out + low);
+      if (low < high) column_sum(c, s.a + t0, c.b ? c.b + t0 : nullptr, tokens, low, high);
     }
   }
 }

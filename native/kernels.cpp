@@ -1,5 +1,6 @@
 // The kernels of one instruction set: this file is compiled once for each.
 #include <chrono>
+#include <cmath>
 
 #include "gemm.h"
 
@@ -56,27 +57,51 @@ static inline void map(const Tile& tile, const Instr& i, F f, int) {
 
 template <class F>
 static inline void map3(const Tile& tile, const Instr& i, F f) {
-  Cursor out = at(tile, i.out), a = at(tile, i.a), b = at(tile, i.b), c = at(tile, i.c);
+  const Operand* operands[3] = {&i.a, &i.b, &i.c};
+  Cursor out = at(tile, i.out), from[3] = {at(tile, i.a), at(tile, i.b), at(tile, i.c)};
   for (int r = 0; r < tile.rows; r++) {
     float* d = out.row[r] + out.offset;
-    const float* p[3] = {a.row[r] + a.offset, b.row[r] + b.offset, c.row[r] + c.offset};
-    const bool one[3] = {i.a.broadcast != 0, i.b.broadcast != 0, i.c.broadcast != 0};
-    V s[3];
-    for (int k = 0; k < 3; k++) s[k] = splat(*p[k]);
+    float one[3][W];                 // a number for the whole row, as a vector that is read again and again
+    const float* p[3];
+    int step[3];
+    for (int k = 0; k < 3; k++) {
+      p[k] = from[k].row[r] + from[k].offset;
+      step[k] = operands[k]->broadcast ? 0 : W;
+      if (step[k]) continue;
+      store(one[k], splat(*p[k]));
+      p[k] = one[k];
+    }
     int u = 0;
-    for (; u + W <= i.width; u += W)
-      store(d + u, f(one[0] ? s[0] : load(p[0] + u), one[1] ? s[1] : load(p[1] + u), one[2] ? s[2] : load(p[2] + u)));
-    if (int n = i.width - u; n > 0)
-      store(d + u, f(one[0] ? s[0] : load(p[0] + u, n), one[1] ? s[1] : load(p[1] + u, n),
-                     one[2] ? s[2] : load(p[2] + u, n)), n);
+    for (; u + W <= i.width; u += W) {
+      store(d + u, f(load(p[0]), load(p[1]), load(p[2])));
+      for (int k = 0; k < 3; k++) p[k] += step[k];
+    }
+    if (int n = i.width - u; n > 0) store(d + u, f(load(p[0], n), load(p[1], n), load(p[2], n)), n);
   }
 }
 
 template <class F>
 static inline void reduce(const Tile& tile, const Instr& i, F f) {
   Cursor out = at(tile, i.out), a = at(tile, i.a);
-  Cursor b = i.b.buffer < 0 ? a : at(tile, i.b);
-  for (int r = 0; r < tile.rows; r++) out.row[r][out.offset] = f(a.row[r] + a.offset, b.row[r] + b.offset, i.width);
+  Cursor b = i.b.buffer < 0 ? a : at(tile, i.b), c = i.c.buffer < 0 ? a : at(tile, i.c);
+  for (int r = 0; r < tile.rows; r++)
+    out.row[r][out.offset] = f(a.row[r] + a.offset, b.row[r] + b.offset, c.row[r] + c.offset, i.width);
+}
+
+// The sum over n of f(load): f takes a function that loads a vector of a row, zeros past the end.
+template <class F>
+static inline float summed(int n, F f) {
+  V s{}, s2{};
+  int u = 0;
+  for (; u + 2 * W <= n; u += 2 * W) {
+    s += f([u](const float* p) { return load(p + u); }, W);
+    s2 += f([u](const float* p) { return load(p + u + W); }, W);
+  }
+  for (; u < n; u += W) {
+    const int left = n - u < W ? n - u : W;
+    s += f([u, left](const float* p) { return load(p + u, left); }, left);
+  }
+  return total(s + s2);
 }
 
 static void matmul(const Tile& tile, const Instr& i, const Factor& w) {
@@ -127,26 +152,34 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices) {
       case Op::erf_: map(tile, i, verf); break;
       case Op::dtanh_: map(tile, i, [](V g, V y) { return g * (1.f - y * y); }, 2); break;
       case Op::dsigmoid_: map(tile, i, [](V g, V y) { return g * (y * (1.f - y)); }, 2); break;
+      case Op::norm_: map3(tile, i, [](V a, V b, V c) { return (a - b) * c; }); break;
       case Op::sum_:
-        reduce(tile, i, [](const float* a, const float*, int n) {
-          V s{};
-          int u = 0;
-          for (; u + W <= n; u += W) s += load(a + u);
-          if (u < n) s += load(a + u, n - u);
-          return total(s);
+        reduce(tile, i, [](const float* a, const float*, const float*, int n) {
+          return summed(n, [=](auto of, int) { return of(a); });
+        });
+        break;
+      case Op::mean_:
+        reduce(tile, i, [](const float* a, const float*, const float*, int n) {
+          return summed(n, [=](auto of, int) { return of(a); }) / n;
         });
         break;
       case Op::dot_:
-        reduce(tile, i, [](const float* a, const float* b, int n) {
-          V s{};
-          int u = 0;
-          for (; u + W <= n; u += W) s += load(a + u) * load(b + u);
-          if (u < n) s += load(a + u, n - u) * load(b + u, n - u);
-          return total(s);
+        reduce(tile, i, [](const float* a, const float* b, const float*, int n) {
+          return summed(n, [=](auto of, int) { return of(a) * of(b); });
+        });
+        break;
+      case Op::rstd_:
+        reduce(tile, i, [](const float* a, const float* mean, const float* epsilon, int n) {
+          const V m = splat(*mean);
+          const float squares = summed(n, [=](auto of, int left) {
+            const V d = of(a) - (left == W ? m : first(m, left));
+            return d * d;
+          });
+          return 1.f / std::sqrt(squares / n + *epsilon);
         });
         break;
       case Op::amax_:
-        reduce(tile, i, [](const float* a, const float*, int n) {
+        reduce(tile, i, [](const float* a, const float*, const float*, int n) {
           float m = a[0];
           for (int u = 1; u < n; u++) m = a[u] > m || a[u] != a[u] ? a[u] : m;
           return m;

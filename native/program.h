@@ -25,9 +25,10 @@ struct OuterSpec {           // d(matrix) += source^T gradient, over all rows
   Place source, gradient;
   int32_t matrix;
 };
-struct SumSpec {             // d(parameter)[first, first + width) += sum of gradient over all rows
+struct SumSpec {             // d(parameter)[first, first + width) += sum of gradient, or gradient times factor, over all rows
   Place gradient;
   int32_t width, source, first;
+  Place factor;              // buffer -1: none
 };
 
 struct Program {

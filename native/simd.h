@@ -57,6 +57,11 @@ static inline void store(float* p, V v, int n) {
   for (int i = 0; i < n; i++) p[i] = v[i];
 #endif
 }
+static inline V first(V v, int n) {               // its first n numbers, zeros after
+  float t[W];
+  store(t, v);
+  return load(t, n);
+}
 static inline float total(V v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_ps((__m512)v);

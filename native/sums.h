@@ -104,7 +104,9 @@ class GradientSums {
   void add(const SumSpec& sum) {
     const Parameter& target = s_.parameters[sum.source];
     if (!target.gradient) return;
-    group(sum.gradient).columns.push_back({sum.gradient.offset, sum.width, target.gradient + sum.first});
+    const float* const* factor = sum.factor.buffer < 0 ? nullptr : rows(sum.factor).data();
+    group(sum.gradient)
+        .columns.push_back({sum.gradient.offset, sum.width, target.gradient + sum.first, factor, sum.factor.offset});
     targets_.push_back({sum.source, sum.first, sum.width, 0, 1});
   }
 

@@ -43,6 +43,12 @@ def _rules() -> dict[str, Rule]:
         bell = e.each("exp", e.each("neg", e.each("mul", a, a)))
         return [e.each("mul", g, e.each("mul", bell, const(e, 2 / math.sqrt(math.pi))))]
 
+    def norm(e: Graph, g: int, y: int, a: int, mean: int, rstd: int) -> list[int | None]:
+        """rstd (g - mean(g) - y mean(g y)): the gradient through the mean and the deviation as well."""
+        along = e.each("mul", e.row("dot", g, y), const(e, -1.0 / e.width(y)))
+        rest = e.each("add", e.each("mul", y, along), g)
+        return [e.node("norm", (rest, e.row("mean", g), rstd), e.width(y)), None, None]
+
     return {
         "add": lambda e, g, y, a, b: [g, g],
         "sub": lambda e, g, y, a, b: [g, e.each("neg", g)],
@@ -71,6 +77,9 @@ def _rules() -> dict[str, Rule]:
         "copy": lambda e, g, y, a: [g],
         "sum": lambda e, g, y, a: [e.spread(g, e.width(a))],
         "amax": lambda e, g, y, a: [None],
+        "norm": norm,
+        "mean": lambda e, g, y, a: [None],
+        "rstd": lambda e, g, y, a, mean, epsilon: [None, None, None],
         **{name: (lambda e, g, y, a, b: [None, None]) for name in COMPARISONS},
     }
 

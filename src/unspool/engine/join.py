@@ -1,22 +1,62 @@
 """Wider operations from narrow ones that lie side by side, for the tapes; people see the program as it was.
 
-    a W[:, i:j], a W[:, j:k]       ->  slices of a W[:, i:k]
-    f(u[:, i:j]), f(u[:, j:k])     ->  slices of f(u[:, i:k])
+a W[:, i:j], a W[:, j:k]       ->  slices of a W[:, i:k]
+f(u[:, i:j]), f(u[:, j:k])     ->  slices of f(u[:, i:k])
+(a - μ) / sqrt(σ² + ε)         ->  norm(a, mean(a), rstd(a, mean(a), ε)), which has a short gradient
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+
 from unspool.engine.program import UNARY, Graph, Matrix, Node, Program
 from unspool.engine.simplify import Rewrite, reachable
 
 
 def join(program: Program) -> Program:
     graph, outputs = program.graph, program.outputs
-    for rewrite in (_Products, _Elementwise):
+    for rewrite in (_Norms, _Products, _Elementwise):
         graph, outputs = rewrite(graph, outputs).run()
     return Program(graph, outputs, program.input_size, program.state_sizes, program.sources)
+
+
+def norm_of(graph: Graph, node: Node) -> tuple[int, float] | None:
+    """(a, ε) of d rsqrt(mean(d d) + ε) or d / sqrt(mean(d d) + ε), with d = a - mean(a)."""
+
+    def is_op(i: int, op: str) -> Node | None:
+        return graph.nodes[i] if graph.nodes[i].op == op else None
+
+    def mean_of(i: int) -> int | None:
+        mean = is_op(i, "mul")
+        total = is_op(mean.args[0], "sum") if mean else None
+        if mean is None or total is None or graph.constant(mean.args[1]) != 1.0 / graph.width(total.args[0]):
+            return None
+        return total.args[0]
+
+    if node.op not in ("mul", "div"):
+        return None
+    root = is_op(node.args[1], "rsqrt" if node.op == "mul" else "sqrt")
+    inner = is_op(root.args[0], "add") if root else None
+    centred = is_op(node.args[0], "sub") if inner else None
+    if inner is None or centred is None:
+        return None
+    square, epsilon = mean_of(inner.args[0]), graph.constant(inner.args[1])
+    if square is None or epsilon is None or mean_of(centred.args[1]) != centred.args[0]:
+        return None
+    if graph.nodes[square] != Node("mul", (node.args[0], node.args[0]), node.width):
+        return None
+    return centred.args[0], epsilon
+
+
+class _Norms(Rewrite):
+    def build(self, i: int, node: Node) -> int:
+        found = norm_of(self.old, node)
+        if found is None:
+            return self.copy(node)
+        a, g = self.made[found[0]], self.new
+        mean = g.row("mean", a)
+        return g.node("norm", (a, mean, g.row("rstd", a, mean, g.const(found[1]))), node.width)
 
 
 @dataclass(eq=False)

@@ -204,7 +204,7 @@ class _Backward:
         for value, place in self.pgrad.items():
             targets.setdefault(self.loop.of[value], []).insert(0, place)
         self.loop_places = {self.loop.of[v]: p for v, p in self.pgrad.items()}
-        for value in _gradients(self.loop):
+        for value in self._kept(self.loop, {**self.stash, **self.loop_known}):
             if self._find(value, self.loop_places) is None:
                 place = self.loop_places[value] = self.rows["bstash"].add(self.graph.width(value))
                 targets.setdefault(value, []).insert(0, place)
@@ -222,7 +222,7 @@ class _Backward:
         }
         self.prologue_places = dict(grads)
         targets = {value: [Place(BUFFERS["dx"])] for value in self.dx}
-        for value in _gradients(self.prologue):
+        for value in self._kept(self.prologue, {**self.pstash, **self.prologue_known}):
             if self._find(value, self.prologue_places) is None:
                 place = self.prologue_places[value] = self.rows["pbstash"].add(self.graph.width(value))
                 targets.setdefault(value, []).insert(0, place)
@@ -255,6 +255,24 @@ class _Backward:
             at += self.graph.width(arg)
         return None
 
+    def _kept(self, gradients: Gradients, values: dict[int, Place]) -> list[int]:
+        """The gradients that sums over rows read."""
+        found = [g for _, g, _ in gradients.products]
+        found += [self._factors(g, values)[0] for _, g in gradients.vectors]
+        return list(dict.fromkeys(found))
+
+    def _factors(self, gradient: int, values: dict[int, Place]) -> tuple[int, int | None]:
+        """(g, v) of a gradient g v whose factor v the forward keeps: their sum needs no row of its own."""
+        g, node = self.graph, self.graph.nodes[gradient]
+        if node.op == "mul":
+            for a, b in (node.args, node.args[::-1]):
+                alike = (
+                    g.width(a) == g.width(b) and g.depends[a] & ON_GRADIENT and not g.depends[b] & ON_GRADIENT
+                )
+                if alike and self._find(b, values) is not None:
+                    return a, b
+        return gradient, None
+
     def parameter_gradients(self) -> tuple[list[list[int]], list[list[int]]]:
         outers, sums = [], []
         for prologue, gradients, grads, values in (
@@ -272,8 +290,10 @@ class _Backward:
                     [*row(source, values), *row(gradient, grads), self.planner.shared.matrix(matrix)]
                 )
             for vector, gradient in gradients.vectors:
+                gradient, factor = self._factors(gradient, values)
+                times = [0, -1, 0] if factor is None else row(factor, values)
                 for parameter, start, stop in self.graph.nodes[vector].attr:
-                    sums.append([*row(gradient, grads), stop - start, parameter, start])
+                    sums.append([*row(gradient, grads), stop - start, parameter, start, *times])
         return outers, sums
 
 

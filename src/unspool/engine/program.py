@@ -7,7 +7,8 @@ Operations (native/abi.h lists the same names):
     products   matmul(src) or matmul(src, init): src @ matrix (+ init)
     each       add sub mul div max min gt ge lt le eq ne where fma neg abs exp expm1 log tanh sigmoid sqrt rsqrt
                relu softplus erf; dtanh(g, y) = g (1 - y²); dsigmoid(g, y) = g y (1 - y); copy (spreads width 1)
-    rows       sum, amax, dot: (width) -> 1
+    rows       sum, mean, amax, dot, rstd(a, mean, ε) = 1 / sqrt(mean((a - mean)²) + ε): (width) -> 1
+    both       norm(a, m, s) = (a - m) s, where m and s are the mean and the rstd of a; gradients know that
     shape      slice, cat
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 UNARY = frozenset("neg abs exp expm1 log tanh sigmoid sqrt rsqrt relu softplus erf copy".split())
 BINARY = frozenset("add sub mul div max min gt ge lt le eq ne dtanh dsigmoid".split())
 TERNARY = frozenset(["where", "fma"])
+ROWS = frozenset("sum mean amax dot rstd".split())
 EACH = UNARY | BINARY | TERNARY
 LEAVES = frozenset(["x", "state", "vector", "const", "adjoint", "output_grad", "prologue_grad"])
 COMPARISONS = frozenset("gt ge lt le eq ne".split())

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from unspool import _native
-from unspool.engine.program import LEAVES, Graph, Matrix
+from unspool.engine.program import LEAVES, ROWS, Graph, Matrix
 
 BUFFERS: dict[str, int] = dict(_native.BUFFERS)
 OPS: dict[str, int] = dict(_native.OPS)
@@ -224,7 +224,7 @@ class Tape:
                 self._emit("matmul", node.width, self.places[value], node.args, self.shared.matrix(node.attr))
             elif value in self.fused:
                 self._emit("fma", node.width, self.places[value], self.fused[value])
-            elif node.op in ("sum", "amax", "dot"):
+            elif node.op in ROWS:
                 self._emit(
                     node.op, self.graph.width(node.args[0]), self.places[value], node.args, spread=False
                 )

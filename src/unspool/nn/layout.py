@@ -24,7 +24,9 @@ def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[
         if not batch_first:
             batched = batched.transpose(0, 1)
         batch, time = batched.shape[:2]
-        offsets = torch.arange(0, batch * time + 1, time) if time else torch.zeros(batch + 1, dtype=torch.int64)
+        offsets = (
+            torch.arange(0, batch * time + 1, time) if time else torch.zeros(batch + 1, dtype=torch.int64)
+        )
 
         def restore(output: Ragged) -> Tensor:
             padded = output.values.reshape(batch, time, output.values.shape[-1])

@@ -194,7 +194,9 @@ class Recurrent(nn.Module):
         """
         if self.bidirectional or self.reverse:
             raise DataError("A step needs the past only: build Recurrent without reverse or bidirectional.")
-        return step(self.step_cell(), x, self.initial_state(x.shape[0]) if state is None else state, self.engine)
+        return step(
+            self.step_cell(), x, self.initial_state(x.shape[0]) if state is None else state, self.engine
+        )
 
     def step_cell(self) -> Any:
         """What one step runs: the cell, or with zoneout the cell with its mean."""

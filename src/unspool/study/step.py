@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.engine.dispatch import Direction
+from unspool.engine.join import norm_of
 from unspool.engine.lowering import Unsupported
 from unspool.engine.program import Graph, Node, Program
 from unspool.engine.simplify import reachable
@@ -212,19 +213,8 @@ class _Reader:
         return None if found is None else self.new.node("mean", (self.made[found],), 1)
 
     def norm(self, node: Node) -> int | None:
-        """mul(d, rsqrt(mean(d d) + eps)) with d = v - mean(v)."""
-        root = self.is_op(node.args[1], "rsqrt") if node.op == "mul" else None
-        inner = self.is_op(root.args[0], "add") if root else None
-        centred = self.is_op(node.args[0], "sub") if inner else None
-        if inner is None or centred is None:
-            return None
-        square = self.mean_of(inner.args[0])
-        epsilon = self.old.constant(inner.args[1])
-        if square is None or epsilon is None or self.mean_of(centred.args[1]) != centred.args[0]:
-            return None
-        if self.old.nodes[square] != Node("mul", (node.args[0], node.args[0]), node.width):
-            return None
-        return self.new.node("norm", (self.made[centred.args[0]],), node.width, epsilon)
+        found = norm_of(self.old, node)
+        return None if found is None else self.new.node("norm", (self.made[found[0]],), node.width, found[1])
 
     def softmax(self, node: Node) -> int | None:
         """mul(e, div(1, sum(e))) with e = exp(v - amax(v))."""
