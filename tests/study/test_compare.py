@@ -19,6 +19,7 @@ from unspool import cells, study
 from unspool.errors import ModelFileError
 from unspool.estimators.network import count_parameters
 from unspool.study.baselines import classification_baselines
+from unspool.study.layout import number
 from unspool.study.problem import make_problem
 
 from .conftest import SMALL, reviews
@@ -346,10 +347,28 @@ def test_the_report_is_one_page_that_needs_no_other(result, tmp_path):
     for link in links:
         picture = ET.fromstring(base64.b64decode(link.split(",", 1)[1]))
         assert picture.tag.endswith("svg") and len(list(picture.iter())) > 50
-    assert names.count("tr") == 1 + 2 + 2
+    assert names.count("tr") == 1 + 2 + 2 + 1 + 3  # all arrangements, then every metric of the best
     for line in result.verdict:
         assert line in page.text
     assert "<b>up & away</b>" in page.text and "<b>up" not in html
+
+
+def test_the_report_tells_every_metric_of_the_best_and_the_baselines(result):
+    page = Page()
+    page.feed(page_of(result))
+    told = page.text[page.text.index("Every metric, test part") :]
+    for name in [result.best, *(b.name for b in result.baselines)]:
+        runs = result.runs.filter(pl.col("name") == name)
+        told = told[told.index(name) + len(name) :]
+        for metric in ("accuracy", "macro_f1", "log_loss"):
+            figure = number(runs[f"test_{metric}"].mean())
+            assert told.startswith(figure)
+            told = told[len(figure) :]
+
+
+def test_times_are_medians(result):
+    for name, seconds in result.table.select("arrangement", "train_seconds").rows()[:2]:
+        assert seconds == result.runs.filter(pl.col("name") == name)["train_seconds"].median()
 
 
 def test_the_same_study_gives_the_same_page(result):

@@ -192,7 +192,7 @@ def costs(result: Comparison) -> Figure:
                 arrangement = row.entry.arrangement
                 assert row.score is not None
                 axes.scatter(
-                    [row.mean(name)],
+                    [row.median(name)],
                     [row.score.mean],
                     color=shade[arrangement.cell],
                     marker=MARKERS.get(arrangement.layout, "o"),
@@ -203,13 +203,18 @@ def costs(result: Comparison) -> Figure:
             best = rows[0]
             assert best.score is not None
             axes.scatter(
-                [best.mean(name)], [best.score.mean], s=130, facecolors="none", edgecolors=INK, linewidths=1.2
+                [best.median(name)],
+                [best.score.mean],
+                s=130,
+                facecolors="none",
+                edgecolors=INK,
+                linewidths=1.2,
             )
-            values = [row.mean(name) for row in rows]
+            values = [row.median(name) for row in rows]
             if min(values) > 0 and max(values) > 5 * min(values):
                 axes.set_xscale("log")
                 axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value, 4)))
             axes.set_xlabel(label)
             axes.grid(color="#e3e6ea", linewidth=0.8)
             axes.set_axisbelow(True)

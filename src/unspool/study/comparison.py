@@ -77,9 +77,9 @@ class Row:
     def name(self) -> str:
         return self.entry.name
 
-    def mean(self, field: str) -> float:
-        """The mean of a number of `Run` over all runs."""
-        return float(np.mean([getattr(run, field) for run in self.entry.runs.values()]))
+    def median(self, field: str) -> float:
+        """The median of a number of `Run` over all runs: a run that other work slowed down does not count."""
+        return float(np.median([getattr(run, field) for run in self.entry.runs.values()]))
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Comparison:
 
     @property
     def table(self) -> pl.DataFrame:
-        """A row an arrangement, then a row a baseline. Scores are of `metric`; seconds a run; p is corrected."""
+        """A row an arrangement, then a row a baseline. Scores are of `metric`; times are medians; p is corrected."""
         records = []
         for row in self.rows:
             score, test, difference = row.score, row.test, row.difference
@@ -222,10 +222,10 @@ class Comparison:
                     "status": row.status,
                     "test_mean": test and test.mean,
                     "test_sd": test and test.sd,
-                    "parameters": round(row.mean("parameters")) if timed else None,
-                    "recurrent_parameters": round(row.mean("recurrent_parameters")) if timed else None,
-                    "train_seconds": row.mean("train_seconds") if timed else None,
-                    "predict_seconds_per_1000": row.mean("predict_seconds") if timed else None,
+                    "parameters": round(row.median("parameters")) if timed else None,
+                    "recurrent_parameters": round(row.median("recurrent_parameters")) if timed else None,
+                    "train_seconds": row.median("train_seconds") if timed else None,
+                    "predict_seconds_per_1000": row.median("predict_seconds") if timed else None,
                 }
             )
         for b in self.baselines:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def cells_of(result: Comparison) -> tuple[list[str], list[list[str]]]:
-    """(header, rows): one row an arrangement, then one a baseline, narrow enough for a terminal."""
+    """(header, rows): one row an arrangement that was run, then one a baseline, narrow enough for a terminal."""
     test = result.problem.test is not None
     heading = METRICS[result.metric][0]
     header = ["arrangement", "runs", heading, "sd", "95 % ±", "to best", "p", "test"]
     header += ["params", "train", "/1,000"]
-    rows = [_arrangement(row) for row in result.rows]
+    rows = [_arrangement(row) for row in result.rows if row.status != "not run"]
     for b in result.baselines:
         times = [seconds(b.seconds), seconds(b.predict_seconds)]
         rows.append([b.name, str(len(b.runs)), number(b.score), *["-"] * 3, "", number(b.test), "-", *times])
@@ -47,9 +47,9 @@ def _arrangement(row: Row) -> list[str]:
         number(difference.mean if difference else None, 2),
         p,
         number(row.test.mean if row.test else None),
-        compact(row.mean("parameters")),
-        seconds(row.mean("train_seconds")),
-        seconds(row.mean("predict_seconds")),
+        compact(row.median("parameters")),
+        seconds(row.median("train_seconds")),
+        seconds(row.median("predict_seconds")),
     ]
 
 
@@ -58,12 +58,12 @@ def number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:#.{digits}g}".rstrip(".")
 
 
-def compact(value: float) -> str:
+def compact(value: float, digits: int = 3) -> str:
     """1234567 -> "1.23M"."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if value >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
+            return f"{value / size:.{digits}g}{letter}"
+    return f"{value:.{digits}g}"
 
 
 def seconds(value: float) -> str:

@@ -12,7 +12,7 @@ import torch
 
 import unspool
 from unspool.study import charts
-from unspool.study.comparison import Comparison, Row
+from unspool.study.comparison import Comparison, Row, mean_of
 from unspool.study.layout import compact, number, seconds
 from unspool.study.metrics import METRICS
 from unspool.study.problem import Part
@@ -63,6 +63,7 @@ def page(result: Comparison) -> str:
         f"<div class='card verdict'>{_paragraphs(result.verdict)}</div>",
         f"<h2>All arrangements</h2><div class='card'>{_table(result)}</div>",
         f"<p class='note'>{escape(_which_number(result))}</p>",
+        _metrics(result),
     ]
     if charts.scored(result):
         title = f"{heading} of each arrangement"
@@ -117,7 +118,7 @@ def _which_number(result: Comparison) -> str:
             f" Test figures are of {len(result.problem.test.y):,} other rows, by which nothing was chosen: "
             "take them for how good a model is."
         )
-    return f"{line} Times are of one thread; runs side by side slow each other down a little."
+    return f"{line} Times are of one thread, medians of the runs; runs side by side slow each other down a little."
 
 
 def _table(result: Comparison) -> str:
@@ -168,8 +169,8 @@ def _row(row: Row, test: bool) -> str:
     ]
     if test:
         values += [number(row.test.mean if row.test else None), number(row.test.sd if row.test else None, 2)]
-    values += [compact(row.mean("parameters")), compact(row.mean("recurrent_parameters"))]
-    return _tr(kind, [*values, seconds(row.mean("train_seconds")), seconds(row.mean("predict_seconds"))])
+    values += [compact(row.median("parameters")), compact(row.median("recurrent_parameters"))]
+    return _tr(kind, [*values, seconds(row.median("train_seconds")), seconds(row.median("predict_seconds"))])
 
 
 def _tr(kind: str, values: Sequence[str]) -> str:
@@ -178,6 +179,26 @@ def _tr(kind: str, values: Sequence[str]) -> str:
         for i, v in enumerate(values)
     )
     return f"<tr class='{kind}'>{cells}</tr>"
+
+
+def _metrics(result: Comparison) -> str:
+    """A table of every metric: the best arrangement, the mean of its runs, beside the baselines."""
+    if result.best is None:
+        return ""
+    part = "validation" if result.problem.test is None else "test"
+    best = result.rows[0].entry
+    body = ""
+    for name, runs in [
+        (best.name, [best.runs[cell] for cell in result.cells]),
+        *((b.name, b.runs) for b in result.baselines),
+    ]:
+        known = [getattr(run, part) for run in runs]
+        body += _tr("", [name, *(number(mean_of(known, metric)) for metric in result.problem.metrics)])
+    head = "".join(f"<th>{escape(METRICS[metric][0])}</th>" for metric in result.problem.metrics)
+    return (
+        f"<h2>Every metric, {part} part</h2><div class='card'><table><thead><tr><th></th>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def _curves_note(result: Comparison) -> str:
@@ -222,7 +243,7 @@ def _facts(result: Comparison) -> str:
 def _target(part: Part, regression: bool) -> str:
     if not regression:
         classes, counts = np.unique(part.y, return_counts=True)
-        shown = [f"{label} {count:,}" for label, count in zip(classes.tolist(), counts.tolist())]
+        shown = [f"{label} ({count:,})" for label, count in zip(classes.tolist(), counts.tolist())]
         return f"{len(classes)} classes: {', '.join(shown[:12])}{', ...' if len(shown) > 12 else ''}"
     columns = part.y.reshape(len(part.y), -1)
     each = [f"mean {number(float(c.mean()))}, sd {number(float(c.std(ddof=1)))}" for c in columns.T]

@@ -61,8 +61,8 @@ def _differences(result: Comparison, rows: list[Row]) -> list[str]:
         fastest = min((r for r in rows if r.name in level or r.status == "best"), key=_train_seconds)
         if fastest.status != "best":
             lines.append(
-                f"Of these, {fastest.name} trains fastest: {fastest.mean('train_seconds'):.1f} s a run against "
-                f"{rows[0].mean('train_seconds'):.1f} s."
+                f"Of these, {fastest.name} trains fastest: {fastest.median('train_seconds'):.1f} s a run against "
+                f"{rows[0].median('train_seconds'):.1f} s."
             )
     if untested:
         lines.append("With one run each, nothing can be said about differences. Use more repeats.")
@@ -73,7 +73,7 @@ def _differences(result: Comparison, rows: list[Row]) -> list[str]:
 
 
 def _train_seconds(row: Row) -> float:
-    return row.mean("train_seconds")
+    return row.median("train_seconds")
 
 
 def _failures(rows: list[Row]) -> list[str]:
