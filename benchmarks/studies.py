@@ -44,13 +44,12 @@ def commands() -> dict[str, list[str]]:
 def prepare() -> None:
     """Write trec.csv (split, class, text) and subj.csv (class, text)."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    parts = {"trec": {"train": "TREC.train.all", "test": "TREC.test.all"}, "subj": {"": "subj.all"}}
-    for name, files in parts.items():
+    trec = [["split", "class", "text"]]
+    for part in ("train", "test"):
+        trec += [[part, *row] for row in _rows(SENTENCES / f"TREC.{part}.all")]
+    for name, rows in (("trec", trec), ("subj", [["class", "text"], *_rows(SENTENCES / "subj.all")])):
         with (RESULTS / f"{name}.csv").open("w", newline="", encoding="utf-8") as out:
-            writer = csv.writer(out)
-            writer.writerow(["split", "class", "text"])
-            for part, file in files.items():
-                writer.writerows([part, *row] for row in _rows(SENTENCES / file))
+            csv.writer(out).writerows(rows)
 
 
 def _rows(file: Path) -> Iterator[list[str]]:
