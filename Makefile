@@ -1,5 +1,6 @@
 # make demo   train, measure and use a model on real ratings      make test   install, lint, types, tests
 # make lint   ruff and mypy                                       make bench  benchmarks -> benchmarks/results
+# make studies   docs/study_results.md, about an hour
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 NATIVE := CMakeLists.txt $(shell find native -type f)
 TEXTS ?= "great" "awful" "unhelpfulness" ":-)"
 
-.PHONY: install demo test lint bench bench-peers-env bench-peers clean
+.PHONY: install demo test lint bench bench-peers-env bench-peers studies clean
 
 install: $(INSTALLED)
 
@@ -43,6 +44,9 @@ bench-peers-env:
 bench-peers: $(INSTALLED)
 	$(BIN)/python benchmarks/seed_job.py quality --tools unspool keras-jax torch-packed tfidf-ridge mean --seeds 0 1 2
 	$(BIN)/python benchmarks/seed_job.py speed --tools unspool unspool-nn keras-jax torch-packed torch-padded torch-tuned
+
+studies: $(INSTALLED)
+	$(BIN)/python benchmarks/studies.py
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -64,7 +64,7 @@ def test_interrupted_then_finished(table, tmp_path):
     assert process.returncode == 130 and "Traceback" not in errors
     kept = len(list((tmp_path / "study" / "runs").glob("*.json"))) - 1
     assert 3 <= kept < 80 and "The study was interrupted." in output and "arrangement " in output
-    assert f"interrupted: {kept} runs are kept in study; the same command goes on with them." in errors
+    assert f"interrupted: {kept} runs are kept in study; the same command goes on." in errors
     # what a kill in the middle of writing leaves behind
     (tmp_path / "study" / "runs" / "gru.json.part").write_text('[{"name": "gru')
     run(*command, "--repeats", "3", "--out", tmp_path / "study")

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 from scipy import stats
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch.nn.functional import linear
 
 import unspool
@@ -19,6 +20,7 @@ from unspool import cells, study
 from unspool.errors import ModelFileError
 from unspool.estimators.network import count_parameters
 from unspool.study.baselines import classification_baselines
+from unspool.study.jobs import one_thread
 from unspool.study.layout import number
 from unspool.study.problem import make_problem
 
@@ -96,6 +98,14 @@ def test_the_baselines_are_fitted_on_the_training_part(result):
     rows = result.table.filter(pl.col("status") == "baseline")
     assert rows["mean"].to_list() == pytest.approx([(b.predict(Xv.data) == yv).mean() for b in fitted])
     assert rows["test_mean"].to_list() == pytest.approx([(b.predict(Xt.data) == yt).mean() for b in fitted])
+
+
+def test_a_run_has_one_thread_of_torch_and_of_blas():
+    before = [pool["num_threads"] for pool in threadpool_info()]
+    with threadpool_limits(2), one_thread():
+        assert torch.get_num_threads() == 1
+        assert {pool["num_threads"] for pool in threadpool_info()} == {1}
+    assert [pool["num_threads"] for pool in threadpool_info()] == before
 
 
 def test_the_test_part_chooses_nothing(result, small):

@@ -1,4 +1,4 @@
-"""What docs/study.md shows is run, in the order in which it stands there."""
+"""What docs/study.md shows is run, in the order in which it stands there; docs/study_results.md names real options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from unspool.cli.app import app
 
 from .conftest import reviews
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "study.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE, RESULTS = ((DOCS / name).read_text(encoding="utf-8") for name in ("study.md", "study_results.md"))
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -33,7 +34,10 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     assert unspool.load("winner").predict(["a good day"]).shape == (1,)
 
 
-@pytest.mark.parametrize("option", sorted(set(re.findall(r"`(--[a-z-]+)", PAGE))))
+OPTIONS = {*re.findall(r"`(--[a-z-]+)", PAGE), *re.findall(r" (--[a-z-]+)", RESULTS)}
+
+
+@pytest.mark.parametrize("option", sorted(OPTIONS))
 def test_options_exist(option):
     assert option in re.sub(
         r"\s+", " ", CliRunner().invoke(app, ["compare", "--help"], env={"COLUMNS": "200"}).output

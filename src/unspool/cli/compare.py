@@ -134,7 +134,8 @@ def compare(
     typer.echo(f"\n{result.summary()}")
     if result.interrupted:
         done = sum(len(entry.runs) for entry in result.entries)
-        ctx.meta[SAVED] = f"{done} runs are kept in {out}; the same command goes on with them."
+        kept = "1 run is" if done == 1 else f"{done} runs are"
+        ctx.meta[SAVED] = f"{kept} kept in {out}; the same command goes on."
         raise KeyboardInterrupt
     if result.best is not None:
         typer.echo(f"Model: {out / 'model'}.")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from threadpoolctl import threadpool_limits
 
 from unspool import cells
 from unspool.errors import UnspoolError
@@ -187,11 +188,12 @@ def _baselines(problem: Problem, task: Task) -> list[Run]:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """torch and the engine on one thread, so that a run has the same bits however many run beside it."""
+    """torch, the engine and BLAS on one thread: a run has the same bits however many run beside it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
 
