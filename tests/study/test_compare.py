@@ -19,6 +19,7 @@ import unspool
 from unspool import cells, study
 from unspool.errors import ModelFileError
 from unspool.estimators.network import count_parameters
+from unspool.study import charts
 from unspool.study.baselines import classification_baselines
 from unspool.study.jobs import one_thread
 from unspool.study.layout import number
@@ -374,6 +375,17 @@ def test_the_report_tells_every_metric_of_the_best_and_the_baselines(result):
             figure = number(runs[f"test_{metric}"].mean())
             assert told.startswith(figure)
             told = told[len(figure) :]
+
+
+def test_the_figure_has_the_test_means_of_arrangements_and_baseline(result):
+    axes = charts.intervals(result).axes[0]
+    shown = result.table.filter(pl.col("arrangement") != "majority")
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == shown["arrangement"].to_list()
+    diamonds = [dots for dots in axes.collections if dots.get_facecolor().tolist() == [[1, 1, 1, 1]]]
+    places = np.array([dots.get_offsets()[0] for dots in diamonds])
+    assert places[:, 1].tolist() == [0, 1, 2] and places[:, 0] == pytest.approx(shown["test_mean"].to_numpy())
+    low, high = axes.get_xlim()
+    assert low < places[:, 0].min() and places[:, 0].max() < high
 
 
 def test_times_are_medians(result):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from unspool.study.comparison import Comparison, Row
+from unspool.study.comparison import BaselineRow, Comparison, Row
 from unspool.study.layout import compact, number
 from unspool.study.metrics import METRICS
 
@@ -21,7 +21,15 @@ from unspool.study.metrics import METRICS
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#555555")
 MARKERS = {"one": "o", "stacked": "s", "bidirectional": "D", "stacked-bidirectional": "^"}
 GREY, INK = "#8a8f98", "#1d2733"
-DASHES: tuple[Any, ...] = ("--", ":")  # of the baselines
+PLAIN = ("mean", "majority")  # baselines that are not drawn
+DIAMOND: dict[str, Any] = {
+    "s": 30,
+    "marker": "D",
+    "zorder": 4,
+    "linewidths": 1.1,
+    "facecolors": "white",
+    "edgecolors": INK,
+}
 CURVES = 12  # panels at most
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
@@ -51,6 +59,11 @@ def scored(result: Comparison) -> list[Row]:
     return [row for row in result.rows if row.score is not None]
 
 
+def drawn_baselines(result: Comparison) -> list[BaselineRow]:
+    """The baselines but the mean and the majority, which are far off."""
+    return [b for b in result.baselines if b.name not in PLAIN]
+
+
 def colours(rows: Sequence[Row]) -> dict[str, str]:
     """A colour for each cell."""
     cells = list(dict.fromkeys(row.entry.arrangement.cell for row in rows))
@@ -58,10 +71,13 @@ def colours(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def intervals(result: Comparison) -> Figure:
-    """A line an arrangement: each run a light dot, mean and 95 % interval; the test mean a hollow diamond."""
-    rows = scored(result)
+    """A line an arrangement: each run a light dot, mean and 95 % interval; the test mean a hollow diamond.
+
+    Below, the baselines, with a dotted line upwards from their score on each part.
+    """
+    rows, others = scored(result), drawn_baselines(result)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.2, 0.29 * len(rows) + 1.5), layout="constrained")
+        figure = Figure(figsize=(9.2, 0.29 * (len(rows) + len(others)) + 1.5), layout="constrained")
         axes = figure.add_subplot()
         shade = colours(rows)
         for place, row in enumerate(rows):
@@ -75,29 +91,24 @@ def intervals(result: Comparison) -> Figure:
             axes.scatter(runs, np.full(len(runs), place), s=11, color=colour, zorder=2, linewidths=0)
             axes.scatter([row.score.mean], [place], s=52, color=colour, zorder=3, edgecolors="white")
             if row.test is not None:
-                axes.scatter(
-                    [row.test.mean],
-                    [place],
-                    s=30,
-                    marker="D",
-                    zorder=4,
-                    linewidths=1.1,
-                    facecolors="white",
-                    edgecolors=INK,
-                )
-        for style, baseline in zip(DASHES, result.baselines):
-            if baseline.score is not None and baseline.name not in ("mean", "majority"):
-                axes.axvline(baseline.score, color=INK, linewidth=1, linestyle=style, zorder=0)
-        axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
-        axes.set_ylim(len(rows) - 0.4, -0.6)
+                axes.scatter([row.test.mean], [place], **DIAMOND)
+        for place, baseline in enumerate(others, len(rows)):
+            marks = [(baseline.score, {"s": 52, "color": INK, "zorder": 3, "edgecolors": "white"})]
+            for value, mark in [*marks, (baseline.test, DIAMOND)]:
+                if value is not None:
+                    axes.scatter([value], [place], **mark)
+                    axes.axvline(value, color=INK, linewidth=0.9, linestyle=":", zorder=0)
+        names = [*(_label(row) for row in rows), *(baseline.name for baseline in others)]
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color="#e3e6ea", linewidth=0.8)
         axes.set_axisbelow(True)
         _limit(axes, result, rows)
         axes.set_xlabel(METRICS[result.metric][0])
         axes.legend(
-            handles=_interval_legend(result, rows),
-            ncols=3,
+            handles=_interval_legend(rows),
+            ncols=4,
             frameon=False,
             loc="lower left",
             bbox_to_anchor=(0, 1),
@@ -113,15 +124,13 @@ def _limit(axes: Any, result: Comparison, rows: Sequence[Row]) -> None:
     """Keep the view on the scores: an interval of two runs may be twenty times as wide."""
     values = [v for row in rows for v in row.entry.scores(result.metric, sorted(row.entry.runs))]
     values += [row.test.mean for row in rows if row.test]
-    values += [
-        b.score for b in result.baselines if b.score is not None and b.name not in ("mean", "majority")
-    ]
+    values += [v for b in drawn_baselines(result) for v in (b.score, b.test) if v is not None]
     margin = 0.12 * (max(values) - min(values)) or 0.1
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, min(values) - margin), min(high, max(values) + margin))
 
 
-def _interval_legend(result: Comparison, rows: Sequence[Row]) -> list[Line2D]:
+def _interval_legend(rows: Sequence[Row]) -> list[Line2D]:
     mark: dict[str, Any] = {"color": GREY, "marker": "o", "linewidth": 0}
     handles = [
         Line2D([], [], **mark, markersize=7, label="validation: mean"),
@@ -132,11 +141,6 @@ def _interval_legend(result: Comparison, rows: Sequence[Row]) -> list[Line2D]:
         handles.append(
             Line2D([], [], color="white", marker="D", markersize=5, markeredgecolor=INK, label="test: mean")
         )
-    for style, b in zip(DASHES, result.baselines):
-        if b.score is not None and b.name not in ("mean", "majority"):
-            handles.append(
-                Line2D([], [], color=INK, linewidth=1, linestyle=style, label=f"{b.name}, validation")
-            )
     return handles
 
 

@@ -29,14 +29,15 @@ h2 { font-size: 18px; margin: 34px 0 8px; }
 .verdict { border-left: 5px solid #0072b2; }
 .verdict p { margin: 6px 0; }
 .verdict p:first-child { font-size: 18px; font-weight: 600; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { padding: 5px 6px; text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; font-size: 12.5px; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: 5px; text-align: right; white-space: nowrap; }
 th { border-bottom: 2px solid #cfd5dc; color: #4a5361; font-weight: 600; vertical-align: bottom; }
 td { border-bottom: 1px solid #edf0f3; }
 th:first-child, td:first-child, .left { text-align: left; }
 tr.best td { background: #e9f3fa; font-weight: 600; }
 tr.dropped td, tr.failed td, tr.missing td { color: #8a8f98; }
 tbody.baselines td { background: #faf8f3; }
+table.narrow { width: auto; min-width: 50%; }
 img { width: 100%; height: auto; display: block; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 0; }
 dt { color: #5b6472; } dd { margin: 0; overflow-wrap: anywhere; }
@@ -196,8 +197,8 @@ def _metrics(result: Comparison) -> str:
         body += _tr("", [name, *(number(mean_of(known, metric)) for metric in result.problem.metrics)])
     head = "".join(f"<th>{escape(METRICS[metric][0])}</th>" for metric in result.problem.metrics)
     return (
-        f"<h2>Every metric, {part} part</h2><div class='card'><table><thead><tr><th></th>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
+        f"<h2>Every metric, {part} part</h2><div class='card'><table class='narrow'>"
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
