@@ -1,6 +1,6 @@
 # make demo   train, measure and use a model on real ratings      make test   install, lint, types, tests
 # make lint   ruff and mypy                                       make bench  benchmarks -> benchmarks/results
-# make studies   docs/study_results.md, about an hour
+# make studies   docs/study_results.md, about an hour            make bench-quick, bench-marks, bench-guard   parts of it
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 NATIVE := CMakeLists.txt $(shell find native -type f)
 TEXTS ?= "great" "awful" "unhelpfulness" ":-)"
 
-.PHONY: install demo test lint bench bench-peers-env bench-peers studies clean
+.PHONY: install demo test lint bench bench-quick bench-marks bench-guard bench-peers-env bench-peers studies clean
 
 install: $(INSTALLED)
 
@@ -34,8 +34,20 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/layers.py --seconds 0.5
+	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/sweeps.py
+	$(BIN)/python benchmarks/plots.py
 	$(BIN)/python benchmarks/seed_job.py speed --tools unspool unspool-nn torch-packed torch-padded torch-tuned
+	$(BIN)/python benchmarks/marks.py
+
+bench-quick: $(INSTALLED)
+	$(BIN)/python benchmarks/layers.py --quick
+
+bench-marks: $(INSTALLED)
+	$(BIN)/python benchmarks/marks.py --measure
+
+bench-guard: $(INSTALLED)
+	$(BIN)/python benchmarks/guard.py
 
 bench-peers-env:
 	$(PYTHON) -m venv .venv-peers

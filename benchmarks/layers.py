@@ -41,15 +41,15 @@ def row_of(case: Case, seconds: float, remotes: Sequence[Remote], plain_loop: bo
             runs[remote.name] = remote.prepare(case)
         except Unavailable as reason:
             missing[remote.name] = str(reason)
-    measured = measure(runs, flops(case, make(case.features, case.hidden)), seconds)
-    others = [f"{name} {ratio:.2f}" for name, ratio in measured.ratios.items()]
+    row = measure(runs, flops(case, make(case.features, case.hidden)), seconds).to_dict()
+    others = [f"{name} {ratio:.2f}" for name, ratio in row["ratios"].items()]
     others += [f"{name}: {reason}" for name, reason in missing.items()]
     print(
-        f"{case!s:64} {measured.milliseconds:8.2f} {measured.rate / 1e9:8.1f} "
-        f"{measured.rate / measured.peak:7.0%}   {'  '.join(others)}",
+        f"{case!s:64} {row['ms']['unspool']:8.2f} {row['gflops']:8.1f} {row['share_of_peak']:7.0%}   "
+        + "  ".join(others),
         flush=True,
     )
-    return {**asdict(case), **measured.to_dict(), "missing": missing}
+    return {**asdict(case), **row, "missing": missing}
 
 
 def versions() -> dict[str, str]:
@@ -87,7 +87,13 @@ def chosen(args: argparse.Namespace) -> tuple[str, list[Case]]:
     if args.quick or args.whole:
         raise SystemExit("--quick and --whole choose the cases: give them without --cells, --hidden, ...")
     forms = [(shape, n) for shape in args.shape or SHAPES for n in args.directions or (1, 2)]
-    values = (args.cells or grid.GRID, args.hidden or (64, 256), forms, args.work or WORKS, args.batch or [32])
+    values = (
+        args.cells or grid.GRID,
+        args.hidden or (64, 256),
+        forms,
+        args.work or WORKS,
+        args.batch or [32],
+    )
     return "layers_part", grid.cases(*values)
 
 

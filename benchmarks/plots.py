@@ -30,10 +30,13 @@ PANELS = (
 
 def ratios(result: dict[str, Any]) -> Any:
     """Torch's time (packed where ragged; the plain loop where torch has no such cell) over ours against width."""
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(15, 4), sharey=True, layout="constrained")
     rows = [row for row in result["rows"] if row["batch"] == 32]
+    forms = {(row["work"], row["shape"], row["directions"]) for row in rows}
+    panels = [panel for panel in PANELS if panel[1] in forms]
+    size = (3.8 * len(panels), 4)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, layout="constrained")
     cells = list(dict.fromkeys(row["cell"] for row in rows))
-    for axis, (title, key) in zip(axes, PANELS):
+    for axis, (title, key) in zip(axes, panels):
         mine = [row for row in rows if (row["work"], row["shape"], row["directions"]) == key]
         for number, cell in enumerate(cells):
             points = sorted((row["hidden"], row["ratios"]) for row in mine if row["cell"] == cell)

@@ -2,7 +2,7 @@
 
 from unspool.bench.case import SHAPES, WORKS, Case
 from unspool.bench.competitors import competitors, flops, work
-from unspool.bench.timing import Measured, Runner, Timing, interleave, measure, runner
+from unspool.bench.timing import Measured, Runner, Timing, interleave, measure, runner, told
 
 __all__ = [
     "SHAPES",
@@ -16,5 +16,6 @@ __all__ = [
     "interleave",
     "measure",
     "runner",
+    "told",
     "work",
 ]

@@ -18,10 +18,10 @@ from unspool.ragged import Ragged
 TORCH: dict[str, Callable[..., nn.Module]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
-def competitors(case: Case, plain_loop: bool = True) -> dict[str, Runner]:
+def competitors(case: Case, plain_loop: bool = True, engine: str = "native") -> dict[str, Runner]:
     """Name -> runner: "unspool" first, then "torch padded" and "torch packed" where torch has the cell.
 
-    The runners raise `EngineError` where the native engine cannot run the cell.
+    engine: ours; with "native" the runners raise `EngineError` where it cannot run the cell, "auto" falls back.
     """
     make = cells.get(case.cell)
     both, lengths, padded = case.directions == 2, case.lengths(), case.padded()
@@ -30,7 +30,7 @@ def competitors(case: Case, plain_loop: bool = True) -> dict[str, Runner]:
     def layer(engine: str) -> Recurrent:
         return Recurrent(make(case.features, case.hidden), bidirectional=both, engine=engine)
 
-    calls = {"unspool": work(case.work, layer("native"), ragged)}
+    calls = {"unspool": work(case.work, layer(engine), ragged)}
     if case.cell in TORCH:
         peer = TORCH[case.cell](case.features, case.hidden, batch_first=True, bidirectional=both)
         calls["torch padded"] = work(case.work, peer, padded)

@@ -77,33 +77,31 @@ def interleave(
 
 @dataclass(frozen=True)
 class Measured:
-    """timings: of each competitor; rate: FLOP/s of the first; peak: the machine's multiply-adds, FLOP/s."""
+    """timings: of each competitor, ours first; rate: our FLOP/s; peak: the machine's multiply-adds, FLOP/s."""
 
     timings: dict[str, Timing]
     rate: float
     peak: float
 
-    @property
-    def milliseconds(self) -> float:
-        """Of one run of the first competitor."""
-        return 1e3 * next(iter(self.timings.values())).median
-
-    @property
-    def ratios(self) -> dict[str, float]:
-        """Each other competitor's time divided by the first's."""
-        first, *others = self.timings
-        return {name: self.timings[name].median / self.timings[first].median for name in others}
-
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "ms": {name: 1e3 * t.median for name, t in self.timings.items()},
-            "quartiles": {name: [1e3 * t.low, 1e3 * t.high] for name, t in self.timings.items()},
-            "rounds": {name: t.rounds for name, t in self.timings.items()},
-            "ratios": self.ratios,
+        """As `told`, with our share of the peak."""
+        share = {
             "gflops": self.rate / 1e9,
             "peak_gflops": self.peak / 1e9,
             "share_of_peak": self.rate / self.peak,
         }
+        return {**told(self.timings), **share}
+
+
+def told(timings: Mapping[str, Timing]) -> dict[str, Any]:
+    """Milliseconds, their quartiles, rounds, and `ratios`: each other competitor's time divided by the first's."""
+    first, *others = timings
+    return {
+        "ms": {name: 1e3 * t.median for name, t in timings.items()},
+        "quartiles": {name: [1e3 * t.low, 1e3 * t.high] for name, t in timings.items()},
+        "rounds": {name: t.rounds for name, t in timings.items()},
+        "ratios": {name: timings[name].median / timings[first].median for name in others},
+    }
 
 
 def measure(runs: Mapping[str, Runner], operations: float, seconds: float, rounds: int = 15) -> Measured:

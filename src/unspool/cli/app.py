@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from unspool import __version__
+from unspool.cli.bench import bench
 from unspool.cli.compare import compare
 from unspool.cli.doctor import doctor
 from unspool.cli.evaluate import evaluate
@@ -92,5 +93,5 @@ def unspool(
     """Recurrent networks on sequences of uneven length."""
 
 
-for command in (fit, compare, predict, evaluate, inspect, doctor):
+for command in (fit, compare, predict, evaluate, inspect, bench, doctor):
     app.command()(command)

@@ -1,0 +1,147 @@
+"""`unspool bench`: what runs natively on this machine, and how much faster than torch and the plain loop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unspool.cli.options import Debug
+
+SECONDS = 0.5  # a row
+DEFAULT_CELLS = ["lstm", "gru", "rnn"]
+
+
+def bench(
+    cell: Annotated[
+        list[str] | None, typer.Option(help="A cell's name; repeat it for several. Default: lstm, gru, rnn.")
+    ] = None,
+    hidden: Annotated[
+        list[int] | None, typer.Option(help="Hidden size; repeat it for several. Default: 64.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Sequences in a batch.")] = 32,
+    length: Annotated[int, typer.Option(help="Steps of the longest sequence.")] = 150,
+    features: Annotated[int | None, typer.Option(help="Features of a step. Default: 128.")] = None,
+    dense: Annotated[bool, typer.Option("--dense", help="All sequences of full length.")] = False,
+    directions: Annotated[int | None, typer.Option(help="1 or 2. Default: 2.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Default: torch's choice.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Measure this saved model's layers instead.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Measure one layer, or a saved model, against torch's layers and the plain loop, side by side.
+
+    Ratios are the other's time divided by ours. Lengths are uniform from a fifteenth of --length to --length.
+    """
+    import torch
+
+    import unspool
+    from unspool import _native, cells
+    from unspool.cli.doctor import cpu_name
+    from unspool.errors import bad_parameter, check_choice, check_int
+
+    if threads is not None:
+        torch.set_num_threads(check_int("bench", "threads", threads))
+    given = {"cell": cell, "hidden": hidden, "features": features, "directions": directions}
+    for name, value in given.items():
+        if model is not None and value is not None:
+            bad_parameter("bench", name, "left out with --model: the model has its own", value)
+    for name in cell or []:
+        check_choice("bench", "cell", name, cells.names())
+    shape = "dense" if dense else "ragged"
+    result: dict[str, Any] = {
+        "processor": cpu_name(),
+        "isa": _native.isa(),
+        "threads": torch.get_num_threads(),
+        "versions": {"unspool": unspool.__version__, "torch": torch.__version__},
+    }
+    if model is None:
+        sizes = {"batch": batch, "length": length, "features": features or 128, "directions": directions or 2}
+        result["paths"] = paths(cell or cells.names(), sizes["features"])
+        result["rows"] = layers(
+            cell or DEFAULT_CELLS, hidden or [64], {**sizes, "shape": shape}, result["paths"]
+        )
+    else:
+        result["rows"] = saved(model, batch, length, shape)
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+    else:
+        show(result)
+
+
+def paths(names: list[str], features: int) -> dict[str, str]:
+    """Cell -> "native", or the engine and the reason."""
+    import torch
+
+    from unspool import cells, explain_path
+    from unspool.nn import Recurrent
+
+    return {
+        name: explain_path(Recurrent(cells.get(name)(features, 8)), torch.zeros(2, 3, features))
+        for name in names
+    }
+
+
+def layers(
+    names: list[str], hidden: list[int], sizes: dict[str, Any], paths: dict[str, str]
+) -> list[dict[str, Any]]:
+    """A row for each cell, width and kind of work, as `Measured.to_dict`."""
+    from unspool import cells
+    from unspool.bench import WORKS, Case, competitors, flops, measure
+
+    rows = []
+    for name in names:
+        for width in hidden:
+            for work in WORKS:
+                case = Case(name, width, work=work, **sizes)
+                runs = competitors(case, engine="auto")
+                operations = flops(case, cells.get(name)(case.features, width))
+                found = measure(runs, operations, SECONDS)
+                rows.append({"case": str(case), "path": paths[name], **found.to_dict()})
+    return rows
+
+
+def saved(model: Path, batch: int, length: int, shape: str) -> list[dict[str, Any]]:
+    """A row for each kind of work of a saved model's embedding and recurrent layers, on random input."""
+    import unspool
+    from unspool.bench import WORKS, Case, interleave, told
+    from unspool.bench.saved import model_runs, random_input
+
+    network = unspool.load(model).network_
+    layer = network.stack.layers[0]
+    rows = []
+    for work in WORKS:
+        size = {"batch": batch, "length": length, "features": layer.cell.input_size}
+        name, directions = type(layer.cell).__name__, 2 if layer.bidirectional else 1
+        case = Case(name, layer.cell.hidden_size, shape, directions, work, **size)
+        network.train(work == "training")
+        x = random_input(network, case)
+        x = x if network.embedding is None else x.with_values(network.embedding(x.values))
+        found = interleave(model_runs(network, case), SECONDS)
+        label = f"{len(network.stack.layers)} layer(s), {case}"
+        rows.append({"case": label, "path": network.stack.explain_path(x), **told(found)})
+    return rows
+
+
+def show(result: dict[str, Any]) -> None:
+    """The same as tables."""
+    from unspool.cli.console import print_table
+
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    typer.echo(f"{result['processor']}, {result['isa']}, {result['threads']} thread(s), {versions}")
+    if "paths" in result:
+        print_table(("cell", "runs"), list(result["paths"].items()))
+    rows = result["rows"]
+    peers = list(dict.fromkeys(name for row in rows for name in row["ratios"]))
+    header = ["the other's time / ours", "ms", *(["of peak"] if "share_of_peak" in rows[0] else []), *peers]
+    table = []
+    for row in rows:
+        share = [f"{row['share_of_peak']:.0%}"] if "share_of_peak" in row else []
+        ratios = [f"{row['ratios'][peer]:.1f}" if peer in row["ratios"] else "-" for peer in peers]
+        table.append([row["case"], f"{row['ms']['unspool']:.2f}", *share, *ratios])
+    print_table(header, table)
+    for row in rows:
+        if row["path"] != "native":
+            typer.echo(f"{row['case']}: {row['path']}")
