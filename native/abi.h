@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "team.h"
+
 namespace unspool {
 
 // name, number of operands. The order is the opcode; Python reads this table from the module.
@@ -92,7 +94,7 @@ struct Kernels {
   const char* name;
   int lanes;               // floats in a vector
   int tile_rows;           // rows of a tile, at most MAX_ROWS
-  void (*run)(const Tape&, const Tile&, const Factor* matrices);
+  void (*run)(const Tape&, const Tile&, const Factor* matrices, Member*);   // of a team, or null
   int64_t (*packed_size)(int32_t inner, int32_t width);
   int32_t (*panels)(int32_t width);
   void (*pack)(const View&, float* out, int32_t first_panel, int32_t last_panel);

@@ -104,7 +104,27 @@ static inline float summed(int n, F f) {
   return total(s + s2);
 }
 
-static void matmul(const Tile& tile, const Instr& i, const Factor& w) {
+// The columns of a member's share, then everybody's.
+static void matmul_together(int rows, const float* const* a, const Instr& i, const float* packed,
+                            const float* const* init, float* const* out, Member& me) {
+  const int all = panels(i.width), stride = all * 2 * W;
+  const int first = all * me.rank / me.size * 2 * W, end = all * (me.rank + 1) / me.size * 2 * W;
+  float* shared = me.exchange();
+  const int width = (end < i.width ? end : i.width) - first;
+  if (width > 0) {
+    const float* start[MAX_ROWS];
+    float* to[MAX_ROWS];
+    for (int r = 0; r < rows; r++) {
+      to[r] = shared + r * stride + first;
+      if (init) start[r] = init[r] + first;
+    }
+    matmul_rows<TILE_ROWS>(rows, a, i.inner, width, packed + (int64_t)first * i.inner, init ? start : nullptr, to);
+  }
+  me.meet();
+  for (int r = 0; r < rows; r++) std::memcpy(out[r], shared + r * stride, i.width * sizeof(float));
+}
+
+static void matmul(const Tile& tile, const Instr& i, const Factor& w, Member* me) {
   const float *a[MAX_ROWS], *init[MAX_ROWS];
   float* out[MAX_ROWS];
   for (int r = 0; r < tile.rows; r++) {
@@ -112,17 +132,18 @@ static void matmul(const Tile& tile, const Instr& i, const Factor& w) {
     out[r] = tile.row[i.out.buffer][r] + i.out.offset;
     if (i.b.buffer >= 0) init[r] = tile.row[i.b.buffer][r] + i.b.offset;
   }
-  if (!w.packed)
+  if (me) matmul_together(tile.rows, a, i, w.packed, i.b.buffer < 0 ? nullptr : init, out, *me);
+  else if (!w.packed)
     for (int r = 0; r < tile.rows; r++) row_by_view(a[r], w.view, i.b.buffer < 0 ? nullptr : init[r], out[r]);
   else matmul_rows<TILE_ROWS>(tile.rows, a, i.inner, i.width, w.packed, i.b.buffer < 0 ? nullptr : init, out);
 }
 
 static inline V truth(I mask) { return mask ? splat(1.f) : splat(0.f); }
 
-static void run(const Tape& tape, const Tile& tile, const Factor* matrices) {
+static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Member* me) {
   for (const Instr& i : tape.code) {
     switch (i.op) {
-      case Op::matmul_: matmul(tile, i, matrices[i.matrix]); break;
+      case Op::matmul_: matmul(tile, i, matrices[i.matrix], me); break;
       case Op::copy_: map(tile, i, [](V a) { return a; }); break;
       case Op::add_: map(tile, i, [](V a, V b) { return a + b; }, 2); break;
       case Op::sub_: map(tile, i, [](V a, V b) { return a - b; }, 2); break;

@@ -24,11 +24,22 @@ inline void fix_rows(Tile& tile, int buffer, float* base, int64_t stride) {
   for (int r = 0; r < MAX_ROWS; r++) tile.row[buffer][r] = base + r * stride;
 }
 
+// Where row `row` of a buffer is written: there, or in a team's other members, who compute the same, in a place that
+// nobody reads after the step.
+struct Written {
+  float* base = nullptr;
+  int64_t width = 0;
+  float* aside = nullptr;
+  Written(float* base, int64_t width, const Member* member, int tile_rows)
+      : base(base), width(width), aside(member && member->rank ? task_space.floats(width * tile_rows) : nullptr) {}
+  float* at(int64_t row, int r) const { return aside ? aside + r * width : base + row * width; }
+};
+
 // One task's forward time loop.
 class Forward {
  public:
-  Forward(const Batch& batch, const Stream& stream, const Prepared& ready, const float* table)
-      : batch_(batch), s_(stream), p_(*stream.program), ready_(ready), table_(table), k_(kernels()) {}
+  Forward(const Batch& batch, const Stream& stream, const Prepared& ready, const float* table, Member* member = nullptr)
+      : batch_(batch), s_(stream), p_(*stream.program), ready_(ready), table_(table), member_(member), k_(kernels()) {}
 
   void run(const std::vector<int64_t>& sequences) {
     task_space.reset();
@@ -39,9 +50,12 @@ class Forward {
     fix_rows(pro_, SCRATCH, task_space.floats(pro_scratch * k_.tile_rows), pro_scratch);
     fix_rows(pro_, VEC, ready_.vectors, 0);
     const bool own_prologue = !table_ && !p_.prologue.code.empty();
+    const Written lstash(s_.lstash, p_.lstash, member_, k_.tile_rows), pstash(s_.pstash, p_.pstash, member_, k_.tile_rows);
+    lstash_ = &lstash;
+    pstash_ = &pstash;
     if (own_prologue) ring_ = task_space.floats((int64_t)lanes.count() * ring_rows() * p_.pro);
     for (size_t k = 0; k < p_.state_widths.size(); k++)
-      if (!s_.states[k].rows)
+      if (!rows_of(k))
         kept_[k] = task_space.floats(2 * (int64_t)lanes.count() * round_up(p_.state_widths[k], 16));
     while (!lanes.active.empty()) {
       if (own_prologue) fill_ring(lanes.active);
@@ -54,6 +68,8 @@ class Forward {
 
  private:
   int64_t ring_rows() const { return k_.tile_rows; }
+  bool writes() const { return !member_ || member_->rank == 0; }
+  float* rows_of(size_t k) const { return writes() ? s_.states[k].rows : nullptr; }
 
   float* kept(size_t k, const Lane& lane, int64_t parity) const {
     return kept_[k] + (2 * lane.id + (parity & 1)) * round_up(p_.state_widths[k], 16);
@@ -70,14 +86,14 @@ class Forward {
         const int64_t row = lane.row + i * lane.step_row;
         pro_.row[X][r] = const_cast<float*>(batch_.x) + row * batch_.x_stride;
         pro_.row[PRO][r] = ring_ + (lane.id * ring_rows() + i) * p_.pro;
-        pro_.row[PSTASH][r] = s_.pstash + row * p_.pstash;
+        pro_.row[PSTASH][r] = pstash_->at(row, r);
         if (pro_.rows == k_.tile_rows) flush_prologue();
       }
     }
     if (pro_.rows) flush_prologue();
   }
   void flush_prologue() {
-    k_.run(p_.prologue, pro_, ready_.matrices.data());
+    k_.run(p_.prologue, pro_, ready_.matrices.data(), member_);
     pro_.rows = 0;
   }
 
@@ -87,27 +103,28 @@ class Forward {
       const Lane& lane = lanes[r];
       loop_.row[PRO][r] = table_ ? const_cast<float*>(table_) + batch_.index[lane.row] * p_.pro
                                  : ring_ + (lane.id * ring_rows() + lane.done % ring_rows()) * p_.pro;
-      loop_.row[LSTASH][r] = s_.lstash + lane.row * p_.lstash;
+      loop_.row[LSTASH][r] = lstash_->at(lane.row, r);
     }
     for (size_t k = 0; k < p_.state_widths.size(); k++) {
       const Stream::State& state = s_.states[k];
       for (int r = 0; r < rows; r++) {
         const Lane& lane = lanes[r];
         const int64_t width = p_.state_widths[k];
+        float* rows = rows_of(k);
         const float* before = lane.done == 0 ? (state.initial ? state.initial + lane.sequence * width : ready_.zeros)
-                              : state.rows   ? state.rows + (lane.row - lane.step_row) * state.stride
+                              : rows         ? rows + (lane.row - lane.step_row) * state.stride
                                              : kept(k, lane, lane.done);
         loop_.row[STATE_IN + k][r] = const_cast<float*>(before);
-        loop_.row[STATE_OUT + k][r] = state.rows       ? state.rows + lane.row * state.stride
-                                      : lane.left == 1 ? state.final + lane.sequence * width
-                                                       : kept(k, lane, lane.done + 1);
+        loop_.row[STATE_OUT + k][r] = rows                         ? rows + lane.row * state.stride
+                                      : lane.left == 1 && writes() ? state.final + lane.sequence * width
+                                                                   : kept(k, lane, lane.done + 1);
       }
     }
-    k_.run(p_.loop, loop_, ready_.matrices.data());
+    k_.run(p_.loop, loop_, ready_.matrices.data(), member_);
     for (int r = 0; r < rows; r++)
       if (lanes[r].left == 1)
         for (size_t k = 0; k < p_.state_widths.size(); k++)
-          if (s_.states[k].rows)
+          if (rows_of(k))
             std::memcpy(s_.states[k].final + lanes[r].sequence * p_.state_widths[k], loop_.row[STATE_OUT + k][r],
                         p_.state_widths[k] * sizeof(float));
   }
@@ -117,7 +134,9 @@ class Forward {
   const Program& p_;
   const Prepared& ready_;
   const float* table_;
+  Member* member_;
   const Kernels& k_;
+  const Written *lstash_ = nullptr, *pstash_ = nullptr;
   Tile loop_, pro_;
   float* ring_ = nullptr;
   float* kept_[MAX_STATES] = {};
@@ -126,8 +145,8 @@ class Forward {
 // One task's backward time loop: each sequence from its last step to its first.
 class Backward {
  public:
-  Backward(const Batch& batch, const Stream& stream, const Prepared& ready)
-      : batch_(batch), s_(stream), p_(*stream.program), ready_(ready), k_(kernels()) {}
+  Backward(const Batch& batch, const Stream& stream, const Prepared& ready, Member* member = nullptr)
+      : batch_(batch), s_(stream), p_(*stream.program), ready_(ready), member_(member), k_(kernels()) {}
 
   void run(const std::vector<int64_t>& sequences) {
     task_space.reset();
@@ -135,6 +154,9 @@ class Backward {
     const int64_t scratch = round_up(p_.loop_back.scratch, 16);
     fix_rows(tile_, SCRATCH, task_space.floats(scratch * k_.tile_rows), scratch);
     fix_rows(tile_, VEC, ready_.vectors, 0);
+    const Written bstash(s_.bstash, p_.bstash, member_, k_.tile_rows), pgrad(s_.pgrad, p_.pgrad, member_, k_.tile_rows);
+    bstash_ = &bstash;
+    pgrad_ = &pgrad;
     for (size_t k = 0; k < p_.state_widths.size(); k++)
       carried_[k] = task_space.floats(2 * (int64_t)lanes.count() * round_up(p_.state_widths[k], 16));
     while (!lanes.active.empty()) {
@@ -156,8 +178,8 @@ class Backward {
       const int64_t row = lanes[r].row, pro_row = batch_.index ? batch_.index[row] : row;
       tile_.row[PSTASH][r] = s_.pstash + pro_row * p_.pstash;
       tile_.row[LSTASH][r] = s_.lstash + row * p_.lstash;
-      tile_.row[BSTASH][r] = s_.bstash + row * p_.bstash;
-      tile_.row[PGRAD][r] = s_.pgrad + row * p_.pgrad;
+      tile_.row[BSTASH][r] = bstash_->at(row, r);
+      tile_.row[PGRAD][r] = pgrad_->at(row, r);
       tile_.row[DY][r] = const_cast<float*>(s_.dy ? s_.dy + row * s_.dy_stride : ready_.zeros);
     }
     for (size_t k = 0; k < p_.state_widths.size(); k++) {
@@ -174,18 +196,21 @@ class Backward {
         const float* in = lane.done ? carried(k, lane, lane.done)
                           : state.d_final ? state.d_final + lane.sequence * width : ready_.zeros;
         tile_.row[ADJ_IN + k][r] = const_cast<float*>(in);
-        tile_.row[ADJ_OUT + k][r] = first && state.d_initial ? state.d_initial + lane.sequence * width
+        const bool last = first && state.d_initial && (!member_ || member_->rank == 0);
+        tile_.row[ADJ_OUT + k][r] = last ? state.d_initial + lane.sequence * width
                                                              : carried(k, lane, lane.done + 1);
       }
     }
-    k_.run(p_.loop_back, tile_, ready_.matrices.data());
+    k_.run(p_.loop_back, tile_, ready_.matrices.data(), member_);
   }
 
   const Batch& batch_;
   const Stream& s_;
   const Program& p_;
   const Prepared& ready_;
+  Member* member_;
   const Kernels& k_;
+  const Written *bstash_ = nullptr, *pgrad_ = nullptr;
   Tile tile_;
   float* carried_[MAX_STATES] = {};
 };

@@ -9,18 +9,10 @@
 #include <thread>
 #include <vector>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "team.h"
 
 namespace unspool {
 namespace {
-
-inline void relax() {
-#if defined(__x86_64__)
-  _mm_pause();
-#endif
-}
 
 // Denormal floats cost a hundred cycles an operation and carry nothing here.
 struct FlushDenormals {
@@ -108,6 +100,16 @@ struct Shared {
   }
 };
 
+struct Side {
+  const std::function<void(int, int)>* task;
+  static void work(void* self) {
+    static const auto rank = (int (*)())dlsym(RTLD_DEFAULT, "omp_get_thread_num");
+    static const auto size = (int (*)())dlsym(RTLD_DEFAULT, "omp_get_num_threads");
+    FlushDenormals flush;
+    (*static_cast<Side*>(self)->task)(rank(), size());
+  }
+};
+
 std::atomic<Pool*> pool{nullptr};
 
 Pool& the_pool() {
@@ -131,6 +133,16 @@ void parallel(int count, int threads, const std::function<void(int)>& task) {
     run(Shared::work, &shared, (unsigned)threads, 0);
   } else {
     own.run(count, threads, task);
+  }
+}
+
+void together(int threads, const std::function<void(int, int)>& task) {
+  static const bool known = dlsym(RTLD_DEFAULT, "omp_get_thread_num") && dlsym(RTLD_DEFAULT, "omp_get_num_threads");
+  if (const OpenMP run = openmp(); run && known && threads > 1) {
+    Side side{&task};
+    run(Side::work, &side, (unsigned)threads, 0);
+  } else {
+    parallel(1, 1, [&](int) { task(0, 1); });   // our own workers come when they can
   }
 }
 

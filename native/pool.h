@@ -8,6 +8,9 @@ namespace unspool {
 // A call made while another thread's call has the workers runs its tasks on its own thread.
 void parallel(int count, int threads, const std::function<void(int)>& task);
 
+// Runs task(rank, size) on `size` threads at the same time, as many as `threads` or as there are.
+void together(int threads, const std::function<void(int, int)>& task);
+
 // Whose threads those are.
 const char* threads_of();
 

@@ -72,6 +72,8 @@ std::vector<Prepared> prepare(const Batch& batch, std::span<const Stream> stream
   return out;
 }
 
+constexpr int64_t TEAM_ELEMENTS = 8192;   // of the matrices of a step, below which threads wait more than they gain
+
 // A tape over rows first ... last of per-row buffers.
 struct RowBuffer {
   int buffer;
@@ -90,7 +92,7 @@ void run_rows(const Tape& tape, const Prepared& ready, int64_t first, int64_t la
     tile.rows = (int)std::min<int64_t>(k.tile_rows, last - row);
     for (const RowBuffer& b : buffers)
       for (int r = 0; r < tile.rows; r++) tile.row[b.buffer][r] = b.base + (row + r) * b.stride;
-    k.run(tape, tile, ready.matrices.data());
+    k.run(tape, tile, ready.matrices.data(), nullptr);
   }
 }
 
@@ -114,6 +116,46 @@ std::vector<Task> make_tasks(const Batch& batch, int streams) {
     for (int d = 0; d < streams; d++)
       if (!lot.empty()) tasks.push_back({d, lot});
   return tasks;
+}
+
+// The numbers of the matrices that a tape multiplies by, and the widest of its products.
+std::pair<int64_t, int64_t> products_of(const Tape& tape) {
+  int64_t elements = 0, widest = 0;
+  for (const Instr& i : tape.code)
+    if (i.op == Op::matmul_) {
+      elements += (int64_t)i.inner * i.width;
+      widest = std::max<int64_t>(widest, round_up(i.width, 64));
+    }
+  return {elements, widest};
+}
+
+// Runs the tasks side by side; where threads would be left over and a step is long enough, teams of threads share one.
+void run_tasks(const Batch& batch, const std::vector<Task>& tasks, const std::vector<Stream>& streams, Tape Program::*loop,
+               const std::function<void(const Task&, Member*)>& run) {
+  const int count = (int)tasks.size();
+  bool long_steps = count > 0;
+  int64_t widest = 0;
+  for (const Stream& s : streams) {
+    const auto [elements, width] = products_of(s.program->*loop);
+    long_steps = long_steps && elements >= TEAM_ELEMENTS;
+    widest = std::max({widest, width, products_of(s.program->prologue).second});
+  }
+  if (!long_steps || 2 * count > batch.threads) {
+    parallel(count, batch.threads, [&](int i) { run(tasks[i], nullptr); });
+    return;
+  }
+  std::deque<Team> teams(count);
+  for (Team& team : teams)
+    for (float*& rows : team.exchange) rows = call_space.floats(MAX_ROWS * widest);
+  together(batch.threads, [&](int rank, int threads) {
+    const int size = std::min(threads / count, MAX_TEAM);          // of a team; 0: fewer threads came than there are tasks
+    if (size < 2) {
+      for (int i = rank; i < count; i += threads) run(tasks[i], nullptr);
+    } else if (rank < size * count) {
+      Member member{&teams[rank / size], rank % size, size};
+      run(tasks[rank / size], &member);
+    }
+  });
 }
 
 void keep_state_of_empty(const Batch& batch, const Stream& s, bool backward) {
@@ -164,9 +206,9 @@ void run_forward(const Batch& batch, std::vector<Stream>& streams) {
     });
   }
   const auto tasks = make_tasks(batch, (int)streams.size());
-  parallel((int)tasks.size(), batch.threads, [&](int i) {
-    const int d = tasks[i].stream;
-    Forward(batch, streams[d], ready[d], tables[d]).run(tasks[i].sequences);
+  run_tasks(batch, tasks, streams, &Program::loop, [&](const Task& task, Member* member) {
+    const int d = task.stream;
+    Forward(batch, streams[d], ready[d], tables[d], member).run(task.sequences);
   });
 }
 
@@ -197,8 +239,8 @@ void run_step(int64_t rows, const float* x, int threads, const Stream& s) {
           tile.row[STATE_OUT + i][r] = s.states[i].final + at;
         }
       }
-      k.run(p.prologue, tile, ready[0].matrices.data());
-      k.run(p.loop, tile, ready[0].matrices.data());
+      k.run(p.prologue, tile, ready[0].matrices.data(), nullptr);
+      k.run(p.loop, tile, ready[0].matrices.data(), nullptr);
     }
   });
 }
@@ -208,9 +250,8 @@ void run_backward(const Batch& batch, std::vector<Stream>& streams) {
   const auto ready = prepare(batch, streams, {&Program::loop_back, &Program::prologue_back});
   for (auto& s : streams) keep_state_of_empty(batch, s, true);
   const auto tasks = make_tasks(batch, (int)streams.size());
-  parallel((int)tasks.size(), batch.threads, [&](int i) {
-    const int d = tasks[i].stream;
-    Backward(batch, streams[d], ready[d]).run(tasks[i].sequences);
+  run_tasks(batch, tasks, streams, &Program::loop_back, [&](const Task& task, Member* member) {
+    Backward(batch, streams[task.stream], ready[task.stream], member).run(task.sequences);
   });
 
   std::deque<GradientSums> sums;
