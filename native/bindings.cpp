@@ -171,7 +171,6 @@ NB_MODULE(_native, m) {
            nb::keep_alive<1, 2>())
       .def("run", &Step::run);
 
-  m.def("huge_pages", [](int64_t address, int64_t bytes) { huge_pages(pointer<void>(address), bytes); });
   m.def("isa", [] { return std::string(kernels().name); });
   m.def("isas", [] {
     std::vector<std::string> names;

@@ -1,9 +1,5 @@
 // Scratch memory that a thread keeps between calls: 64-byte aligned, never zeroed.
 #pragma once
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <cstdint>
 #include <cstdlib>
 #include <new>
@@ -11,18 +7,6 @@
 #include <vector>
 
 namespace unspool {
-
-// Asks for pages of 2 MiB: rows of a batch lie in as many pages as there are sequences, and a miss of the page table
-// costs more than one of the cache.
-inline void huge_pages(void* memory, int64_t bytes) {
-#if defined(__linux__)
-  const uintptr_t page = 4096, first = ((uintptr_t)memory + page - 1) / page * page;
-  const int64_t inside = (int64_t)((uintptr_t)memory + bytes - first) / page * page;
-  if (inside >= 1 << 21) madvise((void*)first, inside, MADV_HUGEPAGE);
-#else
-  (void)memory, (void)bytes;
-#endif
-}
 
 class Workspace {
  public:

@@ -116,10 +116,7 @@ class Loan:
                 found = self._store.pop(key, None)
                 break
         self.size = floats + floats // 8
-        if found is None:
-            found = self.size, torch.empty(self.size)
-            _native.huge_pages(found[1].data_ptr(), 4 * self.size)
-        self.size, self.block = found
+        self.size, self.block = (self.size, torch.empty(self.size)) if found is None else found
 
     def rows(self, count: int, width: int) -> Tensor:
         return self.block[: count * width].view(count, width)
