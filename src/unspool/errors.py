@@ -63,6 +63,7 @@ def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> A
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """ "Did you mean 'score'?" for the nearest of `choices`, or an empty string."""
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return f"Did you mean {near[0]!r}?" if near else ""
+    """ "Did you mean 'score'?" for the nearest of `choices`, whatever its case, or an empty string."""
+    spelled = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=0.6)
+    return f"Did you mean {spelled[near[0]]!r}?" if near else ""

@@ -83,7 +83,9 @@ def torch_twin(network: SequenceNetwork) -> nn.Module | None:
     layers = [layer for layer in network.stack.layers if isinstance(layer, Recurrent)]
     first = layers[0]
     name = PEERS.get(type(first.cell))
-    if name is None or any(type(layer.cell) is not type(first.cell) for layer in layers):
+    if name is None or network.stack.connection is not None:
+        return None
+    if any(type(r.cell) is not type(first.cell) or r.merge != "concat" or r.noise.any for r in layers):
         return None
     twin = TORCH[name](
         first.cell.input_size,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unspool.cli.options import Debug
 
+if TYPE_CHECKING:
+    from unspool.bench import Case
+
 SECONDS = 0.5  # a row
-DEFAULT_CELLS = ["lstm", "gru", "rnn"]
+DEFAULT = ["lstm", "gru", "rnn"]
+LENGTHS = {"dense": "{} steps each", "ragged": "up to {} steps each"}
 
 
 def bench(
@@ -39,6 +44,7 @@ def bench(
 
     import unspool
     from unspool import _native, cells
+    from unspool.bench import WORKS, Case
     from unspool.cli.doctor import cpu_name
     from unspool.errors import bad_parameter, check_choice, check_int
 
@@ -58,11 +64,18 @@ def bench(
         "versions": {"unspool": unspool.__version__, "torch": torch.__version__},
     }
     if model is None:
-        sizes = {"batch": batch, "length": length, "features": features or 128, "directions": directions or 2}
+        sizes: dict[str, Any] = {
+            "batch": batch,
+            "length": length,
+            "features": 128 if features is None else features,
+            "directions": 2 if directions is None else directions,
+            "shape": shape,
+        }
+        cases = [
+            Case(n, w, work=work, **sizes) for n in cell or DEFAULT for w in hidden or [64] for work in WORKS
+        ]
         result["paths"] = paths(cell or cells.names(), sizes["features"])
-        result["rows"] = layers(
-            cell or DEFAULT_CELLS, hidden or [64], {**sizes, "shape": shape}, result["paths"]
-        )
+        result["rows"] = layers(cases, result["paths"])
     else:
         result["rows"] = saved(model, batch, length, shape)
     if as_json:
@@ -84,27 +97,24 @@ def paths(names: list[str], features: int) -> dict[str, str]:
     }
 
 
-def layers(
-    names: list[str], hidden: list[int], sizes: dict[str, Any], paths: dict[str, str]
-) -> list[dict[str, Any]]:
-    """A row for each cell, width and kind of work, as `Measured.to_dict`."""
+def layers(cases: list[Case], paths: dict[str, str]) -> list[dict[str, Any]]:
+    """For each case its fields, "path", and `Measured.to_dict`."""
     from unspool import cells
-    from unspool.bench import WORKS, Case, competitors, flops, measure
+    from unspool.bench import competitors, flops, measure
 
     rows = []
-    for name in names:
-        for width in hidden:
-            for work in WORKS:
-                case = Case(name, width, work=work, **sizes)
-                runs = competitors(case, engine="auto")
-                operations = flops(case, cells.get(name)(case.features, width))
-                found = measure(runs, operations, SECONDS)
-                rows.append({"case": str(case), "path": paths[name], **found.to_dict()})
+    for case in cases:
+        runs = competitors(case, engine="auto")
+        found = measure(runs, flops(case, cells.get(case.cell)(case.features, case.hidden)), SECONDS)
+        rows.append({**asdict(case), "path": paths[case.cell], **found.to_dict()})
     return rows
 
 
 def saved(model: Path, batch: int, length: int, shape: str) -> list[dict[str, Any]]:
-    """A row for each kind of work of a saved model's embedding and recurrent layers, on random input."""
+    """A row for each kind of work of a saved model's embedding and recurrent layers, on random input.
+
+    cell, hidden, directions and features are its first layer's; "layers": how many it has.
+    """
     import unspool
     from unspool.bench import WORKS, Case, interleave, told
     from unspool.bench.saved import model_runs, random_input
@@ -120,8 +130,8 @@ def saved(model: Path, batch: int, length: int, shape: str) -> list[dict[str, An
         x = random_input(network, case)
         x = x if network.embedding is None else x.with_values(network.embedding(x.values))
         found = interleave(model_runs(network, case), SECONDS)
-        label = f"{len(network.stack.layers)} layer(s), {case}"
-        rows.append({"case": label, "path": network.stack.explain_path(x), **told(found)})
+        about = {**asdict(case), "layers": len(network.stack.layers), "path": network.stack.explain_path(x)}
+        rows.append({**about, **told(found)})
     return rows
 
 
@@ -135,13 +145,19 @@ def show(result: dict[str, Any]) -> None:
         print_table(("cell", "runs"), list(result["paths"].items()))
     rows = result["rows"]
     peers = list(dict.fromkeys(name for row in rows for name in row["ratios"]))
-    header = ["the other's time / ours", "ms", *(["of peak"] if "share_of_peak" in rows[0] else []), *peers]
+    first = rows[0]
+    typer.echo(
+        f"{first['batch']} sequences, {LENGTHS[first['shape']].format(first['length'])}, {first['features']} "
+        f"features, {'both directions' if first['directions'] == 2 else 'one direction'}; the other's time / ours:"
+    )
+    share = "share_of_peak" in first
     table = []
     for row in rows:
-        share = [f"{row['share_of_peak']:.0%}"] if "share_of_peak" in row else []
-        ratios = [f"{row['ratios'][peer]:.1f}" if peer in row["ratios"] else "-" for peer in peers]
-        table.append([row["case"], f"{row['ms']['unspool']:.2f}", *share, *ratios])
-    print_table(header, table)
-    for row in rows:
-        if row["path"] != "native":
-            typer.echo(f"{row['case']}: {row['path']}")
+        name = f"{row['layers']} x {row['cell']}" if "layers" in row else row["cell"]
+        cells = [f"{name} {row['hidden']}", row["work"], f"{row['ms']['unspool']:.2f}"]
+        cells += [f"{row['share_of_peak']:.0%}"] if share else []
+        table.append([*cells, *(f"{row['ratios'][p]:.1f}" if p in row["ratios"] else "-" for p in peers)])
+    print_table(["layer", "work", "ours, ms", *(["of peak"] if share else []), *peers], table)
+    for path in dict.fromkeys(row["path"] for row in rows):
+        if path != "native":
+            typer.echo(f"Not native: {path}")
