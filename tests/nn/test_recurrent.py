@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from unspool import Ragged, cells, explain_path
 from unspool.engine.state import flatten
-from unspool.errors import DataError, EngineError, InvalidParameterError
-from unspool.nn import LSTM, Recurrent, Stack, final_output
+from unspool.errors import DataError, InvalidParameterError
+from unspool.nn import LSTM, Recurrent, Stack, detach, final_output
 
 F, H = 3, 5
 
@@ -196,6 +196,32 @@ def test_unbatched() -> None:
     assert torch.equal(again, layer(x[None], batched_state)[0][0])
 
 
+@pytest.mark.parametrize("shape", [(2, 0, F), (0, 4, F), (0, 0, F)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Recurrent(cells.LSTMCell(F, H), bidirectional=True),
+        Recurrent(cells.GRUCell(F, H), engine="eager"),
+        Recurrent(cells.GRUCell(F, H), input_dropout=0.2, recurrent_dropout=0.2, zoneout=0.2),
+        Stack("gru", F, H, num_layers=2),
+        LSTM(F, H, bidirectional=True, batch_first=True),
+    ],
+    ids=["both", "eager", "noise", "stack", "drop-in"],
+)
+def test_a_tensor_without_steps_or_sequences(layer: Any, shape: tuple[int, ...]) -> None:
+    """Every sequence is empty and keeps its state."""
+    _, given = layer(torch.randn(shape[0], 3, F))
+    output, final = layer(torch.zeros(shape), given)
+    assert output.shape == (*shape[:2], 2 * H if getattr(layer, "bidirectional", False) else H)
+    assert str(detach(final)) == str(detach(given))
+    assert layer(torch.zeros(shape))[0].shape == output.shape
+
+
+def test_unbatched_without_steps() -> None:
+    output, state = Recurrent(cells.GRUCell(F, H))(torch.zeros(0, F))
+    assert output.shape == (0, H) and torch.equal(state, torch.zeros(H))
+
+
 class TestErrors:
     def test_not_a_cell(self) -> None:
         with pytest.raises(TypeError, match="must have a method 'initial_state'"):
@@ -219,8 +245,12 @@ class TestErrors:
 
     @pytest.mark.parametrize("engine", ["auto", "native", "eager"])
     def test_input_of_another_width(self, engine: str) -> None:
-        with pytest.raises((DataError, RuntimeError, EngineError)):
-            Recurrent(cells.GRUCell(F, H), engine=engine)(random_ragged(2, width=F + 1))
+        layer, x = Recurrent(cells.GRUCell(F, H), engine=engine), random_ragged(2, width=F + 1)
+        for call in (layer, layer.explain_path, Stack("gru", F, H, engine=engine)):
+            with pytest.raises(DataError, match=r"of GRUCell must have 3 features, \(N, 3\)\. Got \(N, 4\)"):
+                call(x)
+        with pytest.raises(DataError, match=r"Got \(N\)"):
+            layer(Ragged(torch.zeros(2), [0, 2]))
 
     def test_step_needs_the_past_only(self) -> None:
         for options in ({"reverse": True}, {"bidirectional": True}):

@@ -119,6 +119,19 @@ def fit(
     gradient_clip: Annotated[
         float, typer.Option(help="Largest norm of the gradient.", rich_help_panel=TRAINING)
     ] = 1.0,
+    gradient_clip_value: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest size of a number in the gradient. Default: any.", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    embedding_update: Annotated[
+        str,
+        typer.Option(
+            help="dense, or sparse: only the tokens of the batch, faster with many words.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = "dense",
     early_stopping: Annotated[
         bool, typer.Option(help="Stop on the validation loss.", rich_help_panel=TRAINING)
     ] = True,
@@ -179,6 +192,8 @@ def fit(
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "gradient_clip": gradient_clip,
+        "gradient_clip_value": gradient_clip_value,
+        "embedding_update": embedding_update,
         "early_stopping": early_stopping,
         "patience": patience,
         "validation_fraction": validation_fraction,

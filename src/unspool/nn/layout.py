@@ -14,7 +14,10 @@ from unspool.ragged import Ragged
 
 
 def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[Ragged], Any], bool]:
-    """(sequences, what turns an output into the kind of `x`, whether `x` had a batch axis)."""
+    """(sequences, what turns an output into the kind of `x`, whether `x` had a batch axis).
+
+    A tensor without steps is a batch of empty sequences, which keep their state.
+    """
     if isinstance(x, Ragged):
         return x, lambda output: output, True
     if isinstance(x, PackedSequence):

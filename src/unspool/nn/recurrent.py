@@ -171,6 +171,12 @@ class Recurrent(nn.Module):
     def _call(self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None) -> Any:
         """(directions, values, states, index) of a call: noise drawn in training, zoneout's mean in evaluation."""
         directions = self.directions()
+        size = getattr(self.cell, "input_size", None)
+        if isinstance(size, int) and (values.dim() != 2 or values.shape[1] != size):
+            got = ", ".join(["N", *map(str, values.shape[1:])])
+            raise DataError(
+                f"The input of {type(self.cell).__name__} must have {size} features, (N, {size}). Got ({got})."
+            )
         if self.training and self.noise.any:
             twins, cells = self.__dict__["_twins"], [direction.cell for direction in directions]
             if twins is None or any(
