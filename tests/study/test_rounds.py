@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unspool.errors import DataError, InvalidParameterError
-from unspool.study import compare
+from unspool.study import charts, compare
 from unspool.study.arrangements import TWELVE
 
 X = ["a b", "c d"] * 200
@@ -180,3 +180,24 @@ def test_validation_data_and_folds_exclude_each_other():
         study(cv=2, validation=(X, Y))
     with pytest.raises(DataError, match="500 folds need as many rows"):
         study(cv=500)
+
+
+def test_a_dropped_arrangement_far_off_does_not_squeeze_the_figures(made_up):
+    made_up(normal(0.005, rnn=0.2, gru=0.8, lstm=0.82))
+    result = study(repeats=5)
+    low, high = charts.view(result)
+    scores = result.runs.filter(result.runs["name"] != THREE[0])["validation_accuracy"]
+    assert 0.75 < low < scores.min() and scores.max() < high < 0.9
+    axes = charts.intervals(result).axes[0]
+    told = [text.get_text() for text in axes.texts]
+    assert told == [f"← {result.table['mean'][2]:#.4g}"] and axes.get_xlim()[0] > 0.7
+    left, right = charts.costs(result).axes
+    assert left.get_ylim()[0] > 0.7 and right.get_title("right") == "Far off, not shown: rnn/last/one"
+
+
+def test_a_dropped_arrangement_near_the_others_is_in_view(made_up):
+    made_up(normal(0.002, rnn=0.79, gru=0.8, lstm=0.82))
+    result = study(repeats=5)
+    assert "dropped" in result.table["status"].to_list()
+    assert charts.view(result)[0] < result.runs["validation_accuracy"].min()
+    assert len(charts.intervals(result).axes[0].texts) == 0

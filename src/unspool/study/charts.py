@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from unspool.study.comparison import BaselineRow, Comparison, Row
 from unspool.study.layout import compact, number
 from unspool.study.metrics import METRICS
+from unspool.study.verdict import listed
 
 # Okabe & Ito's colours, legible to colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#555555")
@@ -79,9 +80,12 @@ def intervals(result: Comparison) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.2, 0.29 * (len(rows) + len(others)) + 1.5), layout="constrained")
         axes = figure.add_subplot()
-        shade = colours(rows)
+        shade, (least, most) = colours(rows), view(result)
         for place, row in enumerate(rows):
             assert row.score is not None
+            if not least <= row.score.mean <= most:
+                _far_off(axes, place, row.score.mean, row.score.mean > most)
+                continue
             colour = GREY if row.status == "dropped" else shade[row.entry.arrangement.cell]
             cells = result.cells if row.status != "dropped" else sorted(row.entry.runs)
             runs = row.entry.scores(result.metric, cells)
@@ -104,30 +108,39 @@ def intervals(result: Comparison) -> Figure:
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color="#e3e6ea", linewidth=0.8)
         axes.set_axisbelow(True)
-        _limit(axes, result, rows)
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, least), min(high, most))
         axes.set_xlabel(METRICS[result.metric][0])
-        axes.legend(
-            handles=_interval_legend(rows),
-            ncols=4,
-            frameon=False,
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-        )
+        figure.legend(handles=_interval_legend(rows), loc="outside upper left", ncols=4, frameon=False)
     return figure
+
+
+def _far_off(axes: Any, place: int, mean: float, right: bool) -> None:
+    """The mean as a number with an arrow, at the edge of the view."""
+    text, x, side = (f"{number(mean)} →", 0.99, "right") if right else (f"← {number(mean)}", 0.01, "left")
+    axes.text(x, place, text, ha=side, va="center", color=GREY, transform=axes.get_yaxis_transform())
 
 
 def _label(row: Row) -> str:
     return f"{row.name} (dropped)" if row.status == "dropped" else row.name
 
 
-def _limit(axes: Any, result: Comparison, rows: Sequence[Row]) -> None:
-    """Keep the view on the scores: an interval of two runs may be twenty times as wide."""
-    values = [v for row in rows for v in row.entry.scores(result.metric, sorted(row.entry.runs))]
-    values += [row.test.mean for row in rows if row.test]
-    values += [v for b in drawn_baselines(result) for v in (b.score, b.test) if v is not None]
-    margin = 0.12 * (max(values) - min(values)) or 0.1
-    low, high = axes.get_xlim()
-    axes.set_xlim(max(low, min(values) - margin), min(high, max(values) + margin))
+def view(result: Comparison) -> tuple[float, float]:
+    """The scores to look at: of the runs that count, their test means and the baselines, with a margin.
+
+    An interval of two runs may be twenty times as wide. A dropped arrangement widens the view at most threefold.
+    """
+    kept = [v for e in result.racing for v in e.scores(result.metric, result.cells)]
+    kept += [row.test.mean for row in scored(result) if row.test and row.status != "dropped"]
+    kept += [v for b in drawn_baselines(result) for v in (b.score, b.test) if v is not None]
+    low, high = min(kept), max(kept)
+    span = high - low
+    for row in scored(result):
+        values = row.entry.scores(result.metric, sorted(row.entry.runs))
+        if row.status == "dropped" and low - span <= values.min() and values.max() <= high + span:
+            kept += values.tolist()
+    margin = 0.12 * (max(kept) - min(kept)) or 0.1
+    return min(kept) - margin, max(kept) + margin
 
 
 def _interval_legend(rows: Sequence[Row]) -> list[Line2D]:
@@ -183,9 +196,10 @@ def curves(result: Comparison) -> Figure | None:
 
 
 def costs(result: Comparison) -> Figure:
-    """The mean score against training time and against the number of parameters."""
-    rows = scored(result)
-    shade = colours(rows)
+    """The mean score against training time and against the number of parameters; of those in `view`."""
+    everything, (low, high) = scored(result), view(result)
+    rows = [row for row in everything if row.score is not None and low <= row.score.mean <= high]
+    shade = colours(everything)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.2, 3.9), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
@@ -223,6 +237,9 @@ def costs(result: Comparison) -> Figure:
             axes.grid(color="#e3e6ea", linewidth=0.8)
             axes.set_axisbelow(True)
         panels[0].set_ylabel(METRICS[result.metric][0])
+        if len(rows) < len(everything):
+            out = listed([row.name for row in everything if row not in rows], 2)
+            panels[1].set_title(f"Far off, not shown: {out}", loc="right", fontsize=8.5, color=GREY)
         used = [layout for layout in MARKERS if any(r.entry.arrangement.layout == layout for r in rows)]
         handles = [Line2D([], [], marker="o", color=c, linewidth=0, label=cell) for cell, c in shade.items()]
         handles += [Line2D([], [], marker=MARKERS[y], color=GREY, linewidth=0, label=y) for y in used]

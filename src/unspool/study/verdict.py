@@ -21,7 +21,7 @@ def verdict(result: Comparison) -> list[str]:
         return ["No arrangement has a score.", *ending, *_failures(rows)]
     lines = [_best(result, rows[0]), *_differences(result, rows), *ending]
     lines += _failures(rows)
-    lines += [_baseline(result, baseline) for baseline in result.baselines]
+    lines += [line for baseline in result.baselines if (line := _baseline(result, baseline))]
     if result.problem.test is not None and not result.interrupted:
         lines.append(_model(result))
     return lines
@@ -86,13 +86,18 @@ def _failures(rows: list[Row]) -> list[str]:
 
 
 def _baseline(result: Comparison, baseline: BaselineRow) -> str:
-    """The best arrangement against a baseline, on the test part where there is one."""
+    """The best arrangement against a baseline, on the test part where there is one.
+
+    Empty for the mean where it has no score: a constant has no correlation with anything.
+    """
     row, metric = result.rows[0], result.metric
     on_test = result.problem.test is not None
     part = "test" if on_test else "validation"
     ours = row.test if on_test else row.score
     theirs = baseline.test if on_test else baseline.score
     heading, where = METRICS[metric][0], f"on the {part} part"
+    if theirs is None and baseline.name == "mean":
+        return ""
     if ours is None or theirs is None:
         return f"{baseline.name} {where}: {heading} is undefined."
     fixed = result.problem.cv is None
