@@ -2,7 +2,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "gemm.h"
+#include "outer.h"
 
 namespace unspool::UNSPOOL_NS {
 

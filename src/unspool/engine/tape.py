@@ -34,6 +34,14 @@ class Place:
         return Place(self.buffer, self.offset + offset)
 
 
+def state_in(k: int) -> Place:
+    return Place(BUFFERS["state_in"] + k)
+
+
+def state_out(k: int) -> Place:
+    return Place(BUFFERS["state_out"] + k)
+
+
 class Rows:
     """Columns given out in one buffer."""
 
