@@ -49,11 +49,13 @@ class Forward {
     fix_rows(loop_, VEC, ready_.vectors, 0);
     fix_rows(pro_, SCRATCH, task_space.floats(pro_scratch * k_.tile_rows), pro_scratch);
     fix_rows(pro_, VEC, ready_.vectors, 0);
+    const int64_t tile = k_.tile_rows, four_tiles = 4 * tile / std::max(lanes.count(), 1);
+    ring_rows_ = std::min(tile, std::max(tile / 4, four_tiles));   // short: rows are read while still in the cache
     const bool own_prologue = !table_ && !p_.prologue.code.empty();
     const Written lstash(s_.lstash, p_.lstash, member_, k_.tile_rows), pstash(s_.pstash, p_.pstash, member_, k_.tile_rows);
     lstash_ = &lstash;
     pstash_ = &pstash;
-    if (own_prologue) ring_ = task_space.floats((int64_t)lanes.count() * ring_rows() * p_.pro);
+    if (own_prologue) ring_ = task_space.floats((int64_t)lanes.count() * ring_rows_ * p_.pro);
     for (size_t k = 0; k < p_.state_widths.size(); k++)
       if (!rows_of(k))
         kept_[k] = task_space.floats(2 * (int64_t)lanes.count() * round_up(p_.state_widths[k], 16));
@@ -67,7 +69,6 @@ class Forward {
   }
 
  private:
-  int64_t ring_rows() const { return k_.tile_rows; }
   bool writes() const { return !member_ || member_->rank == 0; }
   float* rows_of(size_t k) const { return writes() ? s_.states[k].rows : nullptr; }
 
@@ -79,13 +80,13 @@ class Forward {
   void fill_ring(const std::vector<Lane>& active) {
     pro_.rows = 0;
     for (const Lane& lane : active) {
-      if (lane.done % ring_rows()) continue;
-      const int64_t n = std::min<int64_t>(ring_rows(), lane.left);
+      if (lane.done % ring_rows_) continue;
+      const int64_t n = std::min<int64_t>(ring_rows_, lane.left);
       for (int64_t i = 0; i < n; i++) {
         const int r = pro_.rows++;
         const int64_t row = lane.row + i * lane.step_row;
         pro_.row[X][r] = const_cast<float*>(batch_.x) + row * batch_.x_stride;
-        pro_.row[PRO][r] = ring_ + (lane.id * ring_rows() + i) * p_.pro;
+        pro_.row[PRO][r] = ring_ + (lane.id * ring_rows_ + i) * p_.pro;
         pro_.row[PSTASH][r] = pstash_->at(row, r);
         if (pro_.rows == k_.tile_rows) flush_prologue();
       }
@@ -102,7 +103,7 @@ class Forward {
     for (int r = 0; r < rows; r++) {
       const Lane& lane = lanes[r];
       loop_.row[PRO][r] = table_ ? const_cast<float*>(table_) + batch_.index[lane.row] * p_.pro
-                                 : ring_ + (lane.id * ring_rows() + lane.done % ring_rows()) * p_.pro;
+                                 : ring_ + (lane.id * ring_rows_ + lane.done % ring_rows_) * p_.pro;
       loop_.row[LSTASH][r] = lstash_->at(lane.row, r);
     }
     for (size_t k = 0; k < p_.state_widths.size(); k++) {
@@ -138,7 +139,8 @@ class Forward {
   const Kernels& k_;
   const Written *lstash_ = nullptr, *pstash_ = nullptr;
   Tile loop_, pro_;
-  float* ring_ = nullptr;
+  float* ring_ = nullptr;              // (lanes, ring_rows_, pro)
+  int64_t ring_rows_ = 1;
   float* kept_[MAX_STATES] = {};
 };
 
