@@ -5,28 +5,24 @@ The compiler knows a cell by a number; everything that is not a tensor is looked
 
 from __future__ import annotations
 
-import itertools
-import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from unspool.engine import native
+from unspool.engine.numbers import CELLS
 from unspool.engine.state import flatten, of_widths, unflatten, widths
 
-_numbers = itertools.count()
-_cells: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
 _calls: list[native.Call] = []
 
 
-def register(*cells: nn.Module) -> None:
-    """Give each cell its number."""
-    for cell in cells:
-        cell.__dict__["_unspool_number"] = next(_numbers)
-        _cells[cell.__dict__["_unspool_number"]] = cell
+@torch.compiler.disable
+def outside(function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)` around which the compiler breaks its graph."""
+    return function(*args)
 
 
 @torch.compiler.assume_constant_result
@@ -36,7 +32,7 @@ def path_of(numbers: tuple[int, ...], input_size: int, shapes: tuple[Any, ...]) 
 
     with _disable_current_modes():
         for number, shape in zip(numbers, shapes):
-            found = program_of(Direction(_cells[number]), input_size, of_widths(shape))
+            found = program_of(Direction(CELLS[number]), input_size, of_widths(shape))
             if isinstance(found, str):
                 return found
     return "native"
@@ -79,7 +75,7 @@ def _opaque(
 
     streams, flat, at = [], [], 0
     for number, reverse, (parts, weights), shape in zip(numbers, reverses, counts, shapes):
-        cell = _cells[number]
+        cell = CELLS[number]
         names = [name for name, _ in [*cell.named_parameters(), *cell.named_buffers()]]
         state = tensors[at : at + parts]
         given = dict(zip(names, tensors[at + parts : at + parts + weights]))

@@ -114,12 +114,7 @@ def _run_compiled(
         numbers = tuple(d.cell._unspool_number for d in directions)
         if compiled.path_of(numbers, values.shape[1], tuple(map(widths, states))) == "native":
             return compiled.run(directions, values, offsets, states, index)
-    return _run_outside(directions, values, offsets, states, engine, index)
-
-
-@torch.compiler.disable
-def _run_outside(*args: Any) -> tuple[Tensor, list[Any]]:
-    return run(*args)
+    return compiled.outside(run, directions, values, offsets, states, engine, index)
 
 
 def choose(

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 
+def _limit() -> int:
+    """Floats that wait to be lent again, at most: an eighth of the machine's memory, or 1 GiB where that is unknown."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8 // 4
+    return 1 << 28
+
+
 class Loan:
-    """Memory that goes back to a small store when its holder is gone: fresh pages cost 10 % of a training step."""
+    """Memory that goes back to a small store when its holder is gone; the oldest goes for good when that is full.
+
+    Fresh pages are 10 % of a training step of an LSTM 256, and more than half of one of an LSTM 64 on 75,000 tokens.
+    """
 
     _store: ClassVar[dict[int, tuple[int, Tensor]]] = {}
-    _blocks, _floats = 24, 1 << 24  # at most so many blocks of at most so many floats
+    _blocks, _floats = 24, _limit()
 
     def __init__(self, floats: int) -> None:
         found = None
@@ -27,8 +39,10 @@ class Loan:
         return self.block[: count * width].view(count, width)
 
     def __del__(self) -> None:
-        if self.size <= self._floats and len(self._store) < self._blocks:
-            self._store[id(self.block)] = (self.size, self.block)
+        store = self._store
+        store[id(self.block)] = (self.size, self.block)
+        while len(store) > self._blocks or sum(size for size, _ in list(store.values())) > self._floats:
+            store.pop(next(iter(store)), None)
 
 
 def borrow(loans: list[Loan] | None, count: int, width: int) -> Tensor:

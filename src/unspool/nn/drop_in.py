@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.cells import GRUCell, LSTMCell, RNNCell
-from unspool.engine import compiled
+from unspool.engine import numbers
 from unspool.engine.dispatch import Direction, choose, run
 from unspool.errors import DataError, bad_parameter, check_choice
 from unspool.nn.layout import to_ragged
@@ -26,7 +26,7 @@ def _template(mode: str, input_size: int, hidden_size: int, bias: bool, proj_siz
             cell = GRUCell(input_size, hidden_size, bias)
         else:
             cell = RNNCell(input_size, hidden_size, bias, nonlinearity=mode.removeprefix("RNN_").lower())
-    compiled.register(cell)
+    numbers.register(cell)
     return cell
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unspool.engine import compiled
+from unspool.engine import numbers
 from unspool.engine.dispatch import Direction
 from unspool.engine.state import flatten, unflatten
 from unspool.errors import bad_parameter, check_float
@@ -159,7 +159,7 @@ def make_twins(noise: Noise, cells: Sequence[Any], input_size: int) -> list[Twin
         if masked or zoned:
             rates = noise.zoneout[: len(widths)]
             twin, prefix = Masked(cell, input_size, first, rates, [k for k, _ in masked]), "cell."
-            compiled.register(twin)
+            numbers.register(twin)
         twins.append(Twin(cell, input_size, twin, prefix, masked, zoned, dropped))
         first += sum(width for _, width in zoned)
     return twins

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspool.engine import compiled
+from unspool.engine import numbers
 from unspool.engine.dispatch import ENGINES, Direction, choose, run
 from unspool.engine.state import flatten, unflatten
 from unspool.engine.step import step
@@ -117,13 +117,17 @@ class Recurrent(nn.Module):
         zoneout = [Zoneout(cell, self.noise.zoneout) for cell in cells] if self.noise.zoneout else []
         self.__dict__["_zoneout"] = tuple(zoneout)
         self.__dict__["_twins"] = None
-        compiled.register(*cells, *zoneout)
+        numbers.register(*cells, *zoneout)
         size = getattr(self.cell, "input_size", None)
         if isinstance(size, int) and not any(p.is_meta for p in self.parameters()):
             self._make_twins(size)
 
-    @torch.compiler.disable
     def _make_twins(self, input_size: int) -> None:
+        if torch.compiler.is_compiling():
+            from unspool.engine import compiled
+
+            compiled.outside(self._make_twins, input_size)
+            return
         self.__dict__["_twins"] = make_twins(self.noise, self.cells(), input_size) if self.noise.any else None
 
     def cells(self) -> list[Any]:
