@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -216,6 +217,10 @@ def _trace(cell: nn.Module, input_size: int, state: Any) -> Program | str:
         return (
             f"the state has {len(flatten(state))} parts; the native engine takes up to {_native.MAX_STATES}"
         )
+    if any(parameter.is_meta for parameter in cell.parameters()):
+        cell = copy.deepcopy(cell).to_empty(
+            device="cpu"
+        )  # meta tensors' kernels import torch's compiler: a second
     try:
         program = trace(cell, input_size, state)
     except Unsupported as reason:

@@ -51,6 +51,11 @@ class Ref:
 class Tracer(TorchDispatchMode):
     """Writes every operation of one step into a graph. Values of the batch become nodes, the rest sources."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch asks; with its default, True, the first call would import its compiler: a second."""
+        return False
+
     def __init__(self, cell: nn.Module, batch: int) -> None:
         super().__init__()
         self.graph = Graph()
