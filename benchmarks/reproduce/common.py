@@ -24,13 +24,25 @@ CELLS = ("rnn", "gru", "lstm")
 
 
 class Model(nn.Module):
-    """A stack of one cell and a linear layer on its outputs, or on the last output of each sequence."""
+    """A stack of one cell and a linear layer on its outputs, or on the last output of each sequence.
+
+    remember: steps that gates are to remember at first, see `remember_for`; 0: the cell starts as it always does.
+    """
 
     def __init__(
-        self, cell: str, inputs: int, hidden: int, outputs: int, last: bool = False, dropout: float = 0.0
+        self,
+        cell: str,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        last: bool = False,
+        dropout: float = 0.0,
+        remember: int = 0,
     ) -> None:
         super().__init__()
         self.stack = unspool.nn.Stack(cell, inputs, hidden, engine="native")
+        if remember:
+            remember_for(self.stack.layers[0].cell, remember)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.stack.output_size, outputs)
         self.last = last
@@ -42,6 +54,20 @@ class Model(nn.Module):
 
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
+
+
+@torch.no_grad()
+def remember_for(cell: Any, steps: int) -> None:
+    """Gate biases such that units forget over 2 to `steps` steps (Tallec & Ollivier 2018, arXiv:1804.11188).
+
+    b = log u, u uniform in [1, steps - 1], for each unit: LSTM b_f = b, b_i = -b; GRU b_z = b, its z keeping.
+    """
+    b = torch.empty(cell.hidden_size).uniform_(1, steps - 1).log()
+    for gate, value in {"f": b, "i": -b, "z": b}.items():
+        if gate in cell.gates:
+            rows = slice(cell.gates.index(gate) * cell.hidden_size, None)
+            cell.bias_ih[rows][: cell.hidden_size] = value
+            cell.bias_hh[rows][: cell.hidden_size] = 0.0
 
 
 def options(description: str) -> argparse.Namespace:

@@ -72,7 +72,7 @@ def main() -> None:
         model = Model(cell, 88, HIDDEN[cell], 88, dropout=chosen["dropout"])
         check_native(model, x_train)
         optimizer = torch.optim.Adam(model.parameters(), lr=chosen["lr"])
-        epochs = 3 if args.quick else chosen["epochs"]
+        epochs = 1 if args.quick else chosen["epochs"]
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, chosen["lr"], epochs * -(-len(x_train) // chosen["batch"]), pct_start=0.2
         )
