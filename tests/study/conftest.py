@@ -40,6 +40,7 @@ def made_up(monkeypatch):
             if task.arrangement is None:
                 return []
             clock.seen.append((task.name, task.repeat, task.fold))
+            started = clock.now
             clock.now += 10.0
             value = score(task.name, task.repeat, task.fold)
             run = jobs.Run(
@@ -49,7 +50,7 @@ def made_up(monkeypatch):
                 seed=problem.seed(task.repeat),
                 hidden_size=task.hidden_size,
                 validation={"accuracy": value, "macro_f1": value, "log_loss": 1.0},
-                seconds=10.0,
+                seconds=clock.now - started,
                 train_seconds=9.0,
                 history=[{"epoch": 1, "train_loss": 1.0, "validation_loss": 1.0}],
                 error="The loss became nan in epoch 1." if value is None else None,

@@ -79,6 +79,20 @@ def test_with_a_folder_time_is_kept_to_train_the_winner(made_up, tmp_path, monke
     assert len(clock.seen) == 6
 
 
+def test_one_run_that_was_held_up_does_not_end_the_study(made_up):
+    score, seen = normal(0.1), []
+
+    def held_up(name, repeat, fold):
+        seen.append(name)
+        if len(seen) == 8:
+            clock.now += 200.0
+        return score(name, repeat, fold)
+
+    clock = made_up(held_up)
+    result = study(repeats=6, budget_seconds=400.0, drop_hopeless=False)
+    assert len(clock.seen) == 18 and result.ending == ""
+
+
 def test_a_budget_of_runs_and_going_on(made_up, tmp_path, monkeypatch):
     monkeypatch.setattr("unspool.study.comparison.Comparison.write", lambda *_: None)
     made_up(normal(0.1))

@@ -54,8 +54,8 @@ class Entry:
         return np.array([getattr(self.runs[cell], part)[metric] for cell in cells], float)
 
     def seconds(self) -> float:
-        """The mean of all its runs."""
-        return float(np.mean([run.seconds for run in self.runs.values()]))
+        """The median of all its runs."""
+        return float(np.median([run.seconds for run in self.runs.values()]))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from statistics import median
 
 from unspool.study.arrangements import Arrangement
 from unspool.study.comparison import Comparison, Entry, dropped_after
@@ -126,10 +127,10 @@ class Loop:
             self.done += 1
 
     def _expected(self, task: Task) -> float:
-        """Seconds that a run will take: as earlier ones of its arrangement, else as the mean of all."""
+        """Seconds that a run will take: the median of its arrangement's runs, else of all."""
         own = [] if task.arrangement is None else list(self.entries[task.arrangement].runs.values())
         runs = own or [run for entry in self.entries.values() for run in entry.runs.values()]
-        return sum(run.seconds for run in runs) / len(runs) if runs else 0.0
+        return median([run.seconds for run in runs]) if runs else 0.0
 
     def _longest(self) -> float:
         slowest = max((e.seconds() for e in self.entries.values() if e.runs), default=0.0)
@@ -140,7 +141,7 @@ class Loop:
         counted = [run.seconds for entry in self.entries.values() for run in entry.runs.values()]
         if not counted:
             return None
-        seconds = runs * sum(counted) / len(counted) / self.jobs
+        seconds = runs * median(counted) / self.jobs
         budget = self.budget.left()
         return seconds if budget is None else min(seconds, budget)
 
