@@ -218,9 +218,8 @@ def _trace(cell: nn.Module, input_size: int, state: Any) -> Program | str:
             f"the state has {len(flatten(state))} parts; the native engine takes up to {_native.MAX_STATES}"
         )
     if any(parameter.is_meta for parameter in cell.parameters()):
-        cell = copy.deepcopy(cell).to_empty(
-            device="cpu"
-        )  # meta tensors' kernels import torch's compiler: a second
+        # Meta tensors' kernels (`to_empty` has one) import sympy and torch's compiler: a second.
+        cell = copy.deepcopy(cell)._apply(lambda t: torch.empty(t.shape, dtype=t.dtype))
     try:
         program = trace(cell, input_size, state)
     except Unsupported as reason:
