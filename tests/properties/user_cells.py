@@ -1,7 +1,9 @@
-"""Three cells that the library does not have: a nested state, a tensor state, uncommon operations."""
+"""The registered cells, forms of them that are equations of their own, and three that the library does not have:
+a nested state, a tensor state, uncommon operations."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -9,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unspool import cells
+from unspool.nn.noise import Zoneout
 
 
 class NestedMemory(nn.Module):
@@ -83,8 +86,21 @@ def stacked(input_size: int, hidden_size: int) -> nn.Module:
     return cells.StackedCell([below, NestedMemory(hidden_size + 2, hidden_size)])
 
 
+def projected(input_size: int, hidden_size: int) -> nn.Module:
+    return cells.LSTMCell(input_size, hidden_size, proj_size=hidden_size // 2)
+
+
+def zoned_out(input_size: int, hidden_size: int) -> nn.Module:
+    """What a layer with zoneout runs in evaluation."""
+    return Zoneout(cells.LSTMCell(input_size, hidden_size), (0.1, 0.5))
+
+
 CELLS: dict[str, Callable[..., nn.Module]] = {
     **cells.registry,
+    "gru_of_2014": functools.partial(cells.GRUCell, reset_after=False),
+    "relu_rnn": functools.partial(cells.RNNCell, nonlinearity="relu"),
+    "projected_lstm": projected,
+    "zoned_out_lstm": zoned_out,
     "nested_memory": NestedMemory,
     "fast_decay": FastDecay,
     "competition": Competition,
