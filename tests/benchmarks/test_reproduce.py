@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ def paths_and_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     torch.set_num_threads(before)
     for name in set(sys.modules) - known:
-        if name in ("common", *SCRIPTS):
+        if name in ("common", "gradients", *SCRIPTS):
             del sys.modules[name]
 
 
@@ -42,6 +43,20 @@ def test_quick_runs(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     script.main()
     output = capsys.readouterr().out
     assert f"gru {SCRIPTS[name]:>13,d}" in output and "nan" not in output and "Written" not in output
+
+
+def test_the_gradient_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The cells of docs/seeing.md, and close to its rates; the doubled weights explode, open gates keep."""
+    script: Any = importlib.import_module("gradients")
+    monkeypatch.setattr(sys, "argv", ["gradients.py", "--quick"])
+    script.main()
+    page = (FOLDER.parents[1] / "docs" / "seeing.md").read_text(encoding="utf-8")
+    row = re.compile(r"^\| (.+?) \| (\d\.\d\d) \|", re.MULTILINE)
+    told, found = dict(row.findall(page)), dict(row.findall(capsys.readouterr().out))
+    assert told.keys() == found.keys() == script.CELLS.keys()
+    for name, rate in found.items():
+        assert float(rate) == pytest.approx(float(told[name]), abs=0.03)
+    assert float(found["rnn, recurrent weights doubled"]) > 1.05
 
 
 def test_the_sum_of_the_two_marked_numbers() -> None:

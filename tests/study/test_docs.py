@@ -1,4 +1,4 @@
-"""What docs/study.md shows is run, in the order in which it stands there; docs/study_results.md names real options."""
+"""What docs/study.md and docs/seeing.md show is run, as it stands there; docs/study_results.md names real options."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     exec(compile(BLOCKS[1][1], "docs/study.md", "exec"), {"__name__": "docs"})
     assert "Best on the validation part" in capsys.readouterr().out
     assert unspool.load("winner").predict(["a good day"]).shape == (1,)
+
+
+def test_seeing_runs(tmp_path, monkeypatch, capsys):
+    """Its Python in order, in one namespace; the equations it prints are those that it shows."""
+    page = (DOCS / "seeing.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "docs"}
+    for code in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(compile(code, "docs/seeing.md", "exec"), names)
+    shown = re.search(r"^prints\n\n```text\n(.*?)^\.\.\.$", page, re.MULTILINE | re.DOTALL)
+    assert shown and shown[1] in capsys.readouterr().out
+    assert {p.name for p in tmp_path.iterdir()} == {"cell.svg", "activations.png", "gradients.png"}
 
 
 OPTIONS = {*re.findall(r"`(--[a-z-]+)", PAGE), *re.findall(r" (--[a-z-]+)", RESULTS)}
