@@ -58,7 +58,12 @@ def fit(path: Path, *more: object, code: int = 2, target: str = "score"):
         ),
         ("text,score\na,1\nb,2\n", ["--target", "text"], "must be different columns"),
         ("text,score\na,1\nb,2\n", ["--format", "parquet"], "as Parquet"),
-        ("text,score\na,1\nb,2\n", ["--hidden-size", "many"], "'--hidden-size'"),
+        (
+            "text,score\na,1\nb,2\n",
+            ["--hidden-size", "64,many"],
+            "'--hidden-size': expected a whole number, or several joined by commas. Got '64,many'.",
+        ),
+        ("text,score\na,1\nb,2\n", ["--zoneout", "0.1;0.2"], "expected a number, or several"),
     ],
 )
 def test_tables_and_options(tmp_path, csv, arguments, message):

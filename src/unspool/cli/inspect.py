@@ -48,6 +48,8 @@ def inspect(
     estimator = unspool.load(model)
     if text is not None and estimator.input_.kind != "text":
         raise DataError(f"--text needs a model of texts. This one reads {estimator.input_.describe()}.")
+    if text is not None and not estimator.input_.encoder.tokens(text):
+        raise DataError(f"--text holds no token: {text!r}. Give one word at least.")
     _print(estimator)
     if wanted:
         folder = model.with_name(f"{model.stem}-inspect") if out is None else out

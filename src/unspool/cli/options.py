@@ -61,7 +61,13 @@ def numbers(kind: type) -> Callable[[Any], Any]:
     """Reads "64" as one number of `kind` and "64,32" as a tuple."""
 
     def parse(value: Any) -> Any:
-        parts = [kind(part) for part in str(value).split(",")]
+        try:
+            parts = [kind(part) for part in str(value).split(",")]
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise typer.BadParameter(
+                f"expected {what}, or several joined by commas. Got {value!r}."
+            ) from None
         return parts[0] if len(parts) == 1 else tuple(parts)
 
     parse.__name__ = f"{kind.__name__}s joined by commas"
