@@ -1,8 +1,8 @@
 """The studies of docs/study_results.md, by the commands that stand there.
 
-    python benchmarks/studies.py                   # all of them, about an hour on two cores
+    python benchmarks/studies.py                   # all of them, at most an hour on two cores
     python benchmarks/studies.py trec-twelve       # one; the name is the folder of its --out
-    python benchmarks/studies.py --tables          # their tables, as Markdown
+    python benchmarks/studies.py --tables          # their tables, as Markdown, and docs/images/study_NAME.svg
 
 TREC and subj are first brought to tables beside the results, in benchmarks/results/studies. A study that was
 interrupted goes on; remove its folder to start it anew.
@@ -11,6 +11,7 @@ interrupted goes on; remove its folder to start it anew.
 from __future__ import annotations
 
 import argparse
+import base64
 import csv
 import json
 import re
@@ -93,11 +94,11 @@ def table(name: str) -> str:
         cells = [
             row["arrangement"],
             str(row["runs"]),
-            number(row["mean"], 3),
+            number(row["mean"]),
             number(row["sd"], 2),
             "-" if low is None else f"{number(low, 3)} to {number(high, 3)}",
             row["status"] if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
-            number(row["test_mean"], 3),
+            number(row["test_mean"]),
             "-" if row["parameters"] is None else compact(row["parameters"]),
             "-" if row["train_seconds"] is None else seconds(row["train_seconds"]),
             "-" if row["predict_seconds_per_1000"] is None else seconds(row["predict_seconds_per_1000"]),
@@ -106,13 +107,25 @@ def table(name: str) -> str:
     return "\n".join(lines)
 
 
+def draw(name: str) -> None:
+    """Copy the report's first figure beside the page, where the page shows it."""
+    file = PAGE.parent / "images" / f"study_{name}.svg"
+    if f"images/{file.name}" not in PAGE.read_text(encoding="utf-8"):
+        return
+    page = (RESULTS / name / "report.html").read_text(encoding="utf-8")
+    first = re.search(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
+    if first:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(base64.b64decode(first[1]))
+
+
 def main() -> None:
     known = commands()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(known)}; default: all")
-    parser.add_argument("--tables", action="store_true", help="only print the tables of finished studies")
+    parser.add_argument("--tables", action="store_true", help="only tables and figures of finished studies")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in known:
@@ -124,6 +137,7 @@ def main() -> None:
             run(name, known[name])
         elif (RESULTS / name / "table.csv").exists():
             print(f"{name}\n\n{table(name)}\n")
+            draw(name)
 
 
 if __name__ == "__main__":
