@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.exceptions import NotFittedError
 
-from unspool import Ragged, SequenceClassifier, SequenceRegressor
+from unspool import Ragged, SequenceClassifier, SequenceRegressor, cells
 from unspool.errors import DataError, InvalidParameterError
 from unspool.estimators import DivergenceError
 from unspool.estimators.training import Trainer
@@ -94,6 +94,7 @@ def test_labels_that_cannot_be_used(y: Any, message: str) -> None:
         ("recurrent_dropout", -0.1),
         ("zoneout", (0.1, 1.0)),
         ("weight_dropout", "x"),
+        ("cell", cells.LSTMCell(3, 4)),
         ("num_layers", True),
         ("pooling", "mean+median"),
         ("dense", 256),

@@ -226,6 +226,38 @@ class TestErrors:
     def test_not_a_cell(self) -> None:
         with pytest.raises(TypeError, match="must have a method 'initial_state'"):
             Recurrent(nn.Linear(F, H))
+        with pytest.raises(TypeError, match=r"not its class\. Got LSTMCell: give LSTMCell\(input_size"):
+            Recurrent(cells.LSTMCell)  # type: ignore[arg-type]
+        with pytest.raises(InvalidParameterError, match=r"such as its class\. Got LSTMCell"):
+            Stack(cells.LSTMCell(F, H), F, H)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("engine", ["auto", "eager"])
+    @pytest.mark.parametrize(
+        ("step", "got"),
+        [
+            (lambda x, h: (h + 1, h + x), r"\[\(2, 1\), \(2, 1\)\]"),
+            (lambda x, h: torch.cat([h, x], 1), r"\[\(2, 2\)\]"),
+            (lambda x, h: (h + x).sum(), r"\[\(\)\]"),
+        ],
+        ids=["output and state", "another width", "no batch"],
+    )
+    def test_a_step_that_returns_another_form(self, step: Any, got: str, engine: str) -> None:
+        class Other(Sum):
+            def forward(self, x: Tensor, state: Tensor) -> Any:
+                return step(x, state)
+
+        with pytest.raises(DataError, match=rf"It takes parts of shape \[\(2, 1\)\]\. Got {got}"):
+            Recurrent(Other(), engine=engine)(torch.ones(2, 3, 1))
+
+    def test_an_initial_state_without_a_batch(self) -> None:
+        class Flat(Sum):
+            def initial_state(self, batch_size: int) -> Tensor:
+                return torch.zeros(1)
+
+        with pytest.raises(
+            DataError, match=r"must give tensors \(B, width\), B being 2\. Got one of shape \(1,\)"
+        ):
+            Recurrent(Flat())(torch.ones(2, 3, 1))
 
     def test_reverse_cell_alone(self) -> None:
         with pytest.raises(ValueError, match="bidirectional=True"):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unspool.engine.state import flatten, unflatten
+from unspool.errors import DataError
 
 
 def run(
@@ -39,7 +40,14 @@ def run(
             finished.append([leaf[alive:] for leaf in leaves])
             leaves = [leaf[:alive] for leaf in leaves]
         at = ends[:alive] - step if reverse else starts[:alive] + step
-        leaves = flatten(cell(values[at], unflatten(state, leaves)))
+        new = flatten(cell(values[at], unflatten(state, leaves)))
+        if [leaf.shape for leaf in new] != [leaf.shape for leaf in leaves]:
+            was, got = ([tuple(leaf.shape) for leaf in parts] for parts in (leaves, new))
+            raise DataError(
+                f"A cell must return a state like the one it takes, the output as its first part, and nothing else. "
+                f"It takes parts of shape {was}. Got {got}."
+            )
+        leaves = new
         outputs.append(leaves[0])
         rows.append(at)
     finished.append(leaves)

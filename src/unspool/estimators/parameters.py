@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from unspool import cells
 from unspool.errors import bad_parameter, check_choice, check_float, check_int
@@ -34,11 +35,12 @@ def _flag(owner: str, name: str, value: Any) -> None:
 
 
 def _cell(owner: str, name: str, value: Any) -> None:
-    if not callable(value):
+    if isinstance(value, nn.Module) or not callable(value):
         if not isinstance(value, str):
-            bad_parameter(
-                owner, name, f"one of {cells.names()} or a callable (input_size, hidden_size)", value
+            expected = (
+                f"one of {cells.names()} or a callable (input_size, hidden_size), such as a cell's class"
             )
+            bad_parameter(owner, name, expected, value)
         check_choice(owner, name, value, cells.names())
 
 

@@ -64,6 +64,11 @@ class Recurrent(nn.Module):
         engine: str = "auto",
     ) -> None:
         super().__init__()
+        if isinstance(cell, type):
+            raise TypeError(
+                f"The cell of Recurrent must be a module, not its class. Got {cell.__name__}: "
+                f"give {cell.__name__}(input_size, hidden_size)."
+            )
         for method in ("forward", "initial_state"):
             if not callable(getattr(cell, method, None)):
                 raise TypeError(
@@ -141,6 +146,12 @@ class Recurrent(nn.Module):
     def initial_state(self, batch_size: int) -> Any:
         """The state that a call without one starts from: the cell's form, or a pair of these for both directions."""
         like = [cell.initial_state(batch_size) for cell in self.cells()]
+        for leaf in flatten(like):
+            if leaf.dim() != 2 or leaf.shape[0] != batch_size:
+                raise DataError(
+                    f"initial_state({batch_size}) of a cell must give tensors (B, width), B being {batch_size}. "
+                    f"Got one of shape {tuple(leaf.shape)}."
+                )
         whole = tuple(like) if self.bidirectional else like[0]
         if self.start == "cell":
             return whole

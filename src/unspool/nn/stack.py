@@ -64,6 +64,9 @@ class Stack(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        if isinstance(cell, nn.Module) or not (isinstance(cell, str) or callable(cell)):
+            expected = "a name or a callable (input_size, hidden_size) -> cell module, such as its class"
+            bad_parameter("Stack", "cell", expected, cell)
         make = cells.get(cell) if isinstance(cell, str) else cell
         check_int("Stack", "input_size", input_size)
         if options.get("merge", "concat") is None:
