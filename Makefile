@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS_PYTHON ?= $(CURDIR)/.venv-peers/bin/python
 NATIVE := CMakeLists.txt $(shell find native -type f)
 TEXTS ?= "great" "awful" "unhelpfulness" ":-)"
 
@@ -34,17 +35,16 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/layers.py $(if $(wildcard $(PEERS_PYTHON)),--peers onnxruntime --peers-python $(PEERS_PYTHON))
 	$(BIN)/python benchmarks/sweeps.py
 	$(BIN)/python benchmarks/plots.py
-	$(BIN)/python benchmarks/seed_job.py speed --tools unspool unspool-nn torch-packed torch-padded torch-tuned
-	$(BIN)/python benchmarks/marks.py
+	$(BIN)/python benchmarks/marks.py --measure seed-job --peers-python $(PEERS_PYTHON)
 
 bench-quick: $(INSTALLED)
 	$(BIN)/python benchmarks/layers.py --quick
 
 bench-marks: $(INSTALLED)
-	$(BIN)/python benchmarks/marks.py --measure
+	$(BIN)/python benchmarks/marks.py --measure --peers-python $(PEERS_PYTHON)
 
 bench-guard: $(INSTALLED)
 	$(BIN)/python benchmarks/guard.py
@@ -54,8 +54,10 @@ bench-peers-env:
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/requirements-peers.txt
 
 bench-peers: $(INSTALLED)
-	$(BIN)/python benchmarks/seed_job.py quality --tools unspool keras-jax torch-packed tfidf-ridge mean --seeds 0 1 2
-	$(BIN)/python benchmarks/seed_job.py speed --tools unspool unspool-nn keras-jax torch-packed torch-padded torch-tuned
+	$(BIN)/python benchmarks/seed_job.py quality --tools unspool keras-jax torch-packed tfidf-ridge mean --seeds 0 1 2 \
+		--peers-python $(PEERS_PYTHON)
+	$(BIN)/python benchmarks/seed_job.py speed --tools unspool unspool-nn keras-jax torch-packed torch-padded torch-tuned \
+		--peers-python $(PEERS_PYTHON)
 
 studies: $(INSTALLED)
 	$(BIN)/python benchmarks/studies.py

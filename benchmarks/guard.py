@@ -1,11 +1,12 @@
 """Fails when a cell falls back to the plain loop, or loses a third of its speed.
 
-    python benchmarks/guard.py             # about a minute; exit code 1 and a line for each loss
+    python benchmarks/guard.py             # half a minute; exit code 1 and a line for each loss
     python benchmarks/guard.py --record    # this machine's figures become the baseline, benchmarks/guard.json
 
-1. Every registered cell runs natively, in one direction and in both.
-2. Ratios to torch (to the plain loop where torch has no such cell), both measured in turns in one run. A ratio that
-   is lost is measured a second time before it counts.
+1. Every registered cell runs natively, in one direction, in both, and as one `.step`.
+2. Ratios to torch (to the plain loop where torch has no such cell), both measured in turns in one run, on one
+   thread: with two, a busy machine makes torch up to ten times slower. A ratio that is lost is measured a second
+   time before it counts.
 
 The baseline is kept for each instruction set.
 """
@@ -14,9 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 
+import torch
 from grid import BOTH_RAGGED, GRID, cases
 from peers.record import ROOT
+from sweeps import runs_natively, steps
 
 from unspool import Ragged, _native, cells, explain_path
 from unspool.bench import Case, competitors, interleave
@@ -43,14 +47,26 @@ def paths() -> list[str]:
             path = explain_path(layer, Ragged.from_padded(case.padded(), case.lengths()))
             if path != "native":
                 found.append(f"{name}, {1 + both} direction(s): runs as {path!r}, not natively")
+        with torch.no_grad():
+            layer = Recurrent(cells.get(name)(5, 8))
+            layer.step(torch.zeros(2, 5))
+        if not runs_natively(layer):
+            found.append(f"{name}: .step does not run natively")
     return found
 
 
 def ratio_of(case: Case) -> float:
-    """The peer's time divided by ours: torch packed where the batch is ragged, or the plain loop."""
-    runs = competitors(case, plain_loop=case.cell not in TORCH, engine="auto")
-    times = interleave(runs, 1.0)
-    return times[list(runs)[-1]].median / times["unspool"].median
+    """The time of torch on the padded batch, or of the plain loop, divided by ours."""
+    peer = "torch padded" if case.cell in TORCH else "plain loop"
+    runs = competitors(case, plain_loop=peer == "plain loop", engine="auto")
+    times = interleave({name: runs[name] for name in ("unspool", peer)}, 1.0)
+    return times[peer].median / times["unspool"].median
+
+
+def step_ratio() -> float:
+    """torch.nn.LSTMCell's time divided by that of `.step`."""
+    times = interleave(steps(), 1.0, rounds=30)
+    return times["torch.nn.LSTMCell"].median / times["unspool"].median
 
 
 def lost(ratio: float, baseline: float | None) -> bool:
@@ -65,16 +81,18 @@ def main() -> None:
     record = parser.parse_args().record
     stored: dict[str, dict[str, float]] = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
     isa = _native.isa()
+    torch.set_num_threads(1)
     if isa not in stored and not record:
         print(f"No baseline for {isa} yet: make one with --record. Only fallbacks are looked for.")
     problems = paths()
-    print(f"{len(cells.names())} registered cells, {len(problems)} times not native")
+    print(f"{len(cells.names())} registered cells, {len(problems)} paths not native")
     found = {}
-    for case in TIMED:
-        name, ratio = str(case), ratio_of(case)
+    timed = {str(case): partial(ratio_of, case) for case in TIMED}
+    for name, measured in {**timed, "one .step, lstm 64, batch 1": step_ratio}.items():
+        ratio = measured()
         baseline = None if record else stored.get(isa, {}).get(name)
         if lost(ratio, baseline):
-            ratio = max(ratio, ratio_of(case))
+            ratio = max(ratio, measured())
         if lost(ratio, baseline):
             problems.append(f"{name}: ratio {ratio:.2f}, the baseline has {baseline:.2f}")
         found[name] = round(ratio, 2)

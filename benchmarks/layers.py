@@ -29,10 +29,12 @@ from unspool import _native, cells
 from unspool.bench import SHAPES, WORKS, Case, competitors, flops, measure
 
 
-def row_of(case: Case, seconds: float, remotes: Sequence[Remote], plain_loop: bool) -> dict[str, Any]:
+def row_of(
+    case: Case, seconds: float, remotes: Sequence[Remote], loop_cells: Sequence[str]
+) -> dict[str, Any]:
     torch.manual_seed(0)
     make = cells.get(case.cell)
-    runs = competitors(case, plain_loop=plain_loop)
+    runs = competitors(case, plain_loop=case.cell in loop_cells)
     if case.cell.endswith("_lstm"):
         runs["our LSTM"] = competitors(case.but(cell="lstm"), plain_loop=False)["unspool"]
     missing = {}
@@ -62,14 +64,17 @@ def measure_grid(
     seconds: float,
     peers: Sequence[str] = (),
     peers_python: str = "",
-    plain_loop: bool = True,
+    loop_cells: Sequence[str] = cells.names(),
 ) -> None:
-    """Measure and print one row a case; save them as results/`name`.json."""
+    """Measure and print one row a case; save them as results/`name`.json.
+
+    loop_cells: cells that also run as the plain loop.
+    """
     before = setting()
     threads = torch.get_num_threads()
     remotes = [Remote(peer, peers_python, threads) for peer in peers]
     print(f"{'case':64} {'ms':>8} {'GFLOP/s':>8} {'of peak':>7}   the others' time / ours")
-    rows = [row_of(case, seconds, remotes, plain_loop) for case in cases]
+    rows = [row_of(case, seconds, remotes, loop_cells) for case in cases]
     found = versions()
     for remote in remotes:
         found |= remote.versions
@@ -118,9 +123,10 @@ def main() -> None:
     size.add_argument("--quick", action="store_true")
     size.add_argument("--whole", action="store_true")
     args = parser.parse_args()
-    name, cases = chosen(args)
+    name, chosen_cases = chosen(args)
     torch.set_num_threads(args.threads)
-    measure_grid(name, cases, args.seconds, args.peers, args.peers_python, not args.no_plain_loop)
+    loop_cells = [] if args.no_plain_loop else cells.names()
+    measure_grid(name, chosen_cases, args.seconds, args.peers, args.peers_python, loop_cells)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
 """The engine's targets against what was measured: met, not met, or not measured.
 
-    python benchmarks/marks.py             # from benchmarks/results/*.json
-    python benchmarks/marks.py --measure   # measures first just what the targets need, about five minutes
+    python benchmarks/marks.py                      # from benchmarks/results/*.json
+    python benchmarks/marks.py --measure            # measures first just what the targets need, about ten minutes
+    python benchmarks/marks.py --measure seed-job   # a part of that: layers, sweeps or seed-job
+
+What is measured here goes to layers_marks.json and seed_job_speed_marks.json; of these and of whole runs
+(layers.json, seed_job_speed.json) the newest counts. ONNX Runtime and Keras have targets too: they are measured
+where the peers' environment exists (README.md beside this file).
 
 Two threads, 128 features, length 150, batch 32 unless said; a ratio is the other's time divided by ours.
 """
@@ -10,17 +15,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from grid import BOTH_RAGGED, ONE_DENSE, Case, cases
-from peers.layers import TOOLS
+from peers.data import EMOBANK
 from peers.record import ROOT, save, setting
 
 RESULTS = ROOT / "benchmarks" / "results"
 BUILT_IN = ("lstm", "gru", "rnn")
 SOURCES = ("layers", "length", "batch", "memory", "threads", "single", "first-use", "seed_job_speed")
+USERS = ("layer_norm_lstm", "peephole_lstm")  # as users write them, compared with the plain loop
+PARTS = ("layers", "sweeps", "seed-job")
 PRODUCTS = (128, 256, 512)  # widths whose share of peak has a target
 
 Found = dict[str, Any]  # results/NAME.json by NAME
@@ -161,7 +171,7 @@ def marks() -> list[Mark]:
         *against(forward, dense, "forward", "torch padded"),
         *against(onnx, dense, "forward", "onnxruntime"),
     ]
-    for cell in ("layer_norm_lstm", "peephole_lstm"):
+    for cell in USERS:
         found += against({(cell, (64, 256)): 20}, ragged, "training", "plain loop")
         for case in cases([cell], (64, 256), [ragged], ["training"], [32]):
             found.append(Mark(f"{case}: over our LSTM", 1.4, inverse(ratio(case, "our LSTM")), True, "x"))
@@ -179,13 +189,7 @@ def _other() -> list[Mark]:
     step = of("single", lambda r: r["step_us"]["unspool"] / r["step_us"]["torch.nn.LSTMCell"])
     found = [
         Mark("one .step, batch 1, LSTM 64: over torch.nn.LSTMCell", 0.5, step, True, "x"),
-        Mark(
-            "one more token, batch 1, LSTM 64, one thread",
-            1.5,
-            of("single", lambda r: r["token_us"]),
-            True,
-            "us",
-        ),
+        Mark("its kernel alone", 1.5, of("single", lambda r: r["step_us"].get("kernel")), True, "us"),
     ]
     for cell in BUILT_IN:
         for hidden in (64, 256):
@@ -228,13 +232,19 @@ def needed() -> list[Case]:
     return [
         *cases(BUILT_IN, (64, 256), [BOTH_RAGGED], ["training"], [32]),
         *cases(BUILT_IN, every, [ONE_DENSE], ["training", "forward"], [32]),
-        *cases(["layer_norm_lstm", "peephole_lstm"], (64, 256), [BOTH_RAGGED], ["training"], [32]),
+        *cases(USERS, (64, 256), [BOTH_RAGGED], ["training"], [32]),
     ]
 
 
 def read() -> Found:
-    files = [RESULTS / f"{name}.json" for name in SOURCES]
-    return {file.stem: json.loads(file.read_text()) for file in files if file.exists()}
+    """Of NAME.json and NAME_marks.json the newer one."""
+    found = {}
+    for name in SOURCES:
+        files = [RESULTS / f"{name}{suffix}.json" for suffix in ("", "_marks")]
+        contents = [json.loads(file.read_text()) for file in files if file.exists()]
+        if contents:
+            found[name] = max(contents, key=lambda content: content["setting"]["date"])
+    return found
 
 
 def report(found: Found) -> list[dict[str, Any]]:
@@ -256,22 +266,43 @@ def report(found: Found) -> list[dict[str, Any]]:
     return rows
 
 
+def measure(parts: Sequence[str], seconds: float, peers_python: Path) -> None:
+    """What the targets need, of PARTS."""
+    has_peers = peers_python.exists()
+    if not has_peers:
+        print(f"ONNX Runtime and Keras are not measured: no {peers_python}. `make bench-peers-env` makes it.")
+    if "layers" in parts:
+        from layers import measure_grid
+
+        peers = ["onnxruntime"] if has_peers else []
+        measure_grid("layers_marks", needed(), seconds, peers, str(peers_python), loop_cells=USERS)
+    if "sweeps" in parts:
+        import sweeps
+
+        sweeps.run(list(sweeps.SWEEPS), quick=False)
+    if "seed-job" in parts and not EMOBANK.exists():
+        print(f"The seed job is not measured: no {EMOBANK}.")
+    elif "seed-job" in parts:
+        tools = ["unspool", "torch-packed", "torch-padded"]
+        tools += ["keras-jax", "keras-tensorflow"] if has_peers else []
+        job = [sys.executable, str(ROOT / "benchmarks" / "seed_job.py"), "speed", "--tools", *tools]
+        job += ["--peers-python", str(peers_python), "--rounds", "3", "--batches", "50"]
+        subprocess.run([*job, "--out", str(RESULTS / "seed_job_speed_marks.json")], check=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--measure", action="store_true")
+    parser.add_argument(
+        "--measure", nargs="*", choices=PARTS, metavar="PART", help=f"{', '.join(PARTS)}; none: all"
+    )
     parser.add_argument("--seconds", type=float, default=0.6, help="a case, once each has had three rounds")
-    parser.add_argument("--peers", nargs="+", choices=TOOLS, default=[], help="onnxruntime has targets")
-    parser.add_argument("--peers-python", default=str(ROOT / ".venv-peers/bin/python"))
+    parser.add_argument("--peers-python", type=Path, default=ROOT / ".venv-peers/bin/python")
     args = parser.parse_args()
     before = setting()
-    if args.measure:
-        import sweeps
-        from layers import measure_grid
-
-        measure_grid("layers", needed(), args.seconds, args.peers, args.peers_python)
-        sweeps.run(list(sweeps.SWEEPS), quick=False)
+    if args.measure is not None:
+        measure(args.measure or PARTS, args.seconds, args.peers_python)
     save("marks", {"rows": report(read())}, before)
 
 

@@ -33,7 +33,7 @@ class Remote:
 
     def __init__(self, name: str, peers_python: str, threads: int, patience: float = PATIENCE) -> None:
         self.name, self.threads, self.patience = name, threads, patience
-        self.python = peers_python if TOOLS[name].peers else sys.executable
+        self.python = str(Path(peers_python).absolute()) if TOOLS[name].peers else sys.executable
         if not Path(self.python).exists():
             sys.exit(
                 f"{name} needs the peers' environment: no {self.python}. benchmarks/README.md says how to make it."

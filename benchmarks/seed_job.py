@@ -31,7 +31,7 @@ class Worker:
     def __init__(self, tool: str, action: str, arguments: argparse.Namespace, *extra: str) -> None:
         self.tool = tool
         peers = TOOLS[tool].environment == "peers"
-        python = arguments.peers_python if peers else sys.executable
+        python = str(Path(arguments.peers_python).absolute()) if peers else sys.executable
         if not Path(python).exists():
             sys.exit(
                 f"{tool} needs the peers' environment: no {python}. benchmarks/README.md says how to make it."

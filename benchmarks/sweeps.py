@@ -5,7 +5,7 @@ python benchmarks/sweeps.py --quick            # fewer sizes, less than a minute
 python benchmarks/sweeps.py length batch       # time against length and batch, linear in tokens?
 python benchmarks/sweeps.py memory             # peak of a training step against tokens
 python benchmarks/sweeps.py threads            # one thread against two
-python benchmarks/sweeps.py single             # batch 1: whole sequences, one token, `.step`
+python benchmarks/sweeps.py single             # batch 1: whole sequences, `.step`, its kernel
 python benchmarks/sweeps.py first-use          # import, first call, a new cell
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import fresh
@@ -21,9 +22,11 @@ import numpy as np
 import torch
 from layers import versions
 from peers.record import save, setting
+from torch import Tensor
 
 from unspool.bench import Case, Runner, competitors, interleave, runner
 from unspool.cells import LSTMCell
+from unspool.engine import step
 from unspool.nn import Recurrent
 
 LENGTHS = (10, 30, 100, 300, 1000, 3000, 10_000)
@@ -122,7 +125,7 @@ def _threads_of(case: Case, seconds: float) -> dict[str, Any]:
 
 
 def single(quick: bool) -> dict[str, Any]:
-    """Batch 1: a whole sequence of 150, what one more token costs, and one `.step` from Python, microseconds."""
+    """Batch 1: a whole sequence of 150, one `.step` from Python, and the native call inside it, microseconds."""
     seconds = 0.2 if quick else 1.0
     sequences = []
     for width in (64, 256):
@@ -133,20 +136,17 @@ def single(quick: bool) -> dict[str, Any]:
             ratio = us["torch padded"] / us["unspool"]
             sequences.append({"hidden": width, "work": work, "us": us, "ratio": ratio})
             print(f"{case!s:64} {us['unspool']:9.1f} us  torch / ours {ratio:.2f}", flush=True)
-    found = interleave(_steps(), seconds, rounds=30)
-    step = {name: 1e6 * t.median for name, t in found.items()}
-    print("one step:", "  ".join(f"{name} {us:.2f} us" for name, us in step.items()))
-    token = _token_us(seconds)
-    print(f"one more token of a sequence, LSTM 64, one thread: {token:.2f} us")
-    return {"sequences": sequences, "step_us": step, "token_us": token}
+    found = interleave(steps(), seconds, rounds=30)
+    step_us = {name: 1e6 * t.median for name, t in found.items()}
+    print("one step:", "  ".join(f"{name} {us:.2f} us" for name, us in step_us.items()))
+    return {"sequences": sequences, "step_us": step_us}
 
 
-def _steps() -> dict[str, Runner]:
-    """One step of batch 1, 128 features, 64 units, without gradients: `.step`, and torch's cells."""
+def steps() -> dict[str, Runner]:
+    """One step of batch 1, 128 features, 64 units, without gradients: `.step`, torch's cells, our kernel alone."""
     x = torch.randn(1, 128)
     layer = Recurrent(LSTMCell(128, 64))
-    state = layer.step(x)
-    peers = {"torch.nn.LSTMCell": torch.nn.LSTMCell(128, 64), "torch.nn.GRUCell": torch.nn.GRUCell(128, 64)}
+    lstm, gru = torch.nn.LSTMCell(128, 64), torch.nn.GRUCell(128, 64)
 
     def without_gradients(call: Callable[[], object]) -> Runner:
         run = runner(call)
@@ -157,23 +157,37 @@ def _steps() -> dict[str, Runner]:
 
         return timed
 
-    runs = {"unspool": without_gradients(lambda: layer.step(x, state))}
-    lstm, gru = peers.values()
-    runs["torch.nn.LSTMCell"] = without_gradients(lambda: lstm(x, state))
-    runs["torch.nn.GRUCell"] = without_gradients(lambda: gru(x, state[0]))
-    return runs
+    with torch.no_grad():
+        state = layer.step(x)
+    runs = {
+        "unspool": without_gradients(lambda: layer.step(x, state)),
+        "torch.nn.LSTMCell": without_gradients(lambda: lstm(x, state)),
+        "torch.nn.GRUCell": without_gradients(lambda: gru(x, state[0])),
+    }
+    return {**runs, "kernel": runner(_kernel(layer, x, state))} if runs_natively(layer) else runs
 
 
-def _token_us(seconds: float) -> float:
-    """The slope between sequences of 150 and 1,500 steps, one thread: a step without the call around it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    short = Case("lstm", 64, "dense", 1, "forward", batch=1)
-    cases = {"short": short, "long": short.but(length=1500)}
-    runs = {name: competitors(case, plain_loop=False)["unspool"] for name, case in cases.items()}
-    found = interleave(runs, seconds)
-    torch.set_num_threads(before)
-    return 1e6 * (found["long"].median - found["short"].median) / 1350
+def runs_natively(layer: Recurrent) -> bool:
+    """Whether `layer.step` has run as native code."""
+    return id(layer.step_cell()) in step._known
+
+
+def _kernel(layer: Recurrent, x: Tensor, state: Any) -> Callable[[], object]:
+    """The native call that `layer.step(x, state)` makes, to be made again with the same tensors."""
+    prepared = step._known[id(layer.step_cell())]
+    native, calls = prepared.native, []
+    prepared.native = SimpleNamespace(run=lambda *arguments: calls.append(arguments))
+    try:
+        with torch.no_grad():
+            kept = x, state, layer.step(x, state)  # the call has their addresses
+    finally:
+        prepared.native = native
+    (arguments,) = calls
+
+    def kernel(kept: Any = kept) -> None:
+        native.run(*arguments)
+
+    return kernel
 
 
 def first_use(quick: bool) -> dict[str, Any]:
