@@ -4,7 +4,7 @@
 
 namespace unspool::UNSPOOL_NS {
 
-constexpr int TOKEN_BLOCK = 96;   // tokens at most whose rows are laid out together
+constexpr int TOKEN_BLOCK = 128;   // tokens at most whose rows are laid out together
 
 static int64_t sums_workspace(const Sums& s) {
   int32_t n = 0;
@@ -12,12 +12,19 @@ static int64_t sums_workspace(const Sums& s) {
   return (int64_t)TOKEN_BLOCK * (panels(n) * 2 * W + TILE_ROWS);
 }
 
-// c (R, C vectors) += sum over tokens of column m of a[t] times a packed row of b. a: rows of `a` from column m.
-template <int R, int C, class A>
+// c (R, C vectors) += sum over tokens of columns of a[t] times a packed row of b. a: rows of `a` from the first column.
+// WHOLE: all of c exists; else `rows` by `valid` of it. NEXT: the columns after these are read next.
+template <int R, int C, bool WHOLE, bool NEXT, class A>
 static inline void outer_tile(A a, const float* b, int tokens, float* c, int64_t c_stride, int rows, int valid) {
   V acc[R][C] = {};
+  if (WHOLE) {
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++)
+      for (int i = 0; i < C; i++) __builtin_prefetch(c + r * c_stride + i * W, 1);
+  }
   for (int t = 0; t < tokens; t++, b += C * W) {
     const float* x_row = a(t);
+    if (NEXT) __builtin_prefetch(x_row + 2 * R - 1);
     V column[C];
     for (int i = 0; i < C; i++) column[i] = load(b + i * W);
 #pragma GCC unroll 12
@@ -26,23 +33,32 @@ static inline void outer_tile(A a, const float* b, int tokens, float* c, int64_t
       for (int i = 0; i < C; i++) acc[r][i] += x * column[i];
     }
   }
+  if (WHOLE) {
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++, c += c_stride)
+      for (int i = 0; i < C; i++) store(c + i * W, load(c + i * W) + acc[r][i]);
+    return;
+  }
   const int full = valid / W, tail = valid % W;
   for (int r = 0; r < rows; r++)
     for (int i = 0; i < C; i++) {
       float* p = c + r * c_stride + i * W;
       if (i < full) store(p, load(p) + acc[r][i]);
-      else if (tail) store(p, load(p, tail) + acc[r][i], tail);
+      else if (i == full && tail) store(p, load(p, tail) + acc[r][i], tail);
     }
 }
 
-template <class A>
+// Rows m ... m + rows of one product; R of them at the most.
+template <int R, class A>
 static inline void outer_rows(const Outer& o, A a, const float* b_panels, int tokens, int32_t m, int rows) {
   for (int32_t n = 0; n < o.n; n += 2 * W) {
     const int left = o.n - n;
     const float* b = b_panels + (int64_t)TOKEN_BLOCK * n;
     float* c = o.c + m * o.c_stride + n;
-    if (left > W) outer_tile<TILE_ROWS, 2>(a, b, tokens, c, o.c_stride, rows, left < 2 * W ? left : 2 * W);
-    else outer_tile<TILE_ROWS, 1>(a, b, tokens, c, o.c_stride, rows, left);
+    if (rows == R && left > 2 * W) outer_tile<R, 2, true, false>(a, b, tokens, c, o.c_stride, rows, 2 * W);
+    else if (rows == R && left == 2 * W) outer_tile<R, 2, true, true>(a, b, tokens, c, o.c_stride, rows, 2 * W);
+    else if (left > W) outer_tile<R, 2, false, false>(a, b, tokens, c, o.c_stride, rows, left < 2 * W ? left : 2 * W);
+    else outer_tile<R, 1, false, false>(a, b, tokens, c, o.c_stride, rows, left);
   }
 }
 
@@ -68,31 +84,42 @@ static void outer(const Outer& o, const float* const* a, const float* const* b, 
   for (int32_t m = m_first; m < m_last; m += R) {
     const int rows = m_last - m < R ? m_last - m : R;
     const int32_t at = o.a_offset + m;
-    if (rows == R && spread) {
-      outer_rows(o, [a, at](int t) { return a[t] + at; }, b_panels, tokens, m, rows);
-      continue;
+    const auto in_place = [a, at](int t) { return a[t] + at; };
+    if (spread && rows == R) {
+      outer_rows<R>(o, in_place, b_panels, tokens, m, rows);
+    } else if (spread && R > 8 && rows == 8) {
+      outer_rows<8>(o, in_place, b_panels, tokens, m, rows);
+    } else if (spread && R > 4 && rows == 4) {
+      outer_rows<4>(o, in_place, b_panels, tokens, m, rows);
+    } else {
+      for (int t = 0; t < tokens; t++)
+        for (int r = 0; r < R; r++) a_panel[t * R + r] = r < rows ? a[t][at + r] : 0.f;
+      outer_rows<R>(o, [a_panel](int t) { return a_panel + t * R; }, b_panels, tokens, m, rows);
     }
-    for (int t = 0; t < tokens; t++)
-      for (int r = 0; r < R; r++) a_panel[t * R + r] = r < rows ? a[t][at + r] : 0.f;
-    outer_rows(o, [a_panel](int t) { return a_panel + t * R; }, b_panels, tokens, m, rows);
   }
+}
+
+// C vectors of columns from u: out += the sum over tokens of a[t], or of a[t] times b[t]. valid: of the last vector.
+template <int C>
+static inline void column_tile(const ColumnSum& c, const float* const* a, const float* const* b, int tokens, int32_t u,
+                               int valid) {
+  const auto read = [valid](const float* p, int i) { return i == C - 1 ? load(p + i * W, valid) : load(p + i * W); };
+  V sum[C];
+  for (int i = 0; i < C; i++) sum[i] = read(c.out + u, i);
+  for (int t = 0; t < tokens; t++)
+    for (int i = 0; i < C; i++) {
+      const V x = read(a[t] + c.a_offset + u, i);
+      sum[i] += b ? x * read(b[t] + c.b_offset + u, i) : x;
+    }
+  for (int i = 0; i < C; i++) store(c.out + u + i * W, sum[i], i == C - 1 ? valid : W);
 }
 
 // Columns first ... last of c's.
 static void column_sum(const ColumnSum& c, const float* const* a, const float* const* b, int tokens, int32_t first,
                        int32_t last) {
-  for (int32_t u = first; u < last; u += W) {
-    const int n = last - u < W ? last - u : W;
-    const int32_t from = c.a_offset + u, by = c.b_offset + u;
-    V sum = load(c.out + u, n);
-    if (b)
-      for (int t = 0; t < tokens; t++) sum += load(a[t] + from, n) * load(b[t] + by, n);
-    else if (n == W)
-      for (int t = 0; t < tokens; t++) sum += load(a[t] + from);
-    else
-      for (int t = 0; t < tokens; t++) sum += load(a[t] + from, n);
-    store(c.out + u, sum, n);
-  }
+  int32_t u = first;
+  for (; u + 4 * W <= last; u += 4 * W) column_tile<4>(c, a, b, tokens, u, W);
+  for (; u < last; u += W) column_tile<1>(c, a, b, tokens, u, last - u < W ? last - u : W);
 }
 
 // The order of additions does not depend on how columns are shared out.

@@ -125,9 +125,15 @@ static inline Exp exp_parts(V x) {
 #endif
   return {scale, p * (r * r) + r};
 }
-static inline V clamp(V x, float low, float high) {   // NaN stays NaN
+static inline V clamp(V x, float low, float high) {   // NaN stays NaN: max and min give their second operand
+#if defined(__AVX512F__)
+  return (V)_mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), (__m512)x));
+#elif defined(__AVX2__)
+  return (V)_mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), (__m256)x));
+#else
   x = x < low ? splat(low) : x;
   return x > high ? splat(high) : x;
+#endif
 }
 static inline V vsigmoid(V x) {
   Exp e = exp_parts(clamp(-x, -87.f, 87.f));
