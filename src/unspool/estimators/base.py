@@ -68,8 +68,10 @@ class SequenceEstimator(BaseEstimator):
     patience : see early_stopping.
     validation_fraction : size of the validation part, where `fit` is given no validation_data.
     embedding_update : "dense" (default): every token vector at every step, as Adam is defined (momentum goes
-        on moving a token after its batch). "sparse": a step updates only the token vectors that its batch
-        has; faster the larger the vocabulary, and on EmoBank a little worse (test r .450 against .464).
+        on moving a token after its batch). A large table is worked on by the rows of each batch, and gets the
+        same numbers up to rounding. "sparse": a step updates only the token vectors that its batch has, and
+        the momentum of the others stands still; a little faster than that, and on EmoBank a little worse
+        (test r .450 against .464).
     random_state : int for the same numbers at each fit on the same machine; None; or a RandomState.
     verbose : 0 silent, 1 a line an epoch.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unspool.estimators.batching import Batch, PredictionBatches, SequenceData, TrainingBatches
+from unspool.estimators.by_rows import choose, rows_of_batches
 from unspool.estimators.divergence import DivergenceError, first_bad_value
 from unspool.estimators.network import SequenceNetwork
 from unspool.estimators.optimizers import RowAdam, clip_gradients
@@ -63,8 +65,12 @@ class Trainer(NeuralNet):
     clipping and optimisers (1,008 batches of 16 texts, one thread).
     """
 
-    def __init__(self, *args: Any, settings: Settings, seed: int, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, settings: Settings, seed: int, by_rows: nn.Embedding | None = None, **kwargs: Any
+    ) -> None:
+        """by_rows: the embedding of the module, if it is to be trained within `rows_of_batches`."""
         self.settings = settings
+        self.by_rows = by_rows
         self.generator = torch.Generator().manual_seed(seed)
         self.interrupted = False
         super().__init__(*args, **kwargs)
@@ -77,12 +83,15 @@ class Trainer(NeuralNet):
         """AdamW (fused) for dense gradients, `RowAdam` for an embedding with sparse ones."""
         parameters = {p: None for p in self.module_.parameters() if p.requires_grad}
         sparse = [m.weight for m in self.module_.modules() if isinstance(m, nn.Embedding) and m.sparse]
-        dense = [p for p in parameters if not any(p is s for s in sparse)]
+        moving = [] if self.by_rows is None else [self.by_rows.weight]
+        dense = [p for p in parameters if not any(p is s for s in [*sparse, *moving])]
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
         self.optimizer_ = torch.optim.AdamW(dense, lr=rate, weight_decay=decay, fused=True)
         if sparse:
             self.embedding_optimizer_ = RowAdam(sparse, lr=rate, weight_decay=decay)
-        self._trained = [*dense, *sparse]
+        if moving:
+            self.row_optimizer_ = RowAdam(moving, lr=rate, weight_decay=decay, untouched="moving")
+        self._trained = [*dense, *sparse, *moving]
         return self
 
     def get_iterator(self, dataset: SequenceData, training: bool = False) -> Iterable[Batch]:
@@ -127,14 +136,19 @@ class Trainer(NeuralNet):
             rows += len(batch.rows)
             norms.append(step["gradient_norm"])
             self.notify("on_batch_end", batch=batch, training=training)
+        if training and self.by_rows is not None:
+            self.row_optimizer_.catch_up_all()
         self.history.record(prefix + "_loss", total / rows)
         self.history.record(prefix + "_gradient_norm", sum(norms) / len(norms))
         self.history.record(prefix + "_gradient_norm_max", max(norms))
         self.history.record(prefix + "_seconds", time.perf_counter() - started)
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> Trainer:
+        by_rows = self.by_rows
+        around = nullcontext() if by_rows is None else rows_of_batches(by_rows, self.row_optimizer_)
         try:
-            return super().fit_loop(*args, **kwargs)
+            with around:
+                return super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt:
             stops = [c for _, c in self.callbacks_ if isinstance(c, EarlyStopping)]
             self.interrupted = not any(c.misses_ >= c.patience for c in stops)
@@ -183,6 +197,7 @@ def train(
         verbose=0,
         settings=settings,
         seed=seed,
+        by_rows=choose(network, training, settings),
     )
     try:
         trainer.fit(training)
