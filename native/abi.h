@@ -54,18 +54,28 @@ struct Tile {
   int rows;
 };
 
-// A matrix (inner, width) packed into column panels of 2 vectors: panel after panel, each (inner, 2 W);
-// the last panel is 1 vector wide where that is enough; columns past the end are zero.
 struct View {
   const float* data;
   int64_t inner_stride, width_stride;
   int32_t inner, width;
 };
 
-// A matrix as a product takes it: packed, or, for a few rows, in place.
+// The numbers of a packed matrix: 1, 2 or 4 of a column lie in the 32 bits of a group. Products of BFLOAT16 round the
+// rows alike; those of INT8 bring each row to -127 ... 127 by its largest number, as each column of the matrix once.
+enum Form : int32_t { FLOAT32, BFLOAT16, INT8 };
+inline int32_t groups(int32_t inner, Form form) {
+  const int32_t size = form == FLOAT32 ? 1 : form == BFLOAT16 ? 2 : 4;
+  return (inner + size - 1) / size;
+}
+
+// A matrix as a product takes it: packed, or, for a few rows, in place. Packed: column panels of 2 vectors, panel after
+// panel, each (groups, 2 W); the last one is 1 vector wide where that is enough; columns past the end are zero.
 struct Factor {
-  const float* packed = nullptr;
+  float* packed = nullptr;
   View view{};
+  Form form = FLOAT32;
+  float* scales = nullptr;     // INT8: of each column
+  int32_t* sums = nullptr;     // INT8: of each column, times 128
 };
 
 // Sums over tokens of what rows `a` hold, alone or times other rows. Those that read the same rows go together: a
@@ -95,9 +105,9 @@ struct Kernels {
   int lanes;               // floats in a vector
   int tile_rows;           // rows of a tile, at most MAX_ROWS
   void (*run)(const Tape&, const Tile&, const Factor* matrices, Member*);   // of a team, or null
-  int64_t (*packed_size)(int32_t inner, int32_t width);
+  int64_t (*packed_size)(int32_t groups, int32_t width);
   int32_t (*panels)(int32_t width);
-  void (*pack)(const View&, float* out, int32_t first_panel, int32_t last_panel);
+  void (*pack)(const Factor&, int32_t first_panel, int32_t last_panel);   // its view
   int64_t (*sums_workspace)(const Sums&);
   void (*sums)(const Sums&, int32_t first, int32_t last, float* workspace);   // of columns first ... last of a
   double (*peak)(double seconds);

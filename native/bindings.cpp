@@ -97,13 +97,14 @@ class Snapshot {
   std::vector<std::pair<nb::object, nb::object>> items_;
 };
 
-// One step after another of a program, from Python; it keeps the interpreter's lock, which guards the addresses.
-struct Step {
-  Stream stream;
+// A step from Python; it keeps the interpreter's lock, which guards the addresses.
+struct PythonStep {
+  Step step;
   Ints used;   // which of the stream's parameters are given
 
   // addresses: of the input (rows, F), of every state part before and after the step (rows, width), of the parameters.
   void run(int64_t rows, const Ints& addresses, int threads) {
+    Stream& stream = step.stream;
     const size_t parts = stream.program->state_widths.size();
     for (size_t k = 0; k < parts; k++) {
       stream.states[k].initial = pointer<const float>(addresses.at(1 + k));
@@ -111,7 +112,37 @@ struct Step {
     }
     for (size_t i = 0; i < used.size(); i++)
       stream.parameters.at(used[i]).data = pointer<const float>(addresses.at(1 + 2 * parts + i));
-    run_step(rows, pointer<const float>(addresses[0]), threads, stream);
+    step.run(rows, pointer<const float>(addresses[0]), threads);
+  }
+};
+
+// Streams frozen for prediction. It need not keep the weights that it was made of.
+struct FrozenStreams {
+  std::vector<Stream> streams;
+  Frozen frozen;
+
+  using Call = std::vector<std::pair<Ints, Ints>>;   // states and buffers of each stream
+  std::vector<Stream> called(const Call& call) const {
+    std::vector<Stream> out;
+    for (size_t d = 0; d < call.size(); d++)
+      out.push_back(stream_of(*streams.at(d).program, streams[d].reverse, {}, call[d].first, call[d].second));
+    return out;
+  }
+  void forward(const Ints& batch, const Call& call, bool projected) const {
+    const auto run = called(call);
+    const Batch b = batch_of(batch);
+    nb::gil_scoped_release release;
+    frozen.forward(b, run, projected);
+  }
+  // addresses: of the input (rows, F), then of every state part before and after the step.
+  void step(int64_t rows, const Ints& addresses, int threads) {
+    Stream& s = streams.at(0);
+    const size_t parts = s.program->state_widths.size();
+    for (size_t k = 0; k < parts; k++) {
+      s.states[k].initial = pointer<const float>(addresses.at(1 + k));
+      s.states[k].final = pointer<float>(addresses.at(1 + parts + k));
+    }
+    frozen.step(rows, pointer<const float>(addresses.at(0)), threads, s);
   }
 };
 
@@ -150,11 +181,15 @@ NB_MODULE(_native, m) {
            nb::arg("vector_parts"), nb::arg("constants"), nb::arg("outers"), nb::arg("sums"));
 
   using StreamArgs = std::vector<nb::tuple>;
-  auto call = [](void (*run)(const Batch&, std::vector<Stream>&), const Ints& batch, const StreamArgs& args) {
+  auto streams_of = [](const StreamArgs& args) {
     std::vector<Stream> streams;
     for (const nb::tuple& a : args)
       streams.push_back(stream_of(nb::cast<const Program&>(a[0]), nb::cast<bool>(a[1]), nb::cast<Ints>(a[2]),
                                   nb::cast<Ints>(a[3]), nb::cast<Ints>(a[4])));
+    return streams;
+  };
+  auto call = [streams_of](void (*run)(const Batch&, std::vector<Stream>&), const Ints& batch, const StreamArgs& args) {
+    std::vector<Stream> streams = streams_of(args);
     const Batch b = batch_of(batch);
     nb::gil_scoped_release release;
     run(b, streams);
@@ -163,18 +198,30 @@ NB_MODULE(_native, m) {
   m.def("backward", [call](const Ints& batch, const StreamArgs& streams) { call(run_backward, batch, streams); });
 
   nb::class_<Snapshot>(m, "Snapshot").def(nb::init<const std::vector<nb::dict>&>()).def("holds", &Snapshot::holds);
-  nb::class_<Step>(m, "Step")
+  nb::class_<PythonStep>(m, "Step")
       .def("__init__",
-           [](Step* step, const Program& program, const Ints& parameters, const Ints& used) {
-             new (step) Step{stream_of(program, false, parameters, {}, Ints(8)), used};
+           [](PythonStep* step, const Program& program, const Ints& parameters, const Ints& used) {
+             new (step) PythonStep{Step(stream_of(program, false, parameters, {}, Ints(8))), used};
            },
            nb::keep_alive<1, 2>())
-      .def("run", &Step::run);
+      .def("run", &PythonStep::run);
+
+  // args: as those of forward; programs: theirs, kept alive; form: of FORMS.
+  nb::class_<FrozenStreams>(m, "Frozen")
+      .def("__init__",
+           [streams_of](FrozenStreams* f, const StreamArgs& args, int form, int threads, nb::object) {
+             auto streams = streams_of(args);
+             new (f) FrozenStreams{streams, Frozen(streams, (Form)form, threads)};
+           },
+           nb::arg("args"), nb::arg("form"), nb::arg("threads"), nb::arg("programs"), nb::keep_alive<1, 5>())
+      .def("project", [](FrozenStreams& f, const Ints& batch) { f.frozen.project(batch_of(batch), f.streams); })
+      .def("forward", &FrozenStreams::forward, nb::arg("batch"), nb::arg("call"), nb::arg("projected"))
+      .def("step", &FrozenStreams::step);
 
   m.def("isa", [] { return std::string(kernels().name); });
   m.def("isas", [] {
     std::vector<std::string> names;
-    for (const char* n : {"portable", "avx2", "avx512", "neon"})
+    for (const char* n : {"portable", "avx2", "avx512", "avx512_bf16", "neon"})
       if (const Kernels* k = kernels_named(n); k && (names.empty() || names.back() != k->name)) names.push_back(k->name);
     return names;
   });
@@ -199,6 +246,11 @@ NB_MODULE(_native, m) {
   buffers["pgrad"] = (int)PGRAD; buffers["pbstash"] = (int)PBSTASH; buffers["dy"] = (int)DY; buffers["dx"] = (int)DX;
   buffers["state_in"] = (int)STATE_IN; buffers["state_out"] = (int)STATE_OUT;
   buffers["adj_in"] = (int)ADJ_IN; buffers["adj_out"] = (int)ADJ_OUT;
+  nb::dict forms;
+  forms["float32"] = (int)FLOAT32;
+  forms["bfloat16"] = (int)BFLOAT16;
+  forms["int8"] = (int)INT8;
+  m.attr("FORMS") = forms;
   m.attr("OPS") = ops;
   m.attr("BUFFERS") = buffers;
   m.attr("MAX_STATES") = MAX_STATES;

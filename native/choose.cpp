@@ -7,6 +7,7 @@
 
 namespace unspool {
 #if defined(__x86_64__)
+namespace avx512_bf16 { extern const Kernels table; }   // and VNNI: products of narrower numbers
 namespace avx512 { extern const Kernels table; }
 namespace avx2 { extern const Kernels table; }
 namespace portable { extern const Kernels table; }
@@ -23,6 +24,8 @@ const Kernels* kernels_named(const char* name) {
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  const bool has_narrow = has_avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+  if (has_narrow && (wanted == "avx512_bf16" || wanted.empty())) return &avx512_bf16::table;
   if (has_avx512 && (wanted == "avx512" || wanted.empty())) return &avx512::table;
   if (has_avx2 && (wanted == "avx2" || wanted.empty())) return &avx2::table;
   if (wanted == "portable" || wanted.empty()) return &portable::table;
@@ -40,7 +43,7 @@ const Kernels& kernels() {
     const Kernels* found = kernels_named(name ? name : "");
     if (!found)
       throw std::runtime_error(std::string("The UNSPOOL_ISA environment variable must name an instruction set that "
-                                           "this machine has: portable, avx2 or avx512 (neon on ARM). Got '") + name + "'.");
+                                           "this machine has: portable, avx2, avx512 or avx512_bf16 (neon on ARM). Got '") + name + "'.");
     return *found;
   }();
   return chosen;

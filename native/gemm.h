@@ -1,42 +1,91 @@
 // Products of a few rows by a matrix, packed into panels or in place.
 #pragma once
+#include <type_traits>
+
 #include "abi.h"
-#include "simd.h"
+#include "narrow.h"
 
 namespace unspool::UNSPOOL_NS {
 
+// Rows as a product takes them: groups of numbers in 32 bits, and for INT8 what one step of each row stands for.
+struct Rows {
+  const float* groups[TILE_ROWS];
+  float step[TILE_ROWS];
+};
+
+template <Form FORM>
+using Sum = std::conditional_t<FORM == INT8, I, V>;
+
+// sum + x w, group by group.
+template <Form FORM>
+static inline Sum<FORM> multiply_add(Sum<FORM> sum, V x, V w) {
+  if constexpr (FORM == FLOAT32) {
+    return sum + x * w;
+  } else if constexpr (FORM == BFLOAT16) {
+#if defined(__AVX512BF16__)
+    return (V)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)w);
+#else
+    const V even = (V)((I)x << 16) * (V)((I)w << 16);
+    return sum + even + (V)((I)x & (int32_t)0xffff0000) * (V)((I)w & (int32_t)0xffff0000);
+#endif
+  } else {
+#if defined(__AVX512VNNI__)
+    return (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
+#else
+    for (int shift = 0; shift < 32; shift += 8) sum += (((I)x >> shift) & 0xff) * (((I)w << (24 - shift)) >> 24);
+    return sum;
+#endif
+  }
+}
+
 // R rows by P panels of C vectors side by side, R*P*C sums in registers; several panels where one would leave too few
-// sums to hide an addition's latency. `valid` columns exist.
-template <int R, int P, int C>
-static inline void panel(const float* const* a, int inner, const float* w, const float* const* init,
+// sums to hide an addition's latency. From column `first` of the matrix; WHOLE: all columns exist, else `valid` of them.
+template <Form FORM, int R, int P, int C, bool WHOLE>
+static inline void panel(const Rows& a, int groups, const Factor& m, const float* w, int first, const float* const* init,
                          float* const* out, int valid) {
-  V acc[R][P * C];
-  const int full = valid / W, tail = valid % W;
-  for (int r = 0; r < R; r++)
-    for (int c = 0; c < P * C; c++)
-      acc[r][c] = !init ? V{} : c < full ? load(init[r] + c * W) : load(init[r] + c * W, tail);
-  const int64_t apart = (int64_t)inner * C * W;
-  for (int k = 0; k < inner; k++, w += C * W) {
+  Sum<FORM> acc[R][P * C] = {};
+  const auto width = [valid](int c) { return WHOLE || valid >= (c + 1) * W ? W : valid > c * W ? valid - c * W : 0; };
+  const auto read = [&](const float* p, int c) { return WHOLE ? load(p + c * W) : load(p + c * W, width(c)); };
+  if constexpr (FORM != INT8)
+    if (init) {
+#pragma GCC unroll 12
+      for (int r = 0; r < R; r++)
+        for (int c = 0; c < P * C; c++) acc[r][c] = read(init[r], c);
+    }
+  const int64_t apart = (int64_t)groups * C * W;
+  for (int k = 0; k < groups; k++, w += C * W) {
     V column[P * C];
     for (int p = 0; p < P; p++)
       for (int c = 0; c < C; c++) column[p * C + c] = load(w + p * apart + c * W);
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
-      V x = splat(a[r][k]);
-      for (int c = 0; c < P * C; c++) acc[r][c] += x * column[c];
+      V x = splat(a.groups[r][k]);
+      for (int c = 0; c < P * C; c++) acc[r][c] = multiply_add<FORM>(acc[r][c], x, column[c]);
     }
   }
+#pragma GCC unroll 12
   for (int r = 0; r < R; r++)
     for (int c = 0; c < P * C; c++) {
-      if (c < full) store(out[r] + c * W, acc[r][c]);
-      else if (c == full && tail) store(out[r] + c * W, acc[r][c], tail);
+      V value;
+      if constexpr (FORM == INT8) {
+        const I exact = acc[r][c] - *(const I*)(m.sums + first + c * W);
+        value = __builtin_convertvector(exact, V) * (load(m.scales + first + c * W) * a.step[r]);
+        if (init) value += read(init[r], c);
+      } else {
+        value = acc[r][c];
+      }
+      if (WHOLE) store(out[r] + c * W, value);
+      else store(out[r] + c * W, value, width(c));
     }
 }
 
-template <int R>
-static void rows_by_matrix(const float* const* a, int inner, int width, const float* w,
+// Columns first ... first + width of the matrix, first being a panel's.
+template <Form FORM, int R>
+static void rows_by_matrix(const Rows& a, int inner, const Factor& m, int first, int width,
                            const float* const* init_rows, float* const* out_rows) {
   constexpr int P = R == 1 ? 4 : R == 2 ? 3 : R == 3 ? 2 : 1;
+  const int groups = unspool::groups(inner, FORM);
+  const float* w = m.packed + (int64_t)first * groups;
   const float* init[R];
   float* out[R];
   for (int r = 0; r < R; r++) {
@@ -47,10 +96,11 @@ static void rows_by_matrix(const float* const* a, int inner, int width, const fl
     const int left = width - n;
     const float* const* start = init_rows ? init : nullptr;
     const int step = left >= P * 2 * W ? P * 2 * W : 2 * W;
-    if (left >= P * 2 * W) panel<R, P, 2>(a, inner, w, start, out, P * 2 * W);
-    else if (left > W) panel<R, 1, 2>(a, inner, w, start, out, left < 2 * W ? left : 2 * W);
-    else panel<R, 1, 1>(a, inner, w, start, out, left);
-    w += (int64_t)inner * (left > W ? step : W);
+    if (left >= P * 2 * W) panel<FORM, R, P, 2, true>(a, groups, m, w, first + n, start, out, P * 2 * W);
+    else if (left >= 2 * W) panel<FORM, R, 1, 2, true>(a, groups, m, w, first + n, start, out, 2 * W);
+    else if (left > W) panel<FORM, R, 1, 2, false>(a, groups, m, w, first + n, start, out, left);
+    else panel<FORM, R, 1, 1, false>(a, groups, m, w, first + n, start, out, left);
+    w += (int64_t)groups * (left > W ? step : W);
     n += step;
     for (int r = 0; r < R; r++) {
       out[r] += step;
@@ -109,20 +159,27 @@ static void row_by_view(const float* a, const View& m, const float* init, float*
   }
 }
 
-template <int R>
-static void matmul_rows(int rows, const float* const* a, int inner, int width, const float* w,
+template <Form FORM, int R>
+static void matmul_rows(int rows, const Rows& a, int inner, const Factor& m, int first, int width,
                         const float* const* init, float* const* out) {
   if constexpr (R > 0) {
-    if (rows == R) rows_by_matrix<R>(a, inner, width, w, init, out);
-    else matmul_rows<R - 1>(rows, a, inner, width, w, init, out);
+    if (rows == R) rows_by_matrix<FORM, R>(a, inner, m, first, width, init, out);
+    else matmul_rows<FORM, R - 1>(rows, a, inner, m, first, width, init, out);
   }
+}
+
+static void matmul_any(int rows, const Rows& a, int inner, const Factor& m, int first, int width,
+                       const float* const* init, float* const* out) {
+  if (m.form == FLOAT32) matmul_rows<FLOAT32, TILE_ROWS>(rows, a, inner, m, first, width, init, out);
+  else if (m.form == BFLOAT16) matmul_rows<BFLOAT16, TILE_ROWS>(rows, a, inner, m, first, width, init, out);
+  else matmul_rows<INT8, TILE_ROWS>(rows, a, inner, m, first, width, init, out);
 }
 
 static int32_t panels(int32_t width) { return (width + 2 * W - 1) / (2 * W); }
 
-static int64_t packed_size(int32_t inner, int32_t width) {
+static int64_t packed_size(int32_t groups, int32_t width) {
   const int32_t tail = width % (2 * W);
-  return (int64_t)inner * (width - tail + (tail == 0 ? 0 : tail > W ? 2 * W : W));
+  return (int64_t)groups * (width - tail + (tail == 0 ? 0 : tail > W ? 2 * W : W));
 }
 
 // A block of W by W numbers, rows to columns.
@@ -152,7 +209,7 @@ static inline void transpose(const float* from, int64_t from_stride, float* to, 
 #endif
 }
 
-static void pack(const View& m, float* out, int32_t first, int32_t last) {
+static void pack_float32(const View& m, float* out, int32_t first, int32_t last) {
   for (int32_t p = first; p < last; p++) {
     const int32_t n0 = p * 2 * W, left = m.width - n0, columns = left > W ? 2 * W : W;
     const int32_t valid = left < columns ? left : columns;
@@ -182,6 +239,11 @@ static void pack(const View& m, float* out, int32_t first, int32_t last) {
         for (int32_t n = valid; n < columns; n++) dst[(int64_t)k * columns + n] = 0.f;
     }
   }
+}
+
+static void pack(const Factor& f, int32_t first, int32_t last) {
+  if (f.form == FLOAT32) pack_float32(f.view, f.packed, first, last);
+  else pack_narrow(f, first, last);
 }
 
 }  // namespace unspool::UNSPOOL_NS

@@ -105,8 +105,8 @@ static inline float summed(int n, F f) {
 }
 
 // The columns of a member's share, then everybody's.
-static void matmul_together(int rows, const float* const* a, const Instr& i, const float* packed,
-                            const float* const* init, float* const* out, Member& me) {
+static void matmul_together(int rows, const Rows& a, const Instr& i, const Factor& w, const float* const* init,
+                            float* const* out, Member& me) {
   const int all = panels(i.width), stride = all * 2 * W;
   const int first = all * me.rank / me.size * 2 * W, end = all * (me.rank + 1) / me.size * 2 * W;
   float* shared = me.exchange();
@@ -118,24 +118,39 @@ static void matmul_together(int rows, const float* const* a, const Instr& i, con
       to[r] = shared + r * stride + first;
       if (init) start[r] = init[r] + first;
     }
-    matmul_rows<TILE_ROWS>(rows, a, i.inner, width, packed + (int64_t)first * i.inner, init ? start : nullptr, to);
+    matmul_any(rows, a, i.inner, w, first, width, init ? start : nullptr, to);
   }
   me.meet();
   for (int r = 0; r < rows; r++) std::memcpy(out[r], shared + r * stride, i.width * sizeof(float));
 }
 
+// The rows in the matrix's form.
+static void narrow(Rows& a, int rows, int inner, Form form) {
+  static thread_local std::vector<uint32_t> space;
+  const size_t each = groups(inner, form) + 2 * W;
+  if (space.size() < each * TILE_ROWS) space.resize(each * TILE_ROWS);
+  for (int r = 0; r < rows; r++) {
+    uint32_t* to = space.data() + r * each;
+    a.step[r] = narrow_row(a.groups[r], inner, form, to);
+    a.groups[r] = (const float*)to;
+  }
+}
+
 static void matmul(const Tile& tile, const Instr& i, const Factor& w, Member* me) {
-  const float *a[MAX_ROWS], *init[MAX_ROWS];
+  Rows a;
+  const float* init[MAX_ROWS];
   float* out[MAX_ROWS];
   for (int r = 0; r < tile.rows; r++) {
-    a[r] = tile.row[i.a.buffer][r] + i.a.offset;
+    a.groups[r] = tile.row[i.a.buffer][r] + i.a.offset;
     out[r] = tile.row[i.out.buffer][r] + i.out.offset;
     if (i.b.buffer >= 0) init[r] = tile.row[i.b.buffer][r] + i.b.offset;
   }
-  if (me) matmul_together(tile.rows, a, i, w.packed, i.b.buffer < 0 ? nullptr : init, out, *me);
+  const float* const* start = i.b.buffer < 0 ? nullptr : init;
+  if (w.form != FLOAT32) narrow(a, tile.rows, i.inner, w.form);
+  if (me) matmul_together(tile.rows, a, i, w, start, out, *me);
   else if (!w.packed)
-    for (int r = 0; r < tile.rows; r++) row_by_view(a[r], w.view, i.b.buffer < 0 ? nullptr : init[r], out[r]);
-  else matmul_rows<TILE_ROWS>(tile.rows, a, i.inner, i.width, w.packed, i.b.buffer < 0 ? nullptr : init, out);
+    for (int r = 0; r < tile.rows; r++) row_by_view(a.groups[r], w.view, start ? init[r] : nullptr, out[r]);
+  else matmul_any(tile.rows, a, i.inner, w, 0, i.width, start, out);
 }
 
 static inline V truth(I mask) { return mask ? splat(1.f) : splat(0.f); }

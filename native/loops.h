@@ -4,19 +4,10 @@
 
 #include "lanes.h"
 #include "program.h"
-#include "workspace.h"
 
 namespace unspool {
 
 inline thread_local Workspace task_space;   // of the thread that runs a task
-
-using Matrices = std::vector<Factor>;
-
-struct Prepared {
-  Matrices matrices;
-  float* vectors;
-  float* zeros;
-};
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -50,19 +41,17 @@ class Forward {
 
   void run(const std::vector<int64_t>& sequences) {
     task_space.reset();
+    if (member_ && member_->ahead() && member_->rank) return work_ahead(sequences);
     Lanes lanes(sequences, batch_.offsets, s_.reverse, k_.tile_rows);
-    const int64_t loop_scratch = round_up(p_.loop.scratch, 16), pro_scratch = round_up(p_.prologue.scratch, 16);
-    fix_rows(loop_, SCRATCH, task_space.floats(loop_scratch * k_.tile_rows), loop_scratch);
-    fix_rows(loop_, VEC, ready_.vectors, 0);
-    fix_rows(pro_, SCRATCH, task_space.floats(pro_scratch * k_.tile_rows), pro_scratch);
-    fix_rows(pro_, VEC, ready_.vectors, 0);
+    prepare(loop_, p_.loop);
+    prepare(pro_, p_.prologue);
     const int64_t tile = k_.tile_rows, four_tiles = 4 * tile / std::max(lanes.count(), 1);
     ring_rows_ = std::min(tile, std::max(tile / 4, four_tiles));   // short: rows are read while still in the cache
     const bool own_prologue = !table_ && !p_.prologue.code.empty();
     const Written lstash(s_.lstash, p_.lstash, member_, k_.tile_rows), pstash(s_.pstash, p_.pstash, member_, k_.tile_rows);
     lstash_ = &lstash;
     pstash_ = &pstash;
-    if (own_prologue) ring_ = task_space.floats((int64_t)lanes.count() * ring_rows_ * p_.pro);
+    if (own_prologue && !helped()) ring_ = task_space.floats((int64_t)lanes.count() * ring_rows_ * p_.pro);
     for (size_t k = 0; k < p_.state_widths.size(); k++)
       if (!rows_of(k))
         kept_[k] = task_space.floats(2 * (int64_t)lanes.count() * round_up(p_.state_widths[k], 16));
@@ -76,6 +65,43 @@ class Forward {
   }
 
  private:
+  void prepare(Tile& tile, const Tape& tape) {
+    const int64_t scratch = round_up(tape.scratch, 16);
+    fix_rows(tile, SCRATCH, task_space.floats(scratch * k_.tile_rows), scratch);
+    fix_rows(tile, VEC, ready_.vectors, 0);
+  }
+
+  // One lane, whose rows of the prologue are made by the team's others.
+  bool helped() const { return member_ && member_->ahead(); }
+  Member* by_columns() const { return helped() ? nullptr : member_; }
+  float* tile_of_ring(unsigned number) const {
+    return member_->team->ring + (int64_t)(number % RING_TILES) * k_.tile_rows * p_.pro;
+  }
+
+  // The tiles of the prologue that are this member's, in the order in which the lane of `run` takes them.
+  void work_ahead(const std::vector<int64_t>& sequences) {
+    prepare(pro_, p_.prologue);
+    unsigned number = 0, made = 0;
+    for (int64_t s : sequences) {
+      const int64_t length = batch_.offsets[s + 1] - batch_.offsets[s], step = s_.reverse ? -1 : 1;
+      const int64_t start = s_.reverse ? batch_.offsets[s + 1] - 1 : batch_.offsets[s];
+      for (int64_t first = 0; first < length; first += k_.tile_rows, number++) {
+        if (member_->maker(number) != member_->rank) continue;
+        member_->make(number);
+        float* rows = tile_of_ring(number);
+        pro_.rows = (int)std::min<int64_t>(k_.tile_rows, length - first);
+        for (int r = 0; r < pro_.rows; r++) {
+          const int64_t row = start + (first + r) * step;
+          pro_.row[X][r] = const_cast<float*>(batch_.x) + row * batch_.x_stride;
+          pro_.row[PRO][r] = rows + r * p_.pro;
+          pro_.row[PSTASH][r] = s_.pstash + row * p_.pstash;
+        }
+        k_.run(p_.prologue, pro_, ready_.matrices.data(), nullptr);
+        member_->tell(++made);
+      }
+    }
+  }
+
   bool writes() const { return !member_ || member_->rank == 0; }
   float* rows_of(size_t k) const { return writes() ? s_.states[k].rows : nullptr; }
 
@@ -86,6 +112,12 @@ class Forward {
   // The prologue of the next rows of every lane that has used up its ring.
   void fill_ring(const std::vector<Lane>& active) {
     pro_.rows = 0;
+    if (helped()) {
+      if (active[0].done % ring_rows_) return;
+      member_->use(tiles_);
+      ring_ = tile_of_ring(tiles_++) - active[0].id * ring_rows_ * p_.pro;
+      return;
+    }
     for (const Lane& lane : active) {
       if (lane.done % ring_rows_) continue;
       const int64_t n = std::min<int64_t>(ring_rows_, lane.left);
@@ -102,7 +134,7 @@ class Forward {
     if (pro_.rows) flush_prologue();
   }
   void flush_prologue() {
-    k_.run(p_.prologue, pro_, ready_.matrices.data(), member_);
+    k_.run(p_.prologue, pro_, ready_.matrices.data(), by_columns());
     pro_.rows = 0;
   }
 
@@ -130,7 +162,7 @@ class Forward {
                                                                    : kept(k, lane, lane.done + 1);
       }
     }
-    k_.run(p_.loop, loop_, ready_.matrices.data(), member_);
+    k_.run(p_.loop, loop_, ready_.matrices.data(), by_columns());
     for (int r = 0; r < rows; r++)
       if (lanes[r].left == 1)
         for (size_t k = 0; k < p_.state_widths.size(); k++)
@@ -150,6 +182,7 @@ class Forward {
   Tile loop_, pro_;
   float* ring_ = nullptr;              // (lanes, ring_rows_, pro)
   int64_t ring_rows_ = 1;
+  unsigned tiles_ = 0;                 // taken from the team's ring
   float* kept_[MAX_STATES] = {};
 };
 

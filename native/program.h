@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "abi.h"
+#include "workspace.h"
 
 namespace unspool {
 
@@ -81,6 +82,38 @@ struct Batch {
 
 void run_forward(const Batch&, std::vector<Stream>&);
 void run_backward(const Batch&, std::vector<Stream>&);
-void run_step(int64_t rows, const float* x, int threads, const Stream&);   // from states' initial to final
+
+// A matrix of each product as it is read, and a row of vectors: of the tapes of one stream.
+struct Prepared {
+  std::vector<Factor> matrices;
+  float* vectors;
+  float* zeros;
+};
+
+// One step after another of a stream, from its states' initial rows to their final ones, on weights as they are.
+class Step {
+ public:
+  explicit Step(const Stream&);
+  void run(int64_t rows, const float* x, int threads);
+  Stream stream;
+
+ private:
+  Workspace space_;
+  Prepared in_place_;
+};
+
+// Streams for prediction alone, whose weights were laid out once.
+class Frozen {
+ public:
+  Frozen(const std::vector<Stream>&, Form, int threads);
+  void project(const Batch&, const std::vector<Stream>&);   // the batch's input rows, for good
+  void forward(const Batch&, const std::vector<Stream>&, bool projected) const;   // the index: into projected rows
+  void step(int64_t rows, const float* x, int threads, const Stream&) const;
+
+ private:
+  Workspace space_;
+  std::vector<Prepared> ready_;
+  std::vector<float*> tables_;
+};
 
 }  // namespace unspool

@@ -21,14 +21,28 @@ void used_matrices(const Tape& tape, std::vector<char>& used) {
     if (i.op == Op::matmul_) used[i.matrix] = 1;
 }
 
-// Packs the matrices that `tapes` use, or leaves them in place, and lays out the vectors.
-std::vector<Prepared> prepare(const Batch& batch, std::span<const Stream> streams,
-                              const std::vector<Tape Program::*>& tapes, bool in_place = false) {
+void add_up_vectors(const Stream& stream, float* vectors) {
+  const Program& p = *stream.program;
+  std::memset(vectors, 0, p.vectors * sizeof(float));
+  for (const VectorSpec& v : p.vector_parts) {
+    const Parameter& s = stream.parameters[v.source];
+    float* to = vectors + v.offset;
+    const float* from = s.data + v.first * s.column_stride;
+    if (s.column_stride == 1)
+      for (int32_t i = 0; i < v.width; i++) to[i] += from[i];
+    else
+      for (int32_t i = 0; i < v.width; i++) to[i] += from[i * s.column_stride];
+  }
+  for (const ConstantSpec& c : p.constants) vectors[c.offset] = c.value;
+}
+
+// Packs the matrices that `tapes` use and lays out the vectors, in `space`.
+std::vector<Prepared> prepare(Workspace& space, int threads, std::span<const Stream> streams,
+                              const std::vector<Tape Program::*>& tapes, Form form = FLOAT32) {
   const Kernels& k = kernels();
   std::vector<Prepared> out(streams.size());
   struct Job {
-    View view;
-    float* packed;
+    const Factor* factor;
     int first, last;
   };
   std::vector<Job> jobs;
@@ -40,39 +54,29 @@ std::vector<Prepared> prepare(const Batch& batch, std::span<const Stream> stream
     for (auto tape : tapes) used_matrices(p.*tape, used);
     for (size_t m = 0; m < p.matrices.size(); m++) {
       if (!used[m]) continue;
-      const View view = view_of(p.matrices[m], streams[d].parameters[p.matrices[m].source]);
-      out[d].matrices[m].view = view;
-      if (in_place) continue;
-      float* packed = call_space.floats(k.packed_size(view.inner, view.width));
-      out[d].matrices[m].packed = packed;
-      elements += (int64_t)view.inner * view.width;
+      Factor& factor = out[d].matrices[m];
+      const View& view = factor.view = view_of(p.matrices[m], streams[d].parameters[p.matrices[m].source]);
       const int panels = k.panels(view.width);
-      for (int first = 0; first < panels; first += 4)
-        jobs.push_back({view, packed, first, std::min(first + 4, panels)});
+      factor.form = form;
+      factor.packed = space.floats(k.packed_size(groups(view.inner, form), view.width));
+      if (form == INT8) {
+        factor.scales = space.floats(panels * 2 * k.lanes);
+        factor.sums = (int32_t*)space.floats(panels * 2 * k.lanes);
+      }
+      elements += (int64_t)view.inner * view.width;
+      for (int first = 0; first < panels; first += 4) jobs.push_back({&factor, first, std::min(first + 4, panels)});
     }
     int64_t zeros = p.input;
     for (int32_t w : p.state_widths) zeros = std::max<int64_t>(zeros, w);
-    out[d].zeros = call_space.floats(zeros);
+    out[d].zeros = space.floats(zeros);
     std::memset(out[d].zeros, 0, zeros * sizeof(float));
-    out[d].vectors = call_space.floats(p.vectors);
-    std::memset(out[d].vectors, 0, p.vectors * sizeof(float));
-    for (const VectorSpec& v : p.vector_parts) {
-      const Parameter& s = streams[d].parameters[v.source];
-      float* to = out[d].vectors + v.offset;
-      const float* from = s.data + v.first * s.column_stride;
-      if (s.column_stride == 1)
-        for (int32_t i = 0; i < v.width; i++) to[i] += from[i];
-      else
-        for (int32_t i = 0; i < v.width; i++) to[i] += from[i * s.column_stride];
-    }
-    for (const ConstantSpec& c : p.constants) out[d].vectors[c.offset] = c.value;
+    out[d].vectors = space.floats(p.vectors);
+    add_up_vectors(streams[d], out[d].vectors);
   }
-  if (!jobs.empty()) parallel((int)jobs.size(), elements > 20000 ? batch.threads : 1,
-           [&](int j) { k.pack(jobs[j].view, jobs[j].packed, jobs[j].first, jobs[j].last); });
+  if (!jobs.empty()) parallel((int)jobs.size(), elements > 20000 ? threads : 1,
+           [&](int j) { k.pack(*jobs[j].factor, jobs[j].first, jobs[j].last); });
   return out;
 }
-
-constexpr int64_t TEAM_ELEMENTS = 8192;   // of the matrices of a step, below which threads wait more than they gain
 
 // A tape over rows first ... last of per-row buffers.
 struct RowBuffer {
@@ -118,35 +122,60 @@ std::vector<Task> make_tasks(const Batch& batch, int streams) {
   return tasks;
 }
 
-// The numbers of the matrices that a tape multiplies by, and the widest of its products.
-std::pair<int64_t, int64_t> products_of(const Tape& tape) {
-  int64_t elements = 0, widest = 0;
+struct Products {            // of a tape: how many, the numbers of their matrices, the widest
+  double count = 0, elements = 0;
+  int64_t widest = 0;
+};
+Products products_of(const Tape& tape) {
+  Products found;
   for (const Instr& i : tape.code)
     if (i.op == Op::matmul_) {
-      elements += (int64_t)i.inner * i.width;
-      widest = std::max<int64_t>(widest, round_up(i.width, 64));
+      found.count++;
+      found.elements += (double)i.inner * i.width;
+      found.widest = std::max<int64_t>(found.widest, round_up(i.width, 64));
     }
-  return {elements, widest};
+  return found;
 }
 
-// Runs the tasks side by side; where threads would be left over and a step is long enough, teams of threads share one.
+// How teams of threads share the steps of one sequence each: cycles a step, as measured with 16 floats a vector. A row
+// multiplies 16 numbers a cycle in a full tile, 8 alone, where weights come from the second cache; a meeting is 1,500.
+enum Sharing { ALONE, BY_COLUMNS, AHEAD };
+Sharing best_sharing(const Products& prologue, const Products& loop, double threads) {
+  const double rows = kernels().tile_rows, before = prologue.elements / 16, step = loop.elements / 8, meeting = 1500;
+  const double alone = before + step;
+  const double columns = alone / threads + meeting * (loop.count + prologue.count / rows);
+  const double ahead = prologue.count ? std::max(before / (threads - 1), step) : alone;
+  return ahead < std::min(alone, columns) ? AHEAD : columns < alone ? BY_COLUMNS : ALONE;
+}
+
+// Runs the tasks side by side; where threads would be left over and it pays, teams of threads share the steps of one.
+// prologue: whether rows of the prologue are made in the time loop.
 void run_tasks(const Batch& batch, const std::vector<Task>& tasks, const std::vector<Stream>& streams, Tape Program::*loop,
-               const std::function<void(const Task&, Member*)>& run) {
-  const int count = (int)tasks.size();
-  bool long_steps = count > 0;
-  int64_t widest = 0;
-  for (const Stream& s : streams) {
-    const auto [elements, width] = products_of(s.program->*loop);
-    long_steps = long_steps && elements >= TEAM_ELEMENTS;
-    widest = std::max({widest, width, products_of(s.program->prologue).second});
-  }
-  if (!long_steps || 2 * count > batch.threads) {
+               bool prologue, const std::function<void(const Task&, Member*)>& run) {
+  const int count = (int)tasks.size(), size = count ? std::min(batch.threads / count, MAX_TEAM) : 1;
+  Sharing sharing = ALONE;
+  int64_t widest = 0, ring = 0;
+  if (size > 1)
+    for (size_t d = 0; d < streams.size(); d++) {
+      const Program& p = *streams[d].program;
+      const Products before = prologue ? products_of(p.prologue) : Products{}, step = products_of(p.*loop);
+      const Sharing wanted = best_sharing(before, step, size);
+      sharing = d == 0 || wanted == sharing ? wanted : ALONE;
+      widest = std::max({widest, before.widest, step.widest});
+      ring = std::max<int64_t>(ring, p.pro);
+    }
+  for (const Task& task : tasks)
+    if (sharing == AHEAD && task.sequences.size() > 1) sharing = ALONE;
+  if (sharing == ALONE) {
     parallel(count, batch.threads, [&](int i) { run(tasks[i], nullptr); });
     return;
   }
   std::deque<Team> teams(count);
-  for (Team& team : teams)
-    for (float*& rows : team.exchange) rows = call_space.floats(MAX_ROWS * widest);
+  for (Team& team : teams) {
+    if (sharing == AHEAD) team.ring = call_space.floats(RING_TILES * kernels().tile_rows * ring);
+    else
+      for (float*& rows : team.exchange) rows = call_space.floats(MAX_ROWS * widest);
+  }
   together(batch.threads, [&](int rank, int threads) {
     const int size = std::min(threads / count, MAX_TEAM);          // of a team; 0: fewer threads came than there are tasks
     if (size < 2) {
@@ -190,45 +219,50 @@ void gather_gradients(const Batch& batch, const Stream& s, float* sums) {
 
 }  // namespace
 
-void run_forward(const Batch& batch, std::vector<Stream>& streams) {
-  call_space.reset();
-  const auto ready = prepare(batch, streams, {&Program::prologue, &Program::loop});
-  std::vector<float*> tables(streams.size(), nullptr);
-  for (size_t d = 0; d < streams.size(); d++) {
-    const Stream& s = streams[d];
-    const Program& p = *s.program;
-    keep_state_of_empty(batch, s, false);
-    if (!batch.index || p.prologue.code.empty()) continue;
-    tables[d] = call_space.floats(batch.input_rows * p.pro);
-    over_rows(batch, batch.input_rows, [&](int64_t first, int64_t last) {
-      run_rows(p.prologue, ready[d], first, last,
-               {{X, const_cast<float*>(batch.x), batch.x_stride}, {PRO, tables[d], p.pro}, {PSTASH, s.pstash, p.pstash}});
-    });
-  }
+namespace {
+
+// The rows of the prologue for every row of the input, where there is a prologue.
+void run_prologue(const Batch& batch, const Stream& s, const Prepared& ready, float* rows) {
+  const Program& p = *s.program;
+  over_rows(batch, batch.input_rows, [&](int64_t first, int64_t last) {
+    run_rows(p.prologue, ready, first, last,
+             {{X, const_cast<float*>(batch.x), batch.x_stride}, {PRO, rows, p.pro}, {PSTASH, s.pstash, p.pstash}});
+  });
+}
+
+// tables: for each stream its rows of the prologue, by the batch's index; null: made in the time loop.
+void run_loops(const Batch& batch, const std::vector<Stream>& streams, const std::vector<Prepared>& ready,
+               const std::vector<float*>& tables) {
+  for (const Stream& s : streams) keep_state_of_empty(batch, s, false);
   const auto tasks = make_tasks(batch, (int)streams.size());
-  run_tasks(batch, tasks, streams, &Program::loop, [&](const Task& task, Member* member) {
+  run_tasks(batch, tasks, streams, &Program::loop, !batch.index, [&](const Task& task, Member* member) {
     const int d = task.stream;
     Forward(batch, streams[d], ready[d], tables[d], member).run(task.sequences);
   });
 }
 
-// Products in place add in another order than packed ones: a step agrees with a run to rounding, not to the bit.
-void run_step(int64_t rows, const float* x, int threads, const Stream& s) {
-  constexpr int64_t FEW_ROWS = 4;      // packing would cost more than it gains
-  call_space.reset();
+void run_forward(const Batch& batch, const std::vector<Stream>& streams, const std::vector<Prepared>& ready) {
+  std::vector<float*> tables(streams.size(), nullptr);
+  for (size_t d = 0; d < streams.size(); d++) {
+    const Program& p = *streams[d].program;
+    if (!batch.index || p.prologue.code.empty()) continue;
+    tables[d] = call_space.floats(batch.input_rows * p.pro);
+    run_prologue(batch, streams[d], ready[d], tables[d]);
+  }
+  run_loops(batch, streams, ready, tables);
+}
+
+// From the states' initial rows to their final ones.
+void run_step(int64_t rows, const float* x, int threads, const Stream& s, const Prepared& ready) {
   const Program& p = *s.program;
-  Batch batch;
-  batch.tokens = batch.input_rows = rows;
-  batch.threads = threads;
-  const auto ready = prepare(batch, {&s, 1}, {&Program::prologue, &Program::loop}, rows <= FEW_ROWS);
-  over_rows(batch, rows, [&](int64_t first, int64_t last) {
-    const Kernels& k = kernels();
+  const Kernels& k = kernels();
+  const auto some_rows = [&](int64_t first, int64_t last) {
     task_space.reset();
     Tile tile;
     const int64_t scratch = round_up(std::max(p.prologue.scratch, p.loop.scratch), 16);
     fix_rows(tile, SCRATCH, task_space.floats(scratch * k.tile_rows), scratch);
     fix_rows(tile, PRO, task_space.floats((int64_t)p.pro * k.tile_rows), p.pro);
-    fix_rows(tile, VEC, ready[0].vectors, 0);
+    fix_rows(tile, VEC, ready.vectors, 0);
     for (int64_t row = first; row < last; row += k.tile_rows) {
       tile.rows = (int)std::min<int64_t>(k.tile_rows, last - row);
       for (int r = 0; r < tile.rows; r++) {
@@ -239,18 +273,70 @@ void run_step(int64_t rows, const float* x, int threads, const Stream& s) {
           tile.row[STATE_OUT + i][r] = s.states[i].final + at;
         }
       }
-      k.run(p.prologue, tile, ready[0].matrices.data(), nullptr);
-      k.run(p.loop, tile, ready[0].matrices.data(), nullptr);
+      k.run(p.prologue, tile, ready.matrices.data(), nullptr);
+      k.run(p.loop, tile, ready.matrices.data(), nullptr);
     }
-  });
+  };
+  Batch batch;
+  batch.threads = threads;
+  over_rows(batch, rows, some_rows);
+}
+
+}  // namespace
+
+void run_forward(const Batch& batch, std::vector<Stream>& streams) {
+  call_space.reset();
+  run_forward(batch, streams, prepare(call_space, batch.threads, streams, {&Program::prologue, &Program::loop}));
+}
+
+Step::Step(const Stream& stream) : stream(stream) {
+  const Program& p = *stream.program;
+  in_place_.matrices.resize(p.matrices.size());
+  in_place_.vectors = space_.floats(p.vectors);
+}
+
+// Products in place add in another order than packed ones: a step agrees with a run to rounding, not to the bit.
+void Step::run(int64_t rows, const float* x, int threads) {
+  constexpr int64_t FEW_ROWS = 4;      // packing would cost more than it gains
+  if (rows > FEW_ROWS) {
+    call_space.reset();
+    const auto ready = prepare(call_space, threads, {&stream, 1}, {&Program::prologue, &Program::loop});
+    return run_step(rows, x, threads, stream, ready[0]);
+  }
+  const Program& p = *stream.program;
+  for (size_t m = 0; m < p.matrices.size(); m++)
+    in_place_.matrices[m].view = view_of(p.matrices[m], stream.parameters[p.matrices[m].source]);
+  add_up_vectors(stream, in_place_.vectors);
+  run_step(rows, x, threads, stream, in_place_);
+}
+
+Frozen::Frozen(const std::vector<Stream>& streams, Form form, int threads)
+    : ready_(prepare(space_, threads, streams, {&Program::prologue, &Program::loop}, form)) {}
+
+void Frozen::project(const Batch& batch, const std::vector<Stream>& streams) {
+  tables_.assign(streams.size(), nullptr);
+  for (size_t d = 0; d < streams.size(); d++) {
+    tables_[d] = space_.floats(batch.input_rows * streams[d].program->pro);
+    run_prologue(batch, streams[d], ready_[d], tables_[d]);
+  }
+}
+
+void Frozen::forward(const Batch& batch, const std::vector<Stream>& streams, bool projected) const {
+  call_space.reset();
+  if (projected) run_loops(batch, streams, ready_, tables_);
+  else run_forward(batch, streams, ready_);
+}
+
+void Frozen::step(int64_t rows, const float* x, int threads, const Stream& stream) const {
+  run_step(rows, x, threads, stream, ready_.at(0));
 }
 
 void run_backward(const Batch& batch, std::vector<Stream>& streams) {
   call_space.reset();
-  const auto ready = prepare(batch, streams, {&Program::loop_back, &Program::prologue_back});
+  const auto ready = prepare(call_space, batch.threads, streams, {&Program::loop_back, &Program::prologue_back});
   for (auto& s : streams) keep_state_of_empty(batch, s, true);
   const auto tasks = make_tasks(batch, (int)streams.size());
-  run_tasks(batch, tasks, streams, &Program::loop_back, [&](const Task& task, Member* member) {
+  run_tasks(batch, tasks, streams, &Program::loop_back, false, [&](const Task& task, Member* member) {
     Backward(batch, streams[task.stream], ready[task.stream], member).run(task.sequences);
   });
 

@@ -7,7 +7,10 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__AVX512F__)
+#if defined(__AVX512BF16__)
+#define UNSPOOL_NS avx512_bf16
+constexpr int W = 16, TILE_ROWS = 12;
+#elif defined(__AVX512F__)
 #define UNSPOOL_NS avx512
 constexpr int W = 16, TILE_ROWS = 12;
 #elif defined(__AVX2__)

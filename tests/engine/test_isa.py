@@ -31,7 +31,10 @@ def test_contract_under(isa: str) -> None:
 @pytest.mark.parametrize("isa", _native.isas())
 def test_the_environment_chooses(isa: str) -> None:
     done = run(isa, "-c", "from unspool import _native; print(_native.isa(), _native.lanes())")
-    assert done.stdout.split() == [isa, {"portable": "4", "neon": "4", "avx2": "8", "avx512": "16"}[isa]]
+    assert done.stdout.split() == [
+        isa,
+        {"portable": "4", "neon": "4", "avx2": "8", "avx512": "16", "avx512_bf16": "16"}[isa],
+    ]
 
 
 def test_an_unknown_name_is_an_error() -> None:

@@ -19,6 +19,8 @@ from unspool.cli.options import (
     Quotes,
     Reading,
     Targets,
+    Weights,
+    load_model,
 )
 from unspool.errors import DataError
 
@@ -39,6 +41,7 @@ def evaluate(
     delimiter: Delimiter = None,
     quotes: Quotes = True,
     drop_missing: DropMissing = False,
+    weights: Weights = "float32",
     debug: Debug = False,
 ) -> None:
     """Print the metrics of a saved model on every row of a table.
@@ -51,7 +54,7 @@ def evaluate(
     from unspool.cli.data import read_part
     from unspool.cli.report import measure, print_metrics, write_report
 
-    estimator = unspool.load(model)
+    estimator = load_model(model, weights)
     task: TaskName = "classification" if isinstance(estimator, unspool.SequenceClassifier) else "regression"
     part, dropped = read_part(
         Reading(format, encoding, delimiter, quotes), table, input, target, task, drop_missing

@@ -24,6 +24,13 @@ Debug = Annotated[
     bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show the traceback of an error.")
 ]
 Model = Annotated[Path, typer.Argument(help="The saved model: a folder or a .zip.", show_default=False)]
+Weights = Annotated[
+    str,
+    typer.Option(
+        metavar="FORM",
+        help="While predicting: float32, bfloat16 (half the memory, faster) or int8 (a quarter).",
+    ),
+]
 Input = Annotated[
     str, typer.Option("--input", metavar="COLUMN", help="The column of texts.", show_default=False)
 ]
@@ -55,6 +62,14 @@ DropMissing = Annotated[
     bool,
     typer.Option("--drop-missing", help="Drop rows that lack a text or a target.", rich_help_panel=READING),
 ]
+
+
+def load_model(path: Path, weights: str) -> Any:
+    """The saved model, its weights in the form of `--weights`."""
+    import unspool
+
+    model = unspool.load(path)
+    return model if weights == "float32" else model.freeze(weights)
 
 
 def numbers(kind: type) -> Callable[[Any], Any]:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unspool.cli.options import Debug, Delimiter, DropMissing, Encoding, Format, Model, Quotes, Reading
+from unspool.cli.options import (
+    Debug,
+    Delimiter,
+    DropMissing,
+    Encoding,
+    Format,
+    Model,
+    Quotes,
+    Reading,
+    Weights,
+    load_model,
+)
 from unspool.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,6 +46,7 @@ def predict(
     delimiter: Delimiter = None,
     quotes: Quotes = True,
     drop_missing: DropMissing = False,
+    weights: Weights = "float32",
     debug: Debug = False,
 ) -> None:
     """Predict with a saved model.
@@ -50,14 +62,19 @@ def predict(
         if not texts or len(texts) != 1:
             raise DataError(f"--input {input} needs one table to read. Got {len(texts or [])} arguments.")
         _predict_table(
-            model, Path(texts[0]), input, out, Reading(format, encoding, delimiter, quotes), drop_missing
+            load_model(model, weights),
+            Path(texts[0]),
+            input,
+            out,
+            Reading(format, encoding, delimiter, quotes),
+            drop_missing,
         )
         return
     if out is not None:
         raise DataError("--out writes a table with its predictions: name its text column with --input.")
     if texts and len(texts) == 1 and _is_table(texts[0]):
         raise DataError(f"{texts[0]!r} is a table: name its column of texts with --input.")
-    _predict_lines(model, texts or _stdin_lines())
+    _predict_lines(load_model(model, weights), texts or _stdin_lines())
 
 
 def _is_table(text: str) -> bool:
@@ -78,10 +95,8 @@ def _stdin_lines() -> list[str]:
     return lines
 
 
-def _predict_lines(path: Path, texts: list[str]) -> None:
-    import unspool
-
-    predicted, probabilities = _answers(unspool.load(path), texts)
+def _predict_lines(model: Any, texts: list[str]) -> None:
+    predicted, probabilities = _answers(model, texts)
     for number, text in enumerate(texts):
         cells = [_cell(value) for value in predicted[number].reshape(-1)]
         if probabilities is not None:
@@ -90,11 +105,10 @@ def _predict_lines(path: Path, texts: list[str]) -> None:
 
 
 def _predict_table(
-    path: Path, table_path: Path, input: str, out: Path | None, reading: Reading, drop_missing: bool
+    model: Any, table_path: Path, input: str, out: Path | None, reading: Reading, drop_missing: bool
 ) -> None:
     import polars as pl
 
-    import unspool
     from unspool.tables import require_columns, text_column, without_missing, write_table
     from unspool.tables.read import file_format
 
@@ -106,7 +120,6 @@ def _predict_table(
     require_columns(table, [input])
     table, dropped = without_missing(table, input, [], "classification", drop=drop_missing)
     texts = text_column(table, input)
-    model = unspool.load(path)
     predicted, probabilities = _answers(model, texts)
     columns: dict[str, Any] = {}
     if predicted.ndim == 1:

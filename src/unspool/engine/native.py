@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,7 +133,8 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _batch(values: Tensor, offsets: Tensor, index: Tensor | None) -> list[int]:
+def batch_row(values: Tensor, offsets: Tensor, index: Tensor | None) -> list[int]:
+    """A batch as native/bindings.cpp reads it."""
     tokens = values.shape[0] if index is None else index.shape[0]
     shape = [values.stride(0), values.shape[0], _address(index), torch.get_num_threads()]
     return [offsets.shape[0] - 1, tokens, offsets.data_ptr(), values.data_ptr(), *shape]
@@ -201,14 +202,19 @@ def forward(
     index: Tensor | None,
     tensors: list[Tensor],
     lend: bool = True,
+    frozen: Callable[..., None] | None = None,
 ) -> tuple[list[Tensor], list[Kept]]:
-    """The results, and what the backward needs: in lent memory, or with `lend=False` in tensors of its own."""
+    """The results, and what the backward needs: in lent memory, or with `lend=False` in tensors of its own.
+
+    frozen: runs the call's streams with weights of its own, in the place of those in `tensors`.
+    """
     values = _rows(values)
     batch = offsets.shape[0] - 1
     tokens = values.shape[0] if index is None else index.shape[0]
     total = sum(call.out_widths)
     output = values.new_empty(tokens, total)
-    results, kept, streams, alive = [output], [], [], []
+    results, kept, alive = [output], [], []
+    streams: list[Any] = []
     column = 0
     for stream, plan, (initial, sources) in zip(call.streams, call.plans(), call.split(tensors)):
         initial = [t.contiguous() for t in initial]
@@ -231,11 +237,15 @@ def forward(
             keep.pstash = borrow(loans, len(values), plan.widths["pstash"])
             keep.lstash = borrow(loans, tokens, plan.widths["lstash"])
         kept.append(keep)
-        parameters = parameter_rows(stream, sources, [])
         buffers = [_address(keep.pstash), _address(keep.lstash), 0, 0, 0, 0, 0, 0]
-        streams.append((plan.native, stream.reverse, parameters, states, buffers))
+        if frozen is None:
+            parameters = parameter_rows(stream, sources, [])
+            streams.append((plan.native, stream.reverse, parameters, states, buffers))
+        else:
+            streams.append((states, buffers))
         column += call.out_widths[len(kept) - 1]
-    _native.forward(_batch(values, offsets, index), streams)
+    run_streams = _native.forward if frozen is None else frozen
+    run_streams(batch_row(values, offsets, index), streams)
     return results, kept
 
 
@@ -298,5 +308,5 @@ def backward(
             (plan.native, stream.reverse, parameter_rows(stream, sources, source_grads), states, buffers)
         )
         column += call.out_widths[d]
-    _native.backward(_batch(values, offsets, index), streams)
+    _native.backward(batch_row(values, offsets, index), streams)
     return [None if dx is None else dx[0] if len(dx) == 1 else dx.sum(0), *grads]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -26,8 +27,9 @@ def step(cell: nn.Module, x: Tensor, state: Any, engine: str = "auto") -> Any:
     """
     if torch.compiler.is_compiling():
         return cell(x, state)
-    leaves = flatten(state)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in chain((x, *leaves), cell.parameters())):
+    if torch.is_grad_enabled() and any(
+        t.requires_grad for t in chain((x, *flatten(state)), cell.parameters())
+    ):
         return run([Direction(cell)], x, torch.arange(len(x) + 1), [state], engine)[1][0]
     known = _known.get(id(cell))
     if known is None or engine == "eager" or not known.unchanged():
@@ -37,10 +39,24 @@ def step(cell: nn.Module, x: Tensor, state: Any, engine: str = "auto") -> Any:
         if id(cell) not in _known:
             weakref.finalize(cell, _known.pop, id(cell), None)
         known = _known[id(cell)] = Step(cell, path.programs[0])
-    new = known.run(cell, x, leaves)
+    new = known.run(cell, x, state)
     if new is None:
         return run([Direction(cell)], x, torch.arange(len(x) + 1), [state], engine)[1][0]
-    return unflatten(state, new)
+    return new
+
+
+def in_place(given: Sequence[Any], widths: Sequence[int], batch: int) -> bool:
+    """Whether native code can read `given`, float32 tensors (batch, width) of these widths, where they lie."""
+    for tensor, width in zip(given, widths):
+        if (
+            not isinstance(tensor, Tensor)
+            or tensor.shape != (batch, width)
+            or tensor.dtype is not torch.float32
+            or not tensor.is_cpu
+            or not tensor.is_contiguous()
+        ):
+            return False
+    return len(given) == len(widths)
 
 
 class Step:
@@ -63,22 +79,17 @@ class Step:
         rows = parameter_rows(stream, weights, [])
         self.native = _native.Step(stream.plan(False, False).native, rows, self.used)
 
-    def run(self, cell: nn.Module, x: Tensor, leaves: list[Tensor]) -> list[Tensor] | None:
-        """The parts of the next state; None where tensors are not as the step was prepared for."""
+    def run(self, cell: nn.Module, x: Tensor, state: Any) -> Any:
+        """The next state; None where tensors are not as the step was prepared for."""
         batch = x.shape[0]
-        given = [x, *leaves]
-        if len(given) != len(self.widths):
-            return None
-        addresses = []
-        for i, width in enumerate(self.widths):
-            tensor = given[i]
-            if tensor.shape != (batch, width) or tensor.dtype is not torch.float32 or not tensor.is_cpu:
+        given = (x, *state) if type(state) is tuple else (x, state)
+        flat = in_place(given, self.widths, batch)
+        if not flat:
+            given = (x.contiguous(), *(leaf.contiguous() for leaf in flatten(state)))
+            if not in_place(given, self.widths, batch):
                 return None
-            if not tensor.is_contiguous():
-                given[i] = tensor = tensor.contiguous()
-            addresses.append(tensor.data_ptr())
         new = [torch.empty(batch, width) for width in self.widths[1:]]
-        addresses += [part.data_ptr() for part in new]
+        addresses = [tensor.data_ptr() for tensor in (*given, *new)]
         weights = self.weights
         if weights is None:
             weights = sources.resolve(self.program, self.used, Direction(cell).weight)
@@ -87,7 +98,9 @@ class Step:
                 return None
             addresses.append(weight.data_ptr())
         self.native.run(batch, addresses, torch.get_num_threads())
-        return new
+        if flat:
+            return tuple(new) if type(state) is tuple else new[0]
+        return unflatten(state, new)
 
 
 _known: dict[int, Step] = {}  # of living cells, by their id

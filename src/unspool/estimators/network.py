@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,6 +70,12 @@ class SequenceNetwork(nn.Module):
             output, state = self.stack.embedded(x, self.embedding)
         last = self.stack.final_output(output, state) if self.pools_last else None
         return self.head(self.pooling(output, state, last))
+
+    def freeze(self, weights: str = "float32") -> SequenceNetwork:
+        """A copy for prediction, its recurrent layers frozen: see `Stack.freeze`."""
+        twin = copy.deepcopy(self).eval().requires_grad_(False)
+        twin.stack = self.stack.freeze(weights, self.embedding)
+        return twin
 
 
 def count_parameters(module: nn.Module) -> int:

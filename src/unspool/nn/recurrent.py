@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unspool.engine import numbers
 from unspool.engine.dispatch import ENGINES, Direction, choose, run
+from unspool.engine.frozen import FORMS, Frozen
 from unspool.engine.state import flatten, unflatten
 from unspool.engine.step import step
 from unspool.errors import DataError, bad_parameter, check_choice
@@ -64,6 +65,7 @@ class Recurrent(nn.Module):
         engine: str = "auto",
     ) -> None:
         super().__init__()
+        self.frozen: Frozen | None = None
         if isinstance(cell, type):
             raise TypeError(
                 f"The cell of Recurrent must be a module, not its class. Got {cell.__name__}: "
@@ -92,6 +94,25 @@ class Recurrent(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_twins": None, "_zoneout": ()}
+
+    def freeze(self, weights: str = "float32") -> Recurrent:
+        """A copy for prediction: weights laid out once, as they are now; no gradients, and noise as in evaluation.
+
+        weights: the form of the weights in products: "float32", the bits of `self(x)`; "bfloat16": half the memory,
+        weights and what they multiply rounded to 8 significant bits; "int8": a quarter, both in 127 steps a sign.
+        Measure what the narrow ones cost on data of your own: `docs/performance.md` has figures.
+        Raises `EngineError` where the native engine cannot run the cell.
+        """
+        check_choice(type(self).__name__, "weights", weights, list(FORMS))
+        twin = copy.deepcopy(self).eval().requires_grad_(False)
+        directions = twin.directions()
+        if twin.noise.zoneout:
+            directions = [Direction(z, d.reverse) for z, d in zip(twin._zoneouts(), directions)]
+        twin.frozen = Frozen(directions, weights)
+        size = getattr(self.cell, "input_size", None)
+        if isinstance(size, int):
+            twin.frozen.prepare(size, twin._states(1, None, True))
+        return twin
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -179,19 +200,18 @@ class Recurrent(nn.Module):
         self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None = None
     ) -> tuple[Any, list[Any]]:
         """The merged output (a pair with merge=None) and each direction's final state; see `engine.dispatch.run`."""
-        directions, values, starts, index = self._call(values, offsets, states, index)
-        output, finals = run(directions, values, offsets, starts, self.engine, index)
+        if self.frozen is not None:
+            self._check_width(values)
+            output, finals = self.frozen.run(values, offsets, states, index)
+        else:
+            directions, values, starts, index = self._call(values, offsets, states, index)
+            output, finals = run(directions, values, offsets, starts, self.engine, index)
         return self._merged(output), [unflatten(s, flatten(f)) for s, f in zip(states, finals)]
 
     def _call(self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None) -> Any:
         """(directions, values, states, index) of a call: noise drawn in training, zoneout's mean in evaluation."""
         directions = self.directions()
-        size = getattr(self.cell, "input_size", None)
-        if isinstance(size, int) and (values.dim() != 2 or values.shape[1] != size):
-            got = ", ".join(["N", *map(str, values.shape[1:])])
-            raise DataError(
-                f"The input of {type(self.cell).__name__} must have {size} features, (N, {size}). Got ({got})."
-            )
+        self._check_width(values)
         if self.training and self.noise.any:
             twins, cells = self.__dict__["_twins"], [direction.cell for direction in directions]
             if twins is None or any(
@@ -202,6 +222,14 @@ class Recurrent(nn.Module):
         if self.noise.zoneout:
             directions = [Direction(z, d.reverse) for z, d in zip(self._zoneouts(), directions)]
         return directions, values, states, index
+
+    def _check_width(self, values: Tensor) -> None:
+        size = getattr(self.cell, "input_size", None)
+        if isinstance(size, int) and (values.dim() != 2 or values.shape[1] != size):
+            got = ", ".join(["N", *map(str, values.shape[1:])])
+            raise DataError(
+                f"The input of {type(self.cell).__name__} must have {size} features, (N, {size}). Got ({got})."
+            )
 
     def _merged(self, output: Tensor) -> Any:
         if self.merge == "concat":
@@ -215,9 +243,11 @@ class Recurrent(nn.Module):
         """
         if self.bidirectional or self.reverse:
             raise DataError("A step needs the past only: build Recurrent without reverse or bidirectional.")
-        return step(
-            self.step_cell(), x, self.initial_state(x.shape[0]) if state is None else state, self.engine
-        )
+        if state is None:
+            state = self.initial_state(x.shape[0])
+        if self.frozen is not None:
+            return self.frozen.step(x, state)
+        return step(self.step_cell(), x, state, self.engine)
 
     def step_cell(self) -> Any:
         """What one step runs: the cell, or with zoneout the cell with its mean."""
@@ -236,6 +266,8 @@ class Recurrent(nn.Module):
     def explain_path(self, x: Any) -> str:
         """Which engine runs `self(x)`, and why."""
         ragged, _, _ = to_ragged(x, self.batch_first, "Recurrent")
+        if self.frozen is not None:
+            return f"native: frozen, {self.frozen.weights} weights"
         none = torch.zeros(1, dtype=torch.int64)
         with torch.random.fork_rng(devices=[]):
             directions, values, states, _ = self._call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from unspool.nn.layout import to_ragged
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.ragged import Ragged
 
+PROJECTED = 2**26  # numbers
 CONNECTIONS = (None, "residual", "highway")
 
 
@@ -123,6 +125,23 @@ class Stack(nn.Module):
         """As `self(ids.with_values(embedding(ids.values)), state)`, computing once what tokens share."""
         return self._layers(ids, state, embedding)
 
+    def freeze(self, weights: str = "float32", embedding: nn.Embedding | None = None) -> Stack:
+        """A copy for prediction: every layer frozen, see `Recurrent.freeze`.
+
+        embedding: the one that `embedded` will be called with. What the first layer makes of each of its rows is
+        computed once, where that takes no more than PROJECTED numbers (256 MiB).
+        """
+        twin = copy.deepcopy(self).eval().requires_grad_(False)
+        for depth, layer in enumerate(self._recurrent()):
+            twin.layers[depth] = layer.freeze(weights)
+        first = twin._recurrent()[0]
+        if embedding is not None and first.frozen is not None:
+            states = first._states(1, None, True)
+            first.frozen.prepare(embedding.embedding_dim, states)
+            if len(embedding.weight) * first.frozen.projected_width() <= PROJECTED:
+                first.frozen.project(embedding.weight, states)
+        return twin
+
     def initial_state(self, batch_size: int) -> list[tuple]:
         """The state that a call without one starts from."""
         states = [layer.initial_state(batch_size) for layer in self._recurrent()]
@@ -168,7 +187,9 @@ class Stack(nn.Module):
                 given = given[0]
             states = layer._states(len(x), given, True)
             values, index = x.values, None
-            if depth == 0 and embedding is not None and embedding.scale_grad_by_freq:
+            if depth == 0 and embedding is not None and layer.frozen and layer.frozen.table is not None:
+                values, index = layer.frozen.table, values
+            elif depth == 0 and embedding is not None and embedding.scale_grad_by_freq:
                 values = embedding(values)
             elif depth == 0 and embedding is not None:
                 distinct, index = values.unique(return_inverse=True)
