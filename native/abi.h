@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "adam.h"
 #include "team.h"
 
 namespace unspool {
@@ -110,6 +111,8 @@ struct Kernels {
   void (*pack)(const Factor&, int32_t first_panel, int32_t last_panel);   // its view
   int64_t (*sums_workspace)(const Sums&);
   void (*sums)(const Sums&, int32_t first, int32_t last, float* workspace);   // of columns first ... last of a
+  void (*adam_step)(const AdamRows&, const AdamStep&);
+  void (*adam_catch_up)(const AdamRows&, const AdamGap&);
   double (*peak)(double seconds);
 };
 

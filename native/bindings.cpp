@@ -218,6 +218,22 @@ NB_MODULE(_native, m) {
       .def("forward", &FrozenStreams::forward, nb::arg("batch"), nb::arg("call"), nb::arg("projected"))
       .def("step", &FrozenStreams::step);
 
+  // table: addresses of the values and the moments, width, 1 for double. rows: their address and number.
+  auto rows_of = [](const Ints& table, const Ints& rows) {
+    return AdamRows{pointer<void>(table.at(0)), pointer<void>(table.at(1)), pointer<void>(table.at(2)),
+                    pointer<const int64_t>(rows.at(0)), rows.at(1), table.at(3), table.at(4) != 0};
+  };
+  m.def("adam_step", [rows_of](const Ints& table, const Ints& rows, int64_t gradient, int64_t decays,
+                               const std::vector<double>& settings) {
+    kernels().adam_step(rows_of(table, rows), {pointer<const void>(gradient), pointer<const double>(decays), settings.at(0),
+                                               settings.at(1), settings.at(2), settings.at(3), settings.at(4)});
+  });
+  m.def("adam_catch_up", [rows_of](const Ints& table, const Ints& rows, int64_t coefficients, int64_t last, int64_t step,
+                                   double rate) {
+    kernels().adam_catch_up(rows_of(table, rows),
+                            {pointer<const double>(coefficients), pointer<int64_t>(last), step, rate});
+  });
+
   m.def("isa", [] { return std::string(kernels().name); });
   m.def("isas", [] {
     std::vector<std::string> names;

@@ -55,29 +55,27 @@ static inline void map(const Tile& tile, const Instr& i, F f, int) {
   }
 }
 
-template <class F>
+template <bool A, bool B, bool C, class F>
 static inline void map3(const Tile& tile, const Instr& i, F f) {
-  const Operand* operands[3] = {&i.a, &i.b, &i.c};
-  Cursor out = at(tile, i.out), from[3] = {at(tile, i.a), at(tile, i.b), at(tile, i.c)};
+  Cursor out = at(tile, i.out), a = at(tile, i.a), b = at(tile, i.b), c = at(tile, i.c);
   for (int r = 0; r < tile.rows; r++) {
     float* d = out.row[r] + out.offset;
-    float one[3][W];                 // a number for the whole row, as a vector that is read again and again
-    const float* p[3];
-    int step[3];
-    for (int k = 0; k < 3; k++) {
-      p[k] = from[k].row[r] + from[k].offset;
-      step[k] = operands[k]->broadcast ? 0 : W;
-      if (step[k]) continue;
-      store(one[k], splat(*p[k]));
-      p[k] = one[k];
-    }
+    const float *p = a.row[r] + a.offset, *q = b.row[r] + b.offset, *s = c.row[r] + c.offset;
+    const V pa = A ? splat(*p) : V{}, qb = B ? splat(*q) : V{}, sc = C ? splat(*s) : V{};
     int u = 0;
-    for (; u + W <= i.width; u += W) {
-      store(d + u, f(load(p[0]), load(p[1]), load(p[2])));
-      for (int k = 0; k < 3; k++) p[k] += step[k];
-    }
-    if (int n = i.width - u; n > 0) store(d + u, f(load(p[0], n), load(p[1], n), load(p[2], n)), n);
+    for (; u + W <= i.width; u += W)
+      store(d + u, f(A ? pa : load(p + u), B ? qb : load(q + u), C ? sc : load(s + u)));
+    if (int n = i.width - u; n > 0)
+      store(d + u, f(A ? pa : load(p + u, n), B ? qb : load(q + u, n), C ? sc : load(s + u, n)), n);
   }
+}
+template <class F>
+static inline void map(const Tile& tile, const Instr& i, F f, int, int) {
+  const auto with_c = [&](auto a, auto b) {
+    i.c.broadcast ? map3<a.value, b.value, true>(tile, i, f) : map3<a.value, b.value, false>(tile, i, f);
+  };
+  const auto with_b = [&](auto a) { i.b.broadcast ? with_c(a, std::true_type{}) : with_c(a, std::false_type{}); };
+  i.a.broadcast ? with_b(std::true_type{}) : with_b(std::false_type{});
 }
 
 template <class F>
@@ -172,8 +170,8 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Memb
       case Op::le_: map(tile, i, [](V a, V b) { return truth(a <= b); }, 2); break;
       case Op::eq_: map(tile, i, [](V a, V b) { return truth(a == b); }, 2); break;
       case Op::ne_: map(tile, i, [](V a, V b) { return truth(a != b); }, 2); break;
-      case Op::where_: map3(tile, i, [](V a, V b, V c) { return a != 0.f ? b : c; }); break;
-      case Op::fma_: map3(tile, i, [](V a, V b, V c) { return a * b + c; }); break;
+      case Op::where_: map(tile, i, [](V a, V b, V c) { return a != 0.f ? b : c; }, 2, 3); break;
+      case Op::fma_: map(tile, i, [](V a, V b, V c) { return a * b + c; }, 2, 3); break;
       case Op::neg_: map(tile, i, [](V a) { return -a; }); break;
       case Op::abs_: map(tile, i, [](V a) { return (V)((I)a & 0x7fffffff); }); break;
       case Op::exp_: map(tile, i, [](V a) { return vexp(a); }); break;
@@ -188,7 +186,7 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Memb
       case Op::erf_: map(tile, i, [](V a) { return verf(a); }); break;
       case Op::dtanh_: map(tile, i, [](V g, V y) { return g * (1.f - y * y); }, 2); break;
       case Op::dsigmoid_: map(tile, i, [](V g, V y) { return g * (y * (1.f - y)); }, 2); break;
-      case Op::norm_: map3(tile, i, [](V a, V b, V c) { return (a - b) * c; }); break;
+      case Op::norm_: map(tile, i, [](V a, V b, V c) { return (a - b) * c; }, 2, 3); break;
       case Op::sum_:
         reduce(tile, i, [](const float* a, const float*, const float*, int n) {
           return summed(n, [=](auto of, int) { return of(a); });
@@ -252,6 +250,11 @@ static double peak(double seconds) {
 #define UNSPOOL_STRING(x) UNSPOOL_STRING_(x)
 extern const Kernels table;
 const Kernels table = {UNSPOOL_STRING(UNSPOOL_NS), W, TILE_ROWS, run, packed_size, panels, pack,
-                       sums_workspace, sums, peak};
+                       sums_workspace, sums,
+                       [](const AdamRows& a, const AdamStep& s) { a.wide ? adam_step<double>(a, s) : adam_step<float>(a, s); },
+                       [](const AdamRows& a, const AdamGap& g) {
+                         a.wide ? adam_catch_up<double>(a, g) : adam_catch_up<float>(a, g);
+                       },
+                       peak};
 
 }  // namespace unspool::UNSPOOL_NS

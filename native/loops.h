@@ -128,6 +128,7 @@ class Forward {
         pro_.row[PRO][r] = ring_ + (lane.id * ring_rows_ + i) * p_.pro;
         pro_.row[PSTASH][r] = pstash_->at(row, r);
         ahead(batch_.x + (row + n * lane.step_row) * batch_.x_stride, p_.input);
+        ahead<WRITE>(pstash_->at(row + n * lane.step_row, r), p_.pstash);
         if (pro_.rows == k_.tile_rows) flush_prologue();
       }
     }
