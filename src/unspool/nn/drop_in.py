@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from unspool.cells import GRUCell, LSTMCell, RNNCell
 from unspool.engine import numbers
 from unspool.engine.dispatch import Direction, choose, run
+from unspool.engine.frozen import FORMS, Frozen
 from unspool.errors import DataError, bad_parameter, check_choice
 from unspool.nn.layout import to_ragged
 
@@ -33,9 +35,27 @@ def _template(mode: str, input_size: int, hidden_size: int, bias: bool, proj_siz
 class _Layers(nn.RNNBase):
     """What the three layers share. Also takes and returns a `Ragged`; sequences of length 0 keep their state."""
 
+    frozen: list[Frozen] | None = None
+
     def __init__(self, mode: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(mode, *args, **kwargs)
         self._find_cells()
+
+    def freeze(self, weights: str = "float32") -> Any:
+        """A copy for prediction, its weights laid out once in the form `weights`: see `Recurrent.freeze`."""
+        check_choice(type(self).__name__, "weights", weights, list(FORMS))
+        twin = copy.deepcopy(self).eval().requires_grad_(False)
+        given = twin._initial(next(twin.parameters()), 1, None, True)
+        twin.frozen = []
+        for layer in range(self.num_layers):
+            directions = twin.directions(layer)
+            width = int(twin._cell(layer).input_size)  # type: ignore[arg-type]
+            frozen = Frozen(directions, weights, width)
+            frozen.prepare(
+                width, [self._state(given, layer * len(directions) + d) for d in range(len(directions))]
+            )
+            twin.frozen.append(frozen)
+        return twin
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -67,7 +87,10 @@ class _Layers(nn.RNNBase):
             directions = self.directions(layer)
             first = layer * len(directions)
             states = [self._state(given, first + d) for d in range(len(directions))]
-            values, final = run(directions, values, ragged.offsets, states)
+            if self.frozen is None:
+                values, final = run(directions, values, ragged.offsets, states)
+            else:
+                values, final = self.frozen[layer].run(values, ragged.offsets, states)
             finals += [f if isinstance(f, tuple) else (f,) for f in final]
         last = tuple(torch.stack(p) if len(p) > 1 else p[0].unsqueeze(0) for p in zip(*finals))
         if not batched:
@@ -94,6 +117,8 @@ class _Layers(nn.RNNBase):
 
     def explain_path(self, x: Any) -> str:
         """Which engine runs `self(x)`, and why."""
+        if self.frozen is not None:
+            return f"native: frozen, {self.frozen[0].weights} weights"
         ragged, _, batched = to_ragged(x, self.batch_first, type(self).__name__)
         given = self._initial(ragged.values, len(ragged), None, batched)
         directions = self.directions(0)
