@@ -62,6 +62,7 @@ class Forward {
                                            (int)((int64_t)m * (t + 1) / tiles - (int64_t)m * t / tiles));
       lanes.advance();
     }
+    if (helped()) member_->use(tiles_);
   }
 
  private:
@@ -78,28 +79,28 @@ class Forward {
     return member_->team->ring + (int64_t)(number % RING_TILES) * k_.tile_rows * p_.pro;
   }
 
-  // The tiles of the prologue that are this member's, in the order in which the lane of `run` takes them.
+  // Makes the tiles of the prologue that nobody else does, in the order in which the lane of `run` takes them.
   void work_ahead(const std::vector<int64_t>& sequences) {
     prepare(pro_, p_.prologue);
-    unsigned number = 0, made = 0;
+    unsigned number = 0;
     for (int64_t s : sequences) {
-      const int64_t length = batch_.offsets[s + 1] - batch_.offsets[s], step = s_.reverse ? -1 : 1;
+      const int64_t length = batch_.offsets[s + 1] - batch_.offsets[s];
       const int64_t start = s_.reverse ? batch_.offsets[s + 1] - 1 : batch_.offsets[s];
-      for (int64_t first = 0; first < length; first += k_.tile_rows, number++) {
-        if (member_->maker(number) != member_->rank) continue;
-        member_->make(number);
-        float* rows = tile_of_ring(number);
-        pro_.rows = (int)std::min<int64_t>(k_.tile_rows, length - first);
-        for (int r = 0; r < pro_.rows; r++) {
-          const int64_t row = start + (first + r) * step;
-          pro_.row[X][r] = const_cast<float*>(batch_.x) + row * batch_.x_stride;
-          pro_.row[PRO][r] = rows + r * p_.pro;
-          pro_.row[PSTASH][r] = s_.pstash + row * p_.pstash;
-        }
-        k_.run(p_.prologue, pro_, ready_.matrices.data(), nullptr);
-        member_->tell(++made);
-      }
+      for (int64_t first = 0; first < length; first += k_.tile_rows, number++)
+        if (member_->begin(number)) make_tile(number, start, first, length);
     }
+  }
+  void make_tile(unsigned number, int64_t start, int64_t first, int64_t length) {
+    float* rows = tile_of_ring(number);
+    pro_.rows = (int)std::min<int64_t>(k_.tile_rows, length - first);
+    for (int r = 0; r < pro_.rows; r++) {
+      const int64_t row = start + (first + r) * (s_.reverse ? -1 : 1);
+      pro_.row[X][r] = const_cast<float*>(batch_.x) + row * batch_.x_stride;
+      pro_.row[PRO][r] = rows + r * p_.pro;
+      pro_.row[PSTASH][r] = s_.pstash + row * p_.pstash;
+    }
+    k_.run(p_.prologue, pro_, ready_.matrices.data(), nullptr);
+    member_->made(number);
   }
 
   bool writes() const { return !member_ || member_->rank == 0; }
@@ -113,9 +114,12 @@ class Forward {
   void fill_ring(const std::vector<Lane>& active) {
     pro_.rows = 0;
     if (helped()) {
-      if (active[0].done % ring_rows_) return;
+      const Lane& lane = active[0];
+      if (lane.done % ring_rows_) return;
       member_->use(tiles_);
-      ring_ = tile_of_ring(tiles_++) - active[0].id * ring_rows_ * p_.pro;
+      if (member_->begin(tiles_)) make_tile(tiles_, lane.row, 0, lane.left);
+      else member_->wait_until_made(tiles_);
+      ring_ = tile_of_ring(tiles_++) - lane.id * ring_rows_ * p_.pro;
       return;
     }
     for (const Lane& lane : active) {

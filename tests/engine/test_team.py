@@ -8,7 +8,9 @@ import torch
 from unspool import Ragged, cells
 from unspool.nn import Recurrent
 
-F, H = 24, 96  # products large enough that threads share a step (native/run.cpp)
+# By the sizes native/run.cpp decides: threads share the columns of each product, or one makes the prologue ahead of the
+# other, over more tiles than their ring holds.
+COLUMNS, AHEAD = (24, 96), (128, 40)
 
 
 @pytest.fixture(autouse=True)
@@ -37,21 +39,25 @@ def results(layer: Recurrent, x: Ragged, count: int) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "layer_norm_lstm", "mgu", "peephole_lstm"])
-@pytest.mark.parametrize("lengths", [[17], [5, 0], [9, 14]])
-def test_the_bits_of_one_thread(name: str, lengths: list[int], reverse: bool) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "lengths"),
+    [(COLUMNS, [17]), (COLUMNS, [5, 0]), (COLUMNS, [9, 14]), (AHEAD, [1]), (AHEAD, [25, 0]), (AHEAD, [900])],
+)
+def test_the_bits_of_one_thread(name: str, sizes: tuple[int, int], lengths: list[int], reverse: bool) -> None:
     torch.manual_seed(0)
-    layer = Recurrent(cells.get(name)(F, H), reverse=reverse, engine="native")
-    x = Ragged.from_list([torch.randn(t, F) for t in lengths])
+    layer = Recurrent(cells.get(name)(*sizes), reverse=reverse, engine="native")
+    x = Ragged.from_list([torch.randn(t, sizes[0]) for t in lengths])
     alone = results(layer, x, 1)
     for count in (2, 3, 4):
         for a, b in zip(alone, results(layer, x, count), strict=True):
             assert torch.equal(a, b)
 
 
-def test_both_directions() -> None:
+@pytest.mark.parametrize("sizes", [COLUMNS, AHEAD])
+def test_both_directions(sizes: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    layer = Recurrent(cells.LSTMCell(F, H), bidirectional=True, engine="native")
-    x = Ragged.from_list([torch.randn(11, F)])
+    layer = Recurrent(cells.LSTMCell(*sizes), bidirectional=True, engine="native")
+    x = Ragged.from_list([torch.randn(500, sizes[0])])
     torch.set_num_threads(1)
     alone, _ = layer(x)
     torch.set_num_threads(4)
