@@ -4,9 +4,9 @@
     python benchmarks/guard.py --record    # this machine's figures become the baseline, benchmarks/guard.json
 
 1. Every registered cell runs natively, in one direction, in both, and as one `.step`.
-2. Ratios to torch (to the plain loop where torch has no such cell), both measured in turns in one run, on one
-   thread: with two, a busy machine makes torch up to ten times slower. A ratio that is lost is measured a second
-   time before it counts.
+2. Ratios to torch (to the plain loop where torch has no such cell; of narrow weights to float32), both measured in
+   turns in one run, on one thread: with two, a busy machine makes torch up to ten times slower. A ratio that is lost
+   is measured a second time before it counts.
 
 The baseline is kept for each instruction set.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -23,7 +24,7 @@ from peers.record import ROOT
 from sweeps import runs_natively, steps
 
 from unspool import Ragged, _native, cells, explain_path
-from unspool.bench import Case, competitors, interleave
+from unspool.bench import Case, competitors, interleave, runner
 from unspool.bench.competitors import TORCH
 from unspool.nn import Recurrent
 
@@ -69,6 +70,23 @@ def step_ratio() -> float:
     return times["torch.nn.LSTMCell"].median / times["unspool"].median
 
 
+def frozen_ratio(form: str) -> float:
+    """The time of an LSTM 256's forward divided by that of the same layer frozen with narrow weights."""
+    case = Case("lstm", 256, "dense", 1, "forward")
+    layer = Recurrent(cells.get("lstm")(case.features, case.hidden))
+    x, frozen = Ragged.from_padded(case.padded(), case.lengths()), layer.freeze(form)
+    times = interleave({"layer": runner(_forward(layer, x)), "frozen": runner(_forward(frozen, x))}, 1.0)
+    return times["layer"].median / times["frozen"].median
+
+
+def _forward(layer: Recurrent, x: Ragged) -> Callable[[], None]:
+    def call() -> None:
+        with torch.no_grad():
+            layer(x)
+
+    return call
+
+
 def lost(ratio: float, baseline: float | None) -> bool:
     return baseline is not None and ratio < (1 - LOSS) * baseline
 
@@ -87,8 +105,11 @@ def main() -> None:
     problems = paths()
     print(f"{len(cells.names())} registered cells, {len(problems)} paths not native")
     found = {}
-    timed = {str(case): partial(ratio_of, case) for case in TIMED}
-    for name, measured in {**timed, "one .step, lstm 64, batch 1": step_ratio}.items():
+    timed: dict[str, Callable[[], float]] = {str(case): partial(ratio_of, case) for case in TIMED}
+    timed["one .step, lstm 64, batch 1"] = step_ratio
+    for form in ("bfloat16", "int8"):
+        timed[f"lstm 256 frozen, {form} over float32"] = partial(frozen_ratio, form)
+    for name, measured in timed.items():
         ratio = measured()
         baseline = None if record else stored.get(isa, {}).get(name)
         if lost(ratio, baseline):

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -100,6 +101,29 @@ struct Shared {
   }
 };
 
+// Each thread takes tasks until there are none; the next phase starts when those that were taken are done.
+struct Turns {
+  struct alignas(64) Progress {
+    std::atomic<int> next{0}, done{0};
+  };
+  const std::vector<Phase>& phases;
+  std::vector<Progress> progress{phases.size()};
+  static void work(void* self) {
+    FlushDenormals flush;
+    auto& turns = *static_cast<Turns*>(self);
+    for (size_t k = 0; k < turns.phases.size(); k++) {
+      const Phase& phase = turns.phases[k];
+      Progress& at = turns.progress[k];
+      for (int i; (i = at.next.fetch_add(1)) < phase.count;) {
+        phase.task(i);
+        at.done.fetch_add(1, std::memory_order_acq_rel);
+      }
+      for (int spins = 0; at.done.load(std::memory_order_acquire) < phase.count; spins++)
+        spins < 20000 ? relax() : std::this_thread::yield();
+    }
+  }
+};
+
 struct Side {
   const std::function<void(int, int)>* task;
   static void work(void* self) {
@@ -134,6 +158,16 @@ void parallel(int count, int threads, const std::function<void(int)>& task) {
   } else {
     own.run(count, threads, task);
   }
+}
+
+void in_turn(const std::vector<Phase>& phases) {
+  int threads = 1;
+  for (const Phase& phase : phases)
+    if (phase.count > 1) threads = std::max(threads, phase.threads);
+  Pool& own = the_pool();
+  Turns turns{phases};
+  if (const OpenMP run = openmp(); run && threads > 1) run(Turns::work, &turns, (unsigned)threads, 0);
+  else own.run(threads, threads, [&](int) { Turns::work(&turns); });
 }
 
 void together(int threads, const std::function<void(int, int)>& task) {

@@ -36,13 +36,15 @@ void add_up_vectors(const Stream& stream, float* vectors) {
   for (const ConstantSpec& c : p.constants) vectors[c.offset] = c.value;
 }
 
-// Packs the matrices that `tapes` use and lays out the vectors, in `space`.
+using Phases = std::vector<Phase>;
+
+// What `tapes` read, in `space`: the vectors, and the matrices, which the phase that is added packs.
 std::vector<Prepared> prepare(Workspace& space, int threads, std::span<const Stream> streams,
-                              const std::vector<Tape Program::*>& tapes, Form form = FLOAT32) {
+                              const std::vector<Tape Program::*>& tapes, Phases& phases, Form form = FLOAT32) {
   const Kernels& k = kernels();
   std::vector<Prepared> out(streams.size());
   struct Job {
-    const Factor* factor;
+    Factor factor;
     int first, last;
   };
   std::vector<Job> jobs;
@@ -64,7 +66,7 @@ std::vector<Prepared> prepare(Workspace& space, int threads, std::span<const Str
         factor.sums = (int32_t*)space.floats(panels * 2 * k.lanes);
       }
       elements += (int64_t)view.inner * view.width;
-      for (int first = 0; first < panels; first += 4) jobs.push_back({&factor, first, std::min(first + 4, panels)});
+      for (int first = 0; first < panels; first += 4) jobs.push_back({factor, first, std::min(first + 4, panels)});
     }
     int64_t zeros = p.input;
     for (int32_t w : p.state_widths) zeros = std::max<int64_t>(zeros, w);
@@ -73,8 +75,10 @@ std::vector<Prepared> prepare(Workspace& space, int threads, std::span<const Str
     out[d].vectors = space.floats(p.vectors);
     add_up_vectors(streams[d], out[d].vectors);
   }
-  if (!jobs.empty()) parallel((int)jobs.size(), elements > 20000 ? threads : 1,
-           [&](int j) { k.pack(*jobs[j].factor, jobs[j].first, jobs[j].last); });
+  const int count = (int)jobs.size();
+  phases.push_back({count, elements > 20000 ? threads : 1, [&k, jobs = std::move(jobs)](int j) {
+                      k.pack(jobs[j].factor, jobs[j].first, jobs[j].last);
+                    }});
   return out;
 }
 
@@ -100,13 +104,12 @@ void run_rows(const Tape& tape, const Prepared& ready, int64_t first, int64_t la
   }
 }
 
-// Runs `body(first, last)` over rows in chunks, on the call's threads.
+// `body(first, last)` over rows in chunks.
 template <class F>
-void over_rows(const Batch& batch, int64_t rows, F body) {
+Phase over_rows(int threads, int64_t rows, F body) {
   const int64_t chunk = 4 * MAX_ROWS;
-  parallel((int)((rows + chunk - 1) / chunk), rows > 32 ? batch.threads : 1, [&](int i) {
-    body(i * chunk, std::min(rows, (i + 1) * chunk));
-  });
+  return {(int)((rows + chunk - 1) / chunk), rows > 32 ? threads : 1,
+          [=](int i) { body(i * chunk, std::min(rows, (i + 1) * chunk)); }};
 }
 
 struct Task {
@@ -148,10 +151,11 @@ Sharing best_sharing(const Products& prologue, const Products& loop, double thre
   return ahead < std::min(alone, columns) ? AHEAD : columns < alone ? BY_COLUMNS : ALONE;
 }
 
-// Runs the tasks side by side; where threads would be left over and it pays, teams of threads share the steps of one.
-// prologue: whether rows of the prologue are made in the time loop.
-void run_tasks(const Batch& batch, const std::vector<Task>& tasks, const std::vector<Stream>& streams, Tape Program::*loop,
-               bool prologue, const std::function<void(const Task&, Member*)>& run) {
+// Adds a phase of the tasks side by side; where threads would be left over and it pays, teams of threads share the
+// steps of one, which is done at once, after the phases so far. prologue: whether its rows are made in the time loop.
+void add_tasks(const Batch& batch, const std::vector<Stream>& streams, Tape Program::*loop, bool prologue, Phases& phases,
+               const std::function<void(const Task&, Member*)>& run) {
+  const std::vector<Task> tasks = make_tasks(batch, (int)streams.size());
   const int count = (int)tasks.size(), size = count ? std::min(batch.threads / count, MAX_TEAM) : 1;
   Sharing sharing = ALONE;
   int64_t widest = 0, ring = 0;
@@ -167,9 +171,11 @@ void run_tasks(const Batch& batch, const std::vector<Task>& tasks, const std::ve
   for (const Task& task : tasks)
     if (sharing == AHEAD && task.sequences.size() > 1) sharing = ALONE;
   if (sharing == ALONE) {
-    parallel(count, batch.threads, [&](int i) { run(tasks[i], nullptr); });
+    phases.push_back({count, batch.threads, [=](int i) { run(tasks[i], nullptr); }});
     return;
   }
+  in_turn(phases);
+  phases.clear();
   std::deque<Team> teams(count);
   for (Team& team : teams) {
     if (sharing == AHEAD) team.ring = call_space.floats(RING_TILES * kernels().tile_rows * ring);
@@ -202,11 +208,11 @@ void keep_state_of_empty(const Batch& batch, const Stream& s, bool backward) {
   }
 }
 
-// Adds the rows of tokens that share an input row.
-void gather_gradients(const Batch& batch, const Stream& s, float* sums) {
+// Adds up the rows of tokens that share an input row.
+Phase gather_gradients(const Batch& batch, const Stream& s, float* sums) {
   const int64_t width = s.program->pgrad;
   const int64_t chunk = 128;           // columns a task: no two tasks touch the same numbers
-  parallel((int)((width + chunk - 1) / chunk), batch.threads, [&](int c) {
+  return {(int)((width + chunk - 1) / chunk), batch.threads, [=, &batch, &s](int c) {
     const int64_t first = c * chunk, n = std::min(width - first, chunk);
     for (int64_t row = 0; row < batch.input_rows; row++) std::memset(sums + row * width + first, 0, n * sizeof(float));
     for (int64_t t = 0; t < batch.tokens; t++) {
@@ -214,42 +220,43 @@ void gather_gradients(const Batch& batch, const Stream& s, float* sums) {
       const float* from = s.pgrad + t * width + first;
       for (int64_t i = 0; i < n; i++) to[i] += from[i];
     }
-  });
+  }};
 }
 
 }  // namespace
 
 namespace {
 
-// The rows of the prologue for every row of the input, where there is a prologue.
-void run_prologue(const Batch& batch, const Stream& s, const Prepared& ready, float* rows) {
-  const Program& p = *s.program;
-  over_rows(batch, batch.input_rows, [&](int64_t first, int64_t last) {
+// The rows of the prologue for every row of the input.
+Phase prologue_of(const Batch& batch, const Stream& s, const Prepared& ready, float* rows) {
+  return over_rows(batch.threads, batch.input_rows, [=, &batch, &s, &ready](int64_t first, int64_t last) {
+    const Program& p = *s.program;
     run_rows(p.prologue, ready, first, last,
              {{X, const_cast<float*>(batch.x), batch.x_stride}, {PRO, rows, p.pro}, {PSTASH, s.pstash, p.pstash}});
   });
 }
 
 // tables: for each stream its rows of the prologue, by the batch's index; null: made in the time loop.
-void run_loops(const Batch& batch, const std::vector<Stream>& streams, const std::vector<Prepared>& ready,
-               const std::vector<float*>& tables) {
+void add_loops(const Batch& batch, const std::vector<Stream>& streams, const std::vector<Prepared>& ready,
+               const std::vector<float*>& tables, Phases& phases) {
   for (const Stream& s : streams) keep_state_of_empty(batch, s, false);
-  const auto tasks = make_tasks(batch, (int)streams.size());
-  run_tasks(batch, tasks, streams, &Program::loop, !batch.index, [&](const Task& task, Member* member) {
+  add_tasks(batch, streams, &Program::loop, !batch.index, phases, [&](const Task& task, Member* member) {
     const int d = task.stream;
     Forward(batch, streams[d], ready[d], tables[d], member).run(task.sequences);
   });
 }
 
-void run_forward(const Batch& batch, const std::vector<Stream>& streams, const std::vector<Prepared>& ready) {
+void run_forward(const Batch& batch, const std::vector<Stream>& streams, const std::vector<Prepared>& ready,
+                 Phases phases = {}) {
   std::vector<float*> tables(streams.size(), nullptr);
   for (size_t d = 0; d < streams.size(); d++) {
     const Program& p = *streams[d].program;
     if (!batch.index || p.prologue.code.empty()) continue;
     tables[d] = call_space.floats(batch.input_rows * p.pro);
-    run_prologue(batch, streams[d], ready[d], tables[d]);
+    phases.push_back(prologue_of(batch, streams[d], ready[d], tables[d]));
   }
-  run_loops(batch, streams, ready, tables);
+  add_loops(batch, streams, ready, tables, phases);
+  in_turn(phases);
 }
 
 // From the states' initial rows to their final ones.
@@ -277,16 +284,17 @@ void run_step(int64_t rows, const float* x, int threads, const Stream& s, const 
       k.run(p.loop, tile, ready.matrices.data(), nullptr);
     }
   };
-  Batch batch;
-  batch.threads = threads;
-  over_rows(batch, rows, some_rows);
+  if (rows <= 32) parallel(1, 1, [&](int) { some_rows(0, rows); });   // without the cost of phases
+  else in_turn({over_rows(threads, rows, some_rows)});
 }
 
 }  // namespace
 
 void run_forward(const Batch& batch, std::vector<Stream>& streams) {
   call_space.reset();
-  run_forward(batch, streams, prepare(call_space, batch.threads, streams, {&Program::prologue, &Program::loop}));
+  Phases phases;
+  const auto ready = prepare(call_space, batch.threads, streams, {&Program::prologue, &Program::loop}, phases);
+  run_forward(batch, streams, ready, std::move(phases));
 }
 
 Step::Step(const Stream& stream) : stream(stream) {
@@ -300,7 +308,9 @@ void Step::run(int64_t rows, const float* x, int threads) {
   constexpr int64_t FEW_ROWS = 4;      // packing would cost more than it gains
   if (rows > FEW_ROWS) {
     call_space.reset();
-    const auto ready = prepare(call_space, threads, {&stream, 1}, {&Program::prologue, &Program::loop});
+    Phases phases;
+    const auto ready = prepare(call_space, threads, {&stream, 1}, {&Program::prologue, &Program::loop}, phases);
+    in_turn(phases);
     return run_step(rows, x, threads, stream, ready[0]);
   }
   const Program& p = *stream.program;
@@ -310,21 +320,26 @@ void Step::run(int64_t rows, const float* x, int threads) {
   run_step(rows, x, threads, stream, in_place_);
 }
 
-Frozen::Frozen(const std::vector<Stream>& streams, Form form, int threads)
-    : ready_(prepare(space_, threads, streams, {&Program::prologue, &Program::loop}, form)) {}
+Frozen::Frozen(const std::vector<Stream>& streams, Form form, int threads) {
+  Phases phases;
+  ready_ = prepare(space_, threads, streams, {&Program::prologue, &Program::loop}, phases, form);
+  in_turn(phases);
+}
 
 void Frozen::project(const Batch& batch, const std::vector<Stream>& streams) {
   tables_.assign(streams.size(), nullptr);
   for (size_t d = 0; d < streams.size(); d++) {
     tables_[d] = space_.floats(batch.input_rows * streams[d].program->pro);
-    run_prologue(batch, streams[d], ready_[d], tables_[d]);
+    in_turn({prologue_of(batch, streams[d], ready_[d], tables_[d])});
   }
 }
 
 void Frozen::forward(const Batch& batch, const std::vector<Stream>& streams, bool projected) const {
   call_space.reset();
-  if (projected) run_loops(batch, streams, ready_, tables_);
-  else run_forward(batch, streams, ready_);
+  if (!projected) return run_forward(batch, streams, ready_);
+  Phases phases;
+  add_loops(batch, streams, ready_, tables_, phases);
+  in_turn(phases);
 }
 
 void Frozen::step(int64_t rows, const float* x, int threads, const Stream& stream) const {
@@ -333,10 +348,11 @@ void Frozen::step(int64_t rows, const float* x, int threads, const Stream& strea
 
 void run_backward(const Batch& batch, std::vector<Stream>& streams) {
   call_space.reset();
-  const auto ready = prepare(call_space, batch.threads, streams, {&Program::loop_back, &Program::prologue_back});
+  Phases phases;
+  const auto ready =
+      prepare(call_space, batch.threads, streams, {&Program::loop_back, &Program::prologue_back}, phases);
   for (auto& s : streams) keep_state_of_empty(batch, s, true);
-  const auto tasks = make_tasks(batch, (int)streams.size());
-  run_tasks(batch, tasks, streams, &Program::loop_back, false, [&](const Task& task, Member* member) {
+  add_tasks(batch, streams, &Program::loop_back, false, phases, [&](const Task& task, Member* member) {
     Backward(batch, streams[task.stream], ready[task.stream], member).run(task.sequences);
   });
 
@@ -348,17 +364,18 @@ void run_backward(const Batch& batch, std::vector<Stream>& streams) {
     float* pgrad = s.pgrad;
     if (batch.index && p.pgrad) {
       pgrad = call_space.floats(batch.input_rows * p.pgrad);
-      gather_gradients(batch, s, pgrad);
+      phases.push_back(gather_gradients(batch, s, pgrad));
     }
     if (!p.prologue_back.code.empty())
-      over_rows(batch, batch.input_rows, [&](int64_t first, int64_t last) {
+      phases.push_back(over_rows(batch.threads, batch.input_rows, [=, &batch, &s, &p, &ready](int64_t first, int64_t last) {
         run_rows(p.prologue_back, ready[d], first, last,
                  {{X, const_cast<float*>(batch.x), batch.x_stride}, {PSTASH, s.pstash, p.pstash},
                   {PGRAD, pgrad, p.pgrad}, {PBSTASH, s.pbstash, p.pbstash}, {DX, s.dx, p.input}});
-      });
+      }));
     sums.emplace_back(batch, s, ready[d], pgrad).jobs(batch.threads, jobs);
   }
-  parallel((int)jobs.size(), batch.threads, [&](int i) { jobs[i](); });
+  phases.push_back({(int)jobs.size(), batch.threads, [&jobs](int i) { jobs[i](); }});
+  in_turn(phases);
 }
 
 }  // namespace unspool
