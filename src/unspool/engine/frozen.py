@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,9 +15,19 @@ from unspool.engine import native, sources
 from unspool.engine.dispatch import Direction, program_of
 from unspool.engine.state import flatten, unflatten
 from unspool.engine.step import in_place
-from unspool.errors import EngineError
+from unspool.errors import DataError, EngineError
 
 FORMS: dict[str, int] = dict(_native.FORMS)
+
+
+@dataclass
+class Ready:
+    """The weights laid out, for inputs and states of `widths`; `table` as in `Frozen.project`."""
+
+    call: native.Call
+    widths: list[int]
+    made: Any
+    table: Tensor | None = None
 
 
 class Frozen:
@@ -25,18 +36,23 @@ class Frozen:
     weights: "float32"; "bfloat16": the weights, and what they multiply, rounded to 8 significant bits; "int8": each
         column of a matrix in steps of 1/127 of its largest number, each row that it multiplies likewise. Sums, states
         and all other operations are float32.
+    input_size: the only width that the input may have; None: any, each prepared anew.
     Copies and pickles are prepared anew.
     """
 
-    def __init__(self, directions: Sequence[Direction], weights: str) -> None:
-        self.directions, self.weights = list(directions), weights
-        self.made: Any = None
-        self.table: Tensor | None = None
+    def __init__(self, directions: Sequence[Direction], weights: str, input_size: int | None = None) -> None:
+        self.directions, self.weights, self.input_size = list(directions), weights, input_size
+        self.ready: Ready | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"directions": self.directions, "weights": self.weights, "made": None, "table": None}
+        return {**vars(self), "ready": None}
 
-    def prepare(self, input_size: int, states: Sequence[Any]) -> None:
+    @property
+    def table(self) -> Tensor | None:
+        """What `run` takes for the rows that were projected."""
+        return None if self.ready is None else self.ready.table
+
+    def prepare(self, input_size: int, states: Sequence[Any]) -> Ready:
         """Lay the weights out. Raises `EngineError` for a cell that the native engine cannot run."""
         streams: list[native.Stream] = []
         args: list[Any] = []
@@ -48,27 +64,35 @@ class Frozen:
             stream = native.Stream(program, direction.reverse, used)
             with torch.no_grad():
                 weights = sources.resolve(program, used, direction.weight)
+            if any(weight.is_meta for weight in weights):
+                raise EngineError(
+                    f"Only weights with numbers can be frozen. Those of {type(direction.cell).__name__} are on "
+                    "the 'meta' device: give them numbers first (to_empty, then load_state_dict)."
+                )
             plan = stream.plan(False, False)
             rows = native.parameter_rows(stream, weights, [])
             args.append((plan.native, stream.reverse, rows, [], [0] * 8, weights))
             streams.append(stream)
-        self.call = native.Call(streams, False, False)
-        self.widths = [input_size, *(width for s in streams for width in s.program.state_sizes)]
         programs = tuple(program for program, *_ in args)
-        self.made = _native.Frozen(args, FORMS[self.weights], torch.get_num_threads(), programs)
-        self.table = None
+        made = _native.Frozen(args, FORMS[self.weights], torch.get_num_threads(), programs)
+        widths = [input_size, *(width for s in streams for width in s.program.state_sizes)]
+        self.ready = Ready(native.Call(streams, False, False), widths, made)
+        return self.ready
 
-    def projected_width(self) -> int:
+    def projected_width(self, input_size: int, states: Sequence[Any]) -> int:
         """Numbers that a projected row takes."""
-        return sum(plan.widths["pro"] for plan in self.call.plans())
+        return sum(plan.widths["pro"] for plan in self.prepare(input_size, states).call.plans())
 
     def project(self, values: Tensor, states: Sequence[Any]) -> None:
-        """Compute what the cells make of each row of `values` (V, F), such as an embedding's, once: now `table`."""
-        if self.made is None or values.shape[1] != self.widths[0]:
-            self.prepare(values.shape[1], states)
-        self.table = values.detach().contiguous()
+        """Compute once what the cells make of each row of `values` (V, F), such as an embedding's. states: of one row.
+
+        `table` (V, F) then stands for these rows in `run`; it takes no memory, and its numbers are not read.
+        """
+        values = values.detach().contiguous()
+        ready = self._checked(values, states, 1)
         nothing = torch.zeros(1, dtype=torch.int64)
-        self.made.project(native.batch_row(self.table, nothing, nothing[:0]))
+        ready.made.project(native.batch_row(values, nothing, nothing[:0]))
+        ready.table = torch.full((1, values.shape[1]), torch.nan).expand(len(values), -1)
 
     def run(
         self, values: Tensor, offsets: Tensor, states: Sequence[Any], index: Tensor | None = None
@@ -78,16 +102,13 @@ class Frozen:
             from unspool.engine import compiled
 
             return compiled.outside(self.run, values, offsets, states, index)
-        self._check(values, states, len(offsets) - 1)
-        projected = values is self.table
-        if projected and index is not None and len(index):
-            low, high = int(index.min()), int(index.max())
-            if not 0 <= low <= high < len(values):
-                raise IndexError(
-                    f"The ids must be in [0, {len(values)}), the rows projected. Got {low} to {high}."
-                )
-        made = partial(self.made.forward, projected=projected)
-        results, _ = native.forward(self.call, values, offsets, index, self._flat(states), frozen=made)
+        ready = self._checked(values, states, len(offsets) - 1)
+        projected = False
+        if index is not None and values is ready.table:
+            projected, index = True, _row_numbers(index, len(values))
+        run = partial(ready.made.forward, projected=projected)
+        tensors = _tensors(ready.call, states)
+        results, _ = native.forward(ready.call, values, offsets, index, tensors, frozen=run)
         finals, at = [], 1
         for state in states:
             count = len(flatten(state))
@@ -103,25 +124,22 @@ class Frozen:
             return compiled.outside(self.step, x, state)
         batch = x.shape[0]
         given = (x, *state) if type(state) is tuple else (x, state)
-        flat = self.made is not None and in_place(given, self.widths, batch)
-        if not flat or torch.is_grad_enabled():
-            self._check(x, [state], batch)
+        ready = self.ready
+        flat = ready is not None and in_place(given, ready.widths, batch)
+        if ready is None or not flat or torch.is_grad_enabled():
+            ready = self._checked(x, [state], batch)
             given = (x.contiguous(), *(leaf.contiguous() for leaf in flatten(state)))
-        new = [torch.empty(batch, width) for width in self.widths[1:]]
-        self.made.step(batch, [t.data_ptr() for t in (*given, *new)], torch.get_num_threads())
+        new = [torch.empty(batch, width) for width in ready.widths[1:]]
+        ready.made.step(batch, [t.data_ptr() for t in (*given, *new)], torch.get_num_threads())
         if flat:
             return tuple(new) if type(state) is tuple else new[0]
         return unflatten(state, new)
 
-    def _flat(self, states: Sequence[Any]) -> list[Any]:
-        """The call's tensors: initial states, and nothing for the sources."""
-        flat: list[Any] = []
-        for stream, state in zip(self.call.streams, states):
-            flat += [*flatten(state), *([None] * len(stream.sources))]
-        return flat
-
-    def _check(self, x: Tensor, states: Sequence[Any], batch: int) -> None:
-        """Prepares what is not, and raises `EngineError` for tensors that it cannot take."""
+    def _checked(self, x: Tensor, states: Sequence[Any], batch: int) -> Ready:
+        """What runs these tensors, prepared where it is not; `EngineError` or `DataError` where nothing can."""
+        if x.dim() != 2 or self.input_size not in (None, x.shape[1]):
+            width = "F" if self.input_size is None else self.input_size
+            raise DataError(f"The input must be (rows, {width}). Got {tuple(x.shape)}.")
         leaves = [leaf for state in states for leaf in flatten(state)]
         for tensor in (x, *leaves):
             if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
@@ -134,10 +152,31 @@ class Frozen:
                     "A frozen layer has no gradients. Got a tensor that requires one. "
                     "Use the layer itself, or call it under torch.no_grad()."
                 )
-        if self.made is None or x.shape[1] != self.widths[0]:
-            self.prepare(x.shape[1], states)
-        expected = [(batch, width) for width in self.widths[1:]]
+        ready = self.ready
+        if ready is None or x.shape[1] != ready.widths[0]:
+            ready = self.prepare(x.shape[1], states)
+        expected = [(batch, width) for width in ready.widths[1:]]
         if [tuple(leaf.shape) for leaf in leaves] != expected:
             raise EngineError(
                 f"The state must have parts of shape {expected}. Got {[tuple(leaf.shape) for leaf in leaves]}."
             )
+        return ready
+
+
+def _row_numbers(ids: Tensor, rows: int) -> Tensor:
+    """`ids` of rows 0 ... rows - 1 as native code reads them; raises `DataError` or `IndexError` for others."""
+    if ids.dim() != 1 or ids.dtype not in (torch.int64, torch.int32):
+        raise DataError(f"Ids must be int64 or int32, (N,). Got {ids.dtype}, {tuple(ids.shape)}.")
+    if len(ids):
+        low, high = int(ids.min()), int(ids.max())
+        if not 0 <= low <= high < rows:
+            raise IndexError(f"The ids must be in [0, {rows}), the rows projected. Got {low} to {high}.")
+    return ids.to(torch.int64).contiguous()
+
+
+def _tensors(call: native.Call, states: Sequence[Any]) -> list[Any]:
+    """The call's tensors: initial states, and nothing for the sources."""
+    flat: list[Any] = []
+    for stream, state in zip(call.streams, states):
+        flat += [*flatten(state), *([None] * len(stream.sources))]
+    return flat

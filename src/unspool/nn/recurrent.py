@@ -108,10 +108,10 @@ class Recurrent(nn.Module):
         directions = twin.directions()
         if twin.noise.zoneout:
             directions = [Direction(z, d.reverse) for z, d in zip(twin._zoneouts(), directions)]
-        twin.frozen = Frozen(directions, weights)
         size = getattr(self.cell, "input_size", None)
-        if isinstance(size, int):
-            twin.frozen.prepare(size, twin._states(1, None, True))
+        twin.frozen = Frozen(directions, weights, size if isinstance(size, int) else None)
+        if twin.frozen.input_size is not None:
+            twin.frozen.prepare(twin.frozen.input_size, twin._states(1, None, True))
         return twin
 
     def __setstate__(self, state: dict[str, Any]) -> None:

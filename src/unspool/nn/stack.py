@@ -137,9 +137,10 @@ class Stack(nn.Module):
         first = twin._recurrent()[0]
         if embedding is not None and first.frozen is not None:
             states = first._states(1, None, True)
-            first.frozen.prepare(embedding.embedding_dim, states)
-            if len(embedding.weight) * first.frozen.projected_width() <= PROJECTED:
-                first.frozen.project(embedding.weight, states)
+            first._check_width(embedding.weight)
+            width = first.frozen.projected_width(embedding.embedding_dim, states)
+            if len(embedding.weight) * width <= PROJECTED:
+                first.frozen.project(_rows(embedding), states)
         return twin
 
     def initial_state(self, batch_size: int) -> list[tuple]:
@@ -187,13 +188,8 @@ class Stack(nn.Module):
                 given = given[0]
             states = layer._states(len(x), given, True)
             values, index = x.values, None
-            if depth == 0 and embedding is not None and layer.frozen and layer.frozen.table is not None:
-                values, index = layer.frozen.table, values
-            elif depth == 0 and embedding is not None and embedding.scale_grad_by_freq:
-                values = embedding(values)
-            elif depth == 0 and embedding is not None:
-                distinct, index = values.unique(return_inverse=True)
-                values = embedding(distinct)
+            if depth == 0 and embedding is not None:
+                values, index = _looked_up(layer, values, embedding)
             elif depth > 0:
                 values = self.dropout(values)
             output, final = layer.run(values, x.offsets, states, index)
@@ -204,6 +200,25 @@ class Stack(nn.Module):
             finals.append(tuple(final))
             x = x.with_values(output)
         return x, finals
+
+
+def _rows(embedding: nn.Embedding) -> Tensor:
+    """What a lookup of each id gives; the embedding itself stays as it is."""
+    if embedding.max_norm is not None:  # a lookup shortens rows in place
+        embedding = copy.deepcopy(embedding)
+    with torch.no_grad():
+        return embedding(torch.arange(len(embedding.weight), device=embedding.weight.device))
+
+
+def _looked_up(layer: Recurrent, ids: Tensor, embedding: nn.Embedding) -> tuple[Tensor, Tensor | None]:
+    """The first layer's input, and for each token its row there; None: the row of its own number."""
+    if layer.frozen is not None and layer.frozen.table is not None:
+        return layer.frozen.table, ids
+    index = None
+    if not embedding.scale_grad_by_freq:
+        ids, index = ids.unique(return_inverse=True)
+    values = embedding(ids)
+    return (values if layer.frozen is None else values.detach()), index
 
 
 def layer_sizes(owner: str, hidden_size: int | Sequence[int], num_layers: int | None) -> list[int]:
