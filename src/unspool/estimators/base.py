@@ -196,6 +196,7 @@ class SequenceEstimator(BaseEstimator):
         fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
         classes = target if target.dtype.kind == "i" else None
         rows, held_back = split_rows(len(raw), fraction, classes, random)
+        self.__dict__.pop("frozen_", None)
         self.input_ = new_input(raw.kind, self.max_words, self.level).fit(raw.take(rows))
         self._fit_target(target[rows])
         training = self._data(raw, target, weights, rows)
@@ -215,7 +216,6 @@ class SequenceEstimator(BaseEstimator):
         return self
 
     def _finish(self) -> None:
-        self.__dict__.pop("frozen_", None)
         self.n_features_in_ = self.input_.n_features
         self.n_parameters_ = count_parameters(self.network_)
 
