@@ -1,4 +1,4 @@
-"""The contract and the operations under every instruction set that this machine has."""
+"""The contract, the operations and frozen layers under every instruction set that this machine has."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from unspool import _native
 
 HERE = Path(__file__).parent
+FILES = ["test_contract.py", "test_ops.py", "test_frozen.py", "test_narrow.py"]
 
 
 def run(isa: str, *command: str) -> subprocess.CompletedProcess:
@@ -24,7 +25,7 @@ def run(isa: str, *command: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("isa", [name for name in _native.isas() if name != _native.isa()])
 def test_contract_under(isa: str) -> None:
-    done = run(isa, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "test_contract.py", "test_ops.py")
+    done = run(isa, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *FILES)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
 
 
