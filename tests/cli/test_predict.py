@@ -111,6 +111,50 @@ def test_evaluate_classification_with_an_unknown_class(classified, tmp_path):
     assert f"{accuracy:.4g}" in result.stdout
 
 
+@pytest.mark.parametrize("form", ["float32", "bfloat16", "int8"])
+def test_weights_of_predict(trained, classified, form):
+    exact = unspool.load(trained / "model").predict(TEXTS)
+    expected = exact if form == "float32" else unspool.load(trained / "model").freeze(form).predict(TEXTS)
+    lines = run("predict", trained / "model", *TEXTS, "--weights", form).stdout.splitlines()
+    assert lines == [f"{value:.4f}\t{text}" for value, text in zip(expected, TEXTS, strict=True)]
+    assert np.abs(expected - exact).max() < 0.03 and np.array_equal(expected, exact) == (form == "float32")
+    shares = [
+        [
+            float(line.split("\t")[1])
+            for line in run("predict", classified / "model", *TEXTS, *more).stdout.splitlines()
+        ]
+        for more in ((), ("--weights", form))
+    ]
+    assert len(shares[0]) == 3 and np.allclose(*shares, atol=0.02)
+
+
+def test_weights_of_a_table(trained, tmp_path):
+    out, texts = tmp_path / "p.csv", read_table(trained / "reviews.csv").frame["text"].to_list()
+    command = ["predict", trained / "model", trained / "reviews.csv", "--input", "text"]
+    run(*command, "--out", out, "--weights", "bfloat16")
+    expected = unspool.load(trained / "model").freeze("bfloat16").predict(texts)
+    assert np.allclose(read_table(out).frame["prediction"].cast(float).to_numpy(), expected, atol=1e-6)
+
+
+def test_evaluate_with_weights(trained, tmp_path):
+    reviews(50, seed=3).write_csv(tmp_path / "new.csv")
+    frame = read_table(tmp_path / "new.csv").frame
+    predicted = unspool.load(trained / "model").freeze("int8").predict(frame["text"].to_list())
+    rmse = oracle.root_mean_squared_error(frame["score"].cast(float).to_numpy(), predicted)
+    command = ["evaluate", trained / "model", tmp_path / "new.csv", "--input", "text", "--target", "score"]
+    outputs = [run(*command, *more).stdout for more in ((), ("--weights", "int8"))]
+    assert f"{rmse:.4g}" in outputs[1] and outputs[0] != outputs[1]
+
+
+def test_unknown_weights(trained):
+    table = [trained / "reviews.csv", "--input", "text"]
+    for command in (["predict", "text"], ["predict", *table], ["evaluate", *table, "--target", "score"]):
+        result = run(command[0], trained / "model", *command[1:], "--weights", "int9", code=2)
+        assert result.stderr.startswith("error: The 'weights' parameter") and "Got 'int9'" in result.stderr
+        assert "Did you mean 'int8'?" in result.stderr and len(result.stderr.splitlines()) == 1
+        assert result.stdout == ""
+
+
 def test_inspect(trained):
     model = unspool.load(trained / "model")
     output = run("inspect", trained / "model").stdout
