@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import unspool
 from unspool import Ragged, cells
 from unspool.engine.frozen import FORMS
 from unspool.engine.state import flatten
@@ -213,6 +214,53 @@ def test_copies(make: Callable[[int, int], nn.Module], how: str, form: str) -> N
         for weight in frozen.parameters():
             weight.zero_()
     check_equal(values_of(twin, x), values_of(frozen, x))
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("LSTM", {"num_layers": 2, "bidirectional": True, "batch_first": True, "dropout": 0.5}),
+        ("LSTM", {"proj_size": 3, "num_layers": 2}),
+        ("GRU", {"bias": False, "bidirectional": True}),
+        ("RNN", {"nonlinearity": "relu"}),
+    ],
+    ids=str,
+)
+def test_the_layers_of_torch(name: str, options: dict[str, Any], form: str) -> None:
+    """To the bit of the drop-in in float32, and near torch's own; copies too."""
+    torch.manual_seed(0)
+    oracle = getattr(nn, name)(F, H, **options).eval()
+    layer = getattr(unspool.nn, name)(F, H, **options)
+    layer.load_state_dict(oracle.state_dict())
+    frozen, x = layer.freeze(form), torch.randn(4, 4, F)
+    state = layer.initial_state(4)
+    initial = tuple(map(torch.rand_like, state)) if isinstance(state, tuple) else torch.rand_like(state)
+    assert layer.training and not frozen.training and not any(w.requires_grad for w in frozen.parameters())
+    assert frozen.explain_path(x) == f"native: frozen, {form} weights"
+    layer.eval()
+    tolerance = 2e-6 if form == "float32" else 0.05
+    for args in ((x,), (x, initial)):
+        got = values_of(frozen, *args)
+        for a, b in zip(got, values_of(oracle, *args), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
+        if form == "float32":
+            check_equal(got, values_of(layer, *args))
+        for twin in (copy.deepcopy(frozen), pickle.loads(pickle.dumps(frozen)), frozen.freeze(form)):
+            check_equal(values_of(twin, *args), got)
+    got, given = values_of(frozen, batch()), values_of(layer, batch())
+    torch.testing.assert_close(got, given, rtol=0, atol=0.0 if form == "float32" else 0.05)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.add_(1.0)
+    check_equal(values_of(frozen, batch()), got)
+    with pytest.raises(EngineError, match="no gradients"):
+        frozen(x.requires_grad_())
+    with pytest.raises(EngineError, match=r"Got torch\.float64"):
+        frozen(x.detach().double())
+    with pytest.raises(InvalidParameterError, match=f"'weights' parameter of {name}"):
+        layer.freeze("int4")
 
 
 def test_a_cell_of_unknown_input_size_takes_the_size_of_a_call() -> None:

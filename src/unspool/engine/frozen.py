@@ -52,6 +52,11 @@ class Frozen:
         """What `run` takes for the rows that were projected."""
         return None if self.ready is None else self.ready.table
 
+    @property
+    def made(self) -> Any:
+        """The native streams; None before they are first run."""
+        return None if self.ready is None else self.ready.made
+
     def prepare(self, input_size: int, states: Sequence[Any]) -> Ready:
         """Lay the weights out. Raises `EngineError` for a cell that the native engine cannot run."""
         streams: list[native.Stream] = []
