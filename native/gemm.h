@@ -69,8 +69,8 @@ static inline void panel(const Rows& a, int groups, const Factor& m, const float
       V value;
       if constexpr (FORM == INT8) {
         const I exact = acc[r][c] - *(const I*)(m.sums + first + c * W);
-        value = __builtin_convertvector(exact, V) * (load(m.scales + first + c * W) * a.step[r]);
-        if (init) value += read(init[r], c);
+        const V start = init ? read(init[r], c) : V{};   // always added: the compiler rounds alike for any R
+        value = __builtin_convertvector(exact, V) * (load(m.scales + first + c * W) * a.step[r]) + start;
       } else {
         value = acc[r][c];
       }

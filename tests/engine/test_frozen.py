@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unspool import Ragged, _native, cells
+from unspool import Ragged, cells
 from unspool.engine.frozen import FORMS
 from unspool.engine.state import flatten, unflatten
 from unspool.nn import Recurrent
@@ -111,14 +111,7 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-# Where the processor multiplies and adds at once, the compiler chose so for some numbers of rows and not for others.
-FUSED = pytest.mark.xfail(
-    _native.isa() != "portable", reason="int8: the last digit depends on the rows of a tile", strict=False
-)
-ANY_FORM = [pytest.param(form, marks=FUSED if form == "int8" else ()) for form in FORMS]
-
-
-@pytest.mark.parametrize("form", ANY_FORM)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["lstm", "gru", "mgu", "layer_norm_lstm"])
 def test_bits_do_not_depend_on_the_rest_of_the_batch(name: str, form: str, threads: None) -> None:
     """Each sequence alone, in tiles of 2 to 5, in another order, step by step: the bits of the whole batch."""
@@ -144,7 +137,7 @@ def test_bits_do_not_depend_on_the_rest_of_the_batch(name: str, form: str, threa
         assert all_equal(now, [leaf[i : i + 1] for leaf in flatten(ends)])
 
 
-@pytest.mark.parametrize("form", ANY_FORM)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "layer_norm_lstm"])
 @pytest.mark.parametrize("lengths", [[17], [9, 14], LENGTHS, [1] * 70], ids=len)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unspool import Ragged, cells, explain_path
 from unspool.engine.state import flatten
-from unspool.errors import DataError, InvalidParameterError
+from unspool.errors import DataError, EngineError, InvalidParameterError
 from unspool.nn import LSTM, Recurrent, Stack, detach, final_output
 
 F, H = 3, 5
@@ -310,3 +310,9 @@ def test_explain_path_of_every_kind() -> None:
     assert explain_path(Stack("lstm", F, H, num_layers=2), x) == "native"
     assert explain_path(LSTM(F, H), x.to_packed()) == "native"
     assert explain_path(LSTM(F, H, batch_first=True), torch.zeros(2, 3, F)) == "native"
+
+
+def test_weights_without_numbers_are_refused() -> None:
+    layer = Recurrent(cells.LSTMCell(5, 7)).to("meta")
+    with pytest.raises(EngineError, match="'meta' device"), torch.no_grad():
+        layer(torch.randn(2, 3, 5))

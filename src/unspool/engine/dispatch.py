@@ -247,6 +247,11 @@ def _run_native(
         used = sources.used(program)
         streams.append(native.Stream(program, direction.reverse, used))
         tensors += [*flatten(state), *sources.resolve(program, used, direction.weight)]
+    if any(t.is_meta for t in tensors):
+        raise EngineError(
+            "The native engine needs weights with numbers. Got some on the 'meta' device. "
+            "Give them numbers first (to_empty, then load_state_dict), or move the input to 'meta' too."
+        )
     training = torch.is_grad_enabled() and (values.requires_grad or any(t.requires_grad for t in tensors))
     call = native.Call(streams, training, training and values.requires_grad)
     output, finals = native.run(call, values, offsets, index, tensors)
