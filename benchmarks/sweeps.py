@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from layers import versions
 from peers.record import save, setting
+from remote import wake
 from torch import Tensor
 
 from unspool.bench import Case, Runner, competitors, interleave, runner
@@ -111,7 +112,7 @@ def _threads_of(case: Case, seconds: float) -> dict[str, Any]:
     def on(count: int, run: Runner) -> Runner:
         def with_threads(times: int) -> float:
             torch.set_num_threads(count)
-            run(1)  # the first call after the change starts threads
+            wake()
             return run(times)
 
         return with_threads

@@ -167,3 +167,30 @@ def test_memory_kept_for_backward_is_lent_once() -> None:
     layer(batches[0])[0].values.square().sum().backward()
     assert torch.equal(gradient(outputs[2], batches[2]), expected[2])
     assert torch.equal(gradient(outputs[1], batches[1]), expected[1])
+
+
+def test_large_outputs_and_gradients_are_lent_for_as_long_as_they_are_held() -> None:
+    torch.manual_seed(0)
+    layer = Recurrent(cells.RNNCell(300, 300), engine="native")
+    batches = [ragged(300, (200, 100), seed=k) for k in range(3)]
+
+    def call(x: Ragged) -> tuple[torch.Tensor, torch.Tensor]:
+        output = layer(x)[0].values
+        (gradient,) = torch.autograd.grad(output.square().sum(), layer.cell.weight_hh)
+        return output.detach(), gradient
+
+    expected = [tuple(part.clone() for part in call(x)) for x in batches]
+    held = [call(x) for x in batches]
+    views = [output[5:7] for output, _ in held]
+    places = {part.data_ptr() for pair in held for part in pair}
+    assert len(places) == 6
+    for got, wanted in zip(held, expected):
+        assert torch.equal(got[0], wanted[0])
+        assert torch.equal(got[1], wanted[1])
+    del held, got
+    output, gradient = call(batches[0])
+    for view, wanted in zip(views, expected):  # a part of an output holds all of it
+        assert torch.equal(view, wanted[0][5:7])
+    assert gradient.data_ptr() in places
+    assert torch.equal(output, expected[0][0])
+    assert torch.equal(gradient, expected[0][1])

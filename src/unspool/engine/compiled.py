@@ -135,7 +135,9 @@ def _backward(
     made = _calls[call]
     streams = native.unpack_kept(made, kept)
     flags = [False, needs[0], False, False, *needs[1:]]
-    grads = native.backward(made, streams, values, offsets, index, output, tensors, dy, d_finals, flags)
+    grads = native.backward(
+        made, streams, values, offsets, index, output, tensors, dy, d_finals, flags, lend=False
+    )
     return [g for g in grads if g is not None]
 
 

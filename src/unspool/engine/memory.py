@@ -1,13 +1,17 @@
-"""Memory that a forward keeps for its backward, lent from call to call."""
+"""Memory lent from call to call: what a forward keeps for its backward, large outputs and gradients."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+LARGE = 1 << 16  # floats: 64 fresh pages
 
 
 def _limit() -> int:
@@ -20,11 +24,12 @@ def _limit() -> int:
 class Loan:
     """Memory that goes back to a small store when its holder is gone; the oldest goes for good when that is full.
 
-    Fresh pages are 10 % of a training step of an LSTM 256, and more than half of one of an LSTM 64 on 75,000 tokens.
+    Fresh pages for what a forward keeps are 10 % of a training step of an LSTM 256, and more than half of one of an
+    LSTM 64 on 75,000 tokens; those for outputs and gradients 3 % at 256 units.
     """
 
     _store: ClassVar[dict[int, tuple[int, Tensor]]] = {}
-    _blocks, _floats = 24, _limit()
+    _blocks, _floats = 64, _limit()
 
     def __init__(self, floats: int) -> None:
         found = None
@@ -45,9 +50,31 @@ class Loan:
             store.pop(next(iter(store)), None)
 
 
+class _Lent(np.ndarray):
+    """An array that holds the loan of its memory."""
+
+    loan: Loan
+
+
+def empty(*shape: int) -> Tensor:
+    """An uninitialised float32 tensor with memory of its own."""
+    return torch.empty(shape)
+
+
+def lend(*shape: int) -> Tensor:
+    """An uninitialised float32 tensor whose memory, where it is large, is lent for as long as anything holds it."""
+    floats = math.prod(shape)
+    if floats < LARGE:
+        return empty(*shape)
+    loan = Loan(floats)
+    array = loan.block.numpy()[:floats].view(_Lent)
+    array.loan = loan
+    return torch.from_numpy(array).view(shape)
+
+
 def borrow(loans: list[Loan] | None, count: int, width: int) -> Tensor:
     """An uninitialised (count, width) tensor, lent for as long as `loans` lives; None: one of its own."""
     if loans is None:
-        return torch.empty(count, width)
+        return empty(count, width)
     loans.append(Loan(count * width))
     return loans[-1].rows(count, width)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unspool import _native
+from unspool.engine import memory
 from unspool.engine.memory import Loan, borrow
 from unspool.engine.plan import Plan, make_plan
 from unspool.engine.program import Program
@@ -209,10 +210,11 @@ def forward(
     frozen: runs the call's streams with weights of its own, in the place of those in `tensors`.
     """
     values = _rows(values)
+    own = memory.lend if lend else memory.empty
     batch = offsets.shape[0] - 1
     tokens = values.shape[0] if index is None else index.shape[0]
     total = sum(call.out_widths)
-    output = values.new_empty(tokens, total)
+    output = own(tokens, total)
     results, kept, alive = [output], [], []
     streams: list[Any] = []
     column = 0
@@ -260,8 +262,11 @@ def backward(
     dy: Tensor | None,
     d_finals: Sequence[Tensor | None],
     needs: Sequence[bool],
+    lend: bool = True,
 ) -> list[Tensor | None]:
+    """The gradients of the values, and of each of `tensors`; as `forward` in lent memory, or with `lend=False` not."""
     values = _rows(values)
+    own = memory.lend if lend else memory.empty
     tokens, total = output.shape
     dy = None if dy is None else _rows(dy)
     if dy is not None and dy.stride(0) == 0 and tokens > 1:
@@ -291,10 +296,7 @@ def backward(
                 else (_address(keep.state_rows[k]), start.shape[1])
             )
             states += [rows, stride, start.data_ptr(), 0, _address(d_final), _address(d_initial)]
-        source_grads = [
-            torch.zeros_like(t, memory_format=torch.contiguous_format) if next(wanted) else None
-            for t in sources
-        ]
+        source_grads = [own(*t.shape).zero_() if next(wanted) else None for t in sources]
         grads += source_grads
         bstash = borrow(loans, tokens, plan.widths["bstash"])
         pgrad = borrow(loans, tokens, plan.widths["pgrad"])
