@@ -67,7 +67,7 @@ class RowAdam(torch.optim.Optimizer):
             for table in group["params"]:
                 if table.grad is None:
                     continue
-                grad = table.grad.coalesce()
+                grad = coalesced(table.grad)
                 self._begin(table, group)
                 self._step(table, grad._indices()[0].contiguous(), grad._values().contiguous())
 
@@ -146,6 +146,14 @@ def _tails(group: dict[str, Any], start: int = 0) -> Tails:
     return Tails(group["betas"], 1 - group["lr"] * group["weight_decay"], start)
 
 
+def coalesced(grad: Tensor) -> Tensor:
+    """`grad`, sparse in its rows, with each row once. Rows in order, as `Stack.embedded` looks them up, are told so."""
+    rows = grad._indices()[0]
+    if not grad.is_coalesced() and bool((rows[1:] > rows[:-1]).all()):
+        return grad._coalesced_(True)
+    return grad.coalesce()
+
+
 def clip_gradients(parameters: Iterable[Tensor], limit: float | None, value: float | None = None) -> float:
     """Bring every gradient's numbers into [-value, value], then scale all so that their joint norm is at most `limit`.
 
@@ -155,7 +163,7 @@ def clip_gradients(parameters: Iterable[Tensor], limit: float | None, value: flo
     for parameter in parameters:
         if parameter.grad is not None:
             if parameter.grad.is_sparse:
-                parameter.grad = parameter.grad.coalesce()
+                parameter.grad = coalesced(parameter.grad)
                 grads.append(parameter.grad._values())
             else:
                 grads.append(parameter.grad)
