@@ -28,7 +28,17 @@ from peers.record import ROOT, save, setting
 
 RESULTS = ROOT / "benchmarks" / "results"
 BUILT_IN = ("lstm", "gru", "rnn")
-SOURCES = ("layers", "length", "batch", "memory", "threads", "single", "first-use", "seed_job_speed")
+SOURCES = (
+    "layers",
+    "length",
+    "batch",
+    "memory",
+    "threads",
+    "single",
+    "first-use",
+    "forms_speed",
+    "seed_job_speed",
+)
 USERS = ("layer_norm_lstm", "peephole_lstm")  # as users write them, compared with the plain loop
 PARTS = ("layers", "sweeps", "seed-job")
 PRODUCTS = (128, 256, 512)  # widths whose share of peak has a target
@@ -189,8 +199,11 @@ def _other() -> list[Mark]:
     step = of("single", lambda r: r["step_us"]["unspool"] / r["step_us"]["torch.nn.LSTMCell"])
     found = [
         Mark("one .step, batch 1, LSTM 64: over torch.nn.LSTMCell", 0.5, step, True, "x"),
-        Mark("its kernel alone", 1.5, of("single", lambda r: r["step_us"].get("kernel")), True, "us"),
+        Mark("its native call", 1.5, of("single", lambda r: r["step_us"].get("kernel")), True, "us"),
     ]
+    for form in ("float32", "bfloat16", "int8"):
+        call = of("forms_speed", lambda r, form=form: r["rows"][-1]["times"][f"{form}, native call"])
+        found.append(Mark(f"its native call, frozen, {form}", 1.5, call, True, "us"))
     for cell in BUILT_IN:
         for hidden in (64, 256):
             gain = of("threads", threads(cell, hidden))
@@ -277,9 +290,11 @@ def measure(parts: Sequence[str], seconds: float, peers_python: Path) -> None:
         peers = ["onnxruntime"] if has_peers else []
         measure_grid("layers_marks", needed(), seconds, peers, str(peers_python), loop_cells=USERS)
     if "sweeps" in parts:
+        import forms
         import sweeps
 
         sweeps.run(list(sweeps.SWEEPS), quick=False)
+        forms.measure("speed")
     if "seed-job" in parts and not EMOBANK.exists():
         print(f"The seed job is not measured: no {EMOBANK}.")
     elif "seed-job" in parts:
