@@ -37,6 +37,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/layers.py $(if $(wildcard $(PEERS_PYTHON)),--peers onnxruntime --peers-python $(PEERS_PYTHON))
 	$(BIN)/python benchmarks/sweeps.py
+	$(BIN)/python benchmarks/forms.py
 	$(BIN)/python benchmarks/plots.py
 	$(BIN)/python benchmarks/marks.py --measure seed-job --peers-python $(PEERS_PYTHON)
 

@@ -155,6 +155,14 @@ def _trec(seed: int) -> tuple[Any, list[str], Any, Any]:
 PARTS = {"speed": speed, "accuracy": accuracy}
 
 
+def measure(name: str) -> None:
+    """One of PARTS, to results/forms_NAME.json."""
+    before = setting()
+    save(
+        f"forms_{name}", {"versions": versions(), "threads": torch.get_num_threads(), **PARTS[name]()}, before
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -168,12 +176,7 @@ def main() -> None:
         if name == "accuracy" and not (emobank.EMOBANK.exists() and SENTENCES.exists()):
             print(f"Accuracy is not measured: no {emobank.EMOBANK.relative_to(ROOT.parent)}.")
             continue
-        before = setting()
-        save(
-            f"forms_{name}",
-            {"versions": versions(), "threads": torch.get_num_threads(), **PARTS[name]()},
-            before,
-        )
+        measure(name)
 
 
 if __name__ == "__main__":
