@@ -7,12 +7,15 @@ python benchmarks/sweeps.py memory             # peak of a training step against
 python benchmarks/sweeps.py threads            # one thread against two
 python benchmarks/sweeps.py single             # batch 1: whole sequences, `.step`, its kernel
 python benchmarks/sweeps.py first-use          # import, first call, a new cell
+python benchmarks/sweeps.py busy               # a core less than there are threads
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -191,6 +194,21 @@ def _kernel(layer: Recurrent, x: Tensor, state: Any) -> Callable[[], object]:
     return kernel
 
 
+def busy(quick: bool) -> dict[str, Any]:
+    """A training step of an LSTM 64, dense, alone and while another process holds a core, milliseconds."""
+    runs = competitors(STEP.but(batch=32), plain_loop=False)
+    ms = {f"{name}, alone": 1e3 * t.median for name, t in interleave(runs, 0.5).items()}
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        for name, run in runs.items():
+            ms[f"{name}, busy"] = 1e3 * statistics.median(run(1) for _ in range(3 if quick else 5))
+    finally:
+        other.kill()
+        other.wait()
+    print("  ".join(f"{name} {t:.1f} ms" for name, t in ms.items()))
+    return {"ms": ms}
+
+
 def first_use(quick: bool) -> dict[str, Any]:
     """Medians over new processes, seconds."""
     answers = [fresh.ask("first-use") for _ in range(2 if quick else 5)]
@@ -206,6 +224,7 @@ SWEEPS = {
     "threads": threads,
     "single": single,
     "first-use": first_use,
+    "busy": busy,
 }
 
 
