@@ -1,86 +1,15 @@
 // Programs over ragged batches. Each thread takes a share of the sequences, or a direction, and runs its
 // whole time loop alone; then the products over all tokens are shared out by blocks of the result.
 #include <deque>
-#include <span>
 
+#include "prepare.h"
+#include "sharing.h"
 #include "sums.h"
 
 namespace unspool {
 namespace {
 
 thread_local Workspace call_space;   // of the thread that calls: lives through all phases
-
-View view_of(const MatrixSpec& m, const Parameter& p) {
-  const float* origin = p.data + m.row * p.row_stride + m.column * p.column_stride;
-  return m.transposed ? View{origin, p.column_stride, p.row_stride, m.inner, m.width}
-                      : View{origin, p.row_stride, p.column_stride, m.inner, m.width};
-}
-
-void used_matrices(const Tape& tape, std::vector<char>& used) {
-  for (const Instr& i : tape.code)
-    if (i.op == Op::matmul_) used[i.matrix] = 1;
-}
-
-void add_up_vectors(const Stream& stream, float* vectors) {
-  const Program& p = *stream.program;
-  std::memset(vectors, 0, p.vectors * sizeof(float));
-  for (const VectorSpec& v : p.vector_parts) {
-    const Parameter& s = stream.parameters[v.source];
-    float* to = vectors + v.offset;
-    const float* from = s.data + v.first * s.column_stride;
-    if (s.column_stride == 1)
-      for (int32_t i = 0; i < v.width; i++) to[i] += from[i];
-    else
-      for (int32_t i = 0; i < v.width; i++) to[i] += from[i * s.column_stride];
-  }
-  for (const ConstantSpec& c : p.constants) vectors[c.offset] = c.value;
-}
-
-using Phases = std::vector<Phase>;
-
-// What `tapes` read, in `space`: the vectors, and the matrices, which the phase that is added packs.
-std::vector<Prepared> prepare(Workspace& space, int threads, std::span<const Stream> streams,
-                              const std::vector<Tape Program::*>& tapes, Phases& phases, Form form = FLOAT32) {
-  const Kernels& k = kernels();
-  std::vector<Prepared> out(streams.size());
-  struct Job {
-    Factor factor;
-    int first, last;
-  };
-  std::vector<Job> jobs;
-  int64_t elements = 0;
-  for (size_t d = 0; d < streams.size(); d++) {
-    const Program& p = *streams[d].program;
-    out[d].matrices.resize(p.matrices.size());
-    std::vector<char> used(p.matrices.size(), 0);
-    for (auto tape : tapes) used_matrices(p.*tape, used);
-    for (size_t m = 0; m < p.matrices.size(); m++) {
-      if (!used[m]) continue;
-      Factor& factor = out[d].matrices[m];
-      const View& view = factor.view = view_of(p.matrices[m], streams[d].parameters[p.matrices[m].source]);
-      const int panels = k.panels(view.width);
-      factor.form = form;
-      factor.packed = space.floats(k.packed_size(groups(view.inner, form), view.width));
-      if (form == INT8) {
-        factor.scales = space.floats(panels * 2 * k.lanes);
-        factor.sums = (int32_t*)space.floats(panels * 2 * k.lanes);
-      }
-      elements += (int64_t)view.inner * view.width;
-      for (int first = 0; first < panels; first += 4) jobs.push_back({factor, first, std::min(first + 4, panels)});
-    }
-    int64_t zeros = p.input;
-    for (int32_t w : p.state_widths) zeros = std::max<int64_t>(zeros, w);
-    out[d].zeros = space.floats(zeros);
-    std::memset(out[d].zeros, 0, zeros * sizeof(float));
-    out[d].vectors = space.floats(p.vectors);
-    add_up_vectors(streams[d], out[d].vectors);
-  }
-  const int count = (int)jobs.size();
-  phases.push_back({count, elements > 20000 ? threads : 1, [&k, jobs = std::move(jobs)](int j) {
-                      k.pack(jobs[j].factor, jobs[j].first, jobs[j].last);
-                    }});
-  return out;
-}
 
 // A tape over rows first ... last of per-row buffers.
 struct RowBuffer {
@@ -123,32 +52,6 @@ std::vector<Task> make_tasks(const Batch& batch, int streams) {
     for (int d = 0; d < streams; d++)
       if (!lot.empty()) tasks.push_back({d, lot});
   return tasks;
-}
-
-struct Products {            // of a tape: how many, the numbers of their matrices, the widest
-  double count = 0, elements = 0;
-  int64_t widest = 0;
-};
-Products products_of(const Tape& tape) {
-  Products found;
-  for (const Instr& i : tape.code)
-    if (i.op == Op::matmul_) {
-      found.count++;
-      found.elements += (double)i.inner * i.width;
-      found.widest = std::max<int64_t>(found.widest, round_up(i.width, 64));
-    }
-  return found;
-}
-
-// How teams of threads share the steps of one sequence each: cycles a step, as measured with 16 floats a vector. A row
-// multiplies 16 numbers a cycle in a full tile, 8 alone, where weights come from the second cache; a meeting is 1,500.
-enum Sharing { ALONE, BY_COLUMNS, AHEAD };
-Sharing best_sharing(const Products& prologue, const Products& loop, double threads) {
-  const double rows = kernels().tile_rows, before = prologue.elements / 16, step = loop.elements / 8, meeting = 1500;
-  const double alone = before + step;
-  const double columns = alone / threads + meeting * (loop.count + prologue.count / rows);
-  const double ahead = prologue.count ? std::max(before / (threads - 1), step) : alone;
-  return ahead < std::min(alone, columns) ? AHEAD : columns < alone ? BY_COLUMNS : ALONE;
 }
 
 // Adds a phase of the tasks side by side; where threads would be left over and it pays, teams of threads share the

@@ -8,7 +8,7 @@ import torch
 from unspool import Ragged, cells
 from unspool.nn import Recurrent
 
-# By the sizes native/run.cpp decides: threads share the columns of each product, or one makes the prologue ahead of the
+# By the sizes native/sharing.h decides: threads share the columns of each product, or one makes the prologue ahead of the
 # other, over more tiles than their ring holds.
 COLUMNS, AHEAD = (24, 96), (128, 40)
 
