@@ -8,8 +8,8 @@ import torch
 from unspool import Ragged, cells
 from unspool.nn import Recurrent
 
-# By the sizes native/sharing.h decides: threads share the columns of each product, or one makes the prologue ahead of the
-# other, over more tiles than their ring holds.
+# Sizes for which native/sharing.h has threads share the columns of each product, and for which one makes the prologue
+# ahead of the other, over more tiles than their ring holds.
 COLUMNS, AHEAD = (24, 96), (128, 40)
 
 
