@@ -316,3 +316,9 @@ def test_weights_without_numbers_are_refused() -> None:
     layer = Recurrent(cells.LSTMCell(5, 7)).to("meta")
     with pytest.raises(EngineError, match="'meta' device"), torch.no_grad():
         layer(torch.randn(2, 3, 5))
+
+
+def test_ids_of_two_axes_are_refused() -> None:
+    stack, embedding = Stack("gru", 4, 5), nn.Embedding(9, 4)
+    with pytest.raises(DataError, match=r"Ids must be int64 or int32, \(N,\)"):
+        stack.embedded(Ragged.from_list([torch.zeros(3, 2, dtype=torch.int64)]), embedding)

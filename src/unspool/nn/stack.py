@@ -122,7 +122,10 @@ class Stack(nn.Module):
     def embedded(
         self, ids: Ragged, embedding: nn.Embedding, state: Sequence[Any] | None = None
     ) -> tuple[Ragged, list[tuple]]:
-        """As `self(ids.with_values(embedding(ids.values)), state)`, computing once what tokens share."""
+        """As `self(ids.with_values(embedding(ids.values)), state)`, computing once what tokens share. ids: of (N,)."""
+        values = ids.values
+        if values.dim() != 1 or values.dtype not in (torch.int64, torch.int32):
+            raise DataError(f"Ids must be int64 or int32, (N,). Got {values.dtype}, {tuple(values.shape)}.")
         return self._layers(ids, state, embedding)
 
     def freeze(self, weights: str = "float32", embedding: nn.Embedding | None = None) -> Stack:
