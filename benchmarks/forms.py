@@ -19,15 +19,16 @@ import torch
 from layers import versions
 from peers import data as emobank
 from peers.record import ROOT, save, setting
-from studies import SENTENCES, _rows
+from studies import SENTENCES, labelled
+from sweeps import without_gradients
 
 import unspool
 from unspool import Ragged
-from unspool.bench import Case, Runner, interleave, runner
+from unspool.bench import Case, Runner, interleave, runner, work
 from unspool.cells import LSTMCell
+from unspool.engine.frozen import FORMS
 from unspool.nn import Recurrent
 
-FORMS = ("float32", "bfloat16", "int8")
 SEEDS = (0, 1, 2)
 
 
@@ -51,29 +52,14 @@ def _row(name: str, times: dict[str, float], scale: float, unit: str) -> dict[st
     return {"name": name, "unit": unit, "times": {tool: scale * t for tool, t in times.items()}}
 
 
-def _without_gradients(call: Any) -> Runner:
-    run = runner(call)
-
-    def timed(times: int) -> float:
-        with torch.no_grad():
-            return run(times)
-
-    return timed
-
-
 def _layers(case: Case) -> dict[str, Runner]:
     padded = case.padded()
     ragged = Ragged.from_padded(padded, case.lengths())
     layer = Recurrent(LSTMCell(case.features, case.hidden))
     peer = torch.nn.LSTM(case.features, case.hidden, batch_first=True)
-    runs = {
-        "torch": _without_gradients(lambda: peer(padded)),
-        "layer": _without_gradients(lambda: layer(ragged)),
-    }
-    for form in FORMS:
-        frozen = layer.freeze(form)
-        runs[form] = _without_gradients(lambda frozen=frozen: frozen(ragged))
-    return runs
+    calls = {"torch": work("forward", peer, padded), "layer": work("forward", layer, ragged)}
+    calls |= {form: work("forward", layer.freeze(form), ragged) for form in FORMS}
+    return {name: runner(call) for name, call in calls.items()}
 
 
 def _steps() -> dict[str, Runner]:
@@ -81,12 +67,12 @@ def _steps() -> dict[str, Runner]:
     layer, peer = Recurrent(LSTMCell(128, 64)), torch.nn.LSTMCell(128, 64)
     state = layer.initial_state(1)
     runs = {
-        "torch.nn.LSTMCell": _without_gradients(lambda: peer(x, state)),
-        "layer": _without_gradients(lambda: layer.step(x, state)),
+        "torch.nn.LSTMCell": without_gradients(lambda: peer(x, state)),
+        "layer": without_gradients(lambda: layer.step(x, state)),
     }
     for form in FORMS:
         frozen = layer.freeze(form)
-        runs[form] = _without_gradients(lambda frozen=frozen: frozen.step(x, state))
+        runs[form] = without_gradients(lambda frozen=frozen: frozen.step(x, state))
         runs[f"{form}, native call"] = runner(_native_step(frozen, x, state))
     return runs
 
@@ -142,7 +128,7 @@ def _emobank(seed: int) -> tuple[Any, list[str], Any, Any]:
 
 def _trec(seed: int) -> tuple[Any, list[str], Any, Any]:
     (train_y, train_x), (test_y, test_x) = (
-        zip(*_rows(SENTENCES / f"TREC.{part}.all")) for part in ("train", "test")
+        zip(*labelled(SENTENCES / f"TREC.{part}.all")) for part in ("train", "test")
     )
     model = unspool.SequenceClassifier(epochs=12, **_settings(seed)).fit(list(train_x), np.array(train_y))
 

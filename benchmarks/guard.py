@@ -24,7 +24,7 @@ from peers.record import ROOT
 from sweeps import runs_natively, steps
 
 from unspool import Ragged, _native, cells, explain_path
-from unspool.bench import Case, competitors, interleave, runner
+from unspool.bench import Case, competitors, interleave, runner, work
 from unspool.bench.competitors import TORCH
 from unspool.nn import Recurrent
 
@@ -75,16 +75,9 @@ def frozen_ratio(form: str) -> float:
     case = Case("lstm", 256, "dense", 1, "forward")
     layer = Recurrent(cells.get("lstm")(case.features, case.hidden))
     x, frozen = Ragged.from_padded(case.padded(), case.lengths()), layer.freeze(form)
-    times = interleave({"layer": runner(_forward(layer, x)), "frozen": runner(_forward(frozen, x))}, 1.0)
+    runs = {name: runner(work("forward", m, x)) for name, m in (("layer", layer), ("frozen", frozen))}
+    times = interleave(runs, 1.0)
     return times["layer"].median / times["frozen"].median
-
-
-def _forward(layer: Recurrent, x: Ragged) -> Callable[[], None]:
-    def call() -> None:
-        with torch.no_grad():
-            layer(x)
-
-    return call
 
 
 def lost(ratio: float, baseline: float | None) -> bool:

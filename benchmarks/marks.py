@@ -26,6 +26,8 @@ from grid import BOTH_RAGGED, ONE_DENSE, Case, cases
 from peers.data import EMOBANK
 from peers.record import ROOT, save, setting
 
+from unspool.engine.frozen import FORMS
+
 RESULTS = ROOT / "benchmarks" / "results"
 BUILT_IN = ("lstm", "gru", "rnn")
 SOURCES = (
@@ -201,7 +203,7 @@ def _other() -> list[Mark]:
         Mark("one .step, batch 1, LSTM 64: over torch.nn.LSTMCell", 0.5, step, True, "x"),
         Mark("its native call", 1.5, of("single", lambda r: r["step_us"].get("kernel")), True, "us"),
     ]
-    for form in ("float32", "bfloat16", "int8"):
+    for form in FORMS:
         call = of("forms_speed", lambda r, form=form: r["rows"][-1]["times"][f"{form}, native call"])
         found.append(Mark(f"its native call, frozen, {form}", 1.5, call, True, "us"))
     for cell in BUILT_IN:

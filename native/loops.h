@@ -15,6 +15,13 @@ inline void fix_rows(Tile& tile, int buffer, float* base, int64_t stride) {
   for (int r = 0; r < MAX_ROWS; r++) tile.row[buffer][r] = base + r * stride;
 }
 
+// The places that are the same for all tiles of a task: so many floats of scratch a row, and the vectors.
+inline void lay_out(Tile& tile, int64_t scratch, const Prepared& ready) {
+  scratch = round_up(scratch, 16);
+  fix_rows(tile, SCRATCH, task_space.floats(scratch * kernels().tile_rows), scratch);
+  fix_rows(tile, VEC, ready.vectors, 0);
+}
+
 // Asks for a row of the next step, into the second cache: 5 to 8 % of a training step at 256 units.
 enum Access { READ, WRITE };
 template <Access ACCESS = READ>
@@ -43,8 +50,8 @@ class Forward {
     task_space.reset();
     if (member_ && member_->ahead() && member_->rank) return work_ahead(sequences);
     Lanes lanes(sequences, batch_.offsets, s_.reverse, k_.tile_rows);
-    prepare(loop_, p_.loop);
-    prepare(pro_, p_.prologue);
+    lay_out(loop_, p_.loop.scratch, ready_);
+    lay_out(pro_, p_.prologue.scratch, ready_);
     const int64_t tile = k_.tile_rows, four_tiles = 4 * tile / std::max(lanes.count(), 1);
     ring_rows_ = std::min(tile, std::max(tile / 4, four_tiles));   // short: rows are read while still in the cache
     const bool own_prologue = !table_ && !p_.prologue.code.empty();
@@ -66,12 +73,6 @@ class Forward {
   }
 
  private:
-  void prepare(Tile& tile, const Tape& tape) {
-    const int64_t scratch = round_up(tape.scratch, 16);
-    fix_rows(tile, SCRATCH, task_space.floats(scratch * k_.tile_rows), scratch);
-    fix_rows(tile, VEC, ready_.vectors, 0);
-  }
-
   // One lane, whose rows of the prologue are made by the team's others.
   bool helped() const { return member_ && member_->ahead(); }
   Member* by_columns() const { return helped() ? nullptr : member_; }
@@ -81,7 +82,7 @@ class Forward {
 
   // Makes the tiles of the prologue that nobody else does, in the order in which the lane of `run` takes them.
   void work_ahead(const std::vector<int64_t>& sequences) {
-    prepare(pro_, p_.prologue);
+    lay_out(pro_, p_.prologue.scratch, ready_);
     unsigned number = 0;
     for (int64_t s : sequences) {
       const int64_t length = batch_.offsets[s + 1] - batch_.offsets[s];
@@ -200,9 +201,7 @@ class Backward {
   void run(const std::vector<int64_t>& sequences) {
     task_space.reset();
     Lanes lanes(sequences, batch_.offsets, !s_.reverse, k_.tile_rows);
-    const int64_t scratch = round_up(p_.loop_back.scratch, 16);
-    fix_rows(tile_, SCRATCH, task_space.floats(scratch * k_.tile_rows), scratch);
-    fix_rows(tile_, VEC, ready_.vectors, 0);
+    lay_out(tile_, p_.loop_back.scratch, ready_);
     const Written bstash(s_.bstash, p_.bstash, member_, k_.tile_rows), pgrad(s_.pgrad, p_.pgrad, member_, k_.tile_rows);
     bstash_ = &bstash;
     pgrad_ = &pgrad;

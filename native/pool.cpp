@@ -48,8 +48,7 @@ class Pool {
     }
     wake_.notify_all();
     take();
-    for (int spins = 0; running_.load(std::memory_order_acquire) > 0; spins++)
-      spins < 20000 ? relax() : std::this_thread::yield();
+    wait_until([&] { return running_.load(std::memory_order_acquire) <= 0; });
   }
 
  private:
@@ -90,17 +89,6 @@ OpenMP openmp() {
   return forked ? nullptr : found;
 }
 
-struct Shared {
-  const std::function<void(int)>* task;
-  int count;
-  std::atomic<int> next{0};
-  static void work(void* self) {
-    FlushDenormals flush;
-    auto& s = *static_cast<Shared*>(self);
-    for (int i; (i = s.next.fetch_add(1)) < s.count;) (*s.task)(i);
-  }
-};
-
 // Each thread takes tasks until there are none; the next phase starts when those that were taken are done.
 struct Turns {
   struct alignas(64) Progress {
@@ -118,8 +106,7 @@ struct Turns {
         phase.task(i);
         at.done.fetch_add(1, std::memory_order_acq_rel);
       }
-      for (int spins = 0; at.done.load(std::memory_order_acquire) < phase.count; spins++)
-        spins < 20000 ? relax() : std::this_thread::yield();
+      wait_until([&] { return at.done.load(std::memory_order_acquire) >= phase.count; });
     }
   }
 };
@@ -151,13 +138,8 @@ Pool& the_pool() {
 }  // namespace
 
 void parallel(int count, int threads, const std::function<void(int)>& task) {
-  Pool& own = the_pool();
-  if (const OpenMP run = openmp(); run && threads > 1 && count > 1) {
-    Shared shared{&task, count};
-    run(Shared::work, &shared, (unsigned)threads, 0);
-  } else {
-    own.run(count, threads, task);
-  }
+  if (threads > 1 && count > 1) in_turn({{count, threads, task}});
+  else the_pool().run(count, threads, task);
 }
 
 void in_turn(const std::vector<Phase>& phases) {

@@ -22,9 +22,7 @@ void run_rows(const Tape& tape, const Prepared& ready, int64_t first, int64_t la
   const Kernels& k = kernels();
   task_space.reset();
   Tile tile;
-  const int64_t stride = round_up(tape.scratch, 16);
-  fix_rows(tile, SCRATCH, task_space.floats(stride * k.tile_rows), stride);
-  fix_rows(tile, VEC, ready.vectors, 0);
+  lay_out(tile, tape.scratch, ready);
   for (int64_t row = first; row < last; row += k.tile_rows) {
     tile.rows = (int)std::min<int64_t>(k.tile_rows, last - row);
     for (const RowBuffer& b : buffers)
@@ -126,10 +124,6 @@ Phase gather_gradients(const Batch& batch, const Stream& s, float* sums) {
   }};
 }
 
-}  // namespace
-
-namespace {
-
 // The rows of the prologue for every row of the input.
 Phase prologue_of(const Batch& batch, const Stream& s, const Prepared& ready, float* rows) {
   return over_rows(batch.threads, batch.input_rows, [=, &batch, &s, &ready](int64_t first, int64_t last) {
@@ -169,10 +163,8 @@ void run_step(int64_t rows, const float* x, int threads, const Stream& s, const 
   const auto some_rows = [&](int64_t first, int64_t last) {
     task_space.reset();
     Tile tile;
-    const int64_t scratch = round_up(std::max(p.prologue.scratch, p.loop.scratch), 16);
-    fix_rows(tile, SCRATCH, task_space.floats(scratch * k.tile_rows), scratch);
+    lay_out(tile, std::max(p.prologue.scratch, p.loop.scratch), ready);
     fix_rows(tile, PRO, task_space.floats((int64_t)p.pro * k.tile_rows), p.pro);
-    fix_rows(tile, VEC, ready.vectors, 0);
     for (int64_t row = first; row < last; row += k.tile_rows) {
       tile.rows = (int)std::min<int64_t>(k.tile_rows, last - row);
       for (int r = 0; r < tile.rows; r++) {

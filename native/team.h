@@ -15,6 +15,12 @@ inline void relax() {
 #endif
 }
 
+// Spins for a while, then lets other threads run.
+template <class F>
+inline void wait_until(F reached) {
+  for (int spins = 0; !reached(); spins++) spins < 20000 ? relax() : std::this_thread::yield();
+}
+
 constexpr int MAX_TEAM = 16;
 constexpr unsigned RING_TILES = 32;
 
@@ -33,8 +39,7 @@ struct Team {
 };
 
 inline void wait_for(const Team::Count& count, unsigned least) {
-  for (int spins = 0; (int)(count.value.load(std::memory_order_acquire) - least) < 0; spins++)
-    spins < 20000 ? relax() : std::this_thread::yield();
+  wait_until([&] { return (int)(count.value.load(std::memory_order_acquire) - least) >= 0; });
 }
 
 struct Member {              // of a team; the one of rank 0 writes the results

@@ -62,7 +62,8 @@ def predict(
         if not texts or len(texts) != 1:
             raise DataError(f"--input {input} needs one table to read. Got {len(texts or [])} arguments.")
         _predict_table(
-            load_model(model, weights),
+            model,
+            weights,
             Path(texts[0]),
             input,
             out,
@@ -74,7 +75,7 @@ def predict(
         raise DataError("--out writes a table with its predictions: name its text column with --input.")
     if texts and len(texts) == 1 and _is_table(texts[0]):
         raise DataError(f"{texts[0]!r} is a table: name its column of texts with --input.")
-    _predict_lines(load_model(model, weights), texts or _stdin_lines())
+    _predict_lines(model, weights, texts or _stdin_lines())
 
 
 def _is_table(text: str) -> bool:
@@ -95,8 +96,8 @@ def _stdin_lines() -> list[str]:
     return lines
 
 
-def _predict_lines(model: Any, texts: list[str]) -> None:
-    predicted, probabilities = _answers(model, texts)
+def _predict_lines(path: Path, weights: str, texts: list[str]) -> None:
+    predicted, probabilities = _answers(load_model(path, weights), texts)
     for number, text in enumerate(texts):
         cells = [_cell(value) for value in predicted[number].reshape(-1)]
         if probabilities is not None:
@@ -105,7 +106,13 @@ def _predict_lines(model: Any, texts: list[str]) -> None:
 
 
 def _predict_table(
-    model: Any, table_path: Path, input: str, out: Path | None, reading: Reading, drop_missing: bool
+    path: Path,
+    weights: str,
+    table_path: Path,
+    input: str,
+    out: Path | None,
+    reading: Reading,
+    drop_missing: bool,
 ) -> None:
     import polars as pl
 
@@ -120,6 +127,7 @@ def _predict_table(
     require_columns(table, [input])
     table, dropped = without_missing(table, input, [], "classification", drop=drop_missing)
     texts = text_column(table, input)
+    model = load_model(path, weights)
     predicted, probabilities = _answers(model, texts)
     columns: dict[str, Any] = {}
     if predicted.ndim == 1:

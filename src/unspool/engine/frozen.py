@@ -86,7 +86,7 @@ class Frozen:
 
     def projected_width(self, input_size: int, states: Sequence[Any]) -> int:
         """Numbers that a projected row takes."""
-        return sum(plan.widths["pro"] for plan in self.prepare(input_size, states).call.plans())
+        return sum(plan.widths["pro"] for plan in self._ready(input_size, states).call.plans())
 
     def project(self, values: Tensor, states: Sequence[Any]) -> None:
         """Compute once what the cells make of each row of `values` (V, F), such as an embedding's. states: of one row.
@@ -140,6 +140,12 @@ class Frozen:
             return tuple(new) if type(state) is tuple else new[0]
         return unflatten(state, new)
 
+    def _ready(self, input_size: int, states: Sequence[Any]) -> Ready:
+        ready = self.ready
+        if ready is None or ready.widths[0] != input_size:
+            ready = self.prepare(input_size, states)
+        return ready
+
     def _checked(self, x: Tensor, states: Sequence[Any], batch: int) -> Ready:
         """What runs these tensors, prepared where it is not; `EngineError` or `DataError` where nothing can."""
         if x.dim() != 2 or self.input_size not in (None, x.shape[1]):
@@ -157,9 +163,7 @@ class Frozen:
                     "A frozen layer has no gradients. Got a tensor that requires one. "
                     "Use the layer itself, or call it under torch.no_grad()."
                 )
-        ready = self.ready
-        if ready is None or x.shape[1] != ready.widths[0]:
-            ready = self.prepare(x.shape[1], states)
+        ready = self._ready(x.shape[1], states)
         expected = [(batch, width) for width in ready.widths[1:]]
         if [tuple(leaf.shape) for leaf in leaves] != expected:
             raise EngineError(
@@ -168,10 +172,15 @@ class Frozen:
         return ready
 
 
-def _row_numbers(ids: Tensor, rows: int) -> Tensor:
-    """`ids` of rows 0 ... rows - 1 as native code reads them; raises `DataError` or `IndexError` for others."""
+def check_ids(ids: Tensor) -> None:
+    """Raises `DataError` unless `ids` are whole numbers (N,)."""
     if ids.dim() != 1 or ids.dtype not in (torch.int64, torch.int32):
         raise DataError(f"Ids must be int64 or int32, (N,). Got {ids.dtype}, {tuple(ids.shape)}.")
+
+
+def _row_numbers(ids: Tensor, rows: int) -> Tensor:
+    """`ids` of rows 0 ... rows - 1 as native code reads them; raises `DataError` or `IndexError` for others."""
+    check_ids(ids)
     if len(ids):
         low, high = int(ids.min()), int(ids.max())
         if not 0 <= low <= high < rows:

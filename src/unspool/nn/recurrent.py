@@ -105,11 +105,8 @@ class Recurrent(nn.Module):
         """
         check_choice(type(self).__name__, "weights", weights, list(FORMS))
         twin = copy.deepcopy(self).eval().requires_grad_(False)
-        directions = twin.directions()
-        if twin.noise.zoneout:
-            directions = [Direction(z, d.reverse) for z, d in zip(twin._zoneouts(), directions)]
         size = getattr(self.cell, "input_size", None)
-        twin.frozen = Frozen(directions, weights, size if isinstance(size, int) else None)
+        twin.frozen = Frozen(twin._still(), weights, size if isinstance(size, int) else None)
         if twin.frozen.input_size is not None:
             twin.frozen.prepare(twin.frozen.input_size, twin._states(1, None, True))
         return twin
@@ -219,9 +216,14 @@ class Recurrent(nn.Module):
             ):
                 self._make_twins(int(values.shape[1]))
             return with_noise(self.noise, self.__dict__["_twins"], directions, values, offsets, states, index)
+        return self._still(), values, states, index
+
+    def _still(self) -> list[Direction]:
+        """The directions in evaluation: zoneout by its mean."""
+        directions = self.directions()
         if self.noise.zoneout:
-            directions = [Direction(z, d.reverse) for z, d in zip(self._zoneouts(), directions)]
-        return directions, values, states, index
+            return [Direction(z, d.reverse) for z, d in zip(self._zoneouts(), directions)]
+        return directions
 
     def _check_width(self, values: Tensor) -> None:
         size = getattr(self.cell, "input_size", None)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool import cells
+from unspool.engine.frozen import check_ids
 from unspool.engine.state import flatten
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int
 from unspool.nn.layout import to_ragged
@@ -123,9 +124,7 @@ class Stack(nn.Module):
         self, ids: Ragged, embedding: nn.Embedding, state: Sequence[Any] | None = None
     ) -> tuple[Ragged, list[tuple]]:
         """As `self(ids.with_values(embedding(ids.values)), state)`, computing once what tokens share. ids: of (N,)."""
-        values = ids.values
-        if values.dim() != 1 or values.dtype not in (torch.int64, torch.int32):
-            raise DataError(f"Ids must be int64 or int32, (N,). Got {values.dtype}, {tuple(values.shape)}.")
+        check_ids(ids.values)
         return self._layers(ids, state, embedding)
 
     def freeze(self, weights: str = "float32", embedding: nn.Embedding | None = None) -> Stack:
