@@ -12,10 +12,10 @@ _LAZY = {
     "Ragged": "unspool.ragged",
     "SequenceRegressor": "unspool.estimators",
     "SequenceClassifier": "unspool.estimators",
-    "load": "unspool.artifact",
+    "load": "unspool.saved",
     "explain_path": "unspool.engine",
 }
-_MODULES = ("artifact", "cells", "engine", "errors", "estimators", "heads", "nn", "study", "text")
+_MODULES = ("cells", "engine", "errors", "estimators", "heads", "nn", "program", "saved", "study", "text")
 
 __all__ = [*_LAZY, *_MODULES, "__version__"]
 

@@ -12,7 +12,7 @@ import torch
 
 from unspool import cells
 from unspool.engine.cudnn import layer_of
-from unspool.engine.state import flatten, unflatten
+from unspool.state import flatten, unflatten
 
 F, H, B, T = 4, 5, 3, 6
 Array = np.ndarray

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unspool import Ragged, cells
-from unspool.engine.state import flatten
 from unspool.nn import Recurrent, Stack
+from unspool.state import flatten
 
 F, H, B, T = 4, 5, 3, 6
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unspool import Ragged
-from unspool.engine.state import flatten, unflatten
 from unspool.nn import Recurrent
+from unspool.state import flatten, unflatten
 
 LENGTHS = (3, 1, 7, 0, 4, 9, 2, 14, 5, 1, 0, 6, 11)
 

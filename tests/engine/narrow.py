@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from unspool.engine.state import flatten, unflatten
+from unspool.state import flatten, unflatten
 
 
 def in_bfloat16(a: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from unspool import Ragged, cells
 from unspool import nn as unn
 from unspool.engine import cudnn, eager
-from unspool.engine.state import flatten, unflatten
+from unspool.state import flatten, unflatten
 
 LAYERS = {
     "recurrent": lambda: unn.Recurrent(cells.LSTMCell(5, 4), bidirectional=True),

@@ -13,9 +13,9 @@ from torch import nn
 
 import unspool
 from unspool import cells
-from unspool.engine.state import flatten
 from unspool.errors import EngineError
 from unspool.nn import Recurrent
+from unspool.state import flatten
 
 from .compare import assert_near, check_engines, everything, ragged, random_state
 from .user_cells import CELLS, POINTWISE, Nested, Pointwise

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from unspool import Ragged, cells
 from unspool.engine.frozen import FORMS
-from unspool.engine.state import flatten, unflatten
 from unspool.nn import Recurrent
+from unspool.state import flatten, unflatten
 
 from .compare import ragged, random_state
 from .test_contract import STACKED

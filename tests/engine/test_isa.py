@@ -12,7 +12,7 @@ import pytest
 from unspool import _native
 
 HERE = Path(__file__).parent
-FILES = ["test_contract.py", "test_ops.py", "test_frozen.py", "test_narrow.py"]
+FILES = ["test_contract.py", "../program/test_ops.py", "test_frozen.py", "test_narrow.py"]
 
 
 def run(isa: str, *command: str) -> subprocess.CompletedProcess:

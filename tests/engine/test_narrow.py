@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from unspool import Ragged, cells
-from unspool.engine.state import flatten
 from unspool.nn import Recurrent
+from unspool.state import flatten
 
 from .compare import random_state
 from .narrow import FORMS, plain_loop

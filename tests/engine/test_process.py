@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from unspool import Ragged, cells
-from unspool.engine.program import Graph
 from unspool.nn import LSTM, Recurrent, Stack
+from unspool.program.ir import Graph
 
 from .compare import everything, ragged, random_state
 from .user_cells import GRU2014, CoupledLSTM, LayerNormLSTM, MinimalGated, PeepholeLSTM

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unspool import Ragged, cells
-from unspool.engine.state import flatten, unflatten
 from unspool.nn import Recurrent
+from unspool.state import flatten, unflatten
 
 from .compare import check_engines, everything, ragged, random_state
 from .user_cells import LayerNormGRU, MinGRU, ThreeStates

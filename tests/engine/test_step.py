@@ -11,8 +11,8 @@ from torch import nn
 
 from unspool import cells
 from unspool.engine import step as stepping
-from unspool.engine.state import flatten
 from unspool.nn import Recurrent
+from unspool.state import flatten
 
 F, H = 19, 37
 

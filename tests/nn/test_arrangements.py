@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from unspool import Ragged, cells, explain_path
-from unspool.engine.state import flatten
 from unspool.errors import DataError, InvalidParameterError
 from unspool.heads import Pooling
 from unspool.nn import LSTM, Highway, Recurrent, Stack, final_output
+from unspool.state import flatten
 
 ENGINES = pytest.mark.parametrize("engine", ["native", "eager"])
 F, H = 3, 5

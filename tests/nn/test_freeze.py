@@ -14,9 +14,9 @@ from torch import nn
 import unspool
 from unspool import Ragged, cells
 from unspool.engine.frozen import FORMS
-from unspool.engine.state import flatten
 from unspool.errors import DataError, EngineError, InvalidParameterError
 from unspool.nn import Recurrent, Stack
+from unspool.state import flatten
 
 F, H, LENGTHS = 5, 7, (3, 0, 6, 1)
 

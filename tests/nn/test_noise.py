@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unspool import Ragged, cells, explain_path
-from unspool.engine.state import flatten
 from unspool.errors import DataError, InvalidParameterError
 from unspool.nn import Recurrent, Stack
 from unspool.nn.products import find_products
+from unspool.state import flatten
 
 ENGINES = pytest.mark.parametrize("engine", ["native", "eager"])
 LENGTHS = (3, 1, 0, 6, 4)

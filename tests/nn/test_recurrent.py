@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from unspool import Ragged, cells, explain_path
-from unspool.engine.state import flatten
 from unspool.errors import DataError, EngineError, InvalidParameterError
 from unspool.nn import LSTM, Recurrent, Stack, detach, final_output
+from unspool.state import flatten
 
 F, H = 3, 5
 

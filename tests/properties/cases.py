@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unspool import Ragged, explain_path
-from unspool.engine.state import flatten, unflatten
 from unspool.nn import Recurrent
+from unspool.state import flatten, unflatten
 
 from .user_cells import CELLS
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool import _native, explain_path
-from unspool.engine.state import flatten
+from unspool.state import flatten
 
 from .cases import PROFILE, Case, assert_bits, assert_near, batch_of, cases, layer_of, results
 from .record import record

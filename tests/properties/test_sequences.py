@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unspool import Ragged
-from unspool.engine.state import flatten, unflatten
 from unspool.nn import Recurrent
+from unspool.state import flatten, unflatten
 
 from .cases import PROFILE, SIZES, Case, assert_bits, assert_near, batch_of, cases, layer_of, results
 from .user_cells import CELLS

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unspool import cells
-from unspool.engine.state import flatten
+from unspool.state import flatten
 from unspool.study import equations
 
 from .test_step import MAKERS, make, state_of

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from unspool import cells
-from unspool.engine.state import flatten, unflatten
 from unspool.errors import EngineError, InvalidParameterError
-from unspool.study.interpret import evaluate
+from unspool.program.interpret import evaluate
+from unspool.state import flatten, unflatten
 from unspool.study.step import read_step
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))

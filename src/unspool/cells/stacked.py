@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unspool.engine.state import flatten
 from unspool.errors import bad_parameter
+from unspool.state import flatten
 
 
 class StackedCell(nn.Module):

@@ -142,7 +142,7 @@ def _draw_gradients(estimator: Any, text: str | None, folder: Path) -> None:
 
 
 def _hidden(cell: Any) -> int:
-    from unspool.engine.state import flatten
+    from unspool.state import flatten
 
     return int(flatten(cell.initial_state(1))[0].shape[1])
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unspool.engine.gradient import Gradients, derive
-from unspool.engine.program import ON_GRADIENT, ON_STATE, ON_X
-from unspool.engine.simplify import reachable
 from unspool.engine.tape import BUFFERS, Place, Tape, state_in, state_out
+from unspool.program.gradient import Gradients, derive
+from unspool.program.ir import ON_GRADIENT, ON_STATE, ON_X
+from unspool.program.simplify import reachable
 
 if TYPE_CHECKING:
     from unspool.engine.plan import Planner

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from unspool.engine import native
 from unspool.engine.numbers import CELLS
-from unspool.engine.state import flatten, of_widths, unflatten, widths
+from unspool.state import flatten, of_widths, unflatten, widths
 
 _calls: list[native.Call] = []
 
@@ -70,8 +70,8 @@ def _opaque(
     index: Tensor | None,
     tensors: list[Tensor],
 ) -> tuple[Tensor, ...]:
-    from unspool.engine import sources
     from unspool.engine.dispatch import Direction, program_of
+    from unspool.program import sources
 
     streams, flat, at = [], [], 0
     for number, reverse, (parts, weights), shape in zip(numbers, reverses, counts, shapes):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unspool.cells import GRUCell, LSTMCell, RNNCell
-from unspool.engine.state import flatten, unflatten
 from unspool.ragged import Ragged
+from unspool.state import flatten, unflatten
 
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from unspool.engine import cudnn, eager
-from unspool.engine.lowering import Unsupported
-from unspool.engine.program import LOCK, Program
-from unspool.engine.signature import HOOKS, Unchanged, signature
-from unspool.engine.state import flatten, unflatten, widths
 from unspool.errors import EngineError
+from unspool.program.ir import LOCK, Program
+from unspool.program.lowering import Unsupported
+from unspool.program.signature import HOOKS, Unchanged, signature
+from unspool.state import flatten, unflatten, widths
 
 ENGINES = ("auto", "native", "eager")
 
@@ -205,7 +205,7 @@ def _program_of(cell: nn.Module, input_size: int, state: Any) -> Program | str:
 
 def _trace(cell: nn.Module, input_size: int, state: Any) -> Program | str:
     from unspool import _native
-    from unspool.engine.trace import Captured, trace
+    from unspool.program.trace import Captured, trace
 
     for module in cell.modules():
         if any(getattr(module, name) for name in HOOKS):
@@ -239,7 +239,8 @@ def _run_native(
     states: Sequence[Any],
     index: Tensor | None,
 ) -> tuple[Tensor, list[Any]]:
-    from unspool.engine import native, sources
+    from unspool.engine import native
+    from unspool.program import sources
 
     tensors: list[Tensor] = []
     streams = []

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unspool.engine.state import flatten, unflatten
 from unspool.errors import DataError
+from unspool.state import flatten, unflatten
 
 
 def run(

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from unspool import _native
-from unspool.engine import native, sources
+from unspool.engine import native
 from unspool.engine.dispatch import Direction, program_of
-from unspool.engine.state import flatten, unflatten
 from unspool.engine.step import in_place
 from unspool.errors import DataError, EngineError
+from unspool.program import sources
+from unspool.state import flatten, unflatten
 
 FORMS: dict[str, int] = dict(_native.FORMS)
 

@@ -13,8 +13,8 @@ from unspool import _native
 from unspool.engine import memory
 from unspool.engine.memory import Loan, borrow
 from unspool.engine.plan import Plan, make_plan
-from unspool.engine.program import Program
 from unspool.errors import EngineError
+from unspool.program.ir import Program
 
 
 @dataclass

@@ -16,10 +16,10 @@ from typing import Any
 
 from unspool import _native
 from unspool.engine.backward import Backward
-from unspool.engine.join import join
-from unspool.engine.program import LOCK, ON_STATE, ON_X, Matrix, Program
-from unspool.engine.simplify import reachable
 from unspool.engine.tape import BUFFERS, Place, Rows, Shared, Tape, aligned, row_stride, state_in, state_out
+from unspool.program.ir import LOCK, ON_STATE, ON_X, Matrix, Program
+from unspool.program.join import join
+from unspool.program.simplify import reachable
 
 
 @dataclass

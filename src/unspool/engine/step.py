@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from unspool import _native
-from unspool.engine import sources
 from unspool.engine.dispatch import Direction, choose, run
 from unspool.engine.native import Stream, parameter_rows
-from unspool.engine.program import Program
-from unspool.engine.signature import Unchanged
-from unspool.engine.state import flatten, unflatten
-from unspool.engine.trace import Parameter
+from unspool.program import sources
+from unspool.program.ir import Program
+from unspool.program.signature import Unchanged
+from unspool.program.trace import Parameter
+from unspool.state import flatten, unflatten
 
 
 def step(cell: nn.Module, x: Tensor, state: Any, engine: str = "auto") -> Any:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from unspool import _native
-from unspool.engine.program import LEAVES, ROWS, Graph, Matrix
+from unspool.program.ir import LEAVES, ROWS, Graph, Matrix
 
 BUFFERS: dict[str, int] = dict(_native.BUFFERS)
 OPS: dict[str, int] = dict(_native.OPS)

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from unspool import artifact
+from unspool import saved
 from unspool.errors import DataError
 from unspool.estimators import saving
 from unspool.estimators.batching import PredictionBatches, SequenceData
@@ -169,7 +169,7 @@ class SequenceEstimator(BaseEstimator):
         """What `_target_from_fields` restores."""
 
     @abstractmethod
-    def _target_from_fields(self, fields: artifact.Fields) -> None:
+    def _target_from_fields(self, fields: saved.Fields) -> None:
         """Restore what `_fit_target` learnt."""
 
     # --- fitting
@@ -310,10 +310,10 @@ class SequenceEstimator(BaseEstimator):
         Raises `InvalidParameterError` where `cell` is not a name, `ModelFileError` where it cannot write.
         """
         check_is_fitted(self, "network_")
-        artifact.save(path, saving.content(self), dict(self.network_.state_dict()))
+        saved.save(path, saving.content(self), dict(self.network_.state_dict()))
 
     @classmethod
-    def from_saved(cls, content: artifact.Fields, weights: artifact.Weights) -> Any:
+    def from_saved(cls, content: saved.Fields, weights: saved.Weights) -> Any:
         """The estimator of a saved model; used by `unspool.load`."""
         return saving.restore(cls, content, weights)
 

@@ -12,9 +12,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
-from unspool.artifact import Fields
 from unspool.errors import DataError, ModelFileError, bad_parameter
 from unspool.estimators.base import SequenceEstimator
+from unspool.saved import Fields
 
 _SAVED_KINDS = {"U": str, "i": int, "u": int, "f": float, "b": bool, "O": str}
 

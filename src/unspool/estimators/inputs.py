@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unspool.artifact.document import Fields
 from unspool.errors import DataError, ModelFileError
 from unspool.estimators.reading import Raw
 from unspool.ragged import Ragged
+from unspool.saved.document import Fields
 from unspool.text import TextEncoder
 
 MAX_ID = 10_000_000

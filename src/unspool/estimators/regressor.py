@@ -9,9 +9,9 @@ import torch
 from sklearn.base import RegressorMixin
 from torch import Tensor
 
-from unspool.artifact import Fields
 from unspool.errors import DataError, ModelFileError
 from unspool.estimators.base import SequenceEstimator
+from unspool.saved import Fields
 
 
 class SequenceRegressor(RegressorMixin, SequenceEstimator):

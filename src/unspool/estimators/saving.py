@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from unspool.artifact import Fields, Weights
 from unspool.errors import ModelFileError, bad_parameter
 from unspool.estimators.inputs import input_from_fields
 from unspool.estimators.parameters import check_parameters
+from unspool.saved import Fields, Weights
 
 if TYPE_CHECKING:
     from unspool.estimators.base import SequenceEstimator

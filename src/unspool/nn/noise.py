@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 from unspool.engine import numbers
 from unspool.engine.dispatch import Direction
-from unspool.engine.state import flatten, unflatten
 from unspool.errors import bad_parameter, check_float
 from unspool.nn.products import PRODUCTS, StateProducts, find_products
+from unspool.state import flatten, unflatten
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from unspool.engine.state import flatten, unflatten
+from unspool.state import flatten, unflatten
 
 PRODUCTS = frozenset("linear matmul mm addmm einsum".split())
 SHAPES = frozenset("cat concat concatenate split chunk unbind narrow __getitem__".split())

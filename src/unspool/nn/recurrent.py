@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from unspool.engine import numbers
 from unspool.engine.dispatch import ENGINES, Direction, choose, run
 from unspool.engine.frozen import FORMS, Frozen
-from unspool.engine.state import flatten, unflatten
 from unspool.engine.step import step
 from unspool.errors import DataError, bad_parameter, check_choice
 from unspool.nn.layout import to_ragged
 from unspool.nn.noise import Noise, Zoneout, make_twins, with_noise
+from unspool.state import flatten, unflatten
 
 MERGES = ("concat", "sum", "mean", "product", None)
 INITIAL_STATES = ("cell", "learned")

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from unspool import cells
 from unspool.engine.frozen import check_ids
-from unspool.engine.state import flatten
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int
 from unspool.nn.layout import to_ragged
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.ragged import Ragged
+from unspool.state import flatten
 
 PROJECTED = 2**26  # numbers
 CONNECTIONS = (None, "residual", "highway")

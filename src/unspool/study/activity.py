@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from unspool.engine.state import flatten
 from unspool.errors import DataError
+from unspool.state import flatten
 from unspool.study.locate import locate, one_sequence
 from unspool.study.step import read_step
 

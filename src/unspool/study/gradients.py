@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from unspool import cells as registry
-from unspool.engine.state import flatten, unflatten
 from unspool.errors import DataError, bad_parameter, check_choice, check_int
 from unspool.ragged import Ragged
+from unspool.state import flatten, unflatten
 from unspool.study.locate import sequences
 
 SMALLEST = 1e-20  # on the axis

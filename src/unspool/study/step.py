@@ -20,15 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from unspool.engine.dispatch import Direction
-from unspool.engine.join import norm_of
-from unspool.engine.lowering import Unsupported
-from unspool.engine.program import Graph, Node, Program
-from unspool.engine.simplify import reachable
-from unspool.engine.sources import resolve, used
-from unspool.engine.state import flatten
-from unspool.engine.trace import Computed, Parameter, trace
 from unspool.errors import EngineError, bad_parameter
-from unspool.study.interpret import evaluate
+from unspool.program.interpret import evaluate
+from unspool.program.ir import Graph, Node, Program
+from unspool.program.join import norm_of
+from unspool.program.lowering import Unsupported
+from unspool.program.simplify import reachable
+from unspool.program.sources import resolve, used
+from unspool.program.trace import Computed, Parameter, trace
+from unspool.state import flatten
 
 ACTIVATIONS = frozenset("sigmoid tanh relu exp softplus logsigmoid erf".split())
 LEAVES = frozenset(["x", "state", "vector", "const"])

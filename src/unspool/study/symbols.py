@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from unspool.engine.program import Matrix
-from unspool.engine.simplify import reachable
-from unspool.engine.trace import Captured, Parameter, Ref
+from unspool.program.ir import Matrix
+from unspool.program.simplify import reachable
+from unspool.program.trace import Captured, Parameter, Ref
 from unspool.study.step import LEAVES, Step, turned_from
 
 UNNAMED = frozenset([*LEAVES, "matmul", "slice", "mean", "neg"])

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from unspool import Ragged, cells
 from unspool.engine.dispatch import Direction, program_of
-from unspool.engine.join import join
-from unspool.engine.program import Program
-from unspool.engine.simplify import reachable
 from unspool.nn import Recurrent
+from unspool.program.ir import Program
+from unspool.program.join import join
+from unspool.program.simplify import reachable
 
 F, H = 3, 5
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from unspool.engine.program import Program
-from unspool.engine.simplify import reachable
-from unspool.engine.trace import Captured, Computed, Parameter, Ref
+from unspool.program.ir import Program
+from unspool.program.simplify import reachable
+from unspool.program.trace import Captured, Computed, Parameter, Ref
 
 
 def used(program: Program) -> list[int]:

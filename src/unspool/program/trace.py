@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unspool.engine import lowering_rows  # noqa: F401  (registers its lowerings)
-from unspool.engine.lowering import LOWERINGS, Unsupported, Value
-from unspool.engine.program import Graph, Matrix, Program
-from unspool.engine.simplify import simplify
-from unspool.engine.state import flatten, unflatten
+from unspool.program import lowering_rows  # noqa: F401  (registers its lowerings)
+from unspool.program.ir import Graph, Matrix, Program
+from unspool.program.lowering import LOWERINGS, Unsupported, Value
+from unspool.program.simplify import simplify
+from unspool.state import flatten, unflatten
 
 
 @dataclass(frozen=True)

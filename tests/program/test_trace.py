@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from engine.compare import ragged
+from engine.user_cells import GRU2014, Constants, Tied, UserCell
 from torch import Tensor, nn
 
 from unspool import Ragged, cells, explain_path
 from unspool.errors import EngineError
 from unspool.nn import GRU, Recurrent
-
-from .compare import ragged
-from .user_cells import GRU2014, Constants, Tied, UserCell
 
 F_IN, H = 4, 5
 

@@ -18,9 +18,9 @@ import pytest
 
 import unspool
 from unspool import SequenceClassifier, SequenceRegressor
-from unspool.artifact.document import encode
 from unspool.errors import InvalidParameterError, ModelFileError
 from unspool.estimators.saving import ADDED
+from unspool.saved.document import encode
 from unspool.text import pad_sequences
 
 TEXTS = ["good day", "bad day !", "so so", "good good film", "bad film", "a good one", "bad one", "so bad"]
@@ -152,7 +152,7 @@ def test_a_model_is_replaced_where_the_system_cannot_swap(
 ) -> None:
     other = SequenceRegressor(**SMALL).fit(TEXTS, -Y)
     other.save(tmp_path / "m")
-    monkeypatch.setattr("unspool.artifact.store._exchange", lambda one, other: False)
+    monkeypatch.setattr("unspool.saved.store._exchange", lambda one, other: False)
     model.save(tmp_path / "m")
     assert np.array_equal(unspool.load(tmp_path / "m").predict(TEXTS), model.predict(TEXTS))
     assert os.listdir(tmp_path) == ["m"]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from unspool.engine.program import UNARY, Graph, Matrix, Node, Program
-from unspool.engine.simplify import Rewrite, reachable
+from unspool.program.ir import UNARY, Graph, Matrix, Node, Program
+from unspool.program.simplify import Rewrite, reachable
 
 
 def join(program: Program) -> Program:

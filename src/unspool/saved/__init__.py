@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from unspool.artifact.document import Fields, decode, encode
-from unspool.artifact.store import read_parts, write_parts
-from unspool.artifact.weights import Weights, to_bytes
 from unspool.errors import ModelFileError, UnspoolError
+from unspool.saved.document import Fields, decode, encode
+from unspool.saved.store import read_parts, write_parts
+from unspool.saved.weights import Weights, to_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from unspool.engine.program import COMPARISONS, Graph, Matrix
+from unspool.program.ir import COMPARISONS, Graph, Matrix
 
 Rule = Callable[..., list[int | None]]
 

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save
 
 import unspool
 from unspool import SequenceClassifier, SequenceRegressor
-from unspool.artifact.document import encode
 from unspool.errors import ModelFileError
+from unspool.saved.document import encode
 
 from .test_saved_models import SMALL, TEXTS, Y
 

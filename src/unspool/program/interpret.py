@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unspool.engine.program import COMPARISONS, Graph, Node
-from unspool.engine.simplify import reachable
+from unspool.program.ir import COMPARISONS, Graph, Node
+from unspool.program.simplify import reachable
 
 _EACH: dict[str, Callable[..., Tensor]] = {
     "add": torch.add,
@@ -50,7 +50,7 @@ def evaluate(
     """The values of the nodes `wanted`, (B, width) each, in the order asked for.
 
     sources: the tensors of parameters by their number in the program. x (B, F), state: its parts (B, ·).
-    Operations are those of `unspool.engine.program` and of `unspool.study.step`; of a step, not of its gradient.
+    Operations are those of `unspool.program.ir` and of `unspool.study.step`; of a step, not of its gradient.
     """
     wanted = list(wanted)
     made: dict[int, Tensor] = {}

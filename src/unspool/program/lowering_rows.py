@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unspool.engine.lowering import Unsupported, Value, _check, _width, lowers, operand
+from unspool.program.lowering import Unsupported, Value, _check, _width, lowers, operand
 
 if TYPE_CHECKING:
-    from unspool.engine.trace import Tracer
+    from unspool.program.trace import Tracer
 
 
 def _value(t: Tracer, tensor: Any, axes: int | None = 2) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from unspool.engine.trace import Tracer
+    from unspool.program.trace import Tracer
 
 
 class Unsupported(Exception):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from unspool.engine.program import ON_STATE, Graph, Node, Program
+from unspool.program.ir import ON_STATE, Graph, Node, Program
 
 
 def simplify(program: Program) -> Program:

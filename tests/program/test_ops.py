@@ -15,11 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from unspool import Ragged
 from unspool.engine.dispatch import Direction, program_of
-from unspool.engine.gradient import RULES
-from unspool.engine.lowering import LOWERINGS
 from unspool.engine.plan import make_plan
-from unspool.engine.program import EACH
 from unspool.nn import Recurrent
+from unspool.program.gradient import RULES
+from unspool.program.ir import EACH
+from unspool.program.lowering import LOWERINGS
 
 WIDTH = 21
 INF, NAN = math.inf, math.nan

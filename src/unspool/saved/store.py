@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from unspool.artifact.document import FORMAT
 from unspool.errors import ModelFileError
+from unspool.saved.document import FORMAT
 
 DOCUMENT, WEIGHTS = "model.json", "weights.safetensors"
 MAX_DOCUMENT = 128 * 2**20  # bytes; a vocabulary of a million words takes about 20 MiB
