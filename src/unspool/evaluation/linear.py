@@ -1,0 +1,225 @@
+"""TF-IDF and a linear model: what a text model must beat, and the part that it may be blended with."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import log_softmax
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from unspool.errors import DataError, ModelFileError
+from unspool.text import TextEncoder
+
+STEP = 10**0.5  # between penalties that are tried
+FARTHEST = 14  # steps from 1: 1e-7 to 1e7
+PLATEAU = 1e-4  # a relative gain below it does not draw the search on
+UNSEEN = -20.0  # logit of a class that a fold has not
+CHAR_GRAMS, WORD_GRAMS = (1, 5), (1, 2)
+
+
+class Terms:
+    """Texts to rows of TF-IDF: 1-2-grams of the encoder's words, or 1-5-grams of the characters within words."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self.encoder = encoder
+
+    def fit(self, texts: Sequence[str]) -> Terms:
+        """Learn terms and their inverse document frequencies; `DataError` where the texts have no term."""
+        self.vectorizer = self._new(None)
+        try:
+            self.vectorizer.fit(texts)
+        except ValueError as error:
+            raise DataError(f"The linear model finds no term in the texts. {error}") from error
+        return self
+
+    def transform(self, texts: Sequence[str]) -> sp.csr_matrix:
+        """(n, terms), sublinear term frequencies x idf, rows of length 1."""
+        return self.vectorizer.transform(texts)
+
+    @property
+    def names(self) -> list[str]:
+        """The terms, in the order of the columns."""
+        return self.vectorizer.get_feature_names_out().tolist()
+
+    @property
+    def ngrams(self) -> tuple[int, int]:
+        """The shortest and the longest n-gram."""
+        return CHAR_GRAMS if self.encoder.level == "char" else WORD_GRAMS
+
+    def restore(self, names: list[str], idf: np.ndarray) -> Terms:
+        """As after the `fit` that had them."""
+        self.vectorizer = self._new(names)
+        self.vectorizer.idf_ = idf
+        return self
+
+    def _new(self, names: list[str] | None) -> TfidfVectorizer:
+        kind: dict[str, Any] = {"analyzer": self._words}
+        if self.encoder.level == "char":
+            kind = {"analyzer": "char_wb", "ngram_range": CHAR_GRAMS, "preprocessor": self._characters}
+        return TfidfVectorizer(sublinear_tf=True, vocabulary=names, dtype=np.float64, **kind)
+
+    def _words(self, text: str) -> list[str]:
+        words = self.encoder.tokens(text)
+        return words + [f"{a} {b}" for a, b in pairwise(words)]
+
+    def _characters(self, text: str) -> str:
+        return "".join(self.encoder.tokens(text))
+
+
+@dataclass
+class LinearText:
+    """Ridge regression (numbers) or logistic regression (classes) on `Terms`, and on further columns if there are.
+
+    `outputs` gives (n, K): numbers in the target's units, or logits. penalty (K,) or (1,): what was chosen, by the
+    error of held-out rows: ridge's alpha of each target, or logistic regression's 1 / C.
+    """
+
+    terms: Terms
+    weights: np.ndarray  # (terms + columns, K)
+    bias: np.ndarray  # (K,)
+    penalty: np.ndarray
+
+    def outputs(self, texts: Sequence[str], columns: np.ndarray | None = None) -> np.ndarray:
+        """float64 (n, K); columns (n, C) float where the fit had them."""
+        return _joined(self.terms.transform(texts), columns) @ self.weights + self.bias
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is saved beside the names of the terms: float32."""
+        found = {
+            "weights": self.weights,
+            "bias": self.bias,
+            "penalty": self.penalty,
+            "idf": self.terms.vectorizer.idf_,
+        }
+        return {name: np.ascontiguousarray(value, np.float32) for name, value in found.items()}
+
+    @classmethod
+    def restored(cls, encoder: TextEncoder, names: list[str], arrays: dict[str, np.ndarray]) -> LinearText:
+        """The model whose `arrays()` and terms were saved; `ModelFileError` where they do not fit."""
+        found = {name: np.asarray(value, np.float64) for name, value in arrays.items()}
+        if len(set(names)) != len(names) or len(found["idf"]) != len(names) > len(found["weights"]):
+            raise ModelFileError("the terms of the linear part are repeated, or not as many as its weights.")
+        terms = Terms(encoder).restore(names, found["idf"])
+        return cls(terms, found["weights"], found["bias"], found["penalty"])
+
+
+def fit_linear(
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    y: np.ndarray,
+    *,
+    classes: int | None = None,
+    columns: np.ndarray | None = None,
+    sample_weight: np.ndarray | None = None,
+    validation: tuple[Sequence[str], np.ndarray, np.ndarray | None] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> LinearText:
+    """Choose the penalty, then fit on all of `texts`.
+
+    y: (n,) or (n, K) numbers, or with `classes` (n,) class numbers below it. columns: (n, C) floats.
+    validation: (texts, y, columns) that the penalty is chosen on; without it, `folds` folds of the texts.
+    The range of penalties goes on as long as one of its ends is the best.
+    """
+    y = np.asarray(y) if classes else np.asarray(y, np.float64).reshape(len(texts), -1)
+    weight = np.ones(len(texts)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    parts = []
+    if validation is not None:
+        other = np.asarray(validation[1])
+        other = other if classes else other.astype(np.float64).reshape(len(other), -1)
+        terms = Terms(encoder).fit(texts)
+        inputs = _joined(terms.transform(texts), columns)
+        outside = _joined(terms.transform(validation[0]), validation[2])
+        parts = [(inputs, y, weight, outside, other, np.ones(len(other)))]
+    else:
+        for held in fold_rows(y, folds, seed):
+            rest = np.setdiff1d(np.arange(len(texts)), held)
+            if weight[rest].sum() == 0 or (classes and len(np.unique(y[rest])) < 2):
+                continue
+            terms = Terms(encoder).fit([texts[i] for i in rest])
+            inside, outside = (
+                _joined(terms.transform([texts[i] for i in rows]), None if columns is None else columns[rows])
+                for rows in (rest, held)
+            )
+            parts.append((inside, y[rest], weight[rest], outside, y[held], weight[held]))
+
+    def error(penalty: float) -> np.ndarray:
+        total = np.zeros(())
+        for inside, target, w, outside, wanted, v in parts:
+            coefficients, bias = _fit(inside, target, w, np.array([penalty]), classes)
+            total = total + _error(outside @ coefficients + bias, wanted, v, classes)
+        return np.atleast_1d(total)
+
+    penalty = tuned(error) if parts else np.ones(1)
+    terms = Terms(encoder).fit(texts)
+    coefficients, bias = _fit(_joined(terms.transform(texts), columns), y, weight, penalty, classes)
+    return LinearText(terms, coefficients, bias, penalty)
+
+
+def tuned(error: Callable[[float], np.ndarray]) -> np.ndarray:
+    """(K,): for each of the K errors that `error(penalty)` gives, the penalty with the least.
+
+    Tried in steps of √10 around 1, on and on in the direction in which one still falls, up to 1e7 and 1e-7.
+    """
+    errors = {i: error(STEP**i) for i in (-1, 0, 1)}
+
+    def falls(end: int, before: int) -> bool:
+        gains = errors[before] - errors[end]
+        best = np.stack(list(errors.values())).min(0)
+        return bool(((errors[end] <= best) & (gains > PLATEAU * np.abs(errors[before]))).any())
+
+    while max(errors) < FARTHEST and falls(max(errors), max(errors) - 1):
+        errors[max(errors) + 1] = error(STEP ** (max(errors) + 1))
+    while min(errors) > -FARTHEST and falls(min(errors), min(errors) + 1):
+        errors[min(errors) - 1] = error(STEP ** (min(errors) - 1))
+    tried = sorted(errors)
+    return STEP ** np.array(tried, float)[np.stack([errors[i] for i in tried]).argmin(0)]
+
+
+def fold_rows(y: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    """Row numbers of each fold, with every part of the range of y, or every class, in each as far as it goes."""
+    order = np.random.default_rng(seed).permutation(len(y))
+    key = y if y.ndim == 1 else y[:, 0]
+    order = order[np.argsort(key[order], kind="stable")]
+    return [np.sort(order[i::folds]) for i in range(min(folds, len(y)))]
+
+
+def _joined(terms: sp.csr_matrix, columns: np.ndarray | None) -> sp.csr_matrix:
+    return terms if columns is None else sp.hstack([terms, sp.csr_matrix(columns)], format="csr")
+
+
+def _fit(
+    inputs: sp.csr_matrix, y: np.ndarray, weight: np.ndarray, penalty: np.ndarray, classes: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(coefficients (D, K), bias (K,))."""
+    if classes is None:
+        ridge = Ridge(
+            alpha=penalty if len(penalty) == y.shape[1] else penalty[0], solver="sparse_cg", tol=1e-6
+        )
+        ridge.fit(inputs, y, sample_weight=weight)
+        return ridge.coef_.reshape(y.shape[1], -1).T, np.atleast_1d(ridge.intercept_)
+    coefficients = np.zeros((inputs.shape[1], classes))
+    bias = np.full(classes, UNSEEN)
+    model = LogisticRegression(C=1 / penalty[0], solver="newton-cg", tol=1e-6, max_iter=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(inputs, y, sample_weight=weight)
+    rows, intercept = model.coef_, model.intercept_
+    if len(model.classes_) == 2:
+        rows, intercept = np.concatenate([-rows, rows]) / 2, np.concatenate([-intercept, intercept]) / 2
+    coefficients[:, model.classes_], bias[model.classes_] = rows.T, intercept
+    return coefficients, bias
+
+
+def _error(outputs: np.ndarray, y: np.ndarray, weight: np.ndarray, classes: int | None) -> np.ndarray:
+    if classes is None:
+        return (weight[:, None] * (outputs - y) ** 2).sum(0)
+    return -(weight * log_softmax(outputs, 1)[np.arange(len(y)), y]).sum(keepdims=True)
