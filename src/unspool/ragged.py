@@ -84,12 +84,12 @@ class Ragged:
         if lengths is not None and mask is not None:
             raise DataError("Give either lengths or mask to from_padded, not both.")
         if mask is not None:
-            return cls._from_mask(x, torch.as_tensor(mask), batch_first)
+            return cls._from_mask(x, torch.as_tensor(mask, device="cpu"), batch_first)
         size, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
-        rows = torch.arange(size)
+        rows = _steps(size)
         if lengths is None:
             flat = (x if batch_first else x.transpose(0, 1)).reshape(size * steps, *x.shape[2:])
-            return cls(flat, torch.arange(size + 1) * steps)
+            return cls(flat, _steps(size + 1) * steps)
         offsets = _offsets(_check_lengths(lengths, size, steps))
         start, stride = (rows * steps, 1) if batch_first else (rows, size)
         index = _spread(start, offsets) + _positions(offsets) * stride
@@ -111,8 +111,8 @@ class Ragged:
         """From a PackedSequence, sequences in the order in which they were packed."""
         sizes = packed.batch_sizes.to(torch.int64)
         batch = int(sizes[0])
-        lengths = (sizes[:, None] > torch.arange(batch)).sum(0)
-        place = torch.arange(batch)
+        lengths = (sizes[:, None] > _steps(batch)).sum(0)
+        place = _steps(batch)
         if packed.unsorted_indices is not None:
             place = packed.unsorted_indices.cpu()
             lengths = lengths[place]
@@ -185,7 +185,7 @@ class Ragged:
         """(B, T) bool on the device of the values: True where `to_padded` puts a real step."""
         steps = self._padded_length(length)
         check_choice("Ragged.mask", "side", side, ("right", "left"))
-        step = torch.arange(steps) if side == "right" else torch.arange(steps - 1, -1, -1)
+        step = _steps(steps) if side == "right" else _steps(steps).flip(0)
         return (step < self.lengths[:, None]).to(self.values.device)
 
     def to_list(self) -> list[Tensor]:
@@ -199,18 +199,18 @@ class Ragged:
             raise DataError(
                 "A PackedSequence needs one sequence or more, and no empty one. Drop them or use Ragged."
             )
-        sizes = (lengths > torch.arange(int(lengths.max()))[:, None]).sum(1)
+        sizes = (lengths > _steps(int(lengths.max()))[:, None]).sum(1)
         sorting: list[Tensor | None]
         if like is None:
             order = torch.argsort(lengths, descending=True, stable=True)
             sorting = [order.to(self.values.device), torch.argsort(order).to(self.values.device)]
         else:
             sorting = [like.sorted_indices, like.unsorted_indices]
-            order = torch.arange(len(self)) if sorting[0] is None else sorting[0].cpu()
+            order = _steps(len(self)) if sorting[0] is None else sorting[0].cpu()
             if not torch.equal(sizes, like.batch_sizes) or bool((lengths[order].diff() > 0).any()):
                 raise DataError("The PackedSequence given as like= has other lengths than this batch.")
         steps = _offsets(sizes)
-        index = self.offsets[order[_positions(steps)]] + _spread(torch.arange(len(sizes)), steps)
+        index = self.offsets[order[_positions(steps)]] + _spread(_steps(len(sizes)), steps)
         return PackedSequence(_take(self.values, index), sizes, *sorting)
 
     def to_nested(self) -> Tensor:
@@ -235,7 +235,7 @@ class Ragged:
     def reverse(self) -> Ragged:
         """Each sequence back to front; the order of the sequences stays."""
         ends = _spread(self.offsets[:-1] + self.offsets[1:] - 1, self.offsets, len(self.values))
-        return self.with_values(_take(self.values, ends - torch.arange(len(self.values))))
+        return self.with_values(_take(self.values, ends - _steps(len(self.values))))
 
     def with_values(self, values: Tensor) -> Ragged:
         """The same offsets around other values (N, ...)."""
@@ -261,7 +261,7 @@ class Ragged:
                 stop = max(start, stop)
                 offsets = self.offsets[start : stop + 1]
                 return Ragged(self.values[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0])
-            return self._select(torch.arange(len(self))[list(range(start, stop, step))])
+            return self._select(_steps(len(self))[list(range(start, stop, step))])
         index = torch.as_tensor(key, device="cpu")
         if index.dim() == 0 and not index.is_floating_point() and index.dtype != torch.bool:
             i = int(index)
@@ -280,7 +280,7 @@ class Ragged:
                 f"Index a Ragged by an int, a slice, ints (K,) or a bool mask ({len(self)},). "
                 f"Got {index.dtype} of shape {tuple(index.shape)}."
             )
-        return self._select(torch.arange(len(self))[index])
+        return self._select(_steps(len(self))[index])
 
     def __repr__(self) -> str:
         lengths, values = self.lengths, self.values
@@ -323,11 +323,11 @@ class Ragged:
 
     def _padded_index(self, side: str, steps: int) -> Tensor:
         check_choice("Ragged.to_padded", "side", side, ("right", "left"))
-        starts = torch.arange(len(self)) * steps - self.offsets[:-1]
+        starts = _steps(len(self)) * steps - self.offsets[:-1]
         if side == "left":
             starts = starts + steps - self.lengths
         total = len(self.values)
-        return torch.arange(total) + _spread(starts, self.offsets, total)
+        return _steps(total) + _spread(starts, self.offsets, total)
 
 
 def _tensor(x: Any, what: str = "The values") -> Tensor:
@@ -371,6 +371,11 @@ def _check_lengths(lengths: Any, size: int, steps: int) -> Tensor:
     return lengths.to(torch.int64)
 
 
+def _steps(count: int) -> Tensor:
+    """0 ... count - 1, where offsets are, whatever torch's default device."""
+    return torch.arange(count, dtype=torch.int64, device="cpu")
+
+
 def _offsets(lengths: Any) -> Tensor:
     """(B,) lengths -> (B + 1,) offsets."""
     lengths = torch.as_tensor(lengths, dtype=torch.int64, device="cpu")
@@ -386,7 +391,7 @@ def _spread(per_sequence: Tensor, offsets: Tensor, total: int | None = None) -> 
 def _positions(offsets: Tensor) -> Tensor:
     """(N,): the step's position in its own sequence."""
     total = int(offsets[-1])
-    return torch.arange(total) - _spread(offsets[:-1], offsets, total)
+    return _steps(total) - _spread(offsets[:-1], offsets, total)
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:

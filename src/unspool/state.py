@@ -41,4 +41,6 @@ def widths(state: Any) -> Any:
 
 def of_widths(nested: Any) -> Any:
     """Zeros (1, width) for each part, nested as `widths` gives them."""
-    return torch.zeros(1, nested) if isinstance(nested, int) else tuple(of_widths(part) for part in nested)
+    if isinstance(nested, int):
+        return torch.zeros(1, nested, dtype=torch.float32, device="cpu")
+    return tuple(of_widths(part) for part in nested)

@@ -219,7 +219,7 @@ def _trace(cell: nn.Module, input_size: int, state: Any) -> Program | str:
         )
     if any(parameter.is_meta for parameter in cell.parameters()):
         # Meta tensors' kernels (`to_empty` has one) import sympy and torch's compiler: a second.
-        cell = copy.deepcopy(cell)._apply(lambda t: torch.empty(t.shape, dtype=t.dtype))
+        cell = copy.deepcopy(cell)._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device="cpu"))
     try:
         program = trace(cell, input_size, state)
     except Unsupported as reason:

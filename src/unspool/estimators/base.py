@@ -288,7 +288,7 @@ class SequenceEstimator(BaseEstimator):
         """The network's outputs (n, output size) in float64, rows in the order of X."""
         check_is_fitted(self, "network_")
         data = SequenceData(self.input_.encode(read_input(X, self.input_.kind), warn=True))
-        result = torch.empty(len(data), self._output_size())
+        result = torch.empty(len(data), self._output_size(), dtype=torch.float32, device="cpu")
         network = getattr(self, "frozen_", self.network_)
         with torch.inference_mode():
             for batch in PredictionBatches(data):

@@ -57,12 +57,12 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         lengths = self.data.inputs.lengths
-        shuffled = torch.randperm(len(self.data), generator=self.generator)
+        shuffled = torch.randperm(len(self.data), generator=self.generator, device="cpu")
         window_size = self.size * max(1, min(WINDOW, len(self) // 4))
         for window in shuffled.split(window_size):
             window = window[lengths[window].argsort(stable=True)]
-            starts = torch.arange(0, len(window), self.size)
-            order = torch.randperm(len(starts), generator=self.generator)
+            starts = torch.arange(0, len(window), self.size, device="cpu")
+            order = torch.randperm(len(starts), generator=self.generator, device="cpu")
             yield from _cut(self.data, window, self.size, starts[order].tolist())
 
 

@@ -140,7 +140,8 @@ class SeriesInput:
             raise DataError(
                 f"X has {values.shape[1]} features a step, but the model was fitted with {self.n_features}."
             )
-        scaled = (values.double() - torch.tensor(self.mean).double()) / torch.tensor(self.scale).double()
+        mean, scale = (torch.tensor(v, dtype=torch.float32, device="cpu") for v in (self.mean, self.scale))
+        scaled = (values.double() - mean.double()) / scale.double()
         return raw.data.with_values(scaled.float())
 
     def describe(self) -> str:

@@ -81,7 +81,7 @@ class RowAdam(torch.optim.Optimizer):
     def catch_up_all(self) -> None:
         """Bring every row of every table up to date."""
         for table in self.state:
-            self.catch_up(table, torch.arange(len(table)))
+            self.catch_up(table, torch.arange(len(table), device="cpu"))
 
     def _begin(self, table: Tensor, group: dict[str, Any]) -> None:
         """Count a step; if settings changed since the last one, bring all rows and moments up to date."""
@@ -92,12 +92,12 @@ class RowAdam(torch.optim.Optimizer):
         if self.moving and state.get("settings") != settings:
             step, tails = state["step"], _tails(group, state["step"])
             if step:
-                self.catch_up(table, torch.arange(len(table)))
+                self.catch_up(table, torch.arange(len(table), device="cpu"))
                 decays = state["tails"].decays(step - state["seen"].numpy())
                 for name, decay in zip(("mean", "square"), torch.from_numpy(decays).to(table)):
                     state[name].mul_(decay[:, None])
             state["tails"] = tails
-            state["seen"] = torch.full((len(table),), step)
+            state["seen"] = torch.full((len(table),), step, dtype=torch.int64, device="cpu")
             state["last"] = state["seen"].clone()
         state["settings"] = settings
         state["step"] += 1

@@ -27,9 +27,10 @@ def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[
         if not batch_first:
             batched = batched.transpose(0, 1)
         batch, time = batched.shape[:2]
-        offsets = (
-            torch.arange(0, batch * time + 1, time) if time else torch.zeros(batch + 1, dtype=torch.int64)
-        )
+        if time:
+            offsets = torch.arange(0, batch * time + 1, time, dtype=torch.int64, device="cpu")
+        else:
+            offsets = torch.zeros(batch + 1, dtype=torch.int64, device="cpu")
 
         def restore(output: Ragged) -> Tensor:
             padded = output.values.reshape(batch, time, output.values.shape[-1])

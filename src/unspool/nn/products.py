@@ -91,7 +91,8 @@ def find_products(cell: nn.Module, input_size: int) -> Found:
 
         def random(like: Tensor) -> Tensor:
             """Numbers that no sum of weights, such as w - w.t(), cancels."""
-            return (torch.rand(like.shape, generator=generator, dtype=torch.float64) + 0.5).to(like)
+            drawn = torch.rand(like.shape, generator=generator, dtype=torch.float64, device="cpu")
+            return (drawn + 0.5).to(like)
 
         def watch(product: Callable[[float], Tensor]) -> None:
             """A weight multiplies the state where its gradient changes with what stands for the state."""

@@ -270,7 +270,7 @@ class Recurrent(nn.Module):
         ragged, _, _ = to_ragged(x, self.batch_first, "Recurrent")
         if self.frozen is not None:
             return f"native: frozen, {self.frozen.weights} weights"
-        none = torch.zeros(1, dtype=torch.int64)
+        none = torch.zeros(1, dtype=torch.int64, device="cpu")
         with torch.random.fork_rng(devices=[]):
             directions, values, states, _ = self._call(
                 ragged.values[:0], none, self._states(0, None, True), None

@@ -40,7 +40,7 @@ def reset(state: Any, rows: Rows, layer: nn.Module) -> Any:
     """
     dim = 1 if isinstance(layer, nn.RNNBase) else 0
     batch = _batch_size(state, dim)
-    chosen = torch.zeros(batch, dtype=torch.bool).index_fill(0, _index(rows, batch), True)
+    chosen = torch.zeros(batch, dtype=torch.bool, device="cpu").index_fill(0, _index(rows, batch), True)
     fresh: Any = layer.initial_state(batch)  # type: ignore[operator]
 
     def put(old: Tensor, new: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def chunks(x: Ragged, length: int) -> Iterator[Ragged]:
         part = (lengths - begin).clamp(0, length)
         offsets = torch.cat([part.new_zeros(1), part.cumsum(0)])
         shift = (starts + begin - offsets[:-1]).repeat_interleave(part)
-        rows = torch.arange(int(offsets[-1])) + shift
+        rows = torch.arange(int(offsets[-1]), device="cpu") + shift
         yield Ragged(x.values.index_select(0, rows.to(x.values.device)), offsets)
 
 
