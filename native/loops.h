@@ -224,6 +224,7 @@ class Backward {
     tile_.rows = rows;
     for (int r = 0; r < rows; r++) {
       const int64_t row = lanes[r].row, pro_row = batch_.index ? batch_.index[row] : row;
+      tile_.row[X][r] = const_cast<float*>(batch_.x) + pro_row * batch_.x_stride;
       tile_.row[PSTASH][r] = s_.pstash + pro_row * p_.pstash;
       tile_.row[LSTASH][r] = s_.lstash + row * p_.lstash;
       tile_.row[BSTASH][r] = bstash_->at(row, r);

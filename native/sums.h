@@ -20,8 +20,12 @@ inline Pointers rows_of(const Batch& batch, const Stream& s, const Prepared& rea
   auto strided = [&](const float* base, int64_t stride) {
     for (int64_t i = 0; i < n; i++) rows[i] = base + i * stride;
   };
-  if (buffer == X) strided(batch.x, batch.x_stride);
-  else if (buffer == PSTASH) strided(s.pstash, p.pstash);
+  auto of_input = [&](const float* base, int64_t stride) {   // a row an input row, which tokens may share
+    if (prologue || !batch.index) return strided(base, stride);
+    for (int64_t i = 0; i < n; i++) rows[i] = base + batch.index[i] * stride;
+  };
+  if (buffer == X) of_input(batch.x, batch.x_stride);
+  else if (buffer == PSTASH) of_input(s.pstash, p.pstash);
   else if (buffer == LSTASH) strided(s.lstash, p.lstash);
   else if (buffer == BSTASH) strided(s.bstash, p.bstash);
   else if (buffer == PBSTASH) strided(s.pbstash, p.pbstash);

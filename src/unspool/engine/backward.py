@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from unspool.engine.tape import BUFFERS, Place, Tape, state_in, state_out
 from unspool.program.gradient import Gradients, derive
-from unspool.program.ir import ON_GRADIENT, ON_STATE, ON_X
+from unspool.program.ir import LEAVES, ON_GRADIENT, ON_STATE, ON_X
 from unspool.program.simplify import reachable
 
 if TYPE_CHECKING:
@@ -23,29 +23,37 @@ class Backward:
         g, program = self.graph, planner.program
         seeds = [(v, g.node("adjoint", (), g.width(v), k)) for k, v in enumerate(program.outputs)]
         seeds.append((program.outputs[0], g.node("output_grad", (), program.state_sizes[0])))
-        inside = [i for i in planner.loop if i not in planner.states]
-        self.loop = derive(g, inside, seeds, {*planner.states, *planner.edge})
+        inside = [i for i in planner.loop if i not in planner.states] + self._free(program.outputs)
+        edges = [v for v in planner.edge if planner.input_gradient or self._base(v) != planner.x]
+        self.loop = derive(g, inside, seeds, {*planner.states, *edges})
         self.pgrad = {v: self.rows["pgrad"].add(g.width(v)) for v in planner.edge if v in self.loop.of}
         seeds = [(v, g.node("prologue_grad", (), g.width(v), v)) for v in self.pgrad]
         wanted = {planner.x} if planner.input_gradient else set()
-        self.prologue = derive(g, [i for i in planner.prologue if i != planner.x], seeds, wanted)
+        inside = [i for i in planner.prologue if i != planner.x] + self._free(planner.edge)
+        self.prologue = derive(g, inside, seeds, wanted)
 
         zero = [g.spread(g.const(0.0), w) for w in program.state_sizes]
         self.carry = [self.loop.of.get(s, z) for s, z in zip(planner.states, zero)]
+        known = {planner.x: Place(BUFFERS["x"])}
         outputs = {v: state_out(k) for k, v in reversed(list(enumerate(program.outputs)))}
-        self.loop_known = {**outputs, **{s: state_in(k) for k, s in enumerate(planner.states)}}
+        self.loop_known = {**outputs, **{s: state_in(k) for k, s in enumerate(planner.states)}, **known}
         roots = [*self.carry, *(self.loop.of[v] for v in self.pgrad), *_gradients(self.loop)]
         self.stash = self._choose(roots, self.loop, self.loop_known, "lstash", ON_STATE)
         edges = self._edges_read(roots)
         dx = [self.prologue.of[planner.x]] if planner.x in self.prologue.of else []
-        known = {planner.x: Place(BUFFERS["x"])}
         self.pstash = {v: self.rows["pstash"].add(g.width(v)) for v in edges}
         for v, place in self._choose(
             [*dx, *_gradients(self.prologue)], self.prologue, known, "pstash", ON_X
         ).items():
             self.pstash.setdefault(v, place)
         self.prologue_known = known
+        self.loop_values = {**self.stash, **self.pstash, **self.loop_known}
         self.dx = dx
+
+    def _free(self, values: list[int]) -> list[int]:
+        """What `values` need that is computed from parameters and numbers alone, wherever it is read."""
+        g = self.graph
+        return [i for i in reachable(g, values) if not g.depends[i] and g.nodes[i].op not in LEAVES]
 
     def _edges_read(self, roots: list[int]) -> list[int]:
         """The prologue's values that the backward loop reads, also to compute a cheap value again."""
@@ -85,7 +93,8 @@ class Backward:
             in_loop = bool(g.depends[value] & ON_STATE)
             return in_loop if kind == ON_STATE else g.depends[value] == ON_X
 
-        wanted = sorted({self._base(v) for v in reads if region(self._base(v))} - set(known))
+        fixed = {v for v in must if not g.depends[v]}  # of parameters and numbers alone
+        wanted = sorted(({self._base(v) for v in reads if region(self._base(v))} - set(known)) | fixed)
         stash = {v for v in wanted if v in must or g.nodes[v].op not in CHEAP}
         for value in wanted:
             if value in stash:
@@ -104,11 +113,11 @@ class Backward:
         for value, place in self.pgrad.items():
             targets.setdefault(self.loop.of[value], []).insert(0, place)
         self.loop_places = {self.loop.of[v]: p for v, p in self.pgrad.items()}
-        for value in self._kept(self.loop, {**self.stash, **self.loop_known}):
+        for value in self._kept(self.loop, self.loop_values):
             if self._find(value, self.loop_places) is None:
                 place = self.loop_places[value] = self.rows["bstash"].add(self.graph.width(value))
                 targets.setdefault(value, []).insert(0, place)
-        readable = {**self.stash, **self.pstash, **self.loop_known}
+        readable = dict(self.loop_values)
         for k, width in enumerate(self.planner.program.state_sizes):
             readable[self.graph.node("adjoint", (), width, k)] = Place(BUFFERS["adj_in"] + k)
         readable[self.graph.node("output_grad", (), self.planner.program.state_sizes[0])] = Place(
@@ -176,7 +185,7 @@ class Backward:
     def parameter_gradients(self) -> tuple[list[list[int]], list[list[int]]]:
         outers, sums = [], []
         for prologue, gradients, grads, values in (
-            (0, self.loop, self.loop_places, {**self.stash, **self.loop_known}),
+            (0, self.loop, self.loop_places, self.loop_values),
             (1, self.prologue, self.prologue_places, {**self.pstash, **self.prologue_known}),
         ):
 
