@@ -242,6 +242,7 @@ NB_MODULE(_native, m) {
     return names;
   });
   m.def("threads_of", [] { return std::string(threads_of()); });
+  m.def("waits_how", [] { return std::string(waits_how()); });
   m.def("lanes", [] { return kernels().lanes; });
   m.def("peak_flops", [](double seconds, int threads) {
     std::vector<double> each(threads);

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <climits>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -89,6 +92,45 @@ OpenMP openmp() {
   return forked ? nullptr : found;
 }
 
+// GNU's threads spin for milliseconds where they wait, on cores that others may need, unless there are more of them than
+// cores: then for microseconds (its manual, GOMP_SPINCOUNT). So, once threads of this process had to wait for a core, a
+// team as large as the machine and one more is started beside, once, and parked.
+class Waiting {
+ public:
+  bool settled() const { return chosen_ || crowded_.load(std::memory_order_relaxed) < 0; }
+  // After a parallel region that took so many seconds to end when all work was done: a thread had not yet come, or gone.
+  void ended(double seconds) {
+    constexpr double LATE = 3e-4;      // a thread that runs is never that late
+    constexpr int OFTEN = 4;
+    if (seconds < LATE || settled() || crowded_.fetch_add(1) + 1 != OFTEN) return;
+    crowded_ = INT_MIN / 2;
+    std::thread([] {
+      openmp()([](void*) {}, nullptr, std::thread::hardware_concurrency() + 1, 0);
+      for (;;) std::this_thread::sleep_for(std::chrono::hours(24));
+    }).detach();
+  }
+  const char* how() const {
+    if (chosen_) return "as GOMP_SPINCOUNT or OMP_WAIT_POLICY says";
+    return settled() ? "briefly, since threads had to wait for a core" : "as OpenMP does until threads have to wait for a core";
+  }
+
+ private:
+  const bool chosen_ = std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY") || dlsym(RTLD_DEFAULT, "kmp_set_blocktime");
+  std::atomic<int> crowded_{0};
+};
+Waiting& waiting() {
+  static Waiting one;
+  return one;
+}
+
+using Clock = std::chrono::steady_clock;
+
+// Runs `work` on OpenMP's threads; `done`: when the calling thread saw all work done.
+void on_openmp(OpenMP run, void (*work)(void*), void* self, int threads, const Clock::time_point& done) {
+  run(work, self, (unsigned)threads, 0);
+  if (!waiting().settled()) waiting().ended(std::chrono::duration<double>(Clock::now() - done).count());
+}
+
 // Each thread takes tasks until there are none; the next phase starts when those that were taken are done.
 struct Turns {
   struct alignas(64) Progress {
@@ -96,6 +138,8 @@ struct Turns {
   };
   const std::vector<Phase>& phases;
   std::vector<Progress> progress{phases.size()};
+  const std::thread::id caller = std::this_thread::get_id();
+  Clock::time_point done;              // when the caller saw all phases done
   static void work(void* self) {
     FlushDenormals flush;
     auto& turns = *static_cast<Turns*>(self);
@@ -108,6 +152,7 @@ struct Turns {
       }
       wait_until([&] { return at.done.load(std::memory_order_acquire) >= phase.count; });
     }
+    if (std::this_thread::get_id() == turns.caller) turns.done = Clock::now();
   }
 };
 
@@ -148,7 +193,7 @@ void in_turn(const std::vector<Phase>& phases) {
     if (phase.count > 1) threads = std::max(threads, phase.threads);
   Pool& own = the_pool();
   Turns turns{phases};
-  if (const OpenMP run = openmp(); run && threads > 1) run(Turns::work, &turns, (unsigned)threads, 0);
+  if (const OpenMP run = openmp(); run && threads > 1) on_openmp(run, Turns::work, &turns, threads, turns.done);
   else own.run(threads, threads, [&](int) { Turns::work(&turns); });
 }
 
@@ -161,6 +206,8 @@ void together(int threads, const std::function<void(int, int)>& task) {
     parallel(1, 1, [&](int) { task(0, 1); });   // our own workers come when they can
   }
 }
+
+const char* waits_how() { return openmp() ? waiting().how() : "briefly"; }
 
 const char* threads_of() { return openmp() ? "OpenMP, shared with torch" : "own"; }
 

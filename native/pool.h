@@ -20,7 +20,8 @@ void in_turn(const std::vector<Phase>& phases);
 // Runs task(rank, size) on `size` threads at the same time, as many as `threads` or as there are.
 void together(int threads, const std::function<void(int, int)>& task);
 
-// Whose threads those are.
+// Whose threads those are, and how long they spin where they wait.
 const char* threads_of();
+const char* waits_how();
 
 }  // namespace unspool

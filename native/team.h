@@ -1,6 +1,7 @@
 // Threads that take every step of the same sequences together.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 #if defined(__x86_64__)
@@ -15,10 +16,16 @@ inline void relax() {
 #endif
 }
 
-// Spins for a while, then lets other threads run.
+// Spins for a while, then gives the core away: who is waited for may need it.
+constexpr int SPINS = 4000;
+constexpr int YIELDS = 20;
 template <class F>
 inline void wait_until(F reached) {
-  for (int spins = 0; !reached(); spins++) spins < 20000 ? relax() : std::this_thread::yield();
+  for (int spins = 0; !reached(); spins++) {
+    if (spins < SPINS) relax();
+    else if (spins < SPINS + YIELDS) std::this_thread::yield();
+    else std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
 }
 
 constexpr int MAX_TEAM = 16;

@@ -65,6 +65,7 @@ def info() -> dict[str, Any]:
         "vector_floats": _native.lanes(),
         "threads": torch.get_num_threads(),
         "thread_pool": _native.threads_of(),
+        "threads_wait": _native.waits_how(),
     }
 
 
