@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,7 @@ from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import normalize
 
 from unspool.errors import DataError, ModelFileError
 from unspool.text import TextEncoder
@@ -120,48 +121,71 @@ def fit_linear(
     columns: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
     validation: tuple[Sequence[str], np.ndarray, np.ndarray | None] | None = None,
-    folds: int = 5,
+    penalty: np.ndarray | None = None,
+    folds: int = 3,
     seed: int = 0,
 ) -> LinearText:
-    """Choose the penalty, then fit on all of `texts`.
+    """Choose the penalty, unless it is given, then fit on all of `texts`.
 
     y: (n,) or (n, K) numbers, or with `classes` (n,) class numbers below it. columns: (n, C) floats.
     validation: (texts, y, columns) that the penalty is chosen on; without it, `folds` folds of the texts.
     The range of penalties goes on as long as one of its ends is the best.
     """
-    y = np.asarray(y) if classes else np.asarray(y, np.float64).reshape(len(texts), -1)
-    weight = np.ones(len(texts)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-    parts = []
-    if validation is not None:
-        other = np.asarray(validation[1])
-        other = other if classes else other.astype(np.float64).reshape(len(other), -1)
-        terms = Terms(encoder).fit(texts)
-        inputs = _joined(terms.transform(texts), columns)
+    y, weight = (
+        _target(y, classes),
+        np.ones(len(texts)) if sample_weight is None else np.asarray(sample_weight),
+    )
+    terms = Terms(encoder).fit(texts)
+    inputs = terms.transform(texts)
+    if penalty is None and validation is not None:
         outside = _joined(terms.transform(validation[0]), validation[2])
-        parts = [(inputs, y, weight, outside, other, np.ones(len(other)))]
-    else:
-        for held in fold_rows(y, folds, seed):
-            rest = np.setdiff1d(np.arange(len(texts)), held)
-            if weight[rest].sum() == 0 or (classes and len(np.unique(y[rest])) < 2):
-                continue
-            terms = Terms(encoder).fit([texts[i] for i in rest])
-            inside, outside = (
-                _joined(terms.transform([texts[i] for i in rows]), None if columns is None else columns[rows])
-                for rows in (rest, held)
-            )
-            parts.append((inside, y[rest], weight[rest], outside, y[held], weight[held]))
+        wanted = _target(validation[1], classes)
+        trial = (_joined(inputs, columns), y, weight, outside, wanted, np.ones(len(wanted)))
+        penalty = _tuned_on([trial], classes)
+    elif penalty is None:
+        penalty = _tuned_on(list(_folds(inputs, columns, y, weight, folds, seed)), classes)
+    coefficients, bias = _fit(_joined(inputs, columns), y, weight, penalty, classes)
+    return LinearText(terms, coefficients, bias, penalty)
+
+
+def _target(y: np.ndarray, classes: int | None) -> np.ndarray:
+    return np.asarray(y) if classes else np.asarray(y, np.float64).reshape(len(y), -1)
+
+
+# inputs, targets and weights of the rows to fit on, and of those to measure on
+Trial = tuple[sp.csr_matrix, np.ndarray, np.ndarray, sp.csr_matrix, np.ndarray, np.ndarray]
+
+
+def _folds(
+    inputs: sp.csr_matrix,
+    columns: np.ndarray | None,
+    y: np.ndarray,
+    weight: np.ndarray,
+    folds: int,
+    seed: int,
+) -> Iterator[Trial]:
+    """Of each fold: terms that only its held-out rows have do not count."""
+    for held in fold_rows(y, folds, seed):
+        rest = np.setdiff1d(np.arange(len(y)), held)
+        known = np.flatnonzero(np.diff(inputs[rest].tocsc().indptr))
+        inside, outside = (
+            _joined(normalize(inputs[rows][:, known]), None if columns is None else columns[rows])
+            for rows in (rest, held)
+        )
+        yield inside, y[rest], weight[rest], outside, y[held], weight[held]
+
+
+def _tuned_on(trials: list[Trial], classes: int | None) -> np.ndarray:
+    able = [t for t in trials if t[2].sum() > 0 and (not classes or len(np.unique(t[1])) > 1)]
 
     def error(penalty: float) -> np.ndarray:
         total = np.zeros(())
-        for inside, target, w, outside, wanted, v in parts:
-            coefficients, bias = _fit(inside, target, w, np.array([penalty]), classes)
-            total = total + _error(outside @ coefficients + bias, wanted, v, classes)
+        for inside, target, weight, outside, wanted, counted in able:
+            coefficients, bias = _fit(inside, target, weight, np.array([penalty]), classes, 1e-4)
+            total = total + _error(outside @ coefficients + bias, wanted, counted, classes)
         return np.atleast_1d(total)
 
-    penalty = tuned(error) if parts else np.ones(1)
-    terms = Terms(encoder).fit(texts)
-    coefficients, bias = _fit(_joined(terms.transform(texts), columns), y, weight, penalty, classes)
-    return LinearText(terms, coefficients, bias, penalty)
+    return tuned(error) if able else np.ones(1)
 
 
 def tuned(error: Callable[[float], np.ndarray]) -> np.ndarray:
@@ -197,18 +221,23 @@ def _joined(terms: sp.csr_matrix, columns: np.ndarray | None) -> sp.csr_matrix:
 
 
 def _fit(
-    inputs: sp.csr_matrix, y: np.ndarray, weight: np.ndarray, penalty: np.ndarray, classes: int | None
+    inputs: sp.csr_matrix,
+    y: np.ndarray,
+    weight: np.ndarray,
+    penalty: np.ndarray,
+    classes: int | None,
+    tolerance: float = 1e-5,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(coefficients (D, K), bias (K,))."""
     if classes is None:
         ridge = Ridge(
-            alpha=penalty if len(penalty) == y.shape[1] else penalty[0], solver="sparse_cg", tol=1e-6
+            alpha=penalty if len(penalty) == y.shape[1] else penalty[0], solver="sparse_cg", tol=tolerance
         )
         ridge.fit(inputs, y, sample_weight=weight)
         return ridge.coef_.reshape(y.shape[1], -1).T, np.atleast_1d(ridge.intercept_)
     coefficients = np.zeros((inputs.shape[1], classes))
     bias = np.full(classes, UNSEEN)
-    model = LogisticRegression(C=1 / penalty[0], solver="newton-cg", tol=1e-6, max_iter=100)
+    model = LogisticRegression(C=1 / penalty[0], solver="newton-cg", tol=tolerance, max_iter=100)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(inputs, y, sample_weight=weight)
