@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unspool import Ragged, cells, explain_path
+from unspool.engine.dispatch import Direction
 from unspool.errors import DataError, InvalidParameterError
 from unspool.nn import Recurrent, Stack
+from unspool.nn.masking import find_drops
 from unspool.nn.products import find_products
 from unspool.state import flatten
 
@@ -43,7 +45,7 @@ def ragged(width: int, lengths: tuple[int, ...] = LENGTHS, dtype: torch.dtype = 
 
 
 def multiplies_its_state(make: Any) -> bool:
-    return bool(find_products(make(4, 5), 4).weights)
+    return bool(find_products(make(4, 5), 4).recurrent)
 
 
 def results(layer: Any, x: Ragged, seed: int) -> list[Tensor]:
@@ -190,16 +192,23 @@ def test_weight_dropout_draws_once_a_call(engine: str) -> None:
     assert layer.cell.weight_hh.grad.item() == (200.0 if seen[0] == (7.0,) else 0.0)
 
 
+def dropped(cell: Any) -> dict[Any, Tensor]:
+    """The entries under weight dropout, by the name of their parameter; "computed" for what a cell makes of them."""
+    found = find_products(cell, 4)
+    named = [(found.program.sources[d.source], d.entries) for d in find_drops(found, Direction(cell).weight)]
+    return {getattr(source, "name", "computed"): entries for source, entries in named}
+
+
 def test_weight_dropout_knows_the_entries_that_multiply_the_state() -> None:
-    """Also in a matrix over [x | h], a transposed one, and one computed from a parameter (w - w': no diagonal)."""
-    found = find_products(CoupledLSTM(4, 5), 4)
+    """Also in a matrix over [x | h]. A matrix computed from a parameter, w - w', loses entries of its own."""
     expected = torch.zeros(15, 9, dtype=torch.bool)
     expected[:, 4:] = True
-    assert found.parts == [0] and torch.equal(found.weights["gates.weight"], expected)
-    assert torch.equal(find_products(Prelude(4, 5), 4).weights["w"], ~torch.eye(5, dtype=torch.bool))
-    assert list(find_products(cells.LSTMCell(4, 5, proj_size=2), 4).weights) == ["weight_hh"]
-    found = find_products(cells.GRUCell(4, 5, reset_after=False), 4)
-    assert list(found.weights) == ["weight_hh"] and found.weights["weight_hh"].all()
+    assert find_products(CoupledLSTM(4, 5), 4).parts == [0]
+    assert torch.equal(dropped(CoupledLSTM(4, 5))["gates.weight"], expected)
+    assert torch.equal(dropped(Prelude(4, 5))["computed"], torch.ones(5, 5, dtype=torch.bool))
+    assert list(dropped(cells.LSTMCell(4, 5, proj_size=2))) == ["weight_hh"]
+    found = dropped(cells.GRUCell(4, 5, reset_after=False))
+    assert list(found) == ["weight_hh"] and found["weight_hh"].all()
 
 
 @ENGINES

@@ -7,14 +7,16 @@
     weight dropout     the matrices that multiply the state, with entries dropped once a call   Merity et al. 2017,
                        (DropConnect)                                                              arXiv:1708.02182
 
-m is 0 with probability p and 1 / (1 - p) otherwise. The masks are inputs and state parts of a cell around the cell,
-so every engine runs them as it runs any cell.
+m is 0 with probability p and 1 / (1 - p) otherwise. The masks are inputs and state parts of a cell around the cell, so
+every engine runs them as it runs any cell. Where weights multiply the state is decided on the cell's program
+(`nn.products`), and what runs is that program with the masks in it (`nn.masking`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,7 +26,11 @@ from torch.nn import functional as F
 from unspool.engine import numbers
 from unspool.engine.dispatch import Direction
 from unspool.errors import bad_parameter, check_float
-from unspool.nn.products import PRODUCTS, StateProducts, find_products
+from unspool.nn.masking import Drop, Zones, find_drops, masked_program
+from unspool.nn.products import Products, Undecided, find_products
+from unspool.program.interpret import evaluate
+from unspool.program.signature import Unchanged
+from unspool.program.sources import resolve, used
 from unspool.state import flatten, unflatten
 
 
@@ -91,35 +97,49 @@ class Zoneout(nn.Module):
 class Masked(nn.Module):
     """A cell in training: masks of zoneout come with the input, masks of recurrent dropout with the state.
 
-    x is (B, F + ...): the cell's input, then at column `first` a mask for each part of the state that has a
-    zoneout rate. The state is flat: the cell's parts, then a mask for each of `masked`, which pass on unchanged.
+    x is (B, F + ...): the cell's input, then from column `zones.first` on a mask for each part of the state that has
+    a zoneout rate. The state is flat: the cell's parts, then a mask for each of `masked`, which pass on unchanged.
+    found: the cell's products, for masks of the state and of weights; such a step is carried out by the cell's
+        program on every engine. Without them the step is the cell's own.
     """
 
     def __init__(
-        self, cell: Any, input_size: int, first: int, rates: Sequence[float], masked: Sequence[int]
+        self,
+        cell: Any,
+        zones: Zones,
+        found: Products | None = None,
+        masked: Sequence[int] = (),
+        drops: Sequence[Drop] = (),
     ) -> None:
         super().__init__()
         self.cell = cell
-        self.input_size, self.first, self.masked = input_size, first, tuple(masked)
+        self.zones = zones
         like = cell.initial_state(1)
         self.shape = _shape(like)
-        self.widths = [int(leaf.shape[1]) for leaf in flatten(like)]
-        self.zoned = [k for k, rate in enumerate(rates) if rate]
+        self.widths = tuple(int(leaf.shape[1]) for leaf in flatten(like))
+        for j, drop in enumerate(drops):
+            ones = torch.ones((), device="cpu").expand(drop.entries.shape)
+            self.register_buffer(f"drop{j}", ones, persistent=False)
+        if found is not None:
+            self.program_of_step = cache(
+                lambda input_size: masked_program(found, masked, drops, zones, input_size, "cell.")
+            )
 
     def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        old, masks = list(state[: len(self.widths)]), state[len(self.widths) :]
-        inner = _build(self.shape, iter(old))
-        if masks:
-            with StateProducts({k: (old[k], mask) for k, mask in zip(self.masked, masks)}):
-                new = flatten(self.cell(x[:, : self.input_size], inner))
-        else:
-            new = flatten(self.cell(x[:, : self.input_size], inner))
-        at = self.first
-        for k in self.zoned:
+        if "program_of_step" in self.__dict__:
+            program = self.program_of_step(x.shape[1])
+            wanted = used(program)
+            tensors = resolve(program, wanted, Direction(self).weight)
+            sources = {i: t.to(x) for i, t in zip(wanted, tensors)}
+            return tuple(evaluate(program.graph, program.outputs, sources, x, state))
+        old = list(state)
+        new = flatten(self.cell(x[:, : self.zones.input_size], _build(self.shape, iter(old))))
+        at = self.zones.first
+        for k in self.zones.parts:
             kept = x[:, at : at + self.widths[k]]
             new[k] = torch.where(kept > 0.5, old[k], new[k])
             at += self.widths[k]
-        return (*new, *masks)
+        return tuple(new)
 
 
 @dataclass
@@ -132,7 +152,13 @@ class Twin:
     prefix: str
     masked: list[tuple[int, int]]  # (part of the state, its width) under recurrent dropout
     zoned: list[tuple[float, int]]  # (rate, width) of each zoneout mask
-    dropped: dict[str, Tensor]  # weights under weight dropout: True for the entries that multiply the state
+    drops: list[Drop]
+    unchanged: Callable[[], bool]
+
+    def serves(self, cell: nn.Module, input_size: int) -> bool:
+        """Whether it is still the twin of `cell`. A graph of torch.compile keeps the one that it was made with."""
+        same = self.inner is cell and self.input_size == input_size
+        return same and (torch.compiler.is_compiling() or self.unchanged())
 
 
 def make_twins(noise: Noise, cells: Sequence[Any], input_size: int) -> list[Twin]:
@@ -140,29 +166,41 @@ def make_twins(noise: Noise, cells: Sequence[Any], input_size: int) -> list[Twin
     twins, first = [], input_size
     for cell in cells:
         widths = [int(leaf.shape[1]) for leaf in flatten(cell.initial_state(1))]
-        masked, dropped = [], {}
-        if noise.recurrent_dropout or noise.weight_dropout:
-            name = "recurrent_dropout" if noise.recurrent_dropout else "weight_dropout"
-            found = find_products(cell, input_size)
-            if not found.parts or (noise.weight_dropout and not found.weights):
-                bad_parameter(
-                    "Recurrent",
-                    name,
-                    f"0 for {type(cell).__name__}, whose step multiplies no part of its state by a weight matrix",
-                    getattr(noise, name),
-                    f"Products are found as torch's {', '.join(sorted(PRODUCTS))}.",
-                )
-            masked = [(k, widths[k]) for k in found.parts] if noise.recurrent_dropout else []
-            dropped = found.weights if noise.weight_dropout else {}
-        zoned = [(rate, width) for rate, width in zip(noise.zoneout, widths) if rate]
+        found, drops = _products(noise, cell, input_size)
+        masked = [(k, widths[k]) for k in found.parts] if found and noise.recurrent_dropout else []
+        zoned = [(k, rate) for k, rate in enumerate(noise.zoneout[: len(widths)]) if rate]
         twin, prefix = cell, ""
-        if masked or zoned:
-            rates = noise.zoneout[: len(widths)]
-            twin, prefix = Masked(cell, input_size, first, rates, [k for k, _ in masked]), "cell."
+        if found or zoned:
+            zones = Zones(input_size, first, tuple(k for k, _ in zoned))
+            twin, prefix = Masked(cell, zones, found, [k for k, _ in masked], drops), "cell."
             numbers.register(twin)
-        twins.append(Twin(cell, input_size, twin, prefix, masked, zoned, dropped))
-        first += sum(width for _, width in zoned)
+        rates = [(rate, widths[k]) for k, rate in zoned]
+        twins.append(Twin(cell, input_size, twin, prefix, masked, rates, drops, Unchanged(cell)))
+        first += sum(width for _, width in rates)
     return twins
+
+
+def _products(noise: Noise, cell: Any, input_size: int) -> tuple[Products | None, list[Drop]]:
+    """The products of a cell that has a rate on them, and the weights that lose entries."""
+    name = "recurrent_dropout" if noise.recurrent_dropout else "weight_dropout"
+    if not getattr(noise, name):
+        return None, []
+    drops: list[Drop] = []
+    try:
+        found = find_products(cell, input_size)
+        if noise.recurrent_dropout:
+            found.check_masks()
+        if noise.weight_dropout and found.recurrent:
+            drops = find_drops(found, Direction(cell).weight)
+    except Undecided as reason:
+        expected = f"0 for {type(cell).__name__}: where its weights multiply its state cannot be told"
+        bad_parameter("Recurrent", name, expected, getattr(noise, name), f"The reason: {reason}.")
+    if not found.recurrent or (noise.weight_dropout and not drops):
+        expected = (
+            f"0 for {type(cell).__name__}, whose step multiplies no part of its state by a weight matrix"
+        )
+        bad_parameter("Recurrent", name, expected, getattr(noise, name))
+    return found, drops
 
 
 def with_noise(
@@ -189,12 +227,10 @@ def with_noise(
         values = torch.cat([values, *kept], dim=1)
     noisy, starts = [], []
     for twin, direction, state in zip(twins, directions, states):
-        weights = {
-            twin.prefix + name: _drop(weight, twin.dropped[name], noise.weight_dropout)
-            if name in twin.dropped
-            else weight
-            for name, weight in [*direction.cell.named_parameters(), *direction.cell.named_buffers()]
-        }
+        named = [*direction.cell.named_parameters(), *direction.cell.named_buffers()]
+        weights = {twin.prefix + name: weight for name, weight in named}
+        for j, drop in enumerate(twin.drops):
+            weights[f"drop{j}"] = _drop(drop.entries, noise.weight_dropout, values)
         noisy.append(Direction(twin.cell, direction.reverse, weights))
         if twin.prefix:
             leaves = flatten(state)
@@ -209,8 +245,10 @@ def _mask(rate: float, like: Tensor, rows: int, width: int) -> Tensor:
     return F.dropout(like.new_ones(rows, width), rate)
 
 
-def _drop(weight: Tensor, recurrent: Tensor, rate: float) -> Tensor:
-    return torch.where(recurrent.to(weight.device), F.dropout(weight, rate), weight)
+def _drop(entries: Tensor, rate: float, like: Tensor) -> Tensor:
+    """What a weight is multiplied by: a mask where it multiplies the state, 1 elsewhere."""
+    ones = like.new_ones(entries.shape)
+    return torch.where(entries.to(like.device), F.dropout(ones, rate), ones)
 
 
 def _shape(state: Any) -> Any:

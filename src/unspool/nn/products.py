@@ -1,138 +1,178 @@
-"""Where a step multiplies its state by weights: found by watching torch's functions as the step calls them."""
+"""Where a step multiplies its state by weights, decided on the cell's program.
+
+Each unit of each value is one of these:
+
+    a unit of the state   what single units make of it, alone or with things that are not the state: f(h), r ⊙ h, h + u
+    FREE                  of the input and of weights, what a product gives, and a new state that is not the old alone
+    PLAIN                 one number of several units of the state, such as the mean in a layer norm
+    MIXED                 of two units of the state, such as h + c
+
+A product is recurrent where units of the state enter it. A number of several units beside a unit leaves it that unit:
+a normalised state is masked after the normalisation. PLAIN or MIXED in a product have no mask of their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
-from unspool.state import flatten, unflatten
+from unspool.program.ir import EACH, ROWS, Node, Program
+from unspool.program.lowering import Unsupported
+from unspool.program.signature import HOOKS
+from unspool.program.simplify import reachable
+from unspool.program.trace import Captured, trace
 
-PRODUCTS = frozenset("linear matmul mm addmm einsum".split())
-SHAPES = frozenset("cat concat concatenate split chunk unbind narrow __getitem__".split())
-POINTWISE = frozenset("mul multiply div neg tanh relu sigmoid layer_norm rms_norm clone contiguous".split())
-
-Product = Callable[[Callable[..., Any]], None]
+FREE, PLAIN, MIXED = -1, -2, -3
+Units = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class StateProducts(TorchFunctionMode):
-    """Within it, a part of the state that enters a product is first multiplied by its mask.
+class Undecided(Exception):
+    """The products of a step cannot be told; the message says why."""
 
-    parts: a part's number -> (the part, its mask (B, width)). The mask goes with the part through gates (r ⊙ h),
-    activations, normalisation, slices and concatenation. A sum, such as (1 - z) ⊙ n + z ⊙ h, goes on without.
-    others: the mask of what is concatenated with a part.
-    watch: called at each product with the product as a function of what takes the parts' places.
-    `seen`: the numbers of the parts that met a product.
+
+@dataclass
+class Products:
+    """A cell's program, and for each of its products of the state whose units enter it (node -> units of its input).
+
+    A unit is numbered over all parts of the state, one part after the other.
     """
 
-    def __init__(
-        self, parts: Mapping[int, tuple[Tensor, Tensor]], others: float = 1.0, watch: Product | None = None
-    ) -> None:
-        super().__init__()
-        self.held = {id(part): (part, mask, frozenset([k])) for k, (part, mask) in parts.items()}
-        self.others, self.watch = others, watch
-        self.seen: set[int] = set()
+    program: Program
+    recurrent: dict[int, Units] = field(default_factory=dict)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        found = [self.held[id(t)] for t in _tensors((args, kwargs)) if id(t) in self.held]
-        if not found:
-            return func(*args, **kwargs)
+    def part(self, unit: int) -> tuple[int, int]:
+        """(part of the state, place in it) of a unit."""
+        for k, width in enumerate(self.program.state_sizes):
+            if unit < width:
+                return k, unit
+            unit -= width
+        raise IndexError(unit)
 
-        def call(replace: Callable[[Tensor], Tensor]) -> Any:
-            return func(*_map(args, replace), **_map(kwargs, replace))
+    @property
+    def parts(self) -> list[int]:
+        """The parts of the state that weights multiply."""
+        units = {int(u) for found in self.recurrent.values() for u in found if u >= 0}
+        return sorted({self.part(u)[0] for u in units})
 
-        if func.__name__ in PRODUCTS:
-            return self._product(call, found)
-        result = func(*args, **kwargs)
-        masks = None
-        if func.__name__ in SHAPES:
-            masks = call(self._mask)
-        elif func.__name__ in POINTWISE and len(found) == 1 and result.shape == found[0][0].shape:
-            masks = found[0][1]
-        if masks is not None:
-            numbers = frozenset(k for _, _, ks in found for k in ks)
-            for tensor, mask in zip(_tensors(result), _tensors(masks)):
-                self.held[id(tensor)] = (tensor, mask, numbers)
-        return result
-
-    def _product(self, call: Callable[[Callable[[Tensor], Tensor]], Any], found: list[Any]) -> Any:
-        self.seen.update(k for _, _, ks in found for k in ks)
-        if self.watch is not None:
-            self.watch(lambda scale: call(lambda t: scale * self.held[id(t)][1] if id(t) in self.held else t))
-        return call(lambda t: t * self.held[id(t)][1] if id(t) in self.held else t)
-
-    def _mask(self, tensor: Tensor) -> Tensor:
-        if id(tensor) in self.held:
-            return self.held[id(tensor)][1]
-        return torch.full_like(tensor, self.others) if tensor.is_floating_point() else tensor
-
-
-@dataclass(frozen=True)
-class Found:
-    """parts: the numbers of the state's parts that a step multiplies by weights.
-    weights: name -> bool of the weight's shape, True for the entries that multiply them.
-    """
-
-    parts: list[int]
-    weights: dict[str, Tensor]
-
-
-def find_products(cell: nn.Module, input_size: int) -> Found:
-    """The products of one step of `cell`, run on zeros."""
-    with torch.inference_mode(False), torch.enable_grad():
-        weights = {name: p.detach().clone().requires_grad_() for name, p in cell.named_parameters()}
-        reached: dict[str, Tensor] = {}
-        generator = torch.Generator().manual_seed(0)
-
-        def random(like: Tensor) -> Tensor:
-            """Numbers that no sum of weights, such as w - w.t(), cancels."""
-            drawn = torch.rand(like.shape, generator=generator, dtype=torch.float64, device="cpu")
-            return (drawn + 0.5).to(like)
-
-        def watch(product: Callable[[float], Tensor]) -> None:
-            """A weight multiplies the state where its gradient changes with what stands for the state."""
-            grads, seed = [], random(product(0.0))
-            for scale in (0.0, 1.0):
-                total = (product(scale) * seed).sum()
-                if not total.requires_grad:
-                    return
-                given = torch.autograd.grad(
-                    total, list(weights.values()), retain_graph=True, allow_unused=True
+    def check_masks(self) -> None:
+        """Raises `Undecided` where a product takes something that has no mask of its own."""
+        for found in self.recurrent.values():
+            if (found < FREE).any():
+                what = "two units" if (found == MIXED).any() else "several units"
+                raise Undecided(
+                    f"a weight matrix multiplies numbers that {what} of the state went into, "
+                    "so that no unit's mask is theirs"
                 )
-                grads.append(given)
-            for name, before, after in zip(weights, *grads):
-                if after is not None and bool((before != after).any()):
-                    reached[name] = reached.get(name, False) | (before != after)
-
-        like: Any = cell.initial_state(2)  # type: ignore[operator]
-        leaves = [leaf.detach().clone() for leaf in flatten(like)]
-        parts = {k: (leaf, random(leaf)) for k, leaf in enumerate(leaves)}
-        x = leaves[0].new_zeros(2, input_size)
-        with StateProducts(parts, 0.0, watch) as products:
-            torch.func.functional_call(cell, weights, (x, unflatten(like, leaves)))
-    return Found(sorted(products.seen), reached)
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, (tuple, list)):
-        for part in tree:
-            yield from _tensors(part)
-    elif isinstance(tree, dict):
-        yield from _tensors(list(tree.values()))
+def find_products(cell: Any, input_size: int) -> Products:
+    """The recurrent products of `cell` on inputs of this width. Raises `Undecided` where it has no program."""
+    program = _program(cell, input_size)
+    found = Products(program)
+    graph, outputs = program.graph, set(program.outputs)
+    starts = np.cumsum([0, *program.state_sizes])
+    units: dict[int, Units] = {}
+    alone: dict[int, bool] = {}  # nothing but the state and weights went in, by no product
+    for i in reachable(graph, program.outputs):
+        node = graph.nodes[i]
+        if node.op == "state":
+            units[i] = np.arange(starts[node.attr], starts[node.attr + 1])
+        else:
+            units[i] = _units(node, [units[a] for a in node.args])
+        alone[i] = node.op not in ("x", "matmul") and all(alone[a] for a in node.args)
+        factor = weighted(program, i)
+        if factor is not None and (units[factor] != FREE).any():
+            found.recurrent[i] = units[factor]
+            units[i] = _united([units[a] for a in node.args[1:]], node.width)
+            alone[i] = False
+        if i in outputs and not alone[i]:
+            units[i] = np.full(node.width, FREE)
+    return found
 
 
-def _map(tree: Any, f: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(tree, Tensor):
-        return f(tree)
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(_map(part, f) for part in tree)
-    if isinstance(tree, dict):
-        return {name: _map(value, f) for name, value in tree.items()}
-    return tree
+def weighted(program: Program, i: int) -> int | None:
+    """What a product multiplies by weights: a matrix' input, or a in sum(a ⊙ w); None where `i` is no product."""
+    node = program.graph.nodes[i]
+    if node.op == "matmul":
+        return node.args[0]
+    if node.op == "sum":
+        inner = program.graph.nodes[node.args[0]]
+        if inner.op == "mul" and inner.width > 1:
+            for a, w in (inner.args, inner.args[::-1]):
+                if program.graph.nodes[w].op == "vector" and program.graph.width(w) == inner.width:
+                    return a
+    return None
+
+
+def _units(node: Node, args: list[Units]) -> Units:
+    if node.op == "slice":
+        return args[0][slice(*node.attr)]
+    if node.op == "cat":
+        return np.concatenate(args)
+    if node.op == "matmul":
+        return _united(args[1:], node.width)
+    if node.op in EACH or node.op == "norm":
+        return _united(args, node.width)
+    met = np.unique(np.concatenate(args)) if args else np.array([FREE])
+    if node.op in ROWS and MIXED not in met:
+        met = met[met != FREE]
+        one = FREE if len(met) == 0 else int(met[0]) if len(met) == 1 else PLAIN
+        return np.full(node.width, one)
+    return np.full(node.width, FREE if (met == FREE).all() else MIXED)
+
+
+def _united(args: Sequence[Units], width: int) -> Units:
+    """The units of an operation on single units of each of its operands."""
+    result = np.full(width, FREE)
+    for arg in args:
+        mixed = (result == MIXED) | (arg == MIXED) | ((result >= 0) & (arg >= 0) & (result != arg))
+        one = np.where((result >= 0) | (arg >= 0), np.maximum(result, arg), np.minimum(result, arg))
+        result = np.where(mixed, MIXED, one)
+    return result
+
+
+def _program(cell: Any, input_size: int) -> Program:
+    for module in cell.modules():
+        if any(getattr(module, name) for name in HOOKS):
+            raise Undecided(
+                f"{type(module).__name__} has hooks, which a program leaves out; torch.nn.utils.parametrizations "
+                "computes weights without hooks"
+            )
+    try:
+        twin, back = _single(cell)
+        program = trace(twin, input_size, twin.initial_state(2))
+    except Unsupported as reason:
+        raise Undecided(f"{type(cell).__name__} uses {reason}, which has no place in a program") from reason
+    except Exception as error:
+        raise Undecided(f"one step of it on a batch of 2 failed: {type(error).__name__}: {error}") from error
+    sources = [
+        Captured(back.get(id(s.tensor), s.tensor)) if isinstance(s, Captured) else s for s in program.sources
+    ]
+    return Program(program.graph, program.outputs, input_size, program.state_sizes, sources)
+
+
+def _single(cell: Any) -> tuple[Any, dict[int, Tensor]]:
+    """(the cell with float32 weights on the CPU, by the id of a copied tensor its original)."""
+    held = [*cell.parameters(), *cell.buffers()]
+    if all(t.device.type == "cpu" and (t.dtype == torch.float32 or not t.is_floating_point()) for t in held):
+        return cell, {}
+    memo: dict[int, Any] = {}
+    twin = copy.deepcopy(cell, memo)
+    back = {}
+    for original in memo.get(id(memo), []):
+        if isinstance(original, Tensor) and id(original) in memo and not original.is_meta:
+            mine = memo[id(original)]
+            mine.data = _as_single(mine.data)
+            back[id(mine)] = original
+    return twin._apply(_as_single), back
+
+
+def _as_single(t: Tensor) -> Tensor:
+    dtype = torch.float32 if t.is_floating_point() else t.dtype
+    return torch.zeros(t.shape, dtype=dtype) if t.is_meta else t.to("cpu", dtype)

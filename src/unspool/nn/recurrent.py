@@ -211,9 +211,7 @@ class Recurrent(nn.Module):
         self._check_width(values)
         if self.training and self.noise.any:
             twins, cells = self.__dict__["_twins"], [direction.cell for direction in directions]
-            if twins is None or any(
-                t.inner is not c or t.input_size != values.shape[1] for t, c in zip(twins, cells)
-            ):
+            if twins is None or not all(t.serves(c, values.shape[1]) for t, c in zip(twins, cells)):
                 self._make_twins(int(values.shape[1]))
             return with_noise(self.noise, self.__dict__["_twins"], directions, values, offsets, states, index)
         return self._still(), values, states, index

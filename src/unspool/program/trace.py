@@ -223,8 +223,11 @@ def _refuse_custom_gradients(outputs: list[Tensor]) -> None:
 def trace(cell: nn.Module, input_size: int, like: Any) -> Program:
     """The simplified program of `cell`. `like`: a state of the cell (any batch size).
 
+    A cell that is a program already has `program_of_step(input_size)` among its own settings.
     Raises `Unsupported`, naming the operation, where the step cannot be written in the engine's operations.
     """
+    if "program_of_step" in cell.__dict__:
+        return cell.__dict__["program_of_step"](input_size)
     off = torch.autocast("cpu", enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), off:
         programs = [_step(cell, input_size, batch, like) for batch in (2, 3)]
