@@ -14,7 +14,7 @@ namespace unspool {
   X(gt, 2) X(ge, 2) X(lt, 2) X(le, 2) X(eq, 2) X(ne, 2) X(where, 3) X(fma, 3)                              \
   X(neg, 1) X(abs, 1) X(exp, 1) X(expm1, 1) X(log, 1) X(tanh, 1) X(sigmoid, 1) X(sqrt, 1) X(rsqrt, 1)      \
   X(relu, 1) X(softplus, 1) X(erf, 1) X(dtanh, 2) X(dsigmoid, 2) X(sum, 1) X(mean, 1) X(amax, 1) X(dot, 2)   \
-  X(rstd, 3) X(norm, 3)
+  X(rstd, 3) X(norm, 3) X(take, 1) X(put, 1) X(gmax, 1) X(contract, 2)
 
 enum class Op : int32_t {
 #define UNSPOOL_ENUM(name, arity) name##_,
@@ -30,6 +30,7 @@ enum Buffer : int32_t {
 };
 constexpr int MAX_STATES = 8;
 constexpr int MAX_ROWS = 12;
+constexpr int MAX_AXES = 8;
 
 struct Operand {
   int32_t buffer = -1;     // -1: none
@@ -43,6 +44,7 @@ struct Instr {
   int32_t inner;           // matmul: columns of the source
   int32_t matrix;          // matmul: which packed matrix
   Operand out, a, b, c;
+  std::vector<int32_t> pattern;   // of rows seen as several axes (axes.h)
 };
 
 struct Tape {

@@ -19,12 +19,13 @@ namespace {
 
 Operand operand(const std::vector<int32_t>& v, size_t at) { return {v.at(at), v.at(at + 1), v.at(at + 2)}; }
 
-// A row: op, width, inner, matrix, then buffer, offset, broadcast of out, a, b, c.
+// A row: op, width, inner, matrix, then buffer, offset, broadcast of out, a, b, c; then the pattern.
 Tape tape(const Rows& rows, int64_t scratch) {
   Tape t;
   t.scratch = scratch;
   for (const auto& r : rows)
-    t.code.push_back({(Op)r.at(0), r.at(1), r.at(2), r.at(3), operand(r, 4), operand(r, 7), operand(r, 10), operand(r, 13)});
+    t.code.push_back({(Op)r.at(0), r.at(1), r.at(2), r.at(3), operand(r, 4), operand(r, 7), operand(r, 10), operand(r, 13),
+                      {r.begin() + 16, r.end()}});
   return t;
 }
 
@@ -271,4 +272,5 @@ NB_MODULE(_native, m) {
   m.attr("OPS") = ops;
   m.attr("BUFFERS") = buffers;
   m.attr("MAX_STATES") = MAX_STATES;
+  m.attr("MAX_AXES") = MAX_AXES;
 }

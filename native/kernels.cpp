@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "axes.h"
 #include "outer.h"
 
 namespace unspool::UNSPOOL_NS {
@@ -151,6 +152,13 @@ static void matmul(const Tile& tile, const Instr& i, const Factor& w, Member* me
   else matmul_any(tile.rows, a, i.inner, w, 0, i.width, start, out);
 }
 
+// f(row of out, of a, of b) for each row of the tile.
+template <class F>
+static inline void by_row(const Tile& tile, const Instr& i, F f) {
+  Cursor out = at(tile, i.out), a = at(tile, i.a), b = i.b.buffer < 0 ? a : at(tile, i.b);
+  for (int r = 0; r < tile.rows; r++) f(out.row[r] + out.offset, a.row[r] + a.offset, b.row[r] + b.offset);
+}
+
 static inline V truth(I mask) { return mask ? splat(1.f) : splat(0.f); }
 
 static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Member* me) {
@@ -218,6 +226,16 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Memb
           for (int u = 1; u < n; u++) m = a[u] > m || a[u] != a[u] ? a[u] : m;
           return m;
         });
+        break;
+      case Op::take_: by_row(tile, i, [&](float* d, const float* a, const float*) { take(a, i.pattern, d); }); break;
+      case Op::put_:
+        by_row(tile, i, [&](float* d, const float* a, const float*) { put(a, i.pattern, d, i.width); });
+        break;
+      case Op::gmax_:
+        by_row(tile, i, [&](float* d, const float* a, const float*) { gmax(a, i.width, i.pattern[0], d); });
+        break;
+      case Op::contract_:
+        by_row(tile, i, [&](float* d, const float* a, const float* b) { contract(a, b, i.pattern, d); });
         break;
     }
   }

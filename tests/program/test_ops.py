@@ -21,6 +21,8 @@ from unspool.program.gradient import RULES
 from unspool.program.ir import EACH
 from unspool.program.lowering import LOWERINGS
 
+from . import test_axes
+
 WIDTH = 21
 INF, NAN = math.inf, math.nan
 
@@ -267,15 +269,19 @@ def test_every_operation_is_covered() -> None:
     with Seen() as seen, torch.no_grad():
         for function, ranges in CASES.values():
             function(*operands(ranges))
+        for of_axes in test_axes.CASES.values():
+            of_axes(test_axes.Weights(), torch.randn(7, test_axes.WIDTH), torch.randn(7, test_axes.WIDTH))
     by_contract = {"mm", "addmm"}  # products: test_contract.py
-    by_torch = {"square", "_unsafe_view", "reshape", "lift_fresh", "alias"}  # torch may spell these otherwise
+    # torch may spell these otherwise
+    by_torch = {"square", "_unsafe_view", "reshape", "lift_fresh", "alias", "norm"}
+    by_torch |= {"_reshape_alias", "_fused_rms_norm"}
     refused = {"detach", "empty_like", "new_empty"}  # test_trace.py
     assert set(LOWERINGS) - seen.names <= by_contract | by_torch | refused
     ops: set[str] = set()
-    for function, ranges in CASES.values():
-        cell = OnState(function, len(ranges))
-        state = cell.initial_state(2)
-        program = program_of(Direction(cell), 1, state)
+    made: list[tuple[Any, int]] = [(OnState(function, len(ranges)), 1) for function, ranges in CASES.values()]
+    made += [(test_axes.OnState(function), 2 * test_axes.WIDTH) for function in test_axes.CASES.values()]
+    for cell, input_size in made:
+        program = program_of(Direction(cell), input_size, cell.initial_state(2))
         assert not isinstance(program, str), program
         ops |= {node.op for node in make_plan(program, True, True).program.graph.nodes}
     assert set(RULES) <= ops

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from unspool import _native
-from unspool.program.ir import LEAVES, ROWS, Graph, Matrix
+from unspool.program.ir import AXES, LEAVES, ROWS, Graph, Matrix
 
 BUFFERS: dict[str, int] = dict(_native.BUFFERS)
 OPS: dict[str, int] = dict(_native.OPS)
@@ -236,6 +237,9 @@ class Tape:
                 self._emit(
                     node.op, self.graph.width(node.args[0]), self.places[value], node.args, spread=False
                 )
+            elif node.op in AXES:
+                numbers = node.attr if node.op == "gmax" else node.attr.numbers
+                self._emit(node.op, node.width, self.places[value], node.args, spread=False, pattern=numbers)
             elif not self._is_view(value):
                 self._emit(node.op, node.width, self.places[value], node.args)
         for value, places in self.targets.items():
@@ -247,7 +251,14 @@ class Tape:
             self._emit("copy", self.graph.width(value), to, (value,))
 
     def _emit(
-        self, op: str, width: int, out: Place, args: tuple[int, ...], matrix: int = -1, spread: bool = True
+        self,
+        op: str,
+        width: int,
+        out: Place,
+        args: tuple[int, ...],
+        matrix: int = -1,
+        spread: bool = True,
+        pattern: Sequence[int] = (),
     ) -> None:
         row = [OPS[op], width, self.graph.width(args[0]) if op == "matmul" else 0, matrix]
         row += [out.buffer, out.offset, 0]
@@ -255,4 +266,4 @@ class Tape:
             place = self.place(arg)
             broadcast = spread and op != "matmul" and width > 1 and self.graph.width(arg) == 1
             row += [place.buffer, place.offset, int(broadcast)]
-        self.code.append(row + [-1, 0, 0] * (3 - len(args)))
+        self.code.append(row + [-1, 0, 0] * (3 - len(args)) + list(pattern))

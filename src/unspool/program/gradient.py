@@ -77,6 +77,13 @@ def _rules() -> dict[str, Rule]:
         "copy": lambda e, g, y, a: [g],
         "sum": lambda e, g, y, a: [e.spread(g, e.width(a))],
         "amax": lambda e, g, y, a: [None],
+        "gmax": lambda e, g, y, a: [None],
+        "take": lambda e, g, y, a: [e.put(g, e.width(a), e.nodes[y].attr)],
+        "put": lambda e, g, y, a: [e.take(g, e.nodes[y].attr)],
+        "contract": lambda e, g, y, a, b: [
+            e.contract(g, b, e.nodes[y].attr.of_a),
+            e.contract(a, g, e.nodes[y].attr.of_b),
+        ],
         "norm": norm,
         "mean": lambda e, g, y, a: [None],
         "rstd": lambda e, g, y, a, mean, epsilon: [None, None, None],

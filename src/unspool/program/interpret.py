@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unspool.program.ir import COMPARISONS, Graph, Node
+from unspool.program.patterns import Pattern
 from unspool.program.simplify import reachable
 
 _EACH: dict[str, Callable[..., Tensor]] = {
@@ -82,6 +83,15 @@ def _value(node: Node, args: list[Tensor], sources: Mapping[int, Tensor], x: Ten
         return torch.cat([a.expand(len(x), -1) for a in args], dim=1)
     if node.op == "copy":
         return args[0].expand(-1, node.width)
+    if node.op == "take":
+        return args[0].expand(len(x), -1)[:, torch.from_numpy(node.attr.places())]
+    if node.op == "put":
+        places = torch.from_numpy(node.attr.places())
+        return x.new_zeros(len(x), node.width).index_add(1, places, args[0].expand(len(x), -1))
+    if node.op == "gmax":
+        return args[0].expand(len(x), -1).unflatten(1, (node.width, -1)).amax(2)
+    if node.op == "contract":
+        return _contract(node, *(a.expand(len(x), -1) for a in args))
     if node.op == "norm":
         return F.layer_norm(args[0], args[0].shape[1:], eps=node.attr)
     if node.op in COMPARISONS:
@@ -90,3 +100,16 @@ def _value(node: Node, args: list[Tensor], sources: Mapping[int, Tensor], x: Ten
     if node.op in _ROW:
         return _ROW[node.op](args[0])
     return _EACH[node.op](*args)
+
+
+def _contract(node: Node, a: Tensor, b: Tensor) -> Tensor:
+    how = node.attr
+    n, i, j, k = how.sizes
+
+    def seen(row: Tensor, sizes: tuple[int, ...], steps: tuple[int, ...]) -> Tensor:
+        places = Pattern(0, tuple(zip(sizes, steps))).places()
+        return row[:, torch.from_numpy(places)].unflatten(1, sizes)
+
+    product = seen(a, (n, i, k), how.a) @ seen(b, (n, k, j), how.b)
+    places = torch.from_numpy(Pattern(0, tuple(zip((n, i, j), how.out))).places())
+    return torch.zeros_like(product.flatten(1)).index_copy(1, places, product.flatten(1))

@@ -10,6 +10,7 @@ Operations (native/abi.h lists the same names):
     rows       sum, mean, amax, dot, rstd(a, mean, ε) = 1 / sqrt(mean((a - mean)²) + ε): (width) -> 1
     both       norm(a, m, s) = (a - m) s, where m and s are the mean and the rstd of a; gradients know that
     shape      slice, cat
+    axes       take, put, gmax, contract: of rows seen as several axes; their `attr` says how (`patterns.py`)
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from unspool.program.patterns import Contraction, Pattern
+
 UNARY = frozenset("neg abs exp expm1 log tanh sigmoid sqrt rsqrt relu softplus erf copy".split())
 BINARY = frozenset("add sub mul div max min gt ge lt le eq ne dtanh dsigmoid".split())
 TERNARY = frozenset(["where", "fma"])
 ROWS = frozenset("sum mean amax dot rstd".split())
+AXES = frozenset("take put gmax contract".split())
 EACH = UNARY | BINARY | TERNARY
 LEAVES = frozenset(["x", "state", "vector", "const", "adjoint", "output_grad", "prologue_grad"])
 COMPARISONS = frozenset("gt ge lt le eq ne".split())
@@ -178,6 +182,61 @@ class Graph:
         ):
             return self.slice(made[0].args[0], made[0].attr[0], made[-1].attr[1])
         return self.node("cat", parts, sum(self.width(p) for p in parts))
+
+    def take(self, value: int, pattern: Pattern) -> int:
+        """out[i] = value[i-th place of `pattern`]; a slice or a spread number where it is one."""
+        pattern, width = pattern.merged(), pattern.count
+        node = self.nodes[value]
+        if node.op == "copy" and self.width(node.args[0]) == 1:
+            return self.spread(node.args[0], width)
+        if pattern.is_range():
+            return self.slice(value, pattern.offset, pattern.offset + width)
+        if not any(stride for _, stride in pattern.axes):
+            return self.spread(self.slice(value, pattern.offset, pattern.offset + 1), width)
+        if node.op == "take":
+            both = pattern.after(node.attr)
+            if both is not None:
+                return self.take(node.args[0], both)
+        return self.node("take", (value,), width, pattern)
+
+    def put(self, value: int, width: int, pattern: Pattern) -> int:
+        """The adjoint of `take`: out[i-th place of `pattern`] += value[i], of a row of zeros of `width`."""
+        pattern = pattern.merged()
+        inverse = pattern.inverse(width)
+        if inverse is not None:
+            return self.take(value, inverse)
+        if pattern.is_range() or not any(stride for _, stride in pattern.axes):
+            part = value if pattern.is_range() else self.row("sum", value)
+            after = width - pattern.offset - self.width(part)
+            ends = [self.spread(self.const(0.0), n) if n else None for n in (pattern.offset, after)]
+            return self.cat([p for p in (ends[0], part, ends[1]) if p is not None])
+        return self.node("put", (value,), width, pattern)
+
+    def largest(self, value: int, groups: int) -> int:
+        """The largest number of each of `groups` equal parts that lie one after the other."""
+        if groups == 1:
+            return self.row("amax", value)
+        return self.node("gmax", (value,), groups, (self.width(value) // groups,))
+
+    def contraction(self, a: int, b: int, how: Contraction) -> int:
+        """Of dense rows; an operand whose axes changed places is read where it was."""
+        n, i, j, k = how.sizes
+        if n * i * j * k == 1:
+            return self.each("mul", a, b)
+        (a, steps_a), (b, steps_b) = self._dense(a, (n, i, k)), self._dense(b, (n, k, j))
+        return self.contract(a, b, Contraction(how.sizes, how.out, steps_a, steps_b))
+
+    def _dense(self, value: int, sizes: tuple[int, int, int]) -> tuple[int, tuple[int, int, int]]:
+        """The node to read for a dense row of these axes, and their strides there."""
+        node = self.nodes[value]
+        if node.op == "take" and node.attr.inverse(self.width(node.args[0])) is not None:
+            steps = node.attr.strides_of(sizes)
+            if steps is not None:
+                return node.args[0], steps
+        return value, (sizes[1] * sizes[2], sizes[2], 1)
+
+    def contract(self, a: int, b: int, how: Contraction) -> int:
+        return self.node("contract", (a, b), how.width, how)
 
     def vector(self, parts: Iterable[tuple[int, int, int]], width: int) -> int:
         """The sum of slices (source, start, stop) of parameters with one row."""

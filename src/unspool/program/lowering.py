@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from unspool.program.layout import Unsupported as Unsupported
+from unspool.program.layout import Value
+from unspool.program.operands import aligned, layout
+
 if TYPE_CHECKING:
     from unspool.program.trace import Tracer
-
-
-class Unsupported(Exception):
-    """The native engine has no way to run this; the message names what."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor of the batch: its node and its shape in torch."""
-
-    node: int
-    shape: tuple[int, ...]
 
 
 Lowering = Callable[["Tracer", tuple, dict, Any], Any]
@@ -39,59 +30,17 @@ def lowers(*names: str) -> Callable[[Lowering], Lowering]:
     return register
 
 
-def operand(t: Tracer, arg: Any) -> int:
-    """The node of a number, a parameter with one row, or a value of the batch."""
-    if isinstance(arg, (int, float)):
-        return t.graph.const(arg)
-    if not isinstance(arg, Tensor):
-        raise Unsupported(f"an operand of type {type(arg).__name__}")
-    found = t.find(arg)
-    if isinstance(found, Value):
-        return found.node
-    if t.is_created(found) and not arg.is_meta and bool((arg == arg.flatten()[0]).all()):
-        width = arg.shape[1] if arg.dim() == 2 else 1
-        return t.graph.spread(t.graph.const(arg.flatten()[0].item()), width)
-    if arg.dtype != torch.float32:
-        found = t.as_float(found)
-    if any(n != 1 for n in arg.shape[:-1]):
-        raise Unsupported(f"a parameter of shape {tuple(arg.shape)} in elementwise arithmetic")
-    width = arg.shape[-1] if arg.dim() else 1
-    return t.graph.vector([(found, 0, width)], width)
-
-
-def _check(t: Tracer, result: Tensor) -> None:
-    if result.dim() not in (1, 2) or result.shape[0] != t.batch:
-        raise Unsupported(f"a value of shape {tuple(result.shape)}, which is not (batch, features)")
-    if result.dtype not in (torch.float32, torch.float64, torch.bool):
-        raise Unsupported(f"a value of type {result.dtype}")
-
-
 def elementwise(name: str, build: Callable[..., int], arity: int) -> None:
-    def lower(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-        _check(t, result)
+    def lower(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
         if not all(isinstance(a, (int, float, Tensor)) for a in args[:arity]) or len(args) < arity:
             raise Unsupported(f"'aten.{name}' with these arguments")
-        operands = [operand(t, a) for a in args[:arity]]
-        _check_shapes(t, args[:arity])
-        extra = args[arity:]
+        out = layout(t, args, result)
+        operands = [aligned(t, a, out) for a in args[:arity]]
         if name == "add" and result.dtype == torch.bool:  # True + True is True
-            return t.graph.spread(t.graph.each("max", *operands), _width(result))
-        return t.graph.spread(build(t.graph, *operands, *extra, **kwargs), _width(result))
+            return out.of(t.graph.spread(t.graph.each("max", *operands), out.width))
+        return out.of(t.graph.spread(build(t.graph, *operands, *args[arity:], **kwargs), out.width))
 
     LOWERINGS[name] = lower
-
-
-def _width(result: Tensor) -> int:
-    return result.shape[1] if result.dim() == 2 else 1
-
-
-def _check_shapes(t: Tracer, args: tuple) -> None:
-    """A (batch,) tensor and a (batch, w) one line up by features in torch, not by rows."""
-    axes = {len(v.shape) for a in args if isinstance(a, Tensor) and isinstance(v := t.find(a), Value)}
-    if len(axes) > 1:
-        raise Unsupported("arithmetic between a (batch,) and a (batch, features) tensor")
-    if axes == {1} and any(isinstance(a, Tensor) and isinstance(t.find(a), int) and a.dim() for a in args):
-        raise Unsupported("arithmetic between a (batch,) tensor and a vector")
 
 
 def simple(op: str) -> Callable[..., int]:

@@ -1,213 +1,257 @@
-"""Lowerings of products, reductions over features, and shapes."""
+"""Lowerings of reductions over axes of features, and of what is written with them: norms, softmax."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from unspool.program.lowering import Unsupported, Value, _check, _width, lowers, operand
+from unspool.program.layout import Unsupported, Value
+from unspool.program.lowering import lowers
+from unspool.program.operands import aligned, layout, reshaped, source_of, value
+from unspool.program.origins import Captured
+from unspool.program.patterns import Pattern, strides
 
 if TYPE_CHECKING:
     from unspool.program.trace import Tracer
 
 
-def _value(t: Tracer, tensor: Any, axes: int | None = 2) -> int:
-    found = t.find(tensor)
-    if not isinstance(found, Value) or (axes is not None and len(found.shape) != axes):
-        raise Unsupported(f"an operand of shape {tuple(tensor.shape)}")
-    return found.node
+class Groups:
+    """The numbers of a value that a reduction over some of its axes brings together."""
+
+    def __init__(self, t: Tracer, v: Value, dims: Any) -> None:
+        dims = [dims] if isinstance(dims, int) else list(dims or [])
+        if not dims:
+            raise Unsupported(f"an operation over all axes of a tensor of shape {v.shape}: over the batch")
+        self.graph, self.value = t.graph, v
+        self.dims = sorted({d % max(len(v.shape), 1) for d in dims})
+        self.gone = {v.feature(d) for d in self.dims}
+        rest = [n for e, n in enumerate(v.sizes) if e not in self.gone]
+        self.count, self.size = math.prod(rest), math.prod(v.sizes[e] for e in self.gone)
+        steps = iter(strides(rest))
+        axes = tuple((n, 0 if e in self.gone else next(steps)) for e, n in enumerate(v.sizes))
+        self.pattern = Pattern(0, axes)  # where each number's group is
+
+    def sum(self, node: int) -> int:
+        return (
+            self.graph.row("sum", node) if self.count == 1 else self.graph.put(node, self.count, self.pattern)
+        )
+
+    def spread(self, node: int) -> int:
+        """A number of each group, for each number of the group."""
+        return node if self.count == 1 else self.graph.take(node, self.pattern)
+
+    def mean(self, node: int) -> int:
+        return self.graph.each("mul", self.sum(node), self.graph.const(1.0 / self.size))
+
+    def largest(self, node: int) -> int:
+        """Without a gradient."""
+        steps = list(zip(self.value.sizes, strides(self.value.sizes)))
+        kept = [axis for e, axis in enumerate(steps) if e not in self.gone]
+        inner = [axis for e, axis in enumerate(steps) if e in self.gone]
+        return self.graph.largest(self.graph.take(node, Pattern(0, (*kept, *inner))), self.count)
+
+    def centred(self, node: int) -> int:
+        return self.graph.each("sub", node, self.spread(self.mean(node)))
+
+    def shifted(self, node: int) -> int:
+        """Less the largest of the group, which a softmax does not see: no gradient flows through it."""
+        return self.graph.each("sub", node, self.spread(self.largest(node)))
+
+    def result(self, node: int, keep: bool) -> Value:
+        return self.value.without(self.dims, keep).of(node)
 
 
-def _feature_axis(dim: Any, tensor: Tensor) -> None:
-    dims = [dim] if isinstance(dim, int) else list(dim or [])
-    if tensor.dim() != 2 or [d % 2 for d in dims] != [1]:
-        raise Unsupported(f"an operation over axes {dims} of a tensor of shape {tuple(tensor.shape)}")
+def _groups(t: Tracer, args: tuple, result: Any, at: int = 1) -> tuple[Groups, int, bool]:
+    """The groups, the node that is reduced, and whether the axes stay, with one entry."""
+    v = value(t, args[0])
+    groups = Groups(t, v, args[at] if len(args) > at else None)
+    return groups, v.node, result.dim() == len(v.shape)
 
 
-@lowers("mm")
-def _mm(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    return t.graph.matmul(_value(t, args[0]), t.matrix(args[1]))
+@lowers("sum")
+def _sum(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    if result.dtype != args[0].dtype:
+        raise Unsupported("a sum of another type")
+    groups, node, keep = _groups(t, args, result)
+    return groups.result(groups.sum(node), keep)
 
 
-@lowers("addmm")
-def _addmm(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    if kwargs:
-        raise Unsupported("a scaled product (addmm with alpha or beta)")
-    product = t.graph.matmul(_value(t, args[1]), t.matrix(args[2]))
-    return t.graph.each("add", product, operand(t, args[0]))
+@lowers("mean")
+def _mean(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    groups, node, keep = _groups(t, args, result)
+    return groups.result(groups.mean(node), keep)
 
 
-@lowers("cat")
-def _cat(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    _check(t, result)
-    _feature_axis(args[1] if len(args) > 1 else 0, result)
-    parts = []
-    for tensor in args[0]:
-        node = operand(t, tensor)
-        parts.append(t.graph.spread(node, tensor.shape[1]))
-    return t.graph.cat(parts)
+@lowers("var")
+def _var(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    correction = kwargs.get("correction", 1)
+    if not isinstance(correction, (int, float)):
+        raise Unsupported("a variance with this correction")
+    groups, node, keep = _groups(t, args, result)
+    if groups.size <= correction:
+        raise Unsupported("a variance over too few features")
+    g, centred = t.graph, groups.centred(node)
+    squares = groups.sum(g.each("mul", centred, centred))
+    return groups.result(g.each("mul", squares, g.const(1.0 / (groups.size - correction))), keep)
 
 
-@lowers("split", "split_with_sizes", "unbind")
-def _split(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[int]:
-    dim = args[-1] if len(args) > (1 if result[0].dim() == 1 else 2) else 0
-    _feature_axis(dim, args[0])
-    node, at, parts = _value(t, args[0]), 0, []
-    for tensor in result:
-        width = _width(tensor)
-        parts.append(t.graph.slice(node, at, at + width))
-        at += width
-    return parts
+@lowers("std")
+def _std(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    variance = _var(t, args, kwargs, result)
+    return variance.of(t.graph.each("sqrt", variance.node))
 
 
-@lowers("slice")
-def _slice(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    given: list[Any] = [*args, *(None, 0, None, None, 1)[len(args) :]]
-    tensor, dim, start, stop, step = given
-    if dim % tensor.dim() == 0 and result.shape == tensor.shape:
-        return _value(t, tensor, None)
-    _feature_axis(dim, tensor)
-    if step != 1:
-        raise Unsupported("a slice with a step")
-    low, high, _ = slice(start, stop).indices(tensor.shape[1])
-    return t.graph.slice(_value(t, tensor), low, high)
+def _extreme(t: Tracer, args: tuple, result: Any, sign: int, first: bool) -> Value:
+    """The largest (sign 1) or smallest (-1) number; its gradient goes to the first, or equally to all that are."""
+    groups, node, keep = _groups(t, args, result)
+    g = t.graph
+    turned = node if sign > 0 else g.each("neg", node)
+    chosen = g.each("eq", turned, groups.spread(groups.largest(turned)))
+    if first:
+        places = torch.arange(groups.value.width, dtype=torch.float32)
+        order = g.vector([(t.add_source(places, Captured(places)), 0, len(places))], len(places))
+        back = g.each("where", chosen, g.each("neg", order), g.const(-float(len(places))))
+        chosen = g.each("mul", chosen, g.each("eq", back, groups.spread(groups.largest(back))))
+    total = groups.sum(g.each("where", chosen, node, g.const(0.0)))
+    return groups.result(total if first else g.each("div", total, groups.sum(chosen)), keep)
 
 
-@lowers("select")
-def _select(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    _feature_axis(args[1], args[0])
-    at = args[2] % args[0].shape[1]
-    return t.graph.slice(_value(t, args[0]), at, at + 1)
+@lowers("amax")
+def _amax(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    return _extreme(t, args, result, 1, False)
 
 
-@lowers(
-    "unsqueeze",
-    "squeeze",
-    "expand",
-    "view",
-    "_unsafe_view",
-    "reshape",
-    "clone",
-    "alias",
-    "_to_copy",
-    "lift_fresh",
-)
-def _same_rows(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    """Shapes that keep each row: (batch,) and (batch, 1) are the same, (batch, 1) may be spread."""
-    _check(t, result)
-    node = _value(t, args[0], None)
-    if t.graph.width(node) not in (1, _width(result)):
-        raise Unsupported(f"a change of shape from {tuple(args[0].shape)} to {tuple(result.shape)}")
-    if result.dtype == torch.bool and args[0].dtype != torch.bool:
-        node = t.graph.each("ne", node, t.graph.const(0.0))
-    return t.graph.spread(node, _width(result))
+@lowers("amin")
+def _amin(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    return _extreme(t, args, result, -1, False)
+
+
+@lowers("max")
+def _max(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value | None]:
+    return [_extreme(t, args, _first(result), 1, True), None]
+
+
+@lowers("min")
+def _min(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value | None]:
+    return [_extreme(t, args, _first(result), -1, True), None]
+
+
+def _first(result: Any) -> Any:
+    if not isinstance(result, tuple):
+        raise Unsupported("the largest or smallest number of all: over the batch")
+    return result[0]
+
+
+@lowers("linalg_vector_norm", "norm")
+def _norm(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    """Its gradient is 0 where all numbers are, as torch has it."""
+    order = args[1] if len(args) > 1 else 2
+    if order not in (1, 2):
+        raise Unsupported(f"a norm of order {order}")
+    groups, node, keep = _groups(t, args, result, at=2)
+    g, zero = t.graph, t.graph.const(0.0)
+    if order == 1:
+        return groups.result(groups.sum(g.each("abs", node)), keep)
+    squares = groups.sum(g.each("mul", node, node))
+    none = g.each("eq", squares, zero)
+    root = g.each("sqrt", g.each("where", none, g.const(1.0), squares))
+    return groups.result(g.each("where", none, zero, root), keep)
+
+
+def _normalised(t: Tracer, groups: Groups, node: int, epsilon: float) -> int:
+    g = t.graph
+    centred = groups.centred(node)
+    variance = groups.mean(g.each("mul", centred, centred))
+    return g.each("mul", centred, groups.spread(g.each("rsqrt", g.each("add", variance, g.const(epsilon)))))
+
+
+def _scaled(t: Tracer, node: int, weight: Any, bias: Any, like: Value) -> int:
+    for op, tensor in (("mul", weight), ("add", bias)):
+        if tensor is not None:
+            node = t.graph.each(op, node, aligned(t, tensor, like))
+    return node
+
+
+@lowers("native_layer_norm")
+def _layer_norm(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value | None]:
+    tensor, shape, weight, bias, epsilon = args
+    v = value(t, tensor)
+    groups = Groups(t, v, [-1 - d for d in range(len(shape))])
+    return [v.of(_scaled(t, _normalised(t, groups, v.node, epsilon), weight, bias, v)), None, None]
+
+
+@lowers("_fused_rms_norm")
+def _rms_norm(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value | None]:
+    tensor, shape, weight, epsilon = args
+    v, g = value(t, tensor), t.graph
+    groups = Groups(t, v, [-1 - d for d in range(len(shape))])
+    epsilon = torch.finfo(tensor.dtype).eps if epsilon is None else epsilon
+    root = g.each("rsqrt", g.each("add", groups.mean(g.each("mul", v.node, v.node)), g.const(epsilon)))
+    return [v.of(_scaled(t, g.each("mul", v.node, groups.spread(root)), weight, None, v)), None]
+
+
+@lowers("native_group_norm")
+def _group_norm(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value | None]:
+    tensor, weight, bias, _, channels, _, count, epsilon = args
+    v = value(t, tensor)
+    parted = v.seen_as((v.shape[0], count, -(-v.width // count)))
+    node = _normalised(t, Groups(t, parted, [2]), v.node, epsilon)
+    shape = (channels, *(1,) * (len(v.shape) - 2))
+    scale, shift = (
+        None if w is None else t.source_tensors[reshaped(t, source_of(t, w), shape)] for w in (weight, bias)
+    )
+    return [v.of(_scaled(t, node, scale, shift, v)), None, None]
+
+
+@lowers("_softmax")
+def _softmax(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    return softmax(t, value(t, args[0]), args[1])
+
+
+def softmax(t: Tracer, v: Value, dim: int) -> Value:
+    groups, g = Groups(t, v, dim), t.graph
+    e = g.each("exp", groups.shifted(v.node))
+    share = g.each("div", g.const(1.0), groups.sum(e))
+    return groups.value.of(g.each("mul", e, groups.spread(share)))
+
+
+@lowers("_log_softmax")
+def _log_softmax(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    groups, node, _ = _groups(t, args, result)
+    g = t.graph
+    shifted = groups.shifted(node)
+    total = g.each("log", groups.sum(g.each("exp", shifted)))
+    return groups.value.of(g.each("sub", shifted, groups.spread(total)))
+
+
+@lowers("logsumexp")
+def _logsumexp(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    groups, node, keep = _groups(t, args, result)
+    g = t.graph
+    total = g.each("log", groups.sum(g.each("exp", groups.shifted(node))))
+    return groups.result(g.each("add", total, groups.largest(node)), keep)
+
+
+@lowers("log_sigmoid_forward")
+def _log_sigmoid(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value | None]:
+    g, v = t.graph, layout(t, args[:1], result[0])
+    return [v.of(g.each("neg", g.each("softplus", g.each("neg", value(t, args[0]).node)))), None]
 
 
 @lowers("detach")
 def _detach(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Any:
     """torch detaches what it keeps for its own backward; a step that goes on with such a tensor is refused."""
-    node = _value(t, args[0], None)
-    made = t.graph.nodes[node]
+    v = value(t, args[0])
+    made = t.graph.nodes[v.node]
     constant = made.op == "const" or (made.op == "copy" and t.graph.nodes[made.args[0]].op == "const")
     if not constant:
         t.refuse(result, "detach, which stops a gradient")
         return None
-    return node
+    return v
 
 
 @lowers("empty_like", "new_empty")
 def _uninitialised(t: Tracer, args: tuple, kwargs: dict, result: Any) -> None:
     t.refuse(result, "uninitialised memory")
-
-
-@lowers("sum")
-def _sum(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    if len(args) < 2:
-        raise Unsupported("a sum over the batch")
-    _feature_axis(args[1], args[0])
-    total = t.graph.row("sum", _value(t, args[0]))
-    if result.dtype != args[0].dtype:
-        raise Unsupported("a sum of another type")
-    return total
-
-
-@lowers("mean")
-def _mean(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    return t.graph.each("mul", _sum(t, args, kwargs, result), t.graph.const(1.0 / args[0].shape[-1]))
-
-
-def _centred(t: Tracer, node: int) -> int:
-    g = t.graph
-    mean = g.each("mul", g.row("sum", node), g.const(1.0 / g.width(node)))
-    return g.each("sub", node, mean)
-
-
-@lowers("var", "std")
-def _var(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    correction = kwargs.get("correction", 1)
-    if len(args) != 2 or not isinstance(correction, (int, float)):
-        raise Unsupported("a variance over the batch")
-    _feature_axis(args[1], args[0])
-    g, centred = t.graph, _centred(t, _value(t, args[0]))
-    if args[0].shape[1] <= correction:
-        raise Unsupported("a variance over too few features")
-    scale = 1.0 / (args[0].shape[1] - correction)
-    return g.each("mul", g.row("sum", g.each("mul", centred, centred)), g.const(scale))
-
-
-@lowers("std")
-def _std(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    return t.graph.each("sqrt", _var(t, args, kwargs, result))
-
-
-@lowers("native_layer_norm")
-def _layer_norm(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[int | None]:
-    tensor, shape, weight, bias, epsilon = args
-    if tensor.dim() != 2 or list(shape) != [tensor.shape[1]]:
-        raise Unsupported(f"layer_norm over {list(shape)} of a tensor of shape {tuple(tensor.shape)}")
-    g, width = t.graph, tensor.shape[1]
-    centred = _centred(t, _value(t, tensor))
-    variance = g.each("mul", g.row("sum", g.each("mul", centred, centred)), g.const(1.0 / width))
-    out = g.each("mul", centred, g.each("rsqrt", g.each("add", variance, g.const(epsilon))))
-    if weight is not None:
-        out = g.each("mul", out, operand(t, weight))
-    if bias is not None:
-        out = g.each("add", out, operand(t, bias))
-    return [out, None, None]
-
-
-def _shifted(t: Tracer, args: tuple) -> int:
-    """Less its largest entry, which a softmax does not see: no gradient flows through `amax`."""
-    _feature_axis(args[1], args[0])
-    node = _value(t, args[0])
-    return t.graph.each("sub", node, t.graph.row("amax", node))
-
-
-@lowers("_softmax")
-def _softmax(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    g = t.graph
-    e = g.each("exp", _shifted(t, args))
-    return g.each("mul", e, g.each("div", g.const(1.0), g.row("sum", e)))
-
-
-@lowers("_log_softmax")
-def _log_softmax(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    g = t.graph
-    shifted = _shifted(t, args)
-    return g.each("sub", shifted, g.each("log", g.row("sum", g.each("exp", shifted))))
-
-
-@lowers("log_sigmoid_forward")
-def _log_sigmoid(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[int | None]:
-    g = t.graph
-    return [g.each("neg", g.each("softplus", g.each("neg", _value(t, args[0], None)))), None]
-
-
-@lowers("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
-def _filled(t: Tracer, args: tuple, kwargs: dict, result: Any) -> int:
-    _check(t, result)
-    if result.is_meta:
-        raise Unsupported("a constant made while tracing without data")
-    return t.graph.spread(t.graph.const(result.flatten()[0].item()), _width(result))

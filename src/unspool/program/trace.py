@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import itertools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unspool.program import lowering_rows  # noqa: F401  (registers its lowerings)
+from unspool.program import lowering_products, lowering_rows  # noqa: F401  (register their lowerings)
 from unspool.program.ir import Graph, Matrix, Program
-from unspool.program.lowering import LOWERINGS, Unsupported, Value
+from unspool.program.layout import Unsupported, Value
+from unspool.program.lowering import LOWERINGS
+from unspool.program.lowering_products import ATTENTION
+from unspool.program.operands import aligned
+from unspool.program.origins import Captured as Captured
+from unspool.program.origins import Computed as Computed
+from unspool.program.origins import Parameter as Parameter
+from unspool.program.origins import Ref as Ref
+from unspool.program.origins import leaves, mapped
 from unspool.program.simplify import simplify
+from unspool.program.writes import overwritten, storage_of
 from unspool.state import flatten, unflatten
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter or buffer of the cell, by its name."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Captured:
-    """A tensor that the cell holds without registering it."""
-
-    tensor: Tensor
-
-
-@dataclass(frozen=True)
-class Computed:
-    """The result of a torch operation on parameters alone; carried out at every call, with its gradient."""
-
-    func: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    item: int | None
-
-
-@dataclass(frozen=True)
-class Ref:
-    """In the arguments of a `Computed`: the source with this index."""
-
-    source: int
 
 
 class Tracer(TorchDispatchMode):
@@ -66,6 +43,10 @@ class Tracer(TorchDispatchMode):
         self.source_of: dict[int, int] = {}
         self.alive: list[Any] = []
         self.refused: dict[int, str] = {}
+        self.in_storage: dict[int, list[Tensor]] = {}  # the tensors of the batch that share memory
+        self.callers: set[int] = set()  # storages of what the step was given
+        self.computed: dict[Any, int] = {}
+        self.func: Any = None  # the operation being written down
         for name, tensor in [*cell.named_parameters(), *cell.named_buffers()]:
             self.add_source(tensor, Parameter(name))
 
@@ -76,9 +57,30 @@ class Tracer(TorchDispatchMode):
         self.source_tensors.append(tensor)
         return len(self.sources) - 1
 
-    def add_value(self, tensor: Tensor, node: int) -> None:
+    def add_computed(self, result: Any, func: Any, args: tuple, kwargs: dict) -> None:
+        outputs = result if isinstance(result, (tuple, list)) else [result]
+        for item, tensor in enumerate(outputs):
+            if isinstance(tensor, Tensor) and id(tensor) not in self.source_of:
+                self.add_source(tensor, Computed(func, args, kwargs, item if outputs is result else None))
+
+    def compute(self, func: Any, *args: Any, **kwargs: Any) -> int:
+        """The source that `func` makes of others, which `args` name by `Ref`."""
+        key = repr((func, args, kwargs))
+        if key not in self.computed:
+            tensors = mapped(args, lambda a: self.source_tensors[a.source] if isinstance(a, Ref) else a)
+            self.computed[key] = self.add_source(func(*tensors, **kwargs), Computed(func, args, kwargs, None))
+        return self.computed[key]
+
+    def add_input(self, tensor: Tensor, node: int) -> None:
+        """What the step is given, (batch, features)."""
+        self.add_value(tensor, Value(node, tuple(tensor.shape), self.batch))
+        self.callers.add(storage_of(tensor))
+
+    def add_value(self, tensor: Tensor, value: Value) -> None:
         self.alive.append(tensor)
-        self.values[id(tensor)] = Value(node, tuple(tensor.shape))
+        self.source_of.pop(id(tensor), None)
+        self.values[id(tensor)] = value
+        self.in_storage.setdefault(storage_of(tensor), []).append(tensor)
 
     def refuse(self, tensor: Tensor, why: str) -> None:
         """A step that uses `tensor` is `Unsupported`."""
@@ -90,8 +92,7 @@ class Tracer(TorchDispatchMode):
         tensor = self.source_tensors[source]
         if tensor.is_floating_point():
             raise Unsupported(f"a parameter of type {tensor.dtype}")
-        made = Computed(torch.ops.aten._to_copy.default, (Ref(source),), {"dtype": torch.float32}, None)
-        return self.add_source(tensor.to(torch.float32), made)
+        return self.compute(torch.ops.aten._to_copy.default, Ref(source), dtype=torch.float32)
 
     def find(self, tensor: Tensor) -> Value | int:
         """The value of a tensor of the batch, or the index of its source."""
@@ -105,38 +106,80 @@ class Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tensors = [t for t in _leaves((args, kwargs)) if isinstance(t, Tensor)]
+        tensors = [t for t in leaves((args, kwargs)) if isinstance(t, Tensor)]
         name = func.overloadpacket.__name__
-        if torch.Tag.nondeterministic_seeded in func.tags:
+        if torch.Tag.nondeterministic_seeded in func.tags and not (
+            name in ATTENTION and args[3:4] in ((), (0.0,))
+        ):
             raise Unsupported(f"random numbers ('aten.{name}')")
         for tensor in tensors:
             if id(tensor) in self.refused and name != "detach":
                 raise Unsupported(self.refused[id(tensor)])
+        if func._schema.is_mutable:
+            return self.write(func, name, args, kwargs)
         if any(id(t) in self.values for t in tensors):
+            result, made = self.lower(func, name, args, kwargs)
+            for tensor, value in zip(leaves(result), leaves(made)):
+                if value is not None:
+                    self.add_value(tensor, value)
+            return result
+        result = func(*args, **kwargs)
+        refs = mapped(args, self._reference), {k: mapped(v, self._reference) for k, v in kwargs.items()}
+        self.add_computed(result, func, *refs)
+        return result
+
+    def lower(self, func: Any, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """What torch makes, and its value in the program."""
+        if not torch.is_grad_enabled():
+            raise Unsupported("torch.no_grad or a custom autograd.Function inside the step")
+        if name == "_local_scalar_dense":
+            raise Unsupported("a Python branch or number taken from the values of a tensor")
+        lowering = LOWERINGS.get(name)
+        if lowering is None:
+            raise Unsupported(f"the operation 'aten.{name}'")
+        result = func(*args, **kwargs)
+        self.func = func
+        return result, lowering(self, args, kwargs, result)
+
+    def write(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:
+        """An operation in place: the value it makes is from then on that of the tensor, and of all that share it."""
+        target = args[0] if args else None
+        if not name.endswith("_") or name.startswith("_") or not isinstance(target, Tensor):
+            raise Unsupported(f"the operation 'aten.{name}' that writes into a given tensor")
+        if not isinstance(self.find(target), Value):
+            self.own(target, name)
+        if storage_of(target) in self.callers:
+            raise Unsupported(
+                f"the in-place operation 'aten.{name}' on the input or the state that the step is given"
+            )
+        like = self.values[id(target)]
+        source = args[1] if len(args) > 1 else 0.0
+        if name == "copy_" or name == "fill_" or name == "zero_":
             if not torch.is_grad_enabled():
                 raise Unsupported("torch.no_grad or a custom autograd.Function inside the step")
-            if name == "_local_scalar_dense":
-                raise Unsupported("a Python branch or number taken from the values of a tensor")
-            if func._schema.is_mutable:
-                raise Unsupported(f"the in-place operation 'aten.{name}'")
-            lowering = LOWERINGS.get(name)
-            if lowering is None:
-                raise Unsupported(f"the operation 'aten.{name}'")
-            result = func(*args, **kwargs)
-            nodes = lowering(self, args, kwargs, result)
-            for tensor, node in zip(_leaves(result), _leaves(nodes)):
-                if node is not None:
-                    self.add_value(tensor, node)
-            return result
-        if func._schema.is_mutable:
-            raise Unsupported(f"the in-place operation 'aten.{name}' on a parameter")
-        result = func(*args, **kwargs)
-        refs = _map(args, self._reference), {k: _map(v, self._reference) for k, v in kwargs.items()}
-        outputs = result if isinstance(result, (tuple, list)) else [result]
-        for item, tensor in enumerate(outputs):
-            if isinstance(tensor, Tensor) and id(tensor) not in self.source_of:
-                self.add_source(tensor, Computed(func, *refs, item if outputs is result else None))
+            result, made = func(*args, **kwargs), like.of(aligned(self, source, like))
+        else:
+            result, made = self.lower(func, name.removesuffix("_"), args, kwargs)
+        made = like.of(self.graph.spread(made.node, like.width))
+        overwritten(self, target, made)
         return result
+
+    def own(self, target: Tensor, name: str) -> None:
+        """A tensor that the step made from nothing, and its views, as values, so that it can be written into."""
+        if not self.is_created(self.source_of[id(target)]):
+            raise Unsupported(f"the in-place operation 'aten.{name}' on a parameter")
+        for tensor in [s for s in self.source_tensors if storage_of(s) == storage_of(target)]:
+            self.add_value(tensor, self.created(tensor))
+
+    def created(self, tensor: Tensor) -> Value:
+        """A tensor that the step made from nothing, for every sequence the same."""
+        axis = next((d for d, n in enumerate(tensor.shape) if n % self.batch == 0), None)
+        if axis is None:
+            raise Unsupported(
+                f"a tensor of shape {tuple(tensor.shape)} that is made in the step and written into"
+            )
+        like = Value(-1, tuple(tensor.shape), self.batch, axis)
+        return like.of(self.graph.spread(aligned(self, tensor, like), like.width))
 
     def _reference(self, value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -150,14 +193,13 @@ class Tracer(TorchDispatchMode):
         made = self.sources[source]
         if not isinstance(made, Computed):
             return False
-        refs = [leaf for leaf in _leaves((made.args, made.kwargs)) if isinstance(leaf, Ref)]
+        refs = [leaf for leaf in leaves((made.args, made.kwargs)) if isinstance(leaf, Ref)]
         return all(self.is_created(ref.source) for ref in refs)
 
     def matrix(self, tensor: Tensor) -> Matrix:
         """A two-axis source as a matrix; `aten.t` of a parameter is that parameter, transposed."""
         source = self.find(tensor)
-        if isinstance(source, Value) or tensor.dim() != 2:
-            raise Unsupported("a product of two values of the batch")
+        assert isinstance(source, int)
         transposed = False
         made = self.sources[source]
         if isinstance(made, Computed) and made.func is torch.ops.aten.t.default:
@@ -166,46 +208,44 @@ class Tracer(TorchDispatchMode):
         return Matrix(source, (0, rows), (0, columns), transposed)
 
 
-def _leaves(tree: Any) -> list[Any]:
-    if isinstance(tree, (tuple, list)):
-        return [leaf for part in tree for leaf in _leaves(part)]
-    if isinstance(tree, dict):
-        return [leaf for part in tree.values() for leaf in _leaves(part)]
-    return [tree]
-
-
-def _map(tree: Any, f: Callable[[Any], Any]) -> Any:
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(_map(part, f) for part in tree)
-    return f(tree)
-
-
 def _step(cell: nn.Module, input_size: int, batch: int, like: Any) -> Program:
     first = flatten(like)[0]
     sizes = [leaf.shape[1] for leaf in flatten(like)]
     device = next((p.device for p in cell.parameters()), first.device)
     x = torch.zeros(batch, input_size, dtype=first.dtype, device=device)
-    leaves = [torch.zeros(batch, width, dtype=first.dtype, device=device) for width in sizes]
+    parts = [torch.zeros(batch, width, dtype=first.dtype, device=device) for width in sizes]
+    x, *parts = (part.requires_grad_().clone() for part in (x, *parts))  # torch writes into no leaf
     tracer = Tracer(cell, batch)
-    tracer.add_value(x, tracer.graph.node("x", (), input_size))
-    for k, leaf in enumerate(leaves):
-        tracer.add_value(leaf, tracer.graph.node("state", (), sizes[k], k))
-    for leaf in (x, *leaves):
-        leaf.requires_grad_()
+    tracer.add_input(x, tracer.graph.node("x", (), input_size))
+    for k, part in enumerate(parts):
+        tracer.add_input(part, tracer.graph.node("state", (), sizes[k], k))
     with tracer:
-        new = flatten(cell(x, unflatten(like, leaves)))
+        new = flatten(cell(x, unflatten(like, parts)))
     _refuse_custom_gradients(new)
     outputs = []
     for tensor in new:
         value = tracer.find(tensor)
         if not isinstance(value, Value):
             raise Unsupported("a new state that does not depend on the input or the state")
+        if not value.plain or len(value.shape) != 2:
+            raise Unsupported(f"a new state of shape {value.shape}, which is not (batch, features)")
         outputs.append(value.node)
     if [tracer.graph.width(o) for o in outputs] != sizes:
         raise Unsupported(
             f"a new state of widths {[tracer.graph.width(o) for o in outputs]} from one of widths {sizes}"
         )
     return Program(tracer.graph, outputs, input_size, sizes, tracer.sources)
+
+
+def _batches(cell: nn.Module, input_size: int, like: Any) -> list[int]:
+    """Two sizes that no axis of features has: what has such a size is of the batch."""
+    tensors = [*cell.parameters(), *cell.buffers()]
+    sizes = {n for tensor in tensors for n in tensor.shape} | {
+        input_size,
+        *(s.shape[1] for s in flatten(like)),
+    }
+    primes = (n for n in itertools.count(2) if all(n % m for m in range(2, n)))
+    return list(itertools.islice((p for p in primes if all(n % p for n in sizes if n)), 2))
 
 
 def _refuse_custom_gradients(outputs: list[Tensor]) -> None:
@@ -230,7 +270,7 @@ def trace(cell: nn.Module, input_size: int, like: Any) -> Program:
         return cell.__dict__["program_of_step"](input_size)
     off = torch.autocast("cpu", enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), off:
-        programs = [_step(cell, input_size, batch, like) for batch in (2, 3)]
+        programs = [_step(cell, input_size, batch, like) for batch in _batches(cell, input_size, like)]
     if programs[0].graph.nodes != programs[1].graph.nodes or programs[0].outputs != programs[1].outputs:
         raise Unsupported("a step that depends on the batch size")
     return simplify(programs[0])
