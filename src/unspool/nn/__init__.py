@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unspool.nn.cells import GRUCell, LSTMCell, RNNCell
 from unspool.nn.drop_in import GRU, LSTM, RNN
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.nn.stack import Highway, Stack
@@ -11,7 +12,10 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "GRUCell",
     "Highway",
+    "LSTMCell",
+    "RNNCell",
     "Recurrent",
     "Stack",
     "chunks",
