@@ -80,10 +80,10 @@ def _steps() -> dict[str, Runner]:
 def _native_step(layer: Recurrent, x: torch.Tensor, state: Any) -> Any:
     assert layer.frozen is not None
     made, new = layer.frozen.made, [torch.empty_like(part) for part in state]
-    addresses = [t.data_ptr() for t in (x, *state, *new)]
+    tensors = (x, *state, *new)
 
-    def call(kept: Any = (x, state, new)) -> None:
-        made.step(1, addresses, 1)
+    def call() -> None:
+        made.step(tensors, 1)
 
     return call
 

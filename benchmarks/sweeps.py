@@ -181,15 +181,15 @@ def _kernel(layer: Recurrent, x: Tensor, state: Any) -> Callable[[], object]:
     """The native call that `layer.step(x, state)` makes, to be made again with the same tensors."""
     prepared = step._known[id(layer.step_cell())]
     native, calls = prepared.native, []
-    prepared.native = SimpleNamespace(run=lambda *arguments: calls.append(arguments))
+    prepared.native = SimpleNamespace(run=lambda *arguments: calls.append(arguments) or True)
     try:
         with torch.no_grad():
-            kept = x, state, layer.step(x, state)  # the call has their addresses
+            layer.step(x, state)
     finally:
         prepared.native = native
     (arguments,) = calls
 
-    def kernel(kept: Any = kept) -> None:
+    def kernel() -> None:
         native.run(*arguments)
 
     return kernel

@@ -1,75 +1,42 @@
-// What Python sees: Program, forward, backward. Tensors come as addresses; the caller keeps them alive.
+// What Python sees: Program, the calls of programs, Adam for rows. Tensors come in through the door.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <stdexcept>
-
+#include "calls.h"
 #include "pool.h"
-#include "program.h"
-#include "workspace.h"
 
-namespace nb = nanobind;
 using namespace unspool;
-using Ints = std::vector<int64_t>;
 using Rows = std::vector<std::vector<int32_t>>;
 
 namespace {
 
-Operand operand(const std::vector<int32_t>& v, size_t at) { return {v.at(at), v.at(at + 1), v.at(at + 2)}; }
+// Rows of `width` numbers each, which `take` takes.
+template <class F>
+void each_row(const Rows& rows, const char* what, size_t width, F take) {
+  for (const auto& row : rows) {
+    if (row.size() != width)
+      throw std::invalid_argument(std::string(what) + ": rows of " + std::to_string(width) + " numbers. Got one of " +
+                                  std::to_string(row.size()) + ".");
+    take(row.data());
+  }
+}
+
+Operand operand(const int32_t* v) { return {v[0], v[1], v[2]}; }
+Place place(const int32_t* v) { return {v[0], v[1], v[2]}; }
 
 // A row: op, width, inner, matrix, then buffer, offset, broadcast of out, a, b, c; then the pattern.
-Tape tape(const Rows& rows, int64_t scratch) {
+Tape tape(const std::pair<Rows, int64_t>& code_and_scratch) {
   Tape t;
-  t.scratch = scratch;
-  for (const auto& r : rows)
-    t.code.push_back({(Op)r.at(0), r.at(1), r.at(2), r.at(3), operand(r, 4), operand(r, 7), operand(r, 10), operand(r, 13),
-                      {r.begin() + 16, r.end()}});
-  return t;
-}
-
-Place place(const std::vector<int32_t>& v, size_t at) { return {v.at(at), v.at(at + 1), v.at(at + 2)}; }
-
-template <class T>
-T* pointer(int64_t address) { return reinterpret_cast<T*>(address); }
-
-Batch batch_of(const Ints& b) {
-  Batch out;
-  out.sequences = b.at(0);
-  out.tokens = b.at(1);
-  out.offsets = pointer<const int64_t>(b.at(2));
-  out.x = pointer<const float>(b.at(3));
-  out.x_stride = b.at(4);
-  out.input_rows = b.at(5);
-  out.index = pointer<const int64_t>(b.at(6));
-  out.threads = (int)b.at(7);
-  return out;
-}
-
-// parameters: data, row stride, column stride, gradient, gradient stride; states: rows, stride, initial, final,
-// d_final, d_initial; buffers: pstash, lstash, bstash, pgrad, pbstash, dy, dy stride, dx.
-Stream stream_of(const Program& program, bool reverse, const Ints& parameters, const Ints& states, const Ints& buffers) {
-  Stream s;
-  s.program = &program;
-  s.reverse = reverse;
-  for (size_t i = 0; i + 4 < parameters.size(); i += 5)
-    s.parameters.push_back({pointer<const float>(parameters[i]), parameters[i + 1], parameters[i + 2],
-                            pointer<float>(parameters[i + 3]), parameters[i + 4]});
-  for (size_t k = 0; 6 * k + 5 < states.size(); k++) {
-    const int64_t* v = &states[6 * k];
-    s.states.at(k) = {pointer<float>(v[0]), v[1], pointer<const float>(v[2]), pointer<float>(v[3]),
-                      pointer<const float>(v[4]), pointer<float>(v[5])};
+  t.scratch = code_and_scratch.second;
+  for (const auto& row : code_and_scratch.first) {
+    if (row.size() < 16) throw std::invalid_argument("instructions: rows of 16 numbers or more. Got one of fewer.");
+    const int32_t* v = row.data();
+    t.code.push_back({(Op)v[0], v[1], v[2], v[3], operand(v + 4), operand(v + 7), operand(v + 10), operand(v + 13),
+                      {row.begin() + 16, row.end()}});
   }
-  s.pstash = pointer<float>(buffers.at(0));
-  s.lstash = pointer<float>(buffers.at(1));
-  s.bstash = pointer<float>(buffers.at(2));
-  s.pgrad = pointer<float>(buffers.at(3));
-  s.pbstash = pointer<float>(buffers.at(4));
-  s.dy = pointer<const float>(buffers.at(5));
-  s.dy_stride = buffers.at(6);
-  s.dx = pointer<float>(buffers.at(7));
-  return s;
+  return t;
 }
 
 // Dictionaries, and the very objects in them; held, so that none of these can give its place in memory to another.
@@ -98,142 +65,112 @@ class Snapshot {
   std::vector<std::pair<nb::object, nb::object>> items_;
 };
 
-// A step from Python; it keeps the interpreter's lock, which guards the addresses.
-struct PythonStep {
-  Step step;
-  Ints used;   // which of the stream's parameters are given
-
-  // addresses: of the input (rows, F), of every state part before and after the step (rows, width), of the parameters.
-  void run(int64_t rows, const Ints& addresses, int threads) {
-    Stream& stream = step.stream;
-    const size_t parts = stream.program->state_widths.size();
-    for (size_t k = 0; k < parts; k++) {
-      stream.states[k].initial = pointer<const float>(addresses.at(1 + k));
-      stream.states[k].final = pointer<float>(addresses.at(1 + parts + k));
-    }
-    for (size_t i = 0; i < used.size(); i++)
-      stream.parameters.at(used[i]).data = pointer<const float>(addresses.at(1 + 2 * parts + i));
-    step.run(rows, pointer<const float>(addresses[0]), threads);
-  }
-};
-
-// Streams frozen for prediction. It need not keep the weights that it was made of.
-struct FrozenStreams {
-  std::vector<Stream> streams;
-  Frozen frozen;
-
-  using Call = std::vector<std::pair<Ints, Ints>>;   // states and buffers of each stream
-  std::vector<Stream> called(const Call& call) const {
-    std::vector<Stream> out;
-    for (size_t d = 0; d < call.size(); d++)
-      out.push_back(stream_of(*streams.at(d).program, streams[d].reverse, {}, call[d].first, call[d].second));
-    return out;
-  }
-  void forward(const Ints& batch, const Call& call, bool projected) const {
-    const auto run = called(call);
-    const Batch b = batch_of(batch);
-    nb::gil_scoped_release release;
-    frozen.forward(b, run, projected);
-  }
-  // addresses: of the input (rows, F), then of every state part before and after the step.
-  void step(int64_t rows, const Ints& addresses, int threads) {
-    Stream& s = streams.at(0);
-    const size_t parts = s.program->state_widths.size();
-    for (size_t k = 0; k < parts; k++) {
-      s.states[k].initial = pointer<const float>(addresses.at(1 + k));
-      s.states[k].final = pointer<float>(addresses.at(1 + parts + k));
-    }
-    frozen.step(rows, pointer<const float>(addresses.at(0)), threads, s);
-  }
-};
+// A table of Adam's and the rows of it that a step is about.
+AdamRows adam_rows(nb::handle table, nb::handle mean, nb::handle square, nb::handle rows, Array& values) {
+  values = open_real(table, {"the table"});
+  const Shape all = shape(values.rows, values.columns);
+  open_block(table, {"the table"}, all, values.type);
+  const Array places = open_ints(rows, {"the rows"});
+  check_index(places.ints(), places.columns, values.rows);
+  return {values.data, open_block(mean, {"the first moments"}, all, values.type).data,
+          open_block(square, {"the second moments"}, all, values.type).data, places.ints(), places.columns, values.columns,
+          values.type == Type::FLOAT64};
+}
 
 }  // namespace
 
 NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);  // programs live in caches until the interpreter ends
+  // widths: floats a row of each buffer by its name, with "input" and "vectors". sources: (name, shape). tapes: by their
+  // names, (instructions, floats of scratch a row). matrices: source, row, column, inner, width, transposed. vectors:
+  // offset, source, first, width. constants: offset, value. outers: place of the source, of the gradient, matrix. sums:
+  // place of the gradient, width, source, first, place of the factor. A place: prologue, buffer, offset.
   nb::class_<Program>(m, "Program")
       .def("__init__",
-           [](Program* p, std::vector<int32_t> state_widths, std::vector<int32_t> widths, std::vector<Rows> tapes,
-              std::vector<int64_t> scratch, Rows matrices, Rows vector_parts,
-              std::vector<std::pair<int32_t, float>> constants, Rows outers, Rows sums) {
-             if (state_widths.size() > MAX_STATES) throw std::invalid_argument("too many state parts");
-             new (p) Program();
-             p->state_widths = state_widths;
-             p->input = widths.at(0);
-             p->pro = widths.at(1);
-             p->pstash = widths.at(2);
-             p->lstash = widths.at(3);
-             p->bstash = widths.at(4);
-             p->pgrad = widths.at(5);
-             p->pbstash = widths.at(6);
-             p->vectors = widths.at(7);
-             p->prologue = tape(tapes.at(0), scratch.at(0));
-             p->loop = tape(tapes.at(1), scratch.at(1));
-             p->loop_back = tape(tapes.at(2), scratch.at(2));
-             p->prologue_back = tape(tapes.at(3), scratch.at(3));
-             for (const auto& v : matrices)
-               p->matrices.push_back({v.at(0), v.at(1), v.at(2), v.at(3), v.at(4), v.at(5)});
-             for (const auto& v : vector_parts) p->vector_parts.push_back({v.at(0), v.at(1), v.at(2), v.at(3)});
-             for (const auto& c : constants) p->constants.push_back({c.first, c.second});
-             for (const auto& v : outers) p->outers.push_back({place(v, 0), place(v, 3), v.at(6)});
-             for (const auto& v : sums) p->sums.push_back({place(v, 0), v.at(3), v.at(4), v.at(5), place(v, 6)});
+           [](Program* program, const std::vector<int32_t>& state_widths, const nb::dict& widths,
+              const std::vector<std::pair<std::string, Shape>>& sources, const nb::dict& tapes, const Rows& matrices,
+              const Rows& vectors, const std::vector<std::pair<int32_t, float>>& constants, const Rows& outers,
+              const Rows& sums) {
+             Program p;
+             const auto width = [&](const char* name) { return nb::cast<int32_t>(widths[name]); };
+             const auto tape_of = [&](const char* name) { return tape(nb::cast<std::pair<Rows, int64_t>>(tapes[name])); };
+             p.state_widths = state_widths;
+             p.input = width("input");
+             p.pro = width("pro");
+             p.pstash = width("pstash");
+             p.lstash = width("lstash");
+             p.bstash = width("bstash");
+             p.pgrad = width("pgrad");
+             p.pbstash = width("pbstash");
+             p.vectors = width("vectors");
+             p.prologue = tape_of("prologue");
+             p.loop = tape_of("loop");
+             p.loop_back = tape_of("loop_back");
+             p.prologue_back = tape_of("prologue_back");
+             for (const auto& s : sources) p.sources.push_back({s.first, s.second});
+             each_row(matrices, "matrices", 6,
+                      [&](const int32_t* v) { p.matrices.push_back({v[0], v[1], v[2], v[3], v[4], v[5]}); });
+             each_row(vectors, "vectors", 4,
+                      [&](const int32_t* v) { p.vector_parts.push_back({v[0], v[1], v[2], v[3]}); });
+             for (const auto& c : constants) p.constants.push_back({c.first, c.second});
+             each_row(outers, "outers", 7,
+                      [&](const int32_t* v) { p.outers.push_back({place(v), place(v + 3), v[6]}); });
+             each_row(sums, "sums", 9,
+                      [&](const int32_t* v) { p.sums.push_back({place(v), v[3], v[4], v[5], place(v + 6)}); });
+             p.check();
+             new (program) Program(std::move(p));
            },
-           nb::arg("state_widths"), nb::arg("widths"), nb::arg("tapes"), nb::arg("scratch"), nb::arg("matrices"),
-           nb::arg("vector_parts"), nb::arg("constants"), nb::arg("outers"), nb::arg("sums"));
-
-  using StreamArgs = std::vector<nb::tuple>;
-  auto streams_of = [](const StreamArgs& args) {
-    std::vector<Stream> streams;
-    for (const nb::tuple& a : args)
-      streams.push_back(stream_of(nb::cast<const Program&>(a[0]), nb::cast<bool>(a[1]), nb::cast<Ints>(a[2]),
-                                  nb::cast<Ints>(a[3]), nb::cast<Ints>(a[4])));
-    return streams;
-  };
-  auto call = [streams_of](void (*run)(const Batch&, std::vector<Stream>&), const Ints& batch, const StreamArgs& args) {
-    std::vector<Stream> streams = streams_of(args);
-    const Batch b = batch_of(batch);
-    nb::gil_scoped_release release;
-    run(b, streams);
-  };
-  m.def("forward", [call](const Ints& batch, const StreamArgs& streams) { call(run_forward, batch, streams); });
-  m.def("backward", [call](const Ints& batch, const StreamArgs& streams) { call(run_backward, batch, streams); });
+           nb::arg("state_widths"), nb::arg("widths"), nb::arg("sources"), nb::arg("tapes"), nb::arg("matrices"),
+           nb::arg("vectors"), nb::arg("constants"), nb::arg("outers"), nb::arg("sums"));
 
   nb::class_<Snapshot>(m, "Snapshot").def(nb::init<const std::vector<nb::dict>&>()).def("holds", &Snapshot::holds);
-  nb::class_<PythonStep>(m, "Step")
-      .def("__init__",
-           [](PythonStep* step, const Program& program, const Ints& parameters, const Ints& used) {
-             new (step) PythonStep{Step(stream_of(program, false, parameters, {}, Ints(8))), used};
-           },
-           nb::keep_alive<1, 2>())
-      .def("run", &PythonStep::run);
 
-  // args: as those of forward; programs: theirs, kept alive; form: of FORMS.
-  nb::class_<FrozenStreams>(m, "Frozen")
-      .def("__init__",
-           [streams_of](FrozenStreams* f, const StreamArgs& args, int form, int threads, nb::object) {
-             auto streams = streams_of(args);
-             new (f) FrozenStreams{streams, Frozen(streams, (Form)form, threads)};
-           },
-           nb::arg("args"), nb::arg("form"), nb::arg("threads"), nb::arg("programs"), nb::keep_alive<1, 5>())
-      .def("project", [](FrozenStreams& f, const Ints& batch) { f.frozen.project(batch_of(batch), f.streams); })
-      .def("forward", &FrozenStreams::forward, nb::arg("batch"), nb::arg("call"), nb::arg("projected"))
-      .def("step", &FrozenStreams::step);
+  nb::class_<Call>(m, "Call")
+      .def(nb::init<const nb::list&, bool>(), nb::arg("directions"), nb::arg("training"))
+      .def("forward", &Call::forward, nb::arg("values"), nb::arg("offsets"), nb::arg("index").none(), nb::arg("tensors"),
+           nb::arg("results"), nb::arg("kept"), nb::arg("threads"))
+      .def("backward", &Call::backward, nb::arg("values"), nb::arg("offsets"), nb::arg("index").none(),
+           nb::arg("output"), nb::arg("tensors"), nb::arg("kept"), nb::arg("dy").none(), nb::arg("d_finals"),
+           nb::arg("dx").none(), nb::arg("gradients"), nb::arg("work"), nb::arg("threads"));
+  nb::class_<PythonStep>(m, "Step").def(nb::init<const Call&>()).def("run", &PythonStep::run);
+  nb::class_<FrozenCall>(m, "Frozen")
+      .def(nb::init<const Call&, nb::handle, int, int>(), nb::arg("call"), nb::arg("sources"), nb::arg("form"),
+           nb::arg("threads"))
+      .def("project", &FrozenCall::project, nb::arg("values"), nb::arg("threads"))
+      .def("forward", &FrozenCall::forward, nb::arg("values"), nb::arg("offsets"), nb::arg("index").none(),
+           nb::arg("states"), nb::arg("results"), nb::arg("projected"), nb::arg("threads"))
+      .def("step", &FrozenCall::step);
 
-  // table: addresses of the values and the moments, width, 1 for double. rows: their address and number.
-  auto rows_of = [](const Ints& table, const Ints& rows) {
-    return AdamRows{pointer<void>(table.at(0)), pointer<void>(table.at(1)), pointer<void>(table.at(2)),
-                    pointer<const int64_t>(rows.at(0)), rows.at(1), table.at(3), table.at(4) != 0};
-  };
-  m.def("adam_step", [rows_of](const Ints& table, const Ints& rows, int64_t gradient, int64_t decays,
-                               const std::vector<double>& settings) {
-    kernels().adam_step(rows_of(table, rows), {pointer<const void>(gradient), pointer<const double>(decays), settings.at(0),
-                                               settings.at(1), settings.at(2), settings.at(3), settings.at(4)});
+  m.def("check_offsets", [](nb::handle offsets, int64_t tokens) {
+    const Array ends = open_ints(offsets, {"the offsets"});
+    check_offsets(ends.ints(), ends.columns, tokens);
   });
-  m.def("adam_catch_up", [rows_of](const Ints& table, const Ints& rows, int64_t coefficients, int64_t last, int64_t step,
-                                   double rate) {
-    kernels().adam_catch_up(rows_of(table, rows),
-                            {pointer<const double>(coefficients), pointer<int64_t>(last), step, rate});
+  // The number of places.
+  m.def("check_index", [](nb::handle index, int64_t rows) {
+    const Array places = open_ints(index, {"the index"});
+    check_index(places.ints(), places.columns, rows);
+    return places.columns;
   });
+
+  // gradient (n, width) of the rows (n); decays (2, n).
+  m.def("adam_step", [](nb::handle table, nb::handle mean, nb::handle square, nb::handle rows, nb::handle gradient,
+                        nb::handle decays, double beta1, double beta2, double eps, double rate, double kept) {
+    Array values;
+    const AdamRows where = adam_rows(table, mean, square, rows, values);
+    kernels().adam_step(where, {open_block(gradient, {"the gradient"}, shape(where.count, where.width), values.type).data,
+                                open_block(decays, {"the decays"}, shape(2, where.count), Type::FLOAT64).doubles(), beta1,
+                                beta2, eps, rate, kept});
+  }, nb::arg("table"), nb::arg("mean"), nb::arg("square"), nb::arg("rows"), nb::arg("gradient"), nb::arg("decays"),
+     nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps"), nb::arg("rate"), nb::arg("kept"));
+  // coefficients (4, n) for the rows (n); last (V): the step of each row's value.
+  m.def("adam_catch_up", [](nb::handle table, nb::handle mean, nb::handle square, nb::handle rows, nb::handle coefficients,
+                            nb::handle last, int64_t step, double rate) {
+    Array values;
+    const AdamRows where = adam_rows(table, mean, square, rows, values);
+    kernels().adam_catch_up(where, {open_block(coefficients, {"the coefficients"}, shape(4, where.count), Type::FLOAT64).doubles(),
+                                    open_block(last, {"the last steps"}, {values.rows}, Type::INT64).ints(), step, rate});
+  }, nb::arg("table"), nb::arg("mean"), nb::arg("square"), nb::arg("rows"), nb::arg("coefficients"), nb::arg("last"),
+     nb::arg("step"), nb::arg("rate"));
 
   m.def("isa", [] { return std::string(kernels().name); });
   m.def("isas", [] {
@@ -246,7 +183,7 @@ NB_MODULE(_native, m) {
   m.def("waits_how", [] { return std::string(waits_how()); });
   m.def("lanes", [] { return kernels().lanes; });
   m.def("peak_flops", [](double seconds, int threads) {
-    std::vector<double> each(threads);
+    std::vector<double> each(checked_threads(threads));
     nb::gil_scoped_release release;
     parallel(threads, threads, [&](int i) { each[i] = kernels().peak(seconds); });
     double sum = 0;

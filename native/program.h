@@ -1,6 +1,7 @@
 // A traced cell, ready to run: four tapes, what they read, and where gradients go.
 #pragma once
 #include <array>
+#include <string>
 #include <vector>
 
 #include "abi.h"
@@ -32,15 +33,26 @@ struct SumSpec {             // d(parameter)[first, first + width) += sum of gra
   Place factor;              // buffer -1: none
 };
 
+struct Source {              // a parameter, or what is computed from some
+  std::string name;
+  std::vector<int64_t> shape;
+};
+
 struct Program {
   std::vector<int32_t> state_widths;
   int32_t input = 0, pro = 0, pstash = 0, lstash = 0, bstash = 0, pgrad = 0, pbstash = 0, vectors = 0;  // floats a row
   Tape prologue, loop, loop_back, prologue_back;
+  std::vector<Source> sources;
   std::vector<MatrixSpec> matrices;
   std::vector<VectorSpec> vector_parts;
   std::vector<ConstantSpec> constants;
   std::vector<OuterSpec> outers;
   std::vector<SumSpec> sums;
+
+  // Throws std::invalid_argument where an instruction or a sum lies outside what the program says it has; then fills in:
+  void check();
+  std::vector<int32_t> reads;   // sources
+  bool writes_dx = false;
 };
 
 struct Parameter {

@@ -96,7 +96,7 @@ def _forward(
     call: int, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]
 ) -> list[Tensor]:
     results, kept = native.forward(_calls[call], values, offsets, index, tensors, lend=False)
-    return [*results, *native.pack_kept(kept)]
+    return [*results, *kept]
 
 
 @_forward.register_fake
@@ -133,10 +133,9 @@ def _backward(
     d_finals: list[Tensor | None],
 ) -> list[Tensor]:
     made = _calls[call]
-    streams = native.unpack_kept(made, kept)
     flags = [False, needs[0], False, False, *needs[1:]]
     grads = native.backward(
-        made, streams, values, offsets, index, output, tensors, dy, d_finals, flags, lend=False
+        made, kept, values, offsets, index, output, tensors, dy, d_finals, flags, lend=False
     )
     return [g for g in grads if g is not None]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspool.engine import cudnn, eager
+from unspool.engine import cudnn, door, eager
 from unspool.errors import EngineError
 from unspool.program.ir import LOCK, Program
 from unspool.program.lowering import Unsupported
@@ -83,6 +83,7 @@ def run(
     """
     if torch.compiler.is_compiling():
         return _run_compiled(directions, values, offsets, states, engine, index)
+    offsets, index = door.batch(values, offsets, index)
     path = choose(directions, values, states, engine)
     if path.engine == "native":
         return _run_native(directions, path.programs, values, offsets, states, index)

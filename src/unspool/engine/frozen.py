@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from unspool import _native
-from unspool.engine import native
+from unspool.engine import memory, native
 from unspool.engine.dispatch import Direction, program_of
-from unspool.engine.step import in_place
 from unspool.errors import DataError, EngineError
 from unspool.program import sources
 from unspool.state import flatten, unflatten
@@ -61,7 +60,7 @@ class Frozen:
     def prepare(self, input_size: int, states: Sequence[Any]) -> Ready:
         """Lay the weights out. Raises `EngineError` for a cell that the native engine cannot run."""
         streams: list[native.Stream] = []
-        args: list[Any] = []
+        given: list[Tensor] = []
         for direction, state in zip(self.directions, states):
             program = program_of(direction, input_size, state)
             if isinstance(program, str):
@@ -75,14 +74,12 @@ class Frozen:
                     f"Only weights with numbers can be frozen. Those of {type(direction.cell).__name__} are on "
                     "the 'meta' device: give them numbers first (to_empty, then load_state_dict)."
                 )
-            plan = stream.plan(False, False)
-            rows = native.parameter_rows(stream, weights, [])
-            args.append((plan.native, stream.reverse, rows, [], [0] * 8, weights))
             streams.append(stream)
-        programs = tuple(program for program, *_ in args)
-        made = _native.Frozen(args, FORMS[self.weights], torch.get_num_threads(), programs)
+            given += weights
+        call = native.Call(streams, False, False)
+        made = _native.Frozen(call.native, given, FORMS[self.weights], torch.get_num_threads())
         widths = [input_size, *(width for s in streams for width in s.program.state_sizes)]
-        self.ready = Ready(native.Call(streams, False, False), widths, made)
+        self.ready = Ready(call, widths, made)
         return self.ready
 
     def projected_width(self, input_size: int, states: Sequence[Any]) -> int:
@@ -96,9 +93,8 @@ class Frozen:
         """
         values = values.detach().contiguous()
         ready = self._checked(values, states, 1)
-        nothing = torch.zeros(1, dtype=torch.int64)
-        ready.made.project(native.batch_row(values, nothing, nothing[:0]))
-        ready.table = torch.full((1, values.shape[1]), torch.nan).expand(len(values), -1)
+        ready.made.project(values, torch.get_num_threads())
+        ready.table = memory.empty(1, values.shape[1]).fill_(torch.nan).expand(len(values), -1)
 
     def run(
         self, values: Tensor, offsets: Tensor, states: Sequence[Any], index: Tensor | None = None
@@ -109,12 +105,13 @@ class Frozen:
 
             return compiled.outside(self.run, values, offsets, states, index)
         ready = self._checked(values, states, len(offsets) - 1)
-        projected = False
-        if index is not None and values is ready.table:
-            projected, index = True, _row_numbers(index, len(values))
+        projected = index is not None and values is ready.table
+        if index is not None:
+            check_ids(index)
+            index = index.to(torch.int64).contiguous()
         run = partial(ready.made.forward, projected=projected)
-        tensors = _tensors(ready.call, states)
-        results, _ = native.forward(ready.call, values, offsets, index, tensors, frozen=run)
+        parts = [leaf.contiguous() for state in states for leaf in flatten(state)]
+        results, _ = native.forward(ready.call, values, offsets, index, parts, frozen=run)
         finals, at = [], 1
         for state in states:
             count = len(flatten(state))
@@ -128,17 +125,17 @@ class Frozen:
             from unspool.engine import compiled
 
             return compiled.outside(self.step, x, state)
-        batch = x.shape[0]
-        given = (x, *state) if type(state) is tuple else (x, state)
-        ready = self.ready
-        flat = ready is not None and in_place(given, ready.widths, batch)
-        if ready is None or not flat or torch.is_grad_enabled():
-            ready = self._checked(x, [state], batch)
-            given = (x.contiguous(), *(leaf.contiguous() for leaf in flatten(state)))
-        new = [torch.empty(batch, width) for width in ready.widths[1:]]
-        ready.made.step(batch, [t.data_ptr() for t in (*given, *new)], torch.get_num_threads())
-        if flat:
-            return tuple(new) if type(state) is tuple else new[0]
+        batch, ready, threads = x.shape[0], self.ready, torch.get_num_threads()
+        if ready is not None and not torch.is_grad_enabled():
+            new = [memory.empty(batch, width) for width in ready.widths[1:]]
+            parts = state if type(state) is tuple else (state,)
+            if ready.made.step((x, *parts, *new), threads):
+                return tuple(new) if type(state) is tuple else new[0]
+        ready = self._checked(x, [state], batch)
+        new = [memory.empty(batch, width) for width in ready.widths[1:]]
+        given = [tensor.contiguous() for tensor in (x, *flatten(state))]
+        if not ready.made.step((*given, *new), threads):
+            raise EngineError("A step of a frozen layer takes plain tensors. Use the layer itself.")
         return unflatten(state, new)
 
     def _ready(self, input_size: int, states: Sequence[Any]) -> Ready:
@@ -177,21 +174,3 @@ def check_ids(ids: Tensor) -> None:
     """Raises `DataError` unless `ids` are whole numbers (N,)."""
     if ids.dim() != 1 or ids.dtype not in (torch.int64, torch.int32):
         raise DataError(f"Ids must be int64 or int32, (N,). Got {ids.dtype}, {tuple(ids.shape)}.")
-
-
-def _row_numbers(ids: Tensor, rows: int) -> Tensor:
-    """`ids` of rows 0 ... rows - 1 as native code reads them; raises `DataError` or `IndexError` for others."""
-    check_ids(ids)
-    if len(ids):
-        low, high = int(ids.min()), int(ids.max())
-        if not 0 <= low <= high < rows:
-            raise IndexError(f"The ids must be in [0, {rows}), the rows projected. Got {low} to {high}.")
-    return ids.to(torch.int64).contiguous()
-
-
-def _tensors(call: native.Call, states: Sequence[Any]) -> list[Any]:
-    """The call's tensors: initial states, and nothing for the sources."""
-    flat: list[Any] = []
-    for stream, state in zip(call.streams, states):
-        flat += [*flatten(state), *([None] * len(stream.sources))]
-    return flat

@@ -10,8 +10,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 LARGE = 1 << 16  # floats: 64 fresh pages
+
+with torch.inference_mode(False), _disable_current_modes():
+    _FLOATS = torch.empty(0, dtype=torch.float32, device="cpu")
 
 
 def _limit() -> int:
@@ -38,10 +42,7 @@ class Loan:
                 found = self._store.pop(key, None)
                 break
         self.size = floats + floats // 8
-        self.size, self.block = (self.size, torch.empty(self.size)) if found is None else found
-
-    def rows(self, count: int, width: int) -> Tensor:
-        return self.block[: count * width].view(count, width)
+        self.size, self.block = (self.size, empty(self.size)) if found is None else found
 
     def __del__(self) -> None:
         store = self._store
@@ -57,8 +58,11 @@ class _Lent(np.ndarray):
 
 
 def empty(*shape: int) -> Tensor:
-    """An uninitialised float32 tensor with memory of its own."""
-    return torch.empty(shape)
+    """An uninitialised float32 tensor on the CPU, with memory of its own, whatever torch's defaults are.
+
+    `new_empty` heeds no default and takes 0.7 of the time of `torch.empty` with a dtype and a device.
+    """
+    return _FLOATS.new_empty(shape)
 
 
 def lend(*shape: int) -> Tensor:
@@ -70,11 +74,3 @@ def lend(*shape: int) -> Tensor:
     array = loan.block.numpy()[:floats].view(_Lent)
     array.loan = loan
     return torch.from_numpy(array).view(shape)
-
-
-def borrow(loans: list[Loan] | None, count: int, width: int) -> Tensor:
-    """An uninitialised (count, width) tensor, lent for as long as `loans` lives; None: one of its own."""
-    if loans is None:
-        return empty(count, width)
-    loans.append(Loan(count * width))
-    return loans[-1].rows(count, width)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from unspool import _native
 from unspool.engine import memory
-from unspool.engine.memory import Loan, borrow
 from unspool.engine.plan import Plan, make_plan
 from unspool.errors import EngineError
 from unspool.program.ir import Program
@@ -39,22 +38,30 @@ class Call:
     streams: list[Stream]
     training: bool
     input_gradient: bool
-    out_widths: list[int] = field(default_factory=list)
+    out_widths: list[int] = field(init=False)
+    native: Any = field(init=False)
 
     def __post_init__(self) -> None:
         self.out_widths = [s.program.state_sizes[0] for s in self.streams]
+        rows = [(p.native, s.reverse, s.sources) for s, p in zip(self.streams, self.plans())]
+        known = self.streams[0].program.plans
+        key = ("call", self.training, *((id(program), reverse) for program, reverse, _ in rows))
+        self.native = known.get(key)
+        if self.native is None:  # it holds the programs that the key names by identity
+            self.native = known[key] = _native.Call(rows, self.training)
 
     def plans(self) -> list[Plan]:
         return [s.plan(self.training, self.input_gradient) for s in self.streams]
 
-    def split(self, tensors: Sequence[Any]) -> list[tuple[list[Any], list[Any]]]:
-        """(initial state parts, sources) of each stream, from one flat list."""
-        parts, at = [], 0
+    def flat(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """`tensors` with the initial state parts contiguous."""
+        flat = list(tensors)
+        at = 0
         for s in self.streams:
-            n, m = len(s.program.state_sizes), len(s.sources)
-            parts.append((list(tensors[at : at + n]), list(tensors[at + n : at + n + m])))
-            at += n + m
-        return parts
+            for k in range(at, at + len(s.program.state_sizes)):
+                flat[k] = flat[k].contiguous()
+            at += len(s.program.state_sizes) + len(s.sources)
+        return flat
 
 
 def info() -> dict[str, Any]:
@@ -90,17 +97,18 @@ def run(
 class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, values: Tensor, offsets: Tensor, index: Any, *tensors: Tensor) -> Any:
-        results, kept = forward(call, values, offsets, index, list(tensors))
-        ctx.call, ctx.kept = call, kept
-        ctx.save_for_backward(values, offsets, index, results[0], *tensors)
+        results, kept = forward(call, values, offsets, index, tensors)
+        ctx.call, ctx.inputs = call, len(tensors)
+        ctx.save_for_backward(values, offsets, index, results[0], *tensors, *kept)
         ctx.set_materialize_grads(False)
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, dy: Any, *d_finals: Any) -> Any:
-        values, offsets, index, output, *tensors = ctx.saved_tensors
+        values, offsets, index, output, *rest = ctx.saved_tensors
+        tensors, kept = rest[: ctx.inputs], rest[ctx.inputs :]
         needs = ctx.needs_input_grad
-        grads = backward(ctx.call, ctx.kept, values, offsets, index, output, tensors, dy, d_finals, needs)
+        grads = backward(ctx.call, kept, values, offsets, index, output, tensors, dy, d_finals, needs)
         if torch.is_grad_enabled():
             grads = _once(grads)
         return (None, grads[0], None, None, *grads[1:])
@@ -131,185 +139,84 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(1) == 1 or tensor.shape[1] == 1 else tensor.contiguous()
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def batch_row(values: Tensor, offsets: Tensor, index: Tensor | None) -> list[int]:
-    """A batch as native/bindings.cpp reads it."""
-    tokens = values.shape[0] if index is None else index.shape[0]
-    shape = [values.stride(0), values.shape[0], _address(index), torch.get_num_threads()]
-    return [offsets.shape[0] - 1, tokens, offsets.data_ptr(), values.data_ptr(), *shape]
-
-
-def _parameters(tensors: list[Tensor], grads: list[Tensor | None]) -> list[int]:
-    flat = []
-    for t, g in zip(tensors, grads):
-        two = t.dim() == 2
-        flat += [t.data_ptr(), t.stride(0) if two else 0, t.stride(-1) if t.dim() else 1]
-        flat += [_address(g), t.shape[-1] if t.dim() else 1]
-    return flat
-
-
-def _full(stream: Stream, sources: list[Any]) -> list[Any]:
-    """The sources at the places that the program knows them by."""
-    full: list[Any] = [None] * (max(stream.sources, default=-1) + 1)
-    for at, tensor in zip(stream.sources, sources):
-        full[at] = tensor
-    return full
-
-
-_NOTHING = torch.empty(0)
-
-
-def parameter_rows(stream: Stream, sources: list[Tensor], grads: list[Tensor | None]) -> list[int]:
-    """Five numbers for each source of the program, as native/bindings.cpp lists them; the first is its address."""
-    full = [_NOTHING if t is None else t for t in _full(stream, sources)]
-    return _parameters(full, [None] * len(full) if not grads else _full(stream, grads))
-
-
-@dataclass
-class Kept:
-    """What a stream's forward leaves for its backward."""
-
-    state_rows: list[Tensor | None]
-    pstash: Tensor | None = None
-    lstash: Tensor | None = None
-    loans: list[Loan] = field(default_factory=list)
-
-
-def pack_kept(kept: list[Kept]) -> list[Tensor]:
-    """What streams keep, as a flat list: state rows after the first, pstash, lstash; nothing without training."""
-    flat: list[Tensor] = []
-    for k in kept:
-        if k.pstash is not None and k.lstash is not None:
-            flat += [*(rows for rows in k.state_rows if rows is not None), k.pstash, k.lstash]
-    return flat
-
-
-def unpack_kept(call: Call, flat: Sequence[Tensor]) -> list[Kept]:
-    """The inverse of `pack_kept` for a training call."""
-    kept, at = [], 0
-    for stream in call.streams:
-        rows = len(stream.program.state_sizes) - 1
-        kept.append(Kept([None, *flat[at : at + rows]], flat[at + rows], flat[at + rows + 1]))
-        at += rows + 2
-    return kept
-
-
 def forward(
     call: Call,
     values: Tensor,
     offsets: Tensor,
     index: Tensor | None,
-    tensors: list[Tensor],
+    tensors: Sequence[Any],
     lend: bool = True,
     frozen: Callable[..., None] | None = None,
-) -> tuple[list[Tensor], list[Kept]]:
-    """The results, and what the backward needs: in lent memory, or with `lend=False` in tensors of its own.
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The results, and what the backward needs: in lent memory, or with `lend=False` in memory of its own.
 
-    frozen: runs the call's streams with weights of its own, in the place of those in `tensors`.
+    What is kept: of each stream the rows (N, width) of every state part but the first, pstash, lstash.
+    frozen: runs the call's streams with weights of its own; `tensors` are then the initial states alone.
     """
-    values = _rows(values)
     own = memory.lend if lend else memory.empty
     batch = offsets.shape[0] - 1
-    tokens = values.shape[0] if index is None else index.shape[0]
-    total = sum(call.out_widths)
-    output = own(tokens, total)
-    results, kept, alive = [output], [], []
-    streams: list[Any] = []
-    column = 0
-    for stream, plan, (initial, sources) in zip(call.streams, call.plans(), call.split(tensors)):
-        initial = [t.contiguous() for t in initial]
-        alive.append(initial)
-        keep = Kept([None])
-        loans = keep.loans if lend else None
-        states = []
-        for k, (width, start) in enumerate(zip(stream.program.state_sizes, initial)):
-            final = values.new_empty(batch, width)
-            results.append(final)
-            if k == 0:
-                rows, stride = output.data_ptr() + 4 * column, total
-            elif call.training:
-                keep.state_rows.append(borrow(loans, tokens, width))
-                rows, stride = _address(keep.state_rows[k]), width
-            else:
-                rows, stride = 0, 0
-            states += [rows, stride, start.data_ptr(), final.data_ptr(), 0, 0]
+    rows = values.shape[0]
+    tokens = rows if index is None else index.shape[0]
+    results, kept = [own(tokens, sum(call.out_widths))], []
+    for stream, plan in zip(call.streams, call.plans()):
+        results += [memory.empty(batch, width) for width in stream.program.state_sizes]
         if call.training:
-            keep.pstash = borrow(loans, len(values), plan.widths["pstash"])
-            keep.lstash = borrow(loans, tokens, plan.widths["lstash"])
-        kept.append(keep)
-        buffers = [_address(keep.pstash), _address(keep.lstash), 0, 0, 0, 0, 0, 0]
-        if frozen is None:
-            parameters = parameter_rows(stream, sources, [])
-            streams.append((plan.native, stream.reverse, parameters, states, buffers))
-        else:
-            streams.append((states, buffers))
-        column += call.out_widths[len(kept) - 1]
-    run_streams = _native.forward if frozen is None else frozen
-    run_streams(batch_row(values, offsets, index), streams)
+            kept += [own(tokens, width) for width in stream.program.state_sizes[1:]]
+            kept += [own(rows, plan.widths["pstash"]), own(tokens, plan.widths["lstash"])]
+    values, threads = _rows(values), torch.get_num_threads()
+    if frozen is not None:
+        frozen(values, offsets, index, tensors, results, threads=threads)
+    else:
+        call.native.forward(values, offsets, index, call.flat(tensors), results, kept, threads)
     return results, kept
 
 
 def backward(
     call: Call,
-    kept: list[Kept],
+    kept: Sequence[Tensor],
     values: Tensor,
     offsets: Tensor,
     index: Tensor | None,
     output: Tensor,
-    tensors: list[Tensor],
+    tensors: Sequence[Tensor],
     dy: Tensor | None,
     d_finals: Sequence[Tensor | None],
     needs: Sequence[bool],
     lend: bool = True,
 ) -> list[Tensor | None]:
     """The gradients of the values, and of each of `tensors`; as `forward` in lent memory, or with `lend=False` not."""
-    values = _rows(values)
     own = memory.lend if lend else memory.empty
-    tokens, total = output.shape
-    dy = None if dy is None else _rows(dy)
-    if dy is not None and dy.stride(0) == 0 and tokens > 1:
-        dy = dy.contiguous()
-    dx = values.new_empty(len(call.streams), *values.shape) if call.input_gradient and needs[1] else None
+    tokens, rows = output.shape[0], values.shape[0]
+    if dy is not None:
+        dy = dy.contiguous() if dy.stride(0) == 0 else _rows(dy)
+    dx = [own(*values.shape) for _ in call.streams] if call.input_gradient else None
     grads: list[Tensor | None] = []
-    streams: list[Any] = []
-    alive: list[Any] = []
-    loans: list[Loan] = []
-    column = at_final = 0
-    wanted = iter(needs[4:])
-    for d, (stream, plan, keep, (initial, sources)) in enumerate(
-        zip(call.streams, call.plans(), kept, call.split(tensors))
-    ):
-        initial = [t.contiguous() for t in initial]
-        states = []
-        for k, start in enumerate(initial):
-            d_final = d_finals[at_final]
-            at_final += 1
-            d_final = None if d_final is None else d_final.contiguous()
-            d_initial = torch.empty_like(start) if next(wanted) else None
-            grads.append(d_initial)
-            alive.append((start, d_final))
-            rows, stride = (
-                (output.data_ptr() + 4 * column, total)
-                if k == 0
-                else (_address(keep.state_rows[k]), start.shape[1])
-            )
-            states += [rows, stride, start.data_ptr(), 0, _address(d_final), _address(d_initial)]
-        source_grads = [own(*t.shape).zero_() if next(wanted) else None for t in sources]
-        grads += source_grads
-        bstash = borrow(loans, tokens, plan.widths["bstash"])
-        pgrad = borrow(loans, tokens, plan.widths["pgrad"])
-        pbstash = borrow(loans, len(values), plan.widths["pbstash"])
-        dy_at = 0 if dy is None else dy.data_ptr() + 4 * column
-        buffers = [_address(t) for t in (keep.pstash, keep.lstash, bstash, pgrad, pbstash)]
-        buffers += [dy_at, 0 if dy is None else dy.stride(0), 0 if dx is None else dx[d].data_ptr()]
+    work: list[Tensor] = []
+    for d, (stream, plan) in enumerate(zip(call.streams, call.plans())):
+        states = len(grads) + len(stream.program.state_sizes)
+        for k in range(len(grads), states + len(stream.sources)):
+            gradient = own(*tensors[k].shape) if needs[4 + k] else None
+            grads.append(gradient.zero_() if gradient is not None and k >= states else gradient)
+        work += [own(tokens, plan.widths["bstash"]), own(tokens, plan.widths["pgrad"])]
+        work.append(own(rows, plan.widths["pbstash"]))
         if dx is not None and not plan.reaches_input:
             dx[d].zero_()
-        streams.append(
-            (plan.native, stream.reverse, parameter_rows(stream, sources, source_grads), states, buffers)
-        )
-        column += call.out_widths[d]
-    _native.backward(batch_row(values, offsets, index), streams)
-    return [None if dx is None else dx[0] if len(dx) == 1 else dx.sum(0), *grads]
+    call.native.backward(
+        _rows(values),
+        offsets,
+        index,
+        output,
+        call.flat(tensors),
+        kept,
+        dy,
+        [None if g is None else g.contiguous() for g in d_finals],
+        dx,
+        grads,
+        work,
+        torch.get_num_threads(),
+    )
+    if dx is None or not needs[1]:
+        return [None, *grads]
+    for other in dx[1:]:
+        dx[0].add_(other)
+    return [dx[0], *grads]

@@ -71,15 +71,15 @@ class Planner:
         widths = {name: row_stride(rows.width) for name, rows in self.rows.items()}
         widths["vectors"] = aligned(self.shared.vectors.width)
         native = _native.Program(
-            self.program.state_sizes,
-            [self.program.input_size, *widths.values()],
-            [t.code for t in tapes.values()],
-            [t.scratch for t in tapes.values()],
-            [_matrix_row(m) for m in self.shared.matrices],
-            self.shared.vector_parts,
-            self.shared.constants,
-            outers,
-            sums,
+            state_widths=self.program.state_sizes,
+            widths={"input": self.program.input_size, **widths},
+            sources=[(str(s), shape) for s, shape in zip(self.program.sources, self.program.shapes)],
+            tapes={name: (tape.code, tape.scratch) for name, tape in tapes.items()},
+            matrices=[_matrix_row(m) for m in self.shared.matrices],
+            vectors=self.shared.vector_parts,
+            constants=self.shared.constants,
+            outers=outers,
+            sums=sums,
         )
         return Plan(self.program, native, self.training, widths, tapes, bool(back and back.dx))
 

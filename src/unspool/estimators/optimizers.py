@@ -109,14 +109,15 @@ class RowAdam(torch.optim.Optimizer):
             raise IndexError(f"The rows must be in [0, {len(table)}). Got {index.min()} to {index.max()}.")
         last, seen = state["last"].numpy(), state["seen"].numpy()
         found = state["tails"].coefficients(seen[index], last[index], step, past["eps"])
-        coefficients = np.ascontiguousarray(found)
         _native.adam_catch_up(
-            self._addresses(table),
-            [rows.data_ptr(), len(rows)],
-            coefficients.ctypes.data,
-            last.ctypes.data,
-            step,
-            past["lr"],
+            table,
+            state["mean"],
+            state["square"],
+            rows,
+            coefficients=torch.from_numpy(np.ascontiguousarray(found)),
+            last=state["last"],
+            step=step,
+            rate=past["lr"],
         )
         increment_version(table)
 
@@ -129,17 +130,22 @@ class RowAdam(torch.optim.Optimizer):
             seen, last = state["seen"].numpy(), state["last"].numpy()
             decays = state["tails"].decays(step - seen[index])
             seen[index] = last[index] = step
-        decays = np.ascontiguousarray(decays)
         root = (1 - beta2**step) ** 0.5
         rate, kept = now["lr"] * root / (1 - beta1**step), 1 - now["lr"] * now["weight_decay"]
-        settings = [beta1, beta2, now["eps"] * root, rate, kept]
-        where = [rows.data_ptr(), len(rows)]
-        _native.adam_step(self._addresses(table), where, g.data_ptr(), decays.ctypes.data, settings)
+        _native.adam_step(
+            table,
+            state["mean"],
+            state["square"],
+            rows,
+            gradient=g,
+            decays=torch.from_numpy(np.array(decays)),
+            beta1=beta1,
+            beta2=beta2,
+            eps=now["eps"] * root,
+            rate=rate,
+            kept=kept,
+        )
         increment_version(table)
-
-    def _addresses(self, table: Tensor) -> list[int]:
-        moments = [self.state[table][name].data_ptr() for name in ("mean", "square")]
-        return [table.data_ptr(), *moments, table.shape[1], int(table.dtype == torch.float64)]
 
 
 def _tails(group: dict[str, Any], start: int = 0) -> Tails:

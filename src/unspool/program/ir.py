@@ -245,13 +245,15 @@ class Graph:
 
 @dataclass
 class Program:
-    """One step of a cell: `graph`, the new state parts, and what the sources of parameters are; plans made of it."""
+    """One step of a cell: `graph`, the new state parts, what the sources of parameters are, and their shapes; plans
+    made of it."""
 
     graph: Graph
     outputs: list[int]
     input_size: int
     state_sizes: list[int]
     sources: list[Any]
+    shapes: list[tuple[int, ...]]
     plans: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def listing(self) -> str:

@@ -18,7 +18,7 @@ def join(program: Program) -> Program:
     graph, outputs = program.graph, program.outputs
     for rewrite in (_Norms, _Products, _Elementwise):
         graph, outputs = rewrite(graph, outputs).run()
-    return Program(graph, outputs, program.input_size, program.state_sizes, program.sources)
+    return Program(graph, outputs, program.input_size, program.state_sizes, program.sources, program.shapes)
 
 
 def norm_of(graph: Graph, node: Node) -> tuple[int, float] | None:

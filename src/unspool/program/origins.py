@@ -15,12 +15,18 @@ class Parameter:
 
     name: str
 
+    def __str__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True)
 class Captured:
     """A tensor that the cell holds without registering it."""
 
     tensor: Tensor
+
+    def __str__(self) -> str:
+        return "a tensor that the cell holds"
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,9 @@ class Computed:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     item: int | None
+
+    def __str__(self) -> str:
+        return f"made by {self.func}"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ def simplify(program: Program) -> Program:
         program.input_size,
         program.state_sizes,
         program.sources,
+        program.shapes,
     )
 
 

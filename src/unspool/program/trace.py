@@ -234,7 +234,8 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any) -> Program:
         raise Unsupported(
             f"a new state of widths {[tracer.graph.width(o) for o in outputs]} from one of widths {sizes}"
         )
-    return Program(tracer.graph, outputs, input_size, sizes, tracer.sources)
+    shapes = [tuple(tensor.shape) for tensor in tracer.source_tensors]
+    return Program(tracer.graph, outputs, input_size, sizes, tracer.sources, shapes)
 
 
 def _batches(cell: nn.Module, input_size: int, like: Any) -> list[int]:

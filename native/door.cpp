@@ -1,0 +1,224 @@
+// torch's side is read without its headers: `tensor._cdata` is the address of the tensor's implementation, and the
+// `aoti_torch_*` functions of torch/csrc/inductor/aoti_torch/c/shim.h, which torch keeps as they are from version to
+// version, tell what it is. They take a pointer to an at::Tensor, which is one such address.
+#include "door.h"
+
+#include <dlfcn.h>
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <cctype>
+
+namespace unspool {
+namespace {
+
+using Handle = void* const*;
+struct Torch {
+  int32_t (*dtype)(Handle, int32_t*);
+  int32_t (*device)(Handle, int32_t*);
+  int32_t (*dim)(Handle, int64_t*);
+  int32_t (*sizes)(Handle, int64_t**);
+  int32_t (*strides)(Handle, int64_t**);
+  int32_t (*offset)(Handle, int64_t*);
+  int32_t (*storage_size)(Handle, int64_t*);
+  int32_t (*data)(Handle, void**);
+  int32_t float32, float64, int64, cpu;
+  PyObject *tensor, *parameter, *plain_dispatch;   // classes; what __torch_dispatch__ is where there is none
+  PyObject *cdata, *is_neg;                        // names
+};
+
+Torch* torch_ = nullptr;   // made once, under the interpreter's lock
+
+void load() {
+  nb::module_ torch = nb::module_::import_("torch");
+  const auto folder = nb::cast<std::string>(nb::module_::import_("os.path").attr("dirname")(torch.attr("__file__")));
+#ifdef __APPLE__
+  const std::string path = folder + "/lib/libtorch_cpu.dylib";
+#else
+  const std::string path = folder + "/lib/libtorch_cpu.so";
+#endif
+  void* library = dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+  const auto find = [&](const char* name) {
+    void* found = library ? dlsym(library, (std::string("aoti_torch_") + name).c_str()) : nullptr;
+    if (!found)
+      throw nb::import_error(("unspool needs torch 2.4 or newer: there is no aoti_torch_" + std::string(name) + " in " + path +
+                              ".").c_str());
+    return found;
+  };
+  auto* t = new Torch{};
+  t->dtype = (decltype(t->dtype))find("get_dtype");
+  t->device = (decltype(t->device))find("get_device_type");
+  t->dim = (decltype(t->dim))find("get_dim");
+  t->sizes = (decltype(t->sizes))find("get_sizes");
+  t->strides = (decltype(t->strides))find("get_strides");
+  t->offset = (decltype(t->offset))find("get_storage_offset");
+  t->storage_size = (decltype(t->storage_size))find("get_storage_size");
+  t->data = (decltype(t->data))find("get_data_ptr");
+  const auto number = [&](const char* name) { return ((int32_t (*)())find(name))(); };
+  t->float32 = number("dtype_float32");
+  t->float64 = number("dtype_float64");
+  t->int64 = number("dtype_int64");
+  t->cpu = number("device_type_cpu");
+  t->tensor = torch.attr("Tensor").inc_ref().ptr();
+  t->parameter = torch.attr("nn").attr("Parameter").inc_ref().ptr();
+  t->plain_dispatch = torch.attr("_C").attr("_disabled_torch_dispatch_impl").inc_ref().ptr();
+  t->cdata = PyUnicode_InternFromString("_cdata");
+  t->is_neg = PyUnicode_InternFromString("is_neg");
+  torch_ = t;
+}
+
+std::string described(nb::handle tensor, const char* attribute) {
+  const nb::object value = tensor.attr(attribute);
+  return nb::str(nb::handle(value)).c_str();
+}
+
+std::string shape_text(const int64_t* sizes, int64_t axes) {
+  std::string text = "(";
+  for (int64_t i = 0; i < axes; i++) text += (i ? ", " : "") + std::to_string(sizes[i]);
+  return text + (axes == 1 ? ",)" : ")");
+}
+
+const char* type_text(Type type) {
+  return type == Type::FLOAT32 ? "torch.float32" : type == Type::FLOAT64 ? "torch.float64" : "torch.int64";
+}
+
+// A tensor's own sizes and strides, once it has been found to be what it seems.
+struct Seen {
+  Array array;
+  const int64_t *sizes, *strides;
+};
+
+void check_class(nb::handle tensor, const Name& name) {
+  PyObject* type = (PyObject*)Py_TYPE(tensor.ptr());
+  if (type == torch_->tensor || type == torch_->parameter) return;
+  if (!PyObject_IsInstance(tensor.ptr(), torch_->tensor))
+    throw nb::type_error((name.text() + " must be a tensor. Got " + Py_TYPE(tensor.ptr())->tp_name + ".").c_str());
+  if (nb::handle(type).attr("__torch_dispatch__").ptr() != torch_->plain_dispatch)
+    refuse(Error::ENGINE, name.text() + " must be a plain tensor for the native engine. Got a " +
+                              Py_TYPE(tensor.ptr())->tp_name + ", which has no numbers in memory of its own. "
+                              "Use engine='eager'.");
+}
+
+[[noreturn]] void refuse_type(nb::handle tensor, const Name& name, const std::string& type) {
+  refuse(Error::ENGINE, name.text() + " must be " + type + " on the CPU. Got " + described(tensor, "dtype") + " on " +
+                            described(tensor, "device") + ". Convert it, or use engine='eager' with one dtype throughout.");
+}
+
+[[noreturn]] void refuse_memory(nb::handle tensor, const Name& name, const std::string& why) {
+  refuse(Error::ENGINE, name.text() + " must be a dense tensor with memory of its own. Got one of layout " +
+                            described(tensor, "layout") + " " + why + ". Make a copy of its numbers, or use engine='eager'.");
+}
+
+Seen see(nb::handle tensor, const Name& name, bool real, Type wanted) {
+  if (!torch_) load();
+  const Torch& t = *torch_;
+  check_class(tensor, name);
+  PyObject* number = PyObject_GetAttr(tensor.ptr(), t.cdata);
+  if (!number) throw nb::python_error();
+  void* implementation = PyLong_AsVoidPtr(number);
+  Py_DECREF(number);
+  if (!implementation && PyErr_Occurred()) throw nb::python_error();
+  Handle h = &implementation;
+
+  int32_t dtype, device;
+  if (t.dtype(h, &dtype) || t.device(h, &device)) refuse_memory(tensor, name, "that torch cannot describe");
+  Seen seen{};
+  seen.array.type = dtype == t.float32 ? Type::FLOAT32 : dtype == t.float64 ? Type::FLOAT64 : Type::INT64;
+  const bool known = dtype == t.float32 || dtype == t.float64 || dtype == t.int64;
+  const bool right = real ? seen.array.type != Type::INT64 : seen.array.type == wanted;
+  if (!known || !right || device != t.cpu)
+    refuse_type(tensor, name, real ? "torch.float32 or torch.float64" : type_text(wanted));
+
+  Array& a = seen.array;
+  int64_t *sizes, *strides, offset, bytes;
+  if (t.dim(h, &a.axes) || t.sizes(h, &sizes) || t.strides(h, &strides) || t.offset(h, &offset) ||
+      t.storage_size(h, &bytes) || t.data(h, &a.data))
+    refuse_memory(tensor, name, "without an address");
+  seen.sizes = sizes;
+  seen.strides = strides;
+  if (real || wanted != Type::INT64) {   // whole numbers have no lazy sign
+    PyObject* self = tensor.ptr();
+    PyObject* negative = PyObject_VectorcallMethod(t.is_neg, &self, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+    if (!negative) throw nb::python_error();
+    const bool lazy = negative == Py_True;
+    Py_DECREF(negative);
+    if (lazy) refuse_memory(tensor, name, "whose sign is not in memory yet (resolve_neg)");
+  }
+
+  bool empty = false;
+  __int128 last = offset;
+  for (int64_t i = 0; i < a.axes; i++) {
+    empty |= sizes[i] == 0;
+    last += (__int128)(sizes[i] - 1) * strides[i];
+    if (i + 2 < a.axes && sizes[i] != 1)
+      refuse(Error::ENGINE, name.text() + " must have at most two axes that are not 1. Got shape " +
+                                shape_text(sizes, a.axes) + ".");
+  }
+  if (!empty && (!a.data || (last + 1) * (a.type == Type::FLOAT32 ? 4 : 8) > bytes))
+    refuse(Error::ENGINE, name.text() + " of shape " + shape_text(sizes, a.axes) + " must lie within its storage. Got one of " +
+                              std::to_string(bytes) + " bytes: the storage was resized after the tensor was made.");
+  if (a.axes >= 1) {
+    a.columns = sizes[a.axes - 1];
+    a.column_stride = strides[a.axes - 1];
+  }
+  if (a.axes >= 2) {
+    a.rows = sizes[a.axes - 2];
+    a.row_stride = strides[a.axes - 2];
+  }
+  return seen;
+}
+
+}  // namespace
+
+std::string Name::text() const {
+  std::string text = what;
+  text[0] = (char)std::toupper((unsigned char)text[0]);
+  if (number >= 0) text += " " + std::to_string(number);
+  if (quoted) text += std::string(" '") + quoted + "'";
+  return text;
+}
+
+void refuse(Error error, const std::string& message) {
+  if (error == Error::INDEX) {
+    PyErr_SetString(PyExc_IndexError, message.c_str());
+  } else {
+    const nb::object type = nb::module_::import_("unspool.errors").attr(error == Error::DATA ? "DataError" : "EngineError");
+    PyErr_SetString(type.ptr(), message.c_str());
+  }
+  throw nb::python_error();
+}
+
+Array open(nb::handle tensor, const Name& name, Type type) { return see(tensor, name, false, type).array; }
+
+Array open_real(nb::handle tensor, const Name& name) { return see(tensor, name, true, Type::FLOAT32).array; }
+
+Array open_shaped(nb::handle tensor, const Name& name, const Shape& shape, Type type) {
+  const Seen seen = see(tensor, name, false, type);
+  const auto axes = (int64_t)shape.size();
+  if (axes != seen.array.axes || !std::equal(shape.begin(), shape.end(), seen.sizes))
+    refuse(Error::ENGINE, name.text() + " must have shape " + shape_text(shape.data(), axes) + ". Got " +
+                              shape_text(seen.sizes, seen.array.axes) + ".");
+  return seen.array;
+}
+
+Array open_block(nb::handle tensor, const Name& name, const Shape& shape, Type type) {
+  const Array array = open_shaped(tensor, name, shape, type);
+  if (!array.contiguous())
+    refuse(Error::ENGINE, name.text() + " must be contiguous. Got strides (" + std::to_string(array.row_stride) + ", " +
+                              std::to_string(array.column_stride) + "). Call .contiguous() on it.");
+  return array;
+}
+
+Items::Items(nb::handle sequence, const char* what) {
+  if (!PyList_Check(sequence.ptr()) && !PyTuple_Check(sequence.ptr()))
+    throw nb::type_error((std::string(what) + " must be a list or a tuple. Got " + Py_TYPE(sequence.ptr())->tp_name + ".").c_str());
+  items_ = PySequence_Fast_ITEMS(sequence.ptr());
+  count_ = (size_t)PySequence_Fast_GET_SIZE(sequence.ptr());
+}
+
+Items::Items(nb::handle sequence, const char* what, size_t count) : Items(sequence, what) {
+  if (count_ != count)
+    throw nb::value_error((std::string(what) + " must be " + std::to_string(count) + ". Got " + std::to_string(count_) + ".").c_str());
+}
+
+}  // namespace unspool

@@ -1,0 +1,66 @@
+// The door: the one place where tensors of Python become addresses. What passes has the dtype, device, shape and strides
+// that were asked for, and lies within its storage; anything else raises an error that names it.
+#pragma once
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace unspool {
+
+namespace nb = nanobind;
+
+enum class Type { FLOAT32, FLOAT64, INT64 };
+
+// Numbers in memory, seen as a matrix: (1, 1) for no axis, (1, n) for one; further axes in front must be 1.
+struct Array {
+  void* data = nullptr;
+  int64_t axes = 0, rows = 1, columns = 1, row_stride = 0, column_stride = 1;
+  Type type = Type::FLOAT32;
+
+  float* floats() const { return static_cast<float*>(data); }
+  double* doubles() const { return static_cast<double*>(data); }
+  int64_t* ints() const { return static_cast<int64_t*>(data); }
+  bool contiguous() const {
+    return rows == 0 || columns == 0 || ((columns == 1 || column_stride == 1) && (rows == 1 || row_stride == columns));
+  }
+};
+
+using Shape = std::vector<int64_t>;
+
+// What a message calls a tensor: "state part 1", "weight 'weight_ih'". The text is made only where there is an error.
+struct Name {
+  const char* what;
+  int64_t number = -1;
+  const char* quoted = nullptr;
+  std::string text() const;
+};
+
+enum class Error { ENGINE, DATA, INDEX };   // EngineError, DataError of unspool.errors; IndexError
+[[noreturn]] void refuse(Error, const std::string& message);
+
+// The tensor's memory; its type is `type`, its shape any of up to two axes that are not 1 in front.
+Array open(nb::handle tensor, const Name&, Type type = Type::FLOAT32);
+// The same of float32 or float64.
+Array open_real(nb::handle tensor, const Name&);
+
+// The same, of this shape.
+Array open_shaped(nb::handle tensor, const Name&, const Shape&, Type type = Type::FLOAT32);
+// And contiguous.
+Array open_block(nb::handle tensor, const Name&, const Shape&, Type type = Type::FLOAT32);
+
+// Of a list or tuple: its items, borrowed.
+class Items {
+ public:
+  Items(nb::handle sequence, const char* what);
+  Items(nb::handle sequence, const char* what, size_t count);   // ValueError for another number of items
+  size_t size() const { return count_; }
+  nb::handle operator[](size_t i) const { return items_[i]; }
+
+ private:
+  PyObject** items_;
+  size_t count_;
+};
+
+}  // namespace unspool

@@ -1,0 +1,28 @@
+"""What every engine needs of a batch, compared before any of them runs. Addresses are made by native/door.cpp alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from unspool import _native
+
+
+def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | None]:
+    """`offsets` (B+1,) and `index` (N,), contiguous.
+
+    Raises `DataError` or `EngineError` for offsets that are not int64 on the CPU, from 0 to N and never down, or an
+    index of other numbers; `IndexError` for one beyond the rows of `values`. An index on another device is torch's
+    to check.
+    """
+    if isinstance(offsets, Tensor):
+        offsets = offsets.contiguous()
+    if isinstance(index, Tensor):
+        index = index.contiguous()
+        if index.device.type != "cpu":
+            _native.check_offsets(offsets, index.shape[0])
+            return offsets, index
+    tokens = values.shape[0] if index is None else _native.check_index(index, values.shape[0])
+    _native.check_offsets(offsets, tokens)
+    return offsets, index
