@@ -17,7 +17,8 @@ from unspool.errors import DataError, check_choice
 class Ragged:
     """A batch of B sequences laid end to end; sequence i is `values[offsets[i]:offsets[i + 1]]`.
 
-    Immutable by convention: every method returns a new object, and gradients flow through `values`.
+    Immutable by convention: every method returns a new object, and gradients flow through `values`. The offsets are
+    the batch's own: copied when it is made, and handed out as copies.
 
     Parameters
     ----------
@@ -27,22 +28,30 @@ class Ragged:
     Raises `DataError` where the offsets do not fit the values.
     """
 
-    __slots__ = ("offsets", "values")
+    __slots__ = ("_offsets", "values")
 
     values: Tensor
-    offsets: Tensor
+    _offsets: Tensor
 
     def __init__(self, values: Tensor, offsets: Tensor | Sequence[int]) -> None:
         self.values = values
-        self.offsets = torch.as_tensor(offsets, dtype=torch.int64, device="cpu")
+        given = torch.as_tensor(offsets, device="cpu")
+        if given.numel() and (given.is_floating_point() or given.dtype == torch.bool):
+            raise DataError(f"The offsets must be ints. Got {given.dtype}.")
+        self._offsets = given.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
         if not torch.compiler.is_compiling():
-            _check_offsets(self.values, self.offsets)
+            _check_offsets(self.values, self._offsets)
+
+    @property
+    def offsets(self) -> Tensor:
+        """(B + 1,) int64 on the CPU: a copy."""
+        return self._offsets.clone()
 
     @classmethod
     def _of(cls, values: Tensor, offsets: Tensor) -> Ragged:
         """Of offsets that are known to fit."""
         made = cls.__new__(cls)
-        made.values, made.offsets = values, offsets
+        made.values, made._offsets = values, offsets
         return made
 
     # --- from other layouts
@@ -210,7 +219,7 @@ class Ragged:
             if not torch.equal(sizes, like.batch_sizes) or bool((lengths[order].diff() > 0).any()):
                 raise DataError("The PackedSequence given as like= has other lengths than this batch.")
         steps = _offsets(sizes)
-        index = self.offsets[order[_positions(steps)]] + _spread(_steps(len(sizes)), steps)
+        index = self._offsets[order[_positions(steps)]] + _spread(_steps(len(sizes)), steps)
         return PackedSequence(_take(self.values, index), sizes, *sorting)
 
     def to_nested(self) -> Tensor:
@@ -222,33 +231,33 @@ class Ragged:
     @property
     def lengths(self) -> Tensor:
         """(B,) int64 on the CPU."""
-        return self.offsets.diff()
+        return self._offsets.diff()
 
     def first(self, default: Tensor | float | None = None) -> Tensor:
         """(B, ...): the first step of each sequence; `default`, a number or (B, ...), for an empty one."""
-        return self._pick(self.offsets[:-1], default)
+        return self._pick(self._offsets[:-1], default)
 
     def last(self, default: Tensor | float | None = None) -> Tensor:
         """(B, ...): the last step of each sequence; `default`, a number or (B, ...), for an empty one."""
-        return self._pick(self.offsets[1:] - 1, default)
+        return self._pick(self._offsets[1:] - 1, default)
 
     def reverse(self) -> Ragged:
         """Each sequence back to front; the order of the sequences stays."""
-        ends = _spread(self.offsets[:-1] + self.offsets[1:] - 1, self.offsets, len(self.values))
+        ends = _spread(self._offsets[:-1] + self._offsets[1:] - 1, self._offsets, len(self.values))
         return self.with_values(_take(self.values, ends - _steps(len(self.values))))
 
     def with_values(self, values: Tensor) -> Ragged:
         """The same offsets around other values (N, ...)."""
         if values.dim() and values.shape[0] == self.values.shape[0]:
-            return Ragged._of(values, self.offsets)
-        return Ragged(values, self.offsets)
+            return Ragged._of(values, self._offsets)
+        return Ragged(values, self._offsets)
 
     def to(self, *args: Any, **kwargs: Any) -> Ragged:
         """The values on another device or in another dtype, as `Tensor.to`; offsets stay on the CPU."""
         return self.with_values(self.values.to(*args, **kwargs))
 
     def __len__(self) -> int:
-        return self.offsets.shape[0] - 1
+        return self._offsets.shape[0] - 1
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.to_list())
@@ -259,7 +268,7 @@ class Ragged:
             start, stop, step = key.indices(len(self))
             if step == 1:
                 stop = max(start, stop)
-                offsets = self.offsets[start : stop + 1]
+                offsets = self._offsets[start : stop + 1]
                 return Ragged(self.values[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0])
             return self._select(_steps(len(self))[list(range(start, stop, step))])
         index = torch.as_tensor(key, device="cpu")
@@ -268,7 +277,7 @@ class Ragged:
             if not -len(self) <= i < len(self):
                 raise IndexError(f"Sequence {i} of a batch of {len(self)}.")
             i %= len(self)
-            return self.values[int(self.offsets[i]) : int(self.offsets[i + 1])]
+            return self.values[int(self._offsets[i]) : int(self._offsets[i + 1])]
         if index.dim() == 1 and index.numel() == 0 and index.dtype != torch.bool:
             index = index.to(torch.int64)
         if (
@@ -294,7 +303,7 @@ class Ragged:
 
     def _select(self, rows: Tensor) -> Ragged:
         offsets = _offsets(self.lengths[rows])
-        index = _positions(offsets) + _spread(self.offsets[:-1][rows], offsets)
+        index = _positions(offsets) + _spread(self._offsets[:-1][rows], offsets)
         return Ragged(_take(self.values, index), offsets)
 
     def _pick(self, index: Tensor, default: Tensor | float | None) -> Tensor:
@@ -323,11 +332,11 @@ class Ragged:
 
     def _padded_index(self, side: str, steps: int) -> Tensor:
         check_choice("Ragged.to_padded", "side", side, ("right", "left"))
-        starts = _steps(len(self)) * steps - self.offsets[:-1]
+        starts = _steps(len(self)) * steps - self._offsets[:-1]
         if side == "left":
             starts = starts + steps - self.lengths
         total = len(self.values)
-        return _steps(total) + _spread(starts, self.offsets, total)
+        return _steps(total) + _spread(starts, self._offsets, total)
 
 
 def _tensor(x: Any, what: str = "The values") -> Tensor:

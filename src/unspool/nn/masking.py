@@ -151,11 +151,13 @@ def masked_program(
     sizes = [*old.state_sizes, *(old.state_sizes[k] for k in masked)]
     outputs += [rewrite.mask(k) for k in masked]
     sources = [Parameter(prefix + s.name) if isinstance(s, Parameter) else s for s in old.sources]
+    shapes = list(old.shapes)
     for j, drop in enumerate(drops):
+        shapes += [shapes[drop.source]] * 2
         sources += [sources[drop.source], Parameter(f"drop{j}")]
         refs = Ref(len(sources) - 2), Ref(len(sources) - 1)
         sources[drop.source] = Computed(torch.ops.aten.mul.Tensor, refs, {}, None)
-    return Program(graph, outputs, input_size, sizes, sources)
+    return Program(graph, outputs, input_size, sizes, sources, shapes)
 
 
 class _Masks(Rewrite):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -154,7 +154,7 @@ def _program(cell: Any, input_size: int) -> Program:
     sources = [
         Captured(back.get(id(s.tensor), s.tensor)) if isinstance(s, Captured) else s for s in program.sources
     ]
-    return Program(program.graph, program.outputs, input_size, program.state_sizes, sources)
+    return replace(program, sources=sources, input_size=input_size, plans={})
 
 
 def _single(cell: Any) -> tuple[Any, dict[int, Tensor]]:
