@@ -81,6 +81,13 @@ AdamRows adam_rows(nb::handle table, nb::handle mean, nb::handle square, nb::han
 
 NB_MODULE(_native, m) {
   nb::set_leak_warnings(false);  // programs live in caches until the interpreter ends
+  nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const std::bad_cast&) {
+      PyErr_SetString(PyExc_TypeError, "An argument has a part of another type than it must have.");
+    }
+  });
   // widths: floats a row of each buffer by its name, with "input" and "vectors". sources: (name, shape). tapes: by their
   // names, (instructions, floats of scratch a row). matrices: source, row, column, inner, width, transposed. vectors:
   // offset, source, first, width. constants: offset, value. outers: place of the source, of the gradient, matrix. sums:

@@ -420,8 +420,9 @@ def test_a_weight_whose_data_was_replaced(name: str, weight: str) -> None:
             made(x)
         with torch.no_grad(), pytest.raises(RuntimeError):
             made.step(torch.randn(2, F), made.initial_state(2))
-        with pytest.raises((EngineError, RuntimeError)):
-            made.freeze()(x)
+        if (name, weight) != ("one row", "bias_ih"):  # which torch, traced anew, spreads
+            with pytest.raises((EngineError, RuntimeError)):
+                made.freeze()(x)
 
     in_a_process(check)
 

@@ -135,8 +135,9 @@ def _once(grads: list[Any]) -> list[Any]:
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    """`tensor` (N, F) with the features of a row side by side."""
-    return tensor if tensor.stride(1) == 1 or tensor.shape[1] == 1 else tensor.contiguous()
+    """`tensor` (N, F) with the features of a row side by side; of other axes, as it is."""
+    beside = tensor.dim() != 2 or tensor.stride(1) == 1 or tensor.shape[1] == 1
+    return tensor if beside else tensor.contiguous()
 
 
 def forward(

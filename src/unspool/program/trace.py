@@ -261,6 +261,10 @@ def _refuse_custom_gradients(outputs: list[Tensor]) -> None:
         todo += [n for n, _ in node.next_functions]
 
 
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 def trace(cell: nn.Module, input_size: int, like: Any) -> Program:
     """The simplified program of `cell`. `like`: a state of the cell (any batch size).
 
@@ -270,7 +274,8 @@ def trace(cell: nn.Module, input_size: int, like: Any) -> Program:
     if "program_of_step" in cell.__dict__:
         return cell.__dict__["program_of_step"](input_size)
     off = torch.autocast("cpu", enabled=False)
-    with torch.inference_mode(False), torch.enable_grad(), off:
+    own_hooks = torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)  # in the place of the caller's
+    with torch.inference_mode(False), torch.enable_grad(), off, own_hooks:
         programs = [_step(cell, input_size, batch, like) for batch in _batches(cell, input_size, like)]
     if programs[0].graph.nodes != programs[1].graph.nodes or programs[0].outputs != programs[1].outputs:
         raise Unsupported("a step that depends on the batch size")
