@@ -1,0 +1,42 @@
+"""The cases: every surrounding and every disturbance of every call alone, and a sample of both at once."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+from .disturbances import ALL as DISTURBANCES
+from .given import Case, clean
+from .subjects import ALL as SUBJECTS
+from .subjects import F, H
+from .surroundings import ALL as SURROUNDINGS
+from .verdict import judge, prepare
+
+__all__ = ["cases", "prepare", "verdict"]
+
+
+def cases(alone: int = 1, crossed: int = 1, traced: int = 1) -> Iterator[Case]:
+    """One in `alone` of a disturbance alone, in `crossed` of both at once, in `traced` of a tracer or compiler.
+
+    Which, is by a hash of their names. Every surrounding alone is there, but for tracers and compilers.
+    """
+    for subject in SUBJECTS:
+        given = clean(subject, F, H)
+        for surrounding in SURROUNDINGS:
+            for disturbance in DISTURBANCES:
+                for when in ("first", "later"):
+                    calm, still = surrounding.name == "calm", disturbance.name == "none"
+                    case = Case(subject.name, surrounding.name, disturbance.name, when)
+                    if not disturbance.fits(given) or (calm and when == "later"):
+                        continue
+                    step = 1 if still else alone if calm else crossed
+                    if still and when == "later":
+                        step = min(alone, 2)
+                    if surrounding.slow:
+                        step *= traced
+                    if zlib.crc32(case.name.encode()) % step == 0:
+                        yield case
+
+
+def verdict(name: str) -> str:
+    return judge(Case.of(name))
