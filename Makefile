@@ -1,5 +1,6 @@
 # make demo   train, measure and use a model on real ratings      make test   install, lint, types, tests
 # make lint   ruff and mypy                                       make bench  benchmarks -> benchmarks/results
+# make matrix   every call in every surrounding, hours        make sanitize  the core under sanitizers
 # make studies   docs/study_results.md, about an hour            make bench-quick, bench-marks, bench-guard   parts of it
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ PEERS_PYTHON ?= $(CURDIR)/.venv-peers/bin/python
 NATIVE := CMakeLists.txt $(shell find native -type f)
 TEXTS ?= "great" "awful" "unhelpfulness" ":-)"
 
-.PHONY: install demo test lint bench bench-quick bench-marks bench-guard bench-peers-env bench-peers studies clean
+.PHONY: install demo test lint matrix sanitize bench bench-quick bench-marks bench-guard bench-peers-env bench-peers studies clean
 
 install: $(INSTALLED)
 
@@ -28,6 +29,12 @@ demo: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest
+
+matrix: $(INSTALLED)
+	$(BIN)/python -m tests.boundary
+
+sanitize: $(INSTALLED)
+	$(BIN)/python tests/sanitize.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

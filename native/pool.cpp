@@ -87,9 +87,15 @@ class Pool {
 using OpenMP = void (*)(void (*)(void*), void*, unsigned, unsigned);
 std::atomic<bool> forked{false};   // OpenMP's threads do not survive a fork, nor can they be made again
 
+#ifdef __SANITIZE_THREAD__
+constexpr bool OWN_THREADS = true;   // OpenMP's runtime is not instrumented: what it orders would look like races
+#else
+constexpr bool OWN_THREADS = false;
+#endif
+
 OpenMP openmp() {
   static const OpenMP found = (OpenMP)dlsym(RTLD_DEFAULT, "GOMP_parallel");
-  return forked ? nullptr : found;
+  return forked || OWN_THREADS ? nullptr : found;
 }
 
 // GNU's threads spin for milliseconds where they wait, on cores that others may need, unless there are more of them than
@@ -202,6 +208,15 @@ void together(int threads, const std::function<void(int, int)>& task) {
   if (const OpenMP run = openmp(); run && known && threads > 1) {
     Side side{&task};
     run(Side::work, &side, (unsigned)threads, 0);
+  } else if (OWN_THREADS && threads > 1) {
+    std::vector<std::thread> others;
+    const auto work = [&](int rank) {
+      FlushDenormals flush;
+      task(rank, threads);
+    };
+    for (int rank = 1; rank < threads; rank++) others.emplace_back(work, rank);
+    work(0);
+    for (std::thread& other : others) other.join();
   } else {
     parallel(1, 1, [&](int) { task(0, 1); });   // our own workers come when they can
   }

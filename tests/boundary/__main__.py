@@ -23,7 +23,11 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes at once (default 2)")
     parser.add_argument("--list", action="store_true", help="print every case's verdict")
     options = parser.parse_args()
-    chosen = [case.name for case in cases(options.alone, options.crossed, options.traced) if options.only in case.name]
+    chosen = [
+        case.name
+        for case in cases(options.alone, options.crossed, options.traced)
+        if options.only in case.name
+    ]
     start = time.monotonic()
     counts: collections.Counter[str] = collections.Counter()
     new = 0

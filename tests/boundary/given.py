@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ class Subject:
 
     mode, layers and directions name torch's layer of the same numbers. layout: of x: "padded" (B, T, F), "ragged"
     (N, F), "rows" (B, F), or "indexed" (V, F). nest: a state's parts, one for each layer, direction and h or c.
+    frozen: the layer is frozen after what disturbs it, before the call.
     """
 
     name: str
@@ -137,7 +139,7 @@ def torch_name(name: str) -> str:
 def dense(tensor: Any) -> Tensor:
     """The numbers that a tensor stands for, in float64, with memory of their own."""
     if not isinstance(tensor, Tensor):
-        tensor = torch.as_tensor(tensor)
+        tensor = torch.as_tensor(np.array(tensor))
     if tensor.is_quantized:
         tensor = tensor.dequantize()
     if tensor.layout != torch.strided:

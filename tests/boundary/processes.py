@@ -33,7 +33,7 @@ def serve() -> None:
     import torch.export
     import torch.fx.experimental.symbolic_shapes  # noqa: F401
 
-    import unspool.nn
+    import unspool.nn  # noqa: F401
 
     ready = set()
     for line in sys.stdin:
@@ -49,7 +49,7 @@ def serve() -> None:
 def in_child(function: Any, name: str) -> str:
     """`function(name)` in a process of its own, or how that process ended."""
     reading, writing = os.pipe()
-    errors = tempfile.TemporaryFile()
+    errors = tempfile.TemporaryFile()  # noqa: SIM115
     child = os.fork()
     if child == 0:
         os.close(reading)

@@ -72,16 +72,12 @@ ALL = [
     Subject(
         "stack", _seeded(lambda: nn.Stack("gru", F, H, 2, True)), _ragged, "GRU", "ragged", _two_layers, 2, 2
     ),
-    Subject(
-        "indexed", _seeded(lambda: nn.Recurrent(cells.RNNCell(F, H))), _indexed, "RNN", "indexed", _one
-    ),
+    Subject("indexed", _seeded(lambda: nn.Recurrent(cells.RNNCell(F, H))), _indexed, "RNN", "indexed", _one),
     Subject("step", _seeded(lambda: nn.Recurrent(cells.LSTMCell(F, H))), _step, "LSTM", "rows", _pair),
-    Subject(
-        "frozen lstm", _seeded(lambda: _lstm().freeze()), _padded, "LSTM", "padded", _pair, 2, 2, True, True
-    ),
+    Subject("frozen lstm", _seeded(lambda: _lstm()), _padded, "LSTM", "padded", _pair, 2, 2, True, True),
     Subject(
         "frozen recurrent",
-        _seeded(lambda: _recurrent().freeze()),
+        _seeded(lambda: _recurrent()),
         _ragged,
         "LSTM",
         "ragged",
@@ -92,7 +88,7 @@ ALL = [
     ),
     Subject(
         "frozen step",
-        _seeded(lambda: nn.Recurrent(cells.GRUCell(F, H)).freeze()),
+        _seeded(lambda: nn.Recurrent(cells.GRUCell(F, H))),
         _step,
         "GRU",
         "rows",

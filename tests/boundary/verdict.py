@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import linecache
 import traceback
@@ -60,6 +61,8 @@ def judge(case: Case) -> str:
         wanted = undisturbed(case.subject) if case.disturbance == "none" else reference(given)
     given.train = given.train and isinstance(given.x, torch.Tensor)
     try:
+        if subject.frozen:
+            freeze(given, case.when, surrounding)
         got = surrounding.run(given)
     except BaseException as error:
         found = error.args[0] if isinstance(error, ReportedError) else describe(error)
@@ -67,6 +70,13 @@ def judge(case: Case) -> str:
     else:
         verdict = _judge_numbers(got, wanted, given, surrounding)
     return verdict if verdict.startswith("fault") else _afterwards(case) or verdict
+
+
+def freeze(given: Given, when: str, surrounding: Any) -> None:
+    """In the surroundings, where these are a context; at "later" in calm ones."""
+    inside = surrounding.manager if when == "first" and surrounding.manager else contextlib.nullcontext
+    with inside():
+        given.layer = given.layer.freeze()
 
 
 def _judge_numbers(got: Any, wanted: Any, given: Given, surrounding: Any) -> str:
@@ -134,6 +144,8 @@ def _judge_error(found: dict[str, Any], disturbance: Any, surrounding: Any) -> s
 def _afterwards(case: Case) -> str:
     """A fault if anything of the surroundings stayed: the same call, calm, is native and right."""
     given = clean(SUBJECTS[case.subject], F, H)
+    if given.subject.frozen:
+        given.layer = given.layer.freeze()
     wrong = differences(ordinary(given), undisturbed(case.subject))
     if wrong:
         return f"fault: afterwards, in calm surroundings: {wrong}"

@@ -1,0 +1,226 @@
+"""The compiled module called with whatever Python has, and with what the engine gives it, changed in one place.
+
+An error or an answer, and no crash.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unspool import Ragged, _native, cells, nn
+
+from .known import listed
+from .processes import run
+
+ROUNDS = 60  # calls in one process
+ERRORS = (
+    TypeError,
+    ValueError,
+    IndexError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    KeyError,
+    AttributeError,
+)
+PLAIN = [
+    None,
+    True,
+    0,
+    1,
+    -1,
+    7,
+    2**31,
+    -(2**31),
+    2**62,
+    2**70,
+    0.5,
+    float("nan"),
+    "float32",
+    b"x",
+    (),
+    [],
+    {},
+    object(),
+]
+
+
+def junk(rng: random.Random, depth: int = 0) -> Any:
+    """A wrong type, a wrong length, a huge or negative number, a tensor of another kind, or a list of such."""
+    kind = rng.random()
+    if kind < 0.35 and depth < 3:
+        made = [junk(rng, depth + 1) for _ in range(rng.choice([0, 1, 2, 5, 8]))]
+        return tuple(made) if rng.random() < 0.3 else made
+    if kind < 0.5 and depth < 3:
+        return [rng.choice([0, 1, -1, 2, 5, 2**31 - 1, 2**40]) for _ in range(rng.choice([1, 5, 8, 16]))]
+    return changed_tensor(torch.zeros(3, 4), rng) if kind < 0.7 else rng.choice(PLAIN)
+
+
+def changed_tensor(t: Tensor, rng: random.Random) -> Any:
+    def resized() -> Tensor:
+        copy = t.detach().clone()
+        copy.untyped_storage().resize_(0)
+        return copy
+
+    changes: list[Callable[[], Any]] = [
+        lambda: t.detach().double(),
+        lambda: t.detach().half(),
+        lambda: t.detach().int(),
+        lambda: torch.full_like(t, 2**20),
+        lambda: torch.full_like(t, -1),
+        lambda: t.detach()[:0],
+        lambda: t.detach()[:-1] if t.dim() else t,
+        lambda: t.detach()[..., :-1] if t.dim() else t,
+        lambda: t.detach().flatten(),
+        lambda: t.detach()[None],
+        lambda: t.detach().to("meta"),
+        lambda: torch._neg_view(t.detach().float()),
+        lambda: t.detach().float().to_sparse(),
+        lambda: t.detach().numpy(),
+        resized,
+    ]
+    return rng.choice(changes)()
+
+
+def changed(value: Any, rng: random.Random) -> Any:
+    """`value` with one thing in it that is not as it was."""
+    if isinstance(value, (list, tuple)) and value and rng.random() < 0.85:
+        items, at = list(value), rng.randrange(len(value))
+        kind = rng.random()
+        if kind < 0.1:
+            del items[at]
+        elif kind < 0.2:
+            items.append(items[at])
+        else:
+            items[at] = changed(items[at], rng)
+        return type(value)(items)
+    if isinstance(value, dict) and value and rng.random() < 0.85:
+        key = rng.choice(list(value))
+        return {**value, key: changed(value[key], rng)}
+    if isinstance(value, Tensor) and rng.random() < 0.8:
+        return changed_tensor(value, rng)
+    if isinstance(value, int) and not isinstance(value, bool) and rng.random() < 0.8:
+        return rng.choice([value + 1, value - 1, -value - 1, value * 2 + 3, 2**20, 2**31 - 1, 2**40, 0])
+    return junk(rng, 2)
+
+
+def functions() -> dict[str, Any]:
+    """Every function, class and method of the module, by "name" or "Class.name"."""
+    found: dict[str, Any] = {}
+    for name, value in vars(_native).items():
+        if name.startswith("_") or not callable(value):
+            continue
+        found[name] = value
+        if isinstance(value, type):
+            methods = {m: f for m, f in vars(value).items() if not m.startswith("_") and callable(f)}
+            found |= {f"{name}.{m}": f for m, f in methods.items()}
+    return found
+
+
+def record() -> dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """The arguments of each function in some ordinary work of the engine."""
+    calls: dict[str, list[Any]] = {}
+    originals = functions()
+
+    def recorder(name: str, function: Any) -> Any:
+        def wrapped(*args: Any, **named: Any) -> Any:
+            calls.setdefault(name, []).append((args, named))
+            return function(*args, **named)
+
+        return wrapped
+
+    for name, function in originals.items():
+        owner, _, method = name.partition(".")
+        if method:
+            setattr(getattr(_native, owner), method, recorder(name, function))
+    for name, function in originals.items():
+        if "." not in name:
+            setattr(_native, name, recorder(name, function))
+    ordinary_work()
+    for name, function in originals.items():
+        owner, _, method = name.partition(".")
+        setattr(*((getattr(_native, owner), method) if method else (_native, owner)), function)
+    return calls
+
+
+def ordinary_work() -> None:
+    torch.manual_seed(0)
+    layer = nn.Recurrent(cells.GRUCell(3, 4), bidirectional=True)
+    x = Ragged.from_list([torch.randn(t, 3).requires_grad_() for t in (3, 0, 5)])
+    layer(x)[0].values.sum().backward()
+    stack = nn.Stack("lstm", 3, 4)
+    embedding = torch.nn.Embedding(6, 3)
+    ids = Ragged.from_list([torch.randint(0, 6, (t,)) for t in (3, 2)])
+    stack.embedded(ids, embedding)[0].values.sum().backward()
+    with torch.no_grad():
+        one = nn.Recurrent(cells.LSTMCell(3, 4))
+        for each in (one, one.freeze()):
+            for _ in range(2):
+                each.step(torch.randn(2, 3))
+        frozen = stack.freeze("int8", embedding)
+        frozen.embedded(ids, embedding)
+        frozen(x)
+    from unspool import SequenceRegressor
+
+    SequenceRegressor(hidden_size=4, embedding_dim=4, epochs=2).fit(
+        ["a b", "b c d", "c", "a d"] * 4, [0.0, 1, 2, 3] * 4
+    )
+
+
+def prepare() -> None:
+    """Before processes are forked: on one thread, for threads do not survive a fork."""
+    torch.set_num_threads(1)
+    RECORDED.update(record())
+    torch.set_num_threads(2)
+
+
+RECORDED: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
+
+
+def fuzz(name: str) -> str:
+    """Calls of one function, half of them with junk alone, half with one change of what it is given."""
+    function_name, _ = name.split(" #")
+    rng = random.Random(name)
+    recorded = RECORDED.get(function_name, [])
+    function = functions()[function_name]
+    raised: set[str] = set()
+    for turn in range(ROUNDS):
+        named: dict[str, Any] = {}
+        if recorded and turn % 2:
+            args, named = rng.choice(recorded)
+            own = args[:1] if "." in function_name else ()
+            args = [*own, *changed(list(args[len(own) :]), rng)]
+            if named and rng.random() < 0.5:
+                named = changed(named, rng)
+        else:
+            own = recorded[0][0][:1] if recorded and "." in function_name else ()
+            args = [*own, *(junk(rng) for _ in range(rng.choice([0, 1, 2, 3, 4, 5, 9])))]
+        try:
+            function(*args, **named)
+        except ERRORS as error:
+            raised.add(type(error).__name__)
+    return f"error: {sorted(raised)}"
+
+
+ENDLESS = ("peak_flops",)  # runs for as many seconds as it is told
+NAMES = [f"{name} #{seed}" for name in functions() if name not in ENDLESS for seed in range(2)]
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> dict[str, str]:
+    return dict(run([("tests.boundary.test_native", "fuzz", name) for name in NAMES]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_arguments_crash(name: str, verdicts: dict[str, str]) -> None:
+    verdict, reason = verdicts[name], listed().get(name)
+    if reason is not None and verdict.startswith("fault"):
+        pytest.xfail(reason)
+    assert reason is None, f"{name} passes: take it out of known.txt"
+    assert not verdict.startswith("fault"), verdict
