@@ -15,6 +15,10 @@ class DataError(UnspoolError, ValueError):
     """The data given cannot be used as they are."""
 
 
+class InputError(DataError, RuntimeError):
+    """An input or a state that a layer cannot take; torch.nn's layers raise ValueError or RuntimeError there."""
+
+
 class ModelFileError(UnspoolError, ValueError):
     """A saved model is missing, damaged, truncated or not a model of ours."""
 

@@ -211,9 +211,9 @@ def test_dropout_between_layers_while_training() -> None:
 @pytest.mark.parametrize(
     "shape, expected",
     [
-        ((T, B, F + 1), "must have 5 features"),
-        ((F,), "a tensor of 3 axes"),
-        ((2, T, B, F), "a tensor of 3 axes"),
+        ((T, B, F + 1), "Expected 5, got 6"),
+        ((F,), "Expected input to be 2D or 3D, got 1D"),
+        ((2, T, B, F), "Expected input to be 2D or 3D, got 4D"),
     ],
 )
 def test_input_of_another_shape(kind: str, shape: tuple[int, ...], expected: str) -> None:
@@ -224,7 +224,7 @@ def test_input_of_another_shape(kind: str, shape: tuple[int, ...], expected: str
 @pytest.mark.parametrize("kind", KINDS)
 def test_state_of_another_shape(kind: str) -> None:
     wrong: Any = torch.zeros(1, B + 1, H)
-    with pytest.raises(DataError, match=r"must have parts of shape \[\(1, 4, 7\)"):
+    with pytest.raises(DataError, match=r"size \(1, 4, 7\), got \[1, 5, 7\]"):
         getattr(unspool.nn, kind)(F, H)(torch.randn(T, B, F), (wrong, wrong) if kind == "LSTM" else wrong)
 
 

@@ -13,8 +13,9 @@ from unspool.cells import GRUCell, LSTMCell, RNNCell
 from unspool.engine import numbers
 from unspool.engine.dispatch import Direction, choose, run
 from unspool.engine.frozen import FORMS, Frozen
-from unspool.errors import DataError, bad_parameter, check_choice
+from unspool.errors import InputError, bad_parameter, check_choice
 from unspool.nn.layout import to_ragged
+from unspool.nn.like_torch import LikeTorch
 
 
 @lru_cache(maxsize=256)
@@ -32,7 +33,7 @@ def _template(mode: str, input_size: int, hidden_size: int, bias: bool, proj_siz
     return cell
 
 
-class _Layers(nn.RNNBase):
+class _Layers(LikeTorch):
     """What the three layers share. Also takes and returns a `Ragged`; sequences of length 0 keep their state."""
 
     frozen: list[Frozen] | None = None
@@ -72,12 +73,19 @@ class _Layers(nn.RNNBase):
         return self.__dict__["_cells"][layer]
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
+        if isinstance(input, Tensor) and input.dim() not in (2, 3):
+            got = f"{input.dim()}D{' tensor' if self.mode.startswith('RNN') else ''}"
+            raise InputError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {got} instead")
         ragged, restore, batched = to_ragged(input, self.batch_first, type(self).__name__)
         values = ragged.values
-        if values.dim() != 2 or values.shape[1] != self.input_size:
-            raise DataError(
-                f"The input of {type(self).__name__} must have {self.input_size} features. "
-                f"Got values of shape {tuple(values.shape)}."
+        if self.frozen is None:
+            self.check_input(values, ragged.offsets)
+            values = values.to(self.weight_dtype())
+        else:
+            self.check_features(values, 2)
+        if isinstance(input, Tensor) and len(ragged) and not len(values):
+            raise InputError(
+                "Expected sequence length to be larger than 0 in RNN. Give a Ragged for sequences without steps."
             )
         given = self._initial(values, len(ragged), hx, batched)
         finals: list[tuple[Tensor, ...]] = []
@@ -135,23 +143,41 @@ class _Layers(nn.RNNBase):
         if hx is None:
             return tuple(values.new_zeros(count, batch, width) for width in widths)
         parts = tuple(hx) if self.mode == "LSTM" else (hx,)
-        if not batched:
-            parts = tuple(part.unsqueeze(1) for part in parts)
-        expected = [(count, batch, width) for width in widths]
-        if [tuple(part.shape) for part in parts] != expected:
-            raise DataError(
-                f"The initial state of {type(self).__name__} must have parts of shape {expected}. "
-                f"Got {[tuple(part.shape) for part in parts]}."
+        if len(parts) != len(widths):
+            raise InputError(f"The initial state of LSTM must be a pair (h_0, c_0). Got {len(parts)} parts.")
+        self._check_axes(parts, 3 if batched else 2)
+        for k, (part, width) in enumerate(zip(parts, widths)):
+            part = part if batched else part.unsqueeze(1)
+            which = f"hidden[{k}]" if self.mode == "LSTM" else "hidden"
+            self.check_hidden_size(part, (count, batch, width), f"Expected {which} size {{}}, got {{}}")
+            if part.dtype != values.dtype and not torch._C._is_any_autocast_enabled():
+                raise InputError(
+                    "Input and hidden tensors are not the same dtype, found input tensor with "
+                    f"{values.dtype} and hidden tensor with {part.dtype}"
+                )
+        return tuple((part if batched else part.unsqueeze(1)).to(values.dtype) for part in parts)
+
+    def _check_axes(self, parts: tuple[Tensor, ...], axes: int) -> None:
+        if any(part.dim() != axes for part in parts):
+            names, got = ("hx and cx", "({}-D, {}-D) tensors") if len(parts) == 2 else ("hx", "{}-D tensor")
+            raise InputError(
+                f"For {'batched' if axes == 3 else 'unbatched'} {axes}-D input, {names} should also be {axes}-D "
+                f"but got {got.format(*(part.dim() for part in parts))}"
             )
-        return parts
 
 
 class LSTM(_Layers):
     """torch.nn.LSTM on our engine: the same arguments, weights and results (equations: `cells.LSTMCell`).
 
     input: padded (T, B, F), (B, T, F) with batch_first=True, or (T, F) unbatched; a PackedSequence; or a Ragged.
-    The output is of the same kind. Raises `DataError` where the input or the state has another shape.
+    The output is of the same kind. Raises `InputError`, a `RuntimeError` and a `ValueError`, where the input or the
+    state has another shape or type.
     """
+
+    torch_class = nn.LSTM
+    get_expected_cell_size = nn.LSTM.get_expected_cell_size
+    check_forward_args = nn.LSTM.check_forward_args  # type: ignore[assignment]
+    permute_hidden = nn.LSTM.permute_hidden  # type: ignore[assignment]
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, *args: Any, **kwargs: Any
@@ -161,6 +187,8 @@ class LSTM(_Layers):
 
 class GRU(_Layers):
     """torch.nn.GRU on our engine; see `LSTM` (equations: `cells.GRUCell` with reset_after=True)."""
+
+    torch_class = nn.GRU
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, *args: Any, **kwargs: Any
@@ -172,6 +200,8 @@ class GRU(_Layers):
 
 class RNN(_Layers):
     """torch.nn.RNN on our engine; see `LSTM` (equations: `cells.RNNCell`). `nonlinearity`: "tanh" or "relu"."""
+
+    torch_class = nn.RNN
 
     def __init__(
         self,

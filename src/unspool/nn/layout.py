@@ -16,7 +16,8 @@ from unspool.ragged import Ragged
 def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[Ragged], Any], bool]:
     """(sequences, what turns an output into the kind of `x`, whether `x` had a batch axis).
 
-    A tensor without steps is a batch of empty sequences, which keep their state.
+    A tensor without steps is a batch of empty sequences, which keep their state. An output lies in the order of its
+    axes, so that `output.view(T * B, H)` holds as in torch.
     """
     if isinstance(x, Ragged):
         return x, lambda output: output, True
@@ -36,7 +37,7 @@ def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[
             padded = output.values.reshape(batch, time, output.values.shape[-1])
             if x.dim() == 2:
                 return padded[0]
-            return padded if batch_first else padded.transpose(0, 1)
+            return padded if batch_first else padded.transpose(0, 1).contiguous()
 
         return Ragged._of(batched.reshape(batch * time, x.shape[-1]), offsets), restore, x.dim() == 3
     got = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
