@@ -153,10 +153,7 @@ def check(cell: Cell) -> str:
 
 
 # A program need not have these; where it has not, dropout is refused in words rather than left out.
-MAY_BE_REFUSED = frozenset(
-    "celu softshrink hardshrink threshold sin cos atan sign weights_first baddbmm bmm einsum einsum_first tensordot "
-    "inner mv broadcast bilinear conv1d".split()
-)
+MAY_BE_REFUSED = frozenset("celu softshrink hardshrink threshold sin cos atan sign bilinear".split())
 
 
 @pytest.mark.parametrize("product", PRODUCTS)
@@ -218,6 +215,16 @@ STEPS: dict[str, tuple[Callable[..., Any], int, int]] = {
     ),
     "one_unit_for_all": (lambda c, x, h, m: torch.tanh(x + (m[0] * h)[:, :1].expand(-1, H) @ c.u), 1, 1),
     "one_unit_in_a_product": (lambda c, x, h, m: torch.tanh(x * (m[0] * h)[:, 3:4] @ c.u), 1, 1),
+    "heads": (
+        lambda c, x, h, m: torch.tanh(
+            x
+            + torch.einsum("bni,nij->bnj", (m[0] * h).unflatten(1, (2, 3)), c.u.view(4, 3, 3)[:2]).flatten(1)
+        ),
+        1,
+        1,
+    ),
+    "reversed": (lambda c, x, h, m: torch.tanh(x + (m[0] * h).flip(1) @ c.u), 1, 1),
+    "picked": (lambda c, x, h, m: torch.tanh(x + (m[0] * h)[:, ::2] @ c.u[:3]), 1, 1),
     "both_parts": (
         lambda c, x, s, m: (torch.tanh(x + F.linear(torch.cat([m[0] * s[0], m[1] * s[1]], 1), c.wide)), s[0]),
         2,
@@ -286,6 +293,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "random": (lambda: Step(lambda c, x, h, m: F.dropout(h) @ c.u + x, 1), "random numbers"),
     "no_program": (lambda: Step(lambda c, x, h, m: torch.special.i0e(h) @ c.u + x, 1), "uses .*i0e"),
+    "bilinear": (lambda: Cell("h", "bilinear"), "numbers made of the input in a product"),
     "hooks": (hooked, "GRUCell has hooks"),
     "a_failing_step": (lambda: Step(lambda c, x, h, m: h @ c.u[:2], 1), "a batch of 2 failed: RuntimeError"),
 }

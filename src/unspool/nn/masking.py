@@ -175,27 +175,23 @@ class _Masks(Rewrite):
         if node.op == "x":
             return self.new.slice(self.new.node("x", (), self.input_size), 0, node.width)
         if i in self.found.recurrent and self.masks:
-            units = self.found.recurrent[i]
             if node.op == "matmul":
-                args = (self.masked(node.args[0], units), *(self.made[a] for a in node.args[1:]))
+                args = (self.masked(node.args[0]), *(self.made[a] for a in node.args[1:]))
                 return self.new.node("matmul", args, node.width, node.attr)
             factor = weighted(self.found.program, i)
             inner = self.old.nodes[node.args[0]]
-            factors = [self.masked(a, units) if a == factor else self.made[a] for a in inner.args]
-            return self.new.row("sum", self.new.each("mul", *factors))
+            factors = [self.masked(a) if a == factor else self.made[a] for a in inner.args]
+            return self.new.node(node.op, (self.new.each("mul", *factors),), node.width, node.attr)
         return self.copy(node)
 
-    def masked(self, value: int, units: Units) -> int:
+    def masked(self, value: int) -> int:
+        units, node = self.found.units[value], self.old.nodes[value]
         if (units < 0).all():
             return self.made[value]
-        node = self.old.nodes[value]
         if node.op == "cat":
-            parts, at = [], 0
-            for arg in node.args:
-                width = self.old.width(arg)
-                parts.append(self.masked(arg, units[at : at + width]))
-                at += width
-            return self.new.cat(parts)
+            return self.new.cat([self.masked(arg) for arg in node.args])
+        if node.op == "take":
+            return self.new.take(self.masked(node.args[0]), node.attr)
         return self.new.each("mul", self.made[value], self.mask_of(units))
 
     def mask_of(self, units: Units) -> int:

@@ -38,12 +38,13 @@ class Undecided(Exception):
 
 @dataclass
 class Products:
-    """A cell's program, and for each of its products of the state whose units enter it (node -> units of its input).
+    """A cell's program, the units of its values, and those of what its recurrent products take, by node.
 
     A unit is numbered over all parts of the state, one part after the other.
     """
 
     program: Program
+    units: dict[int, Units] = field(default_factory=dict)
     recurrent: dict[int, Units] = field(default_factory=dict)
 
     def part(self, unit: int) -> tuple[int, int]:
@@ -75,9 +76,8 @@ def find_products(cell: Any, input_size: int) -> Products:
     """The recurrent products of `cell` on inputs of this width. Raises `Undecided` where it has no program."""
     program = _program(cell, input_size)
     found = Products(program)
-    graph, outputs = program.graph, set(program.outputs)
+    graph, outputs, units = program.graph, set(program.outputs), found.units
     starts = np.cumsum([0, *program.state_sizes])
-    units: dict[int, Units] = {}
     alone: dict[int, bool] = {}  # nothing but the state and weights went in, by no product
     for i in reachable(graph, program.outputs):
         node = graph.nodes[i]
@@ -97,11 +97,11 @@ def find_products(cell: Any, input_size: int) -> Products:
 
 
 def weighted(program: Program, i: int) -> int | None:
-    """What a product multiplies by weights: a matrix' input, or a in sum(a ⊙ w); None where `i` is no product."""
+    """What a product multiplies by weights: a matrix' input, or a in a sum of a ⊙ w; None where `i` is no product."""
     node = program.graph.nodes[i]
     if node.op == "matmul":
         return node.args[0]
-    if node.op == "sum":
+    if node.op in ("sum", "put"):
         inner = program.graph.nodes[node.args[0]]
         if inner.op == "mul" and inner.width > 1:
             for a, w in (inner.args, inner.args[::-1]):
@@ -119,12 +119,29 @@ def _units(node: Node, args: list[Units]) -> Units:
         return _united(args[1:], node.width)
     if node.op in EACH or node.op == "norm":
         return _united(args, node.width)
-    met = np.unique(np.concatenate(args)) if args else np.array([FREE])
-    if node.op in ROWS and MIXED not in met:
-        met = met[met != FREE]
-        one = FREE if len(met) == 0 else int(met[0]) if len(met) == 1 else PLAIN
-        return np.full(node.width, one)
-    return np.full(node.width, FREE if (met == FREE).all() else MIXED)
+    if node.op == "take":
+        return args[0][node.attr.places()]
+    if node.op in ROWS:
+        return np.array([_one_of(np.concatenate(args))])
+    if node.op == "gmax":
+        return np.array([_one_of(group) for group in args[0].reshape(node.width, -1)])
+    if node.op == "put":
+        places = node.attr.places()
+        return np.array([_one_of(args[0][places == i]) for i in range(node.width)])
+    if any((arg != FREE).any() for arg in args):
+        raise Undecided(
+            f"its state meets numbers made of the input in a product ('{node.op}'), such as a bilinear form or a read "
+            "of a memory, which may be weights or not"
+        )
+    return np.full(node.width, FREE)
+
+
+def _one_of(units: Units) -> int:
+    """The unit of a number that all of these went into."""
+    met = np.unique(units[units != FREE])
+    if len(met) == 0:
+        return FREE
+    return MIXED if MIXED in met else int(met[0]) if len(met) == 1 else PLAIN
 
 
 def _united(args: Sequence[Units], width: int) -> Units:
