@@ -307,6 +307,7 @@ def z(kind: str, *shape: int, dtype: torch.dtype = torch.float32) -> Any:
         (lambda layer, k: layer(torch.zeros(T, B, F, dtype=torch.int64)), False),
         (lambda layer, k: layer(torch.zeros(0, B, F)), True),
         (lambda layer, k: layer(torch.zeros(0, F)), True),
+        (lambda layer, k: layer(torch.zeros(0, 0, F)), True),
         (lambda layer, k: layer(torch.zeros(T, B, F), z(k, 1, B + 1, H)), True),
         (lambda layer, k: layer(torch.zeros(T, B, F), z(k, 2, B, H)), True),
         (lambda layer, k: layer(torch.zeros(T, B, F), z(k, B, H)), True),

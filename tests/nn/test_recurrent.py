@@ -204,9 +204,8 @@ def test_unbatched() -> None:
         Recurrent(cells.GRUCell(F, H), engine="eager"),
         Recurrent(cells.GRUCell(F, H), input_dropout=0.2, recurrent_dropout=0.2, zoneout=0.2),
         Stack("gru", F, H, num_layers=2),
-        LSTM(F, H, bidirectional=True, batch_first=True),
     ],
-    ids=["both", "eager", "noise", "stack", "drop-in"],
+    ids=["both", "eager", "noise", "stack"],
 )
 def test_a_tensor_without_steps_or_sequences(layer: Any, shape: tuple[int, ...]) -> None:
     """Every sequence is empty and keeps its state."""

@@ -86,7 +86,7 @@ def run(
     offsets, index = door.batch(values, offsets, index)
     path = choose(directions, values, states, engine)
     if path.engine == "native":
-        return _run_native(directions, path.programs, values, offsets, states, index)
+        return _run_native(directions, path.programs, values, offsets, states, index, engine == "native")
     if index is not None:
         values = values[index]
     if path.engine == "cudnn":
@@ -239,6 +239,7 @@ def _run_native(
     offsets: Tensor,
     states: Sequence[Any],
     index: Tensor | None,
+    once: bool,
 ) -> tuple[Tensor, list[Any]]:
     from unspool.engine import native
     from unspool.program import sources
@@ -255,7 +256,7 @@ def _run_native(
             "Give them numbers first (to_empty, then load_state_dict), or move the input to 'meta' too."
         )
     training = torch.is_grad_enabled() and (values.requires_grad or any(t.requires_grad for t in tensors))
-    call = native.Call(streams, training, training and values.requires_grad)
+    call = native.Call(streams, training, training and values.requires_grad, once)
     output, finals = native.run(call, values, offsets, index, tensors)
     return output, [unflatten(s, f) for s, f in zip(states, finals)]
 

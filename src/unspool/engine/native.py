@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unspool import _native
-from unspool.engine import memory
+from unspool.engine import again, memory
 from unspool.engine.plan import Plan, make_plan
 from unspool.errors import EngineError
 from unspool.program.ir import Program
@@ -38,6 +38,7 @@ class Call:
     streams: list[Stream]
     training: bool
     input_gradient: bool
+    once: bool = False  # gradients of gradients are an error, not the plain loop's
     out_widths: list[int] = field(init=False)
     native: Any = field(init=False)
 
@@ -108,9 +109,13 @@ class _Run(torch.autograd.Function):
         values, offsets, index, output, *rest = ctx.saved_tensors
         tensors, kept = rest[: ctx.inputs], rest[ctx.inputs :]
         needs = ctx.needs_input_grad
-        grads = backward(ctx.call, kept, values, offsets, index, output, tensors, dy, d_finals, needs)
-        if torch.is_grad_enabled():
-            grads = _once(grads)
+        if torch.is_grad_enabled() and not ctx.call.once:  # create_graph=True
+            wanted = [needs[1], *needs[4:]]
+            grads = again.gradients(ctx.call, values, offsets, index, tensors, [dy, *d_finals], wanted)
+        else:
+            grads = backward(ctx.call, kept, values, offsets, index, output, tensors, dy, d_finals, needs)
+            if torch.is_grad_enabled():
+                grads = _once(grads)
         return (None, grads[0], None, None, *grads[1:])
 
 
@@ -123,7 +128,7 @@ class _Once(torch.autograd.Function):
     def backward(ctx: Any, *_: Any) -> Any:
         raise EngineError(
             "The native engine has first derivatives only. Got a second one. "
-            "Build the layer with engine='eager' to differentiate twice."
+            "Build the layer with engine='auto' to differentiate twice."
         )
 
 

@@ -83,7 +83,7 @@ class _Layers(LikeTorch):
             values = values.to(self.weight_dtype())
         else:
             self.check_features(values, 2)
-        if isinstance(input, Tensor) and len(ragged) and not len(values):
+        if isinstance(input, Tensor) and not input.shape[int(self.batch_first and batched)]:
             raise InputError(
                 "Expected sequence length to be larger than 0 in RNN. Give a Ragged for sequences without steps."
             )
