@@ -95,6 +95,22 @@ def test_what_one_input_is_made_of_is_counted_once() -> None:
         torch.testing.assert_close(got, expected.float(), rtol=1e-4, atol=1e-4)
 
 
+def test_a_state_made_of_the_input_is_no_second_way_to_it() -> None:
+    """The input's own gradient leaves out what flows through the state; autograd adds that."""
+    torch.manual_seed(0)
+    start, values, found = Recurrent(cells.GRUCell(F, H)), torch.randn(7, F), []
+    for engine in ("auto", "eager"):
+        layer = copy.deepcopy(start)
+        layer.engine = engine
+        x = values.clone().requires_grad_()
+        output, _ = layer(Ragged(x, torch.tensor([0, 3, 7])), x[:2].repeat(1, 2)[:, :H].tanh())
+        (first,) = torch.autograd.grad(output.values.sin().sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), x)
+        found.append((first, second))
+    for got, expected in zip(*found, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_noise_is_the_same_in_both_derivatives() -> None:
     torch.manual_seed(0)
     start = Recurrent(cells.LSTMCell(F, H), recurrent_dropout=0.4, weight_dropout=0.3, zoneout=0.2)

@@ -197,6 +197,19 @@ def functional(where: Any, layer: Any) -> Any:
     return torch.func.functional_call(layer, weights, (x, state(layer))), layer(x)
 
 
+def kept_graph(where: Any, layer: Any) -> Any:
+    x = torch.randn(T, B, F, requires_grad=True)
+    total, found = layer(x)[0].sin().sum(), []
+    for _ in range(3):
+        layer.zero_grad()
+        x.grad = None
+        total.backward(retain_graph=True)
+        found.append([x.grad, *(p.grad for p in layer.parameters())])
+    empty = torch.ones(T, 0, F, requires_grad=True)
+    layer(empty)[0].sum().backward()
+    return found, empty.grad
+
+
 def no_sequences(where: Any, layer: Any) -> Any:
     output, final = layer(torch.zeros(T, 0, F))
     return [part.shape for part in tensors((output, final))]
@@ -222,6 +235,7 @@ SCRIPTS: list[Script] = [
     moved,
     utilities,
     functional,
+    kept_graph,
     no_sequences,
     from_its_class,
 ]
