@@ -93,6 +93,7 @@ PRODUCTS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
     "broadcast": lambda c, x, a: (a[:, None, :] * c.v).sum(-1),
     "sliced": lambda c, x, a: F.linear(a, c.wide[:, F_:]),
     "joined": lambda c, x, a: F.linear(torch.cat([x, a], dim=1), c.wide),
+    "joined_flipped": lambda c, x, a: F.linear(torch.cat([x, a], dim=1).flip(1), c.wide.flip(1)),
     "split": lambda c, x, a: torch.cat([F.linear(a, part) for part in c.v.chunk(2)], dim=1),
     "rows_of_h": lambda c, x, a: F.linear(a[:, :2], c.v[:, :2]) + F.linear(a[:, 2:], c.v[:, 2:]),
     "tied": lambda c, x, a: F.linear(a, c.v) + a @ c.v,
@@ -207,6 +208,7 @@ def recurrent_highway(c: Any, x: Tensor, h: Tensor, m: Any) -> Tensor:
 STEPS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "gate": (lambda c, x, h, m: torch.tanh(x + m[0] * (torch.sigmoid(x + m[0] * h @ c.u) * h) @ c.v), 1, 1),
     "with_the_input": (lambda c, x, h, m: torch.tanh((m[0] * (h + x)) @ c.u), 1, 1),
+    "with_a_product": (lambda c, x, h, m: torch.tanh(x + (m[0] * (h + (m[0] * h) @ c.u)) @ c.v), 1, 1),
     "slices": (lambda c, x, h, m: torch.cat([(m[0] * h)[:, :2] @ c.u[:2, :2], x[:, 2:]], 1), 1, 1),
     "halves_swapped": (
         lambda c, x, h, m: torch.tanh(x + torch.cat([(m[0] * h)[:, 2:], (m[0] * h)[:, :2]], 1) @ c.u),
