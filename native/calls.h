@@ -339,7 +339,7 @@ class FrozenCall {
   void forward(nb::handle values, nb::handle offsets, nb::handle index, nb::handle states, nb::handle results,
                bool projected, int threads) const {
     const Batch batch = batch_of(values, offsets, index, call_.each[0].program->input, threads);
-    if (projected && (!batch.index || batch.input_rows != projected_))
+    if (projected && (index.is_none() || batch.input_rows != projected_))
       throw nb::value_error("A projected call needs an index into the rows that were projected.");
     const auto streams = call_.streams_of(batch, states, results, nb::tuple(), false);
     nb::gil_scoped_release release;

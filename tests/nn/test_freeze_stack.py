@@ -125,7 +125,7 @@ def test_ids_out_of_range(bad: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     embedding, ids, stack = nn.Embedding(9, F), tokens(), Stack("gru", F, H)
     ids.values[7] = bad
-    with pytest.raises(IndexError, match=rf"ids must be in \[0, 9\).*{bad}"):
+    with pytest.raises(IndexError, match=rf"must be in \[0, 9\).*{bad}"):
         stack.freeze("float32", embedding).embedded(ids, embedding)
     monkeypatch.setattr(stacks, "PROJECTED", 0)
     with pytest.raises(IndexError):
