@@ -171,3 +171,70 @@ def test_stack() -> None:
     second = of(cells.IndRNNCell(1, 1), weight_ih=[[2.0]], weight_hh=[3.0])
     top, bottom = cells.StackedCell([first, second])(row(3.0), (row(4.0), row(1.0)))
     assert (top.item(), bottom.item()) == (22.0, 5.0)
+
+
+def test_mlstm() -> None:
+    """One unit, from m = 0: ĩ = ln 2, log f = log σ(ln 3) = ln 3/4; m' = ln 2, i = 1, f = 3/8.
+
+    q = 2, k = 3, v = 0.5: C' = 3/8 · 4 + 1.5 = 3; n' = 3/8 · 8 + 3 = 6; |n' q| = 12 > exp(-m') = 1/2.
+    h' = σ(ln 3) · 3 · 2 / 12 = 3/8
+    """
+    cell = of(cells.MLSTMCell(1, 1), bias=[2.0, 3.0, 0.5, LN3], bias_if=[LN2, LN3])
+    h, c, n, m = cell(row(7.0), (row(9.0), row(4.0), row(8.0), row(0.0)))
+    assert [h.item(), c.item(), n.item(), m.item()] == near(0.375, 3.0, 6.0, LN2)
+
+
+def test_slstm_by_heads() -> None:
+    """Two heads of one unit: g of each sees its own h alone, tanh(ln 3 · 1) = 4/5 and tanh(ln 3 · 0) = 0.
+
+    ĩ = 0, log f = log σ(0) = -ln 2, m = 0: m' = 0, i = 1, f = 1/2.
+    c' = 1/2 · 2 + 4/5 = 1.8 and 1; n' = 1/2 · 2 + 1 = 2.
+    h' = 1/2 · 0.9 and 1/2 · 1/2
+    """
+    cell = of(cells.SLSTMCell(1, 2, heads=2), weight_hh=[[0.0]] * 4 + [[LN3]] * 2 + [[0.0]] * 2)
+    h, c, n, _ = cell(row(0.0), (row(1.0, 0.0), row(2.0, 2.0), row(2.0, 2.0), row(0.0, 0.0)))
+    assert h.tolist()[0] == near(0.45, 0.25)
+    assert c.tolist()[0] == near(1.8, 1.0)
+    assert n.tolist()[0] == near(2.0, 2.0)
+
+
+def test_mogrifier_lstm() -> None:
+    """x¹ = 2 σ(ln 3 · 1) x = 1.5; h² = 2 σ(-2/3 ln 3 · 1.5) h = 0.5.
+
+    Then g = tanh(2 ln 3 · 0.5) = 4/5 and i, f, o = 1/2.
+    """
+    cell = of(
+        cells.MogrifierLSTMCell(1, 1, rounds=2),
+        weight_1=[[LN3]],
+        weight_2=[[-2 / 3 * LN3]],
+        weight_hh=[[0.0], [0.0], [2 * LN3], [0.0]],
+    )
+    h, c = cell(row(1.0), (row(1.0), row(0.4)))
+    assert c.item() == pytest.approx(0.6, abs=1e-9)
+    assert h.item() == pytest.approx(0.5 * math.tanh(0.6), abs=1e-9)
+
+
+def test_cfc() -> None:
+    """u = 0, so all comes from the biases: g = 4/5, s = -4/5; a t + d = ln 3 · (3 - 2) = ln 3.
+
+    h' = (0.25 - 0.75) · 0.8
+    """
+    cell = of(cells.CfCCell(2, 1, elapsed=True), bias_out=[LN3, -LN3, LN3, -2 * LN3])
+    assert cell(row(0.0, 3.0), row(0.0)).item() == pytest.approx(-0.4, abs=1e-9)
+
+
+def test_gru_d() -> None:
+    """Missing after 2 + 1 steps: γ = exp(-ln 2 / 3 · 3) = 1/2 of the last 4 is 2; γ_h halves h = 1.
+
+    z = σ(0) = 1/2; n = tanh(ln 3 / 2 · 2) = 4/5; h' = 1/4 + 2/5. Seen again, with 5: n = tanh(ln 3 / 2 · 5).
+    """
+    cell = of(
+        cells.GRUDCell(1, 1),
+        weight_ih=[[0.0], [0.0], [LN3 / 2]],
+        decay=[LN2 / 3],
+        weight_ih_decay=[[LN2 / 3]],
+    )
+    h, last, seen = cell(row(math.nan), (row(1.0), row(4.0), row(2.0)))
+    assert [h.item(), last.item(), seen.item()] == near(0.65, 4.0, 3.0)
+    h, last, seen = cell(row(5.0), (row(1.0), row(4.0), row(2.0)))
+    assert [h.item(), last.item(), seen.item()] == near(0.25 + 0.5 * math.tanh(LN3 / 2 * 5), 5.0, 0.0)

@@ -128,14 +128,80 @@ def leaky_rnn(w: Weights, x: Array, h: Array) -> list[Array]:
     return [h + leak * (np.tanh(sums(w, "h", x, h)["h"]) - h)]
 
 
+def head_products(w: Weights, letters: str, x: Array, h: Array) -> dict[str, Array]:
+    """As `sums`, where each head's units see that head alone."""
+    a = sums({**w, "weight_hh": np.zeros((len(w["weight_hh"]), h.shape[1]))}, letters, x, h)
+    d = w["weight_hh"].shape[1]
+    size = len(w["weight_hh"]) // len(letters)
+    for k, U in blocks(letters, w["weight_hh"]).items():
+        for j in range(size // d):
+            own = slice(j * d, (j + 1) * d)
+            a[k][:, own] += h[:, own] @ U[own].T
+    return a
+
+
 def slstm(w: Weights, x: Array, h: Array, c: Array, n: Array, m: Array) -> list[Array]:
     """The paper's form with its stabiliser."""
-    a = sums(w, "ifgo", x, h)
+    a = head_products(w, "ifgo", x, h)
     log_f = np.log(sigmoid(a["f"]))
     new_m = np.maximum(log_f + m, a["i"])
     i, f = np.exp(a["i"] - new_m), np.exp(log_f + m - new_m)
     c, n = f * c + i * np.tanh(a["g"]), f * n + i
     return [sigmoid(a["o"]) * c / n, c, n, new_m]
+
+
+def mogrifier_lstm(w: Weights, x: Array, h: Array, c: Array) -> list[Array]:
+    for k in range(1, 6):
+        if k % 2:
+            x = 2 * sigmoid(h @ w[f"weight_{k}"].T) * x
+        else:
+            h = 2 * sigmoid(x @ w[f"weight_{k}"].T) * h
+    return lstm(w, x, h, c)
+
+
+def mlstm(w: Weights, x: Array, h: Array, c: Array, n: Array, m: Array) -> list[Array]:
+    """Head by head, sequence by sequence."""
+    heads = m.shape[1]
+    d = h.shape[1] // heads
+    size = len(w["weight_ih"]) // 4
+    a = blocks("qkvo", (x @ w["weight_ih"].T + w.get("bias", 0.0)).T)
+    gates = x @ w["weight_ih_if"].T + w.get("bias_if", 0.0)
+    out: list[Array] = [np.zeros((len(x), k)) for k in (size, size * d, size, heads)]
+    for b in range(len(x)):
+        for j in range(size // d):
+            own = slice(j * d, (j + 1) * d)
+            q, k, v = a["q"][own, b], a["k"][own, b] / math.sqrt(d), a["v"][own, b]
+            raw_i, log_f = gates[b, j], np.log(sigmoid(gates[b, heads + j]))
+            new_m = max(log_f + m[b, j], raw_i)
+            i, f = np.exp(raw_i - new_m), np.exp(log_f + m[b, j] - new_m)
+            C = f * c[b].reshape(heads, d, d)[j] + i * np.outer(v, k)
+            new_n = f * n[b, own] + i * k
+            low = max(abs(new_n @ q), np.exp(-new_m))
+            out[0][b, own] = sigmoid(a["o"][own, b]) * (C @ q) / low
+            out[1][b].reshape(heads, d, d)[j] = C
+            out[2][b, own], out[3][b, j] = new_n, new_m
+    return out
+
+
+def cfc(w: Weights, x: Array, h: Array, t: Array | float = 1.0) -> list[Array]:
+    u = 1.7159 * np.tanh(0.666 * sums(w, "u", x, h)["u"])
+    g, s, a, d = np.split(u @ w["weight_out"].T + w.get("bias_out", 0.0), 4, axis=1)
+    open_ = sigmoid(-(a * t + d))
+    return [open_ * np.tanh(g) + (1 - open_) * np.tanh(s)]
+
+
+def gru_d(w: Weights, x: Array, h: Array, last: Array, seen: Array, t: Array | float = 1.0) -> list[Array]:
+    k, delta = 1.0 - np.isnan(x), seen + t
+    x = np.nan_to_num(x)
+    new_last = k * x + (1 - k) * last
+    fade = np.exp(-np.maximum(w["decay"] * delta + w.get("bias_decay", 0.0), 0))
+    full = k * x + (1 - k) * fade * last
+    h = h * np.exp(-np.maximum(delta @ w["weight_ih_decay"].T + w.get("bias_hidden", 0.0), 0))
+    V = blocks("rzn", w["weight_ih_mask"])
+    r = sigmoid(sums(w, "rzn", full, h)["r"] + k @ V["r"].T)
+    z = sigmoid(sums(w, "rzn", full, h)["z"] + k @ V["z"].T)
+    n = np.tanh(sums(w, "rzn", full, r * h)["n"] + k @ V["n"].T)
+    return [(1 - z) * h + z * n, new_last, (1 - k) * delta]
 
 
 Step = Callable[..., list[Array]]
@@ -154,6 +220,10 @@ STEPS: dict[str, Step] = {
     "ind_rnn": ind_rnn,
     "leaky_rnn": leaky_rnn,
     "slstm": slstm,
+    "mlstm": mlstm,
+    "mogrifier_lstm": mogrifier_lstm,
+    "cfc": cfc,
+    "gru_d": gru_d,
 }
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in cells.names()),
@@ -183,6 +253,46 @@ def test_equations(name: str, options: dict[str, Any]) -> None:
         state = cell(torch.tensor(x), state)
     for got, part in zip(flatten(state), expected, strict=True):
         np.testing.assert_allclose(got.detach().numpy(), part, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 6])
+def test_heads(heads: int) -> None:
+    """mLSTM and sLSTM by heads of 6, 3, 2 and 1 units, over several steps from the start."""
+    torch.manual_seed(0)
+    for name in ("mlstm", "slstm"):
+        cell: Any = cells.get(name)(F, 6, heads=heads).double()
+        w = {key: p.detach().numpy() for key, p in cell.named_parameters()}
+        state = cell.initial_state(B)
+        expected = [part.numpy() for part in state]
+        for x in np.random.default_rng(0).normal(size=(T, B, F)):
+            expected = (mlstm if name == "mlstm" else slstm)(w, x, *expected)
+            state = cell(torch.tensor(x), state)
+        for got, part in zip(state, expected, strict=True):
+            np.testing.assert_allclose(got.detach().numpy(), part, rtol=1e-9, atol=1e-12)
+
+
+def test_time_gone_and_what_is_missing() -> None:
+    """The last feature as the time since the step before; NaN for what GRU-D did not see, also in its gradients."""
+    torch.manual_seed(0)
+    steps: dict[str, Step] = {"cfc": cfc, "gru_d": gru_d}
+    rng = np.random.default_rng(0)
+    for name, step in steps.items():
+        cell: Any = cells.get(name)(F + 1, H, elapsed=True).double()
+        for p in cell.parameters():
+            torch.nn.init.normal_(p, 0.0, 0.6)
+        w = {key: p.detach().numpy() for key, p in cell.named_parameters()}
+        state = cell.initial_state(B)
+        expected = [part.numpy() for part in flatten(state)]
+        for k in range(T):
+            x, t = rng.normal(size=(B, F)), rng.uniform(0.1, 3.0, size=(B, 1))
+            if name == "gru_d":
+                x[k % B, k % F] = x[0, 0] = np.nan
+            expected = step(w, x, *expected, t)
+            state = cell(torch.tensor(np.concatenate([x, t], axis=1)), state)
+        for got, part in zip(flatten(state), expected, strict=True):
+            np.testing.assert_allclose(got.detach().numpy(), part, rtol=1e-9, atol=1e-12)
+        sum(part.sum() for part in flatten(state)).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in cell.parameters())
 
 
 @pytest.mark.parametrize("forget_gate", ["sigmoid", "exp"])

@@ -16,6 +16,7 @@ from unspool.nn import Recurrent
 
 F, H, B = 4, 5, 3
 MAKE: dict[str, Callable[..., Any]] = dict(cells.registry)
+FEW = ("log_period", "shift", "bias_if")  # that start otherwise, or are too few to come near a bound
 GATES = [(name, gate) for name, make in MAKE.items() for gate in make(1, 1).gates]
 
 
@@ -35,7 +36,7 @@ def test_states(name: str) -> None:
     assert [tuple(p.shape) for p in parts] == [(B, width) for width in cell.state_sizes]
     assert len(cell.state_names) == len(parts)
     assert {part for part, p in zip(cell.state_names, parts) if p.any()} == (
-        {"m"} if name == "slstm" else set()
+        {"m"} if name in ("slstm", "mlstm") else set()
     )
     new = cell(torch.randn(B, F), state)
     assert isinstance(new, tuple) == isinstance(state, tuple)
@@ -51,7 +52,7 @@ def test_weights(name: str) -> None:
     assert 0.95 * bound < cell.weight_ih.abs().max() <= bound
     if name == "ind_rnn":
         assert 0 <= cell.weight_hh.min() < 0.1 and 0.9 < cell.weight_hh.max() <= 1
-    elif name not in ("min_gru", "min_lstm"):
+    elif name not in ("min_gru", "min_lstm", "mlstm"):
         torch.testing.assert_close(cell.weight_hh.T @ cell.weight_hh, torch.eye(30), rtol=0, atol=1e-5)
     opened = "f" if "lstm" in name else ""
     for gate, bias in biases(cell).items():
@@ -71,7 +72,7 @@ def test_uniform(name: str) -> None:
         for key, p in cell.named_parameters():
             if key.startswith("gain"):
                 assert (p == 1).all()
-            elif (name, key) != ("ind_rnn", "weight_hh"):
+            elif (name, key) != ("ind_rnn", "weight_hh") and key not in FEW:
                 assert 0.8 * 30**-0.5 < p.abs().max() <= 30**-0.5
 
 

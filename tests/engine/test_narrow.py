@@ -69,7 +69,7 @@ def test_every_cell(make: Callable[[int, int], Any], input_size: int, hidden_siz
     frozen = Recurrent(cell).freeze(form)
     output, finals = frozen(Ragged.from_padded(x, lengths), state)
     got, sure = output.to_padded(), ~unsure
-    assert sure.float().mean() > 0.6
+    assert sure.float().mean() > 0.3
     for a, b in zip([got, *flatten(finals)], [expected, *flatten(ends)], strict=True):
         torch.testing.assert_close(a[sure], b[sure], **TOLERANCE)
     single, _, unsure = plain_loop(cell, form, x[:, :1], lengths.clamp(1, 1), state)

@@ -238,6 +238,8 @@ ODD = [
     "Forgetful",
     "LayerNormLSTM",
     "Leaky",
+    "mlstm",
+    "gru_d",
 ]  # more than this grammar
 
 

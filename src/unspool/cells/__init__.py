@@ -8,8 +8,10 @@ from torch import nn
 
 from unspool.cells.activations import ACTIVATIONS
 from unspool.cells.base import Cell
+from unspool.cells.cfc import CfCCell
 from unspool.cells.coupled_lstm import CoupledLSTMCell
 from unspool.cells.gru import GRUCell
+from unspool.cells.gru_d import GRUDCell
 from unspool.cells.ind_rnn import IndRNNCell
 from unspool.cells.layer_norm_gru import LayerNormGRUCell
 from unspool.cells.layer_norm_lstm import LayerNormLSTMCell
@@ -19,6 +21,8 @@ from unspool.cells.lstm import LSTMCell
 from unspool.cells.mgu import MGUCell
 from unspool.cells.min_gru import MinGRUCell
 from unspool.cells.min_lstm import MinLSTMCell
+from unspool.cells.mlstm import MLSTMCell
+from unspool.cells.mogrifier_lstm import MogrifierLSTMCell
 from unspool.cells.peephole_lstm import PeepholeLSTMCell
 from unspool.cells.rnn import RNNCell
 from unspool.cells.slstm import SLSTMCell
@@ -40,13 +44,19 @@ registry: dict[str, Callable[..., nn.Module]] = {
     "ind_rnn": IndRNNCell,
     "leaky_rnn": LeakyRNNCell,
     "slstm": SLSTMCell,
+    "mlstm": MLSTMCell,
+    "mogrifier_lstm": MogrifierLSTMCell,
+    "cfc": CfCCell,
+    "gru_d": GRUDCell,
 }
 
 __all__ = [
     "ACTIVATIONS",
     "Cell",
+    "CfCCell",
     "CoupledLSTMCell",
     "GRUCell",
+    "GRUDCell",
     "IndRNNCell",
     "LSTMCell",
     "LayerNormGRUCell",
@@ -54,8 +64,10 @@ __all__ = [
     "LayerNormRNNCell",
     "LeakyRNNCell",
     "MGUCell",
+    "MLSTMCell",
     "MinGRUCell",
     "MinLSTMCell",
+    "MogrifierLSTMCell",
     "PeepholeLSTMCell",
     "RNNCell",
     "SLSTMCell",

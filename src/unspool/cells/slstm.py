@@ -1,6 +1,6 @@
 """sLSTM: exponential gates with a normaliser and a stabiliser (Beck et al. 2024, arXiv:2405.04517), order i, f, g, o.
 
-ĩ, f̃, g̃, õ = W_i· x + b_· + W_h· h                 (g is the paper's z; one head: W_hh is full)
+ĩ, f̃, g̃, õ = W_i· x + b_· + W_h· h                 (g is the paper's z; W_h· is block-diagonal, one block a head)
 m' = max(log f + m, ĩ)                           log f = log σ(f̃), or f̃ with an exponential forget gate
 i = exp(ĩ - m'),   f = exp(log f + m - m')
 c' = f ⊙ c + i ⊙ tanh(g̃)
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import linear, logsigmoid
 
 from unspool.cells.base import Cell, State
-from unspool.errors import check_choice
+from unspool.errors import bad_parameter, check_choice, check_int
 
 NOTHING_YET = -1e30
 
@@ -28,6 +28,7 @@ NOTHING_YET = -1e30
 class SLSTMCell(Cell):
     """x (B, F), state (h, c, n, m), each (B, H) -> (h', c', n', m').
 
+    heads: default 1, a divisor of hidden_size: a unit sees the h of its head alone, and weight_hh is (4 H, H / heads).
     forget_gate: "sigmoid" (default) or "exp".
     start: `gate_bias` and `init` of `Cell`; the forget gate's bias starts at 1.
 
@@ -44,15 +45,19 @@ class SLSTMCell(Cell):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
+        heads: int = 1,
         forget_gate: str = "sigmoid",
         **start: Any,
     ) -> None:
         super().__init__(input_size, hidden_size, **start)
         self.forget_gate = check_choice("SLSTMCell", "forget_gate", forget_gate, ["sigmoid", "exp"])
+        self.heads = check_int("SLSTMCell", "heads", heads)
+        if self.hidden_size % self.heads:
+            bad_parameter("SLSTMCell", "heads", f"a divisor of hidden_size {hidden_size}", heads)
         rows = 4 * self.hidden_size
         self._weights(
             weight_ih=(rows, self.input_size),
-            weight_hh=(rows, self.hidden_size),
+            weight_hh=(rows, self.hidden_size // self.heads),
             bias=(rows,) if bias else None,
         )
         self.reset_parameters()
@@ -64,7 +69,7 @@ class SLSTMCell(Cell):
 
     def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         h, c, n, m = state
-        gates = linear(x, self.weight_ih, self.bias) + linear(h, self.weight_hh)
+        gates = linear(x, self.weight_ih, self.bias) + self._by_heads(h)
         i, f, g, o = gates.chunk(4, dim=-1)
         kept = (logsigmoid(f) if self.forget_gate == "sigmoid" else f) + m
         m = torch.maximum(kept, i)
@@ -72,3 +77,10 @@ class SLSTMCell(Cell):
         c = f * c + i * torch.tanh(g)
         n = (f * n + i).clamp(min=1.0)
         return torch.sigmoid(o) * c / n, c, n, m
+
+    def _by_heads(self, h: Tensor) -> Tensor:
+        """W_h· h, (B, 4 H)."""
+        if self.heads == 1:
+            return linear(h, self.weight_hh)
+        blocks = self.weight_hh.view(4, self.heads, -1, self.weight_hh.shape[1])  # (4, heads, d, d)
+        return torch.einsum("bhd,ghed->bghe", h.view(-1, self.heads, blocks.shape[-1]), blocks).flatten(1)

@@ -181,6 +181,22 @@ class Writer:
     def _copy(self, node: Any) -> tuple[str, int]:
         return self.expression(node.args[0])
 
+    def _take(self, node: Any) -> tuple[str, int]:
+        strides = [stride for _, stride in node.attr.axes]
+        turned = node.attr.inverse(self.graph.width(node.args[0])) is not None
+        return self.call("spread" if 0 in strides else "turned" if turned else "part", node.args), ATOM
+
+    def _put(self, node: Any) -> tuple[str, int]:
+        return self.call(
+            "sums" if any(stride == 0 for _, stride in node.attr.axes) else "placed", node.args
+        ), ATOM
+
+    def _gmax(self, node: Any) -> tuple[str, int]:
+        return self.call("maxima", node.args), ATOM
+
+    def _contract(self, node: Any) -> tuple[str, int]:
+        return self.call("product", node.args), ATOM
+
     def _cat(self, node: Any) -> tuple[str, int]:
         return "[" + "; ".join(self.expression(a)[0] for a in node.args) + "]", ATOM
 
