@@ -106,6 +106,18 @@ CASES: dict[str, Function] = {
         (a.t() * b.t()).t() + a.view(-1, 4, 6).permute(2, 1, 0).permute(2, 1, 0).flatten(1)
     ),
     "fold batch": lambda w, a, b: F.linear(a.reshape(-1, 8), w.small.t()).view(len(a), 3, 5),
+    "fold batch after heads": lambda w, a, b: (
+        (a.view(-1, 3, 8).transpose(0, 1).reshape(-1, 8) @ w.small).view(3, len(a), 5).transpose(0, 1)
+        * b.view(-1, 3, 8).transpose(0, 1).reshape(-1, 8)[:, :5].reshape(3, -1, 5).transpose(0, 1)
+    ),
+    "fold batch between": lambda w, a, b: (
+        a.view(-1, 2, 3, 4)
+        .permute(1, 0, 2, 3)
+        .reshape(-1, 4)
+        .softmax(1)
+        .view(2, -1, 3, 4)
+        .permute(1, 0, 3, 2)
+    ),
     "select": lambda w, a, b: a.view(-1, 3, 8)[:, 1] * b.view(-1, 3, 8)[..., -3:].sum(-1)[:, :1],
     "steps": lambda w, a, b: a[:, ::2] * b[:, 1::2] + a.view(-1, 6, 4)[:, ::2, 1:3].flatten(1).repeat(1, 2),
     "unbind": lambda w, a, b: (
