@@ -148,6 +148,9 @@ NB_MODULE(_native, m) {
            nb::arg("states"), nb::arg("results"), nb::arg("projected"), nb::arg("threads"))
       .def("step", &FrozenCall::step);
 
+  m.def("check_offsets", [](const std::vector<int64_t>& offsets, int64_t tokens) {
+    check_offsets(offsets.data(), (int64_t)offsets.size(), tokens);
+  });
   m.def("check_offsets", [](nb::handle offsets, int64_t tokens) {
     const Array ends = open_ints(offsets, {"the offsets"});
     check_offsets(ends.ints(), ends.columns, tokens);
@@ -190,6 +193,8 @@ NB_MODULE(_native, m) {
   m.def("waits_how", [] { return std::string(waits_how()); });
   m.def("lanes", [] { return kernels().lanes; });
   m.def("peak_flops", [](double seconds, int threads) {
+    if (!(seconds >= 0 && seconds <= 3600))
+      throw std::invalid_argument("seconds must be in [0, 3600]. Got " + std::to_string(seconds) + ".");
     std::vector<double> each(checked_threads(threads));
     nb::gil_scoped_release release;
     parallel(threads, threads, [&](int i) { each[i] = kernels().peak(seconds); });

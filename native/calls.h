@@ -42,7 +42,9 @@ inline void add_parameters(Stream& s, const Direction& d, const Items& tensors, 
 }
 
 inline int checked_threads(int threads) {
-  if (threads < 1) throw nb::value_error(("threads must be at least 1. Got " + std::to_string(threads) + ".").c_str());
+  constexpr int MOST = 4096;
+  if (threads < 1 || threads > MOST)
+    throw nb::value_error(("threads must be in [1, " + std::to_string(MOST) + "]. Got " + std::to_string(threads) + ".").c_str());
   return threads;
 }
 

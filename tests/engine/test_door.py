@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 from collections.abc import Callable
@@ -205,6 +204,38 @@ def test_the_engine_can_be_used_first_under_a_fake_mode() -> None:
     def check() -> None:
         assert type(memory.empty(2, 3)) is torch.Tensor
         assert memory._FLOATS.dtype is torch.float32
+
+    in_a_process(check)
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_transforms_of_torch_func_have_their_numbers(engine: str) -> None:
+    made, x = layer(), ragged(F, (3, 1, 2))
+    made.engine = engine
+
+    def run(values: torch.Tensor) -> torch.Tensor:
+        return made(Ragged(values, [0, 3, 4, 6]))[0].values
+
+    direction = torch.randn(6, F)
+    _, got = torch.func.jvp(run, (x.values,), (direction,))
+    jacobian = torch.autograd.functional.jacobian(run, x.values)
+    torch.testing.assert_close(got, torch.einsum("abcd,cd->ab", jacobian, direction), rtol=1e-4, atol=1e-5)
+    batch = torch.stack([x.values, direction])
+    with torch.no_grad():
+        expected = torch.stack([run(x.values), run(direction)])
+        torch.testing.assert_close(torch.func.vmap(run)(batch), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(DataError):
+        torch.func.vmap(lambda v: made.run(v, torch.tensor([0, 7]), [made.initial_state(1)])[0])(batch)
+
+
+def test_a_batch_of_gradients_says_what_it_needs() -> None:
+    made, x = layer(), ragged(F, (3, 1, 2))
+
+    def check() -> None:
+        with pytest.raises(EngineError, match="The output's gradient must be a dense tensor"):
+            torch.autograd.functional.jacobian(
+                lambda v: made(x.with_values(v))[0].values, x.values, vectorize=True
+            )
 
     in_a_process(check)
 
@@ -526,16 +557,6 @@ def test_a_ragged_whose_values_were_resized() -> None:
 # --- memory that a backward needs
 
 
-def _held() -> int:
-    """Bytes of living tensors that nothing else accounts for."""
-    gc.collect()
-    seen = {}
-    for found in gc.get_objects():
-        if type(found) is torch.Tensor and found.device.type == "cpu":
-            seen[found.untyped_storage().data_ptr()] = found.untyped_storage().nbytes()
-    return sum(seen.values())
-
-
 def _kept_bytes(run: Callable[[], Any]) -> tuple[int, Any]:
     """What saved-tensor hooks see while `run` goes forward."""
     seen: dict[int, int] = {}
@@ -549,21 +570,39 @@ def _kept_bytes(run: Callable[[], Any]) -> tuple[int, Any]:
     return sum(seen.values()), result
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="this system does not tell what a process holds"
+)
 def test_losses_that_are_kept_after_their_backward_cost_nothing() -> None:
-    made = layer()
-    x = ragged(F, (200, 100))
-    kept = []
-    losses = [made(x)[0].values.square().sum() for _ in range(3)]
-    node = losses[0].grad_fn.next_functions[0][0].next_functions[0][0]
-    saved = node.saved_tensors
-    assert sum(t.numel() for t in saved if t is not None) > 300 * 4 * H  # the gates are among them
-    kept = [memory.Loan._blocks]
-    del saved
-    for loss in losses:
-        loss.backward()
+    made, x = Recurrent(cells.LSTMCell(F, 64), engine="native"), ragged(F, (150,) * 16)
+
+    def held() -> float:
+        """MiB of this process alone."""
+        _, all_of_it, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
+        return (all_of_it - shared) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def check() -> None:
+        losses, at = [], []
+        for _ in range(60):
+            losses.append(made(x)[0].values.square().sum())
+            losses[-1].backward()
+            at.append(held())
+        one, _ = _kept_bytes(lambda: made(x))
+        assert one > 3 * 2**20
+        assert at[-1] - at[9] < 5 * one / 2**20  # not 50 times
+
+    in_a_process(check)
+
+
+def test_the_backward_frees_what_the_forward_kept() -> None:
+    loss = layer()(ragged())[0].values.sum()
+    node = loss.grad_fn.next_functions[0][0]
+    while "_Run" not in node.name():
+        node = node.next_functions[0][0]
+    loss.backward()
     with pytest.raises(RuntimeError, match="freed"):
         _ = node.saved_tensors
-    assert kept and not [name for name in vars(node) if isinstance(vars(node)[name], (list, torch.Tensor))]
+    assert not [value for value in vars(node).values() if isinstance(value, (torch.Tensor, list))]
 
 
 def test_saved_tensor_hooks_see_what_is_kept() -> None:
@@ -844,6 +883,8 @@ def _calls() -> dict[str, Callable[[], Any]]:
         "frozen: step without threads": lambda: frozen.step((x[:2], start, start.clone()), 0),
         "step: no threads": lambda: step.run((x[:2], start, start.clone()), [weight], 0),
         "peak of no threads": lambda: _native.peak_flops(0.001, 0),
+        "too many threads": forward(threads=2**31 - 1),
+        "peak of no time": lambda: _native.peak_flops(float("nan"), 1),
         "peak of negative threads": lambda: _native.peak_flops(0.001, -1),
         "adam: rows beyond": adam(rows=torch.tensor([0, 6])),
         "adam: negative rows": adam(rows=torch.tensor([-1, 0])),

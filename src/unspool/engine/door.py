@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from unspool import _native
@@ -13,9 +14,13 @@ def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | No
     """`offsets` (B+1,) and `index` (N,), contiguous.
 
     Raises `DataError` or `EngineError` for offsets that are not int64 on the CPU, from 0 to N and never down, or an
-    index of other numbers; `IndexError` for one beyond the rows of `values`. An index on another device is torch's
-    to check.
+    index of other numbers; `IndexError` for one beyond the rows of `values`. An index on another device, or inside a
+    transform of torch.func, is torch's to check.
     """
+    if torch._C._are_functorch_transforms_active():  # offsets may be wrapped; an index is torch's to check
+        tokens = values.shape[0] if index is None else index.shape[0]
+        _native.check_offsets(offsets.tolist(), tokens)
+        return offsets, index
     if isinstance(offsets, Tensor):
         offsets = offsets.contiguous()
     if isinstance(index, Tensor):
