@@ -36,11 +36,10 @@ class Loan:
     _blocks, _floats = 64, _limit()
 
     def __init__(self, floats: int) -> None:
-        found = None
-        for key, (size, _) in list(self._store.items()):
-            if floats <= size <= 2 * floats + 4096:
-                found = self._store.pop(key, None)
-                break
+        fitting = [
+            (size, key) for key, (size, _) in list(self._store.items()) if floats <= size <= 2 * floats + 4096
+        ]
+        found = self._store.pop(min(fitting)[1], None) if fitting else None  # None: another thread took it
         self.size = floats + floats // 8
         self.size, self.block = (self.size, empty(self.size)) if found is None else found
 
