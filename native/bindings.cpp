@@ -148,7 +148,7 @@ NB_MODULE(_native, m) {
            nb::arg("states"), nb::arg("results"), nb::arg("projected"), nb::arg("threads"))
       .def("step", &FrozenCall::step);
 
-  m.def("check_offsets", [](const std::vector<int64_t>& offsets, int64_t tokens) {
+  m.def("check_offset_numbers", [](const std::vector<int64_t>& offsets, int64_t tokens) {
     check_offsets(offsets.data(), (int64_t)offsets.size(), tokens);
   });
   m.def("check_offsets", [](nb::handle offsets, int64_t tokens) {

@@ -19,7 +19,7 @@ def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | No
     """
     if torch._C._are_functorch_transforms_active():  # offsets may be wrapped; an index is torch's to check
         tokens = values.shape[0] if index is None else index.shape[0]
-        _native.check_offsets(offsets.tolist(), tokens)
+        _native.check_offset_numbers(offsets.tolist(), tokens)
         return offsets, index
     if isinstance(offsets, Tensor):
         offsets = offsets.contiguous()
