@@ -14,7 +14,11 @@ namespace unspool {
   X(gt, 2) X(ge, 2) X(lt, 2) X(le, 2) X(eq, 2) X(ne, 2) X(where, 3) X(fma, 3)                              \
   X(neg, 1) X(abs, 1) X(exp, 1) X(expm1, 1) X(log, 1) X(tanh, 1) X(sigmoid, 1) X(sqrt, 1) X(rsqrt, 1)      \
   X(relu, 1) X(softplus, 1) X(erf, 1) X(dtanh, 2) X(dsigmoid, 2) X(sum, 1) X(mean, 1) X(amax, 1) X(dot, 2)   \
-  X(rstd, 3) X(norm, 3) X(take, 1) X(put, 1) X(gmax, 1) X(contract, 2)
+  X(rstd, 3) X(norm, 3) X(take, 1) X(put, 1) X(gmax, 1) X(contract, 2)                                     \
+  X(log1p, 1) X(exp2, 1) X(log2, 1) X(log10, 1) X(erfc, 1) X(sin, 1) X(cos, 1) X(tan, 1)                   \
+  X(asin, 1) X(acos, 1) X(atan, 1) X(sinh, 1) X(cosh, 1) X(asinh, 1) X(acosh, 1) X(atanh, 1)               \
+  X(floor, 1) X(ceil, 1) X(round, 1) X(trunc, 1) X(sign, 1) X(stop, 1)                                     \
+  X(pow, 2) X(atan2, 2) X(hypot, 2) X(fmod, 2) X(remainder, 2) X(logaddexp, 2) X(xlogy, 2) X(clamp, 3)
 
 enum class Op : int32_t {
 #define UNSPOOL_ENUM(name, arity) name##_,

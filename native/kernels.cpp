@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "axes.h"
+#include "functions.h"
 #include "outer.h"
 
 namespace unspool::UNSPOOL_NS {
@@ -165,7 +166,8 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Memb
   for (const Instr& i : tape.code) {
     switch (i.op) {
       case Op::matmul_: matmul(tile, i, matrices[i.matrix], me); break;
-      case Op::copy_: map(tile, i, [](V a) { return a; }); break;
+      case Op::copy_:
+      case Op::stop_: map(tile, i, [](V a) { return a; }); break;
       case Op::add_: map(tile, i, [](V a, V b) { return a + b; }, 2); break;
       case Op::sub_: map(tile, i, [](V a, V b) { return a - b; }, 2); break;
       case Op::mul_: map(tile, i, [](V a, V b) { return a * b; }, 2); break;
@@ -189,9 +191,32 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Memb
       case Op::sigmoid_: map(tile, i, [](V a) { return vsigmoid(a); }); break;
       case Op::sqrt_: map(tile, i, [](V a) { return vsqrt(a); }); break;
       case Op::rsqrt_: map(tile, i, [](V a) { return 1.f / vsqrt(a); }); break;
-      case Op::relu_: map(tile, i, [](V a) { return a <= 0.f ? splat(0.f) : a; }); break;
+      case Op::relu_: map(tile, i, [](V a) { return a < 0.f ? splat(0.f) : a; }); break;
       case Op::softplus_: map(tile, i, [](V a) { return vsoftplus(a); }); break;
       case Op::erf_: map(tile, i, [](V a) { return verf(a); }); break;
+      case Op::log1p_: map(tile, i, [](V a) { return vlog1p(a); }); break;
+      case Op::sin_: map(tile, i, [](V a) { return vsin(a); }); break;
+      case Op::cos_: map(tile, i, [](V a) { return vcos(a); }); break;
+      // by the C library
+#define UNSPOOL_EACH(name, function) \
+  case Op::name##_: map(tile, i, [](V a) { return lanewise(a, [](float v) { return std::function(v); }); }); break;
+      UNSPOOL_EACH(exp2, exp2) UNSPOOL_EACH(log2, log2) UNSPOOL_EACH(log10, log10) UNSPOOL_EACH(erfc, erfc)
+      UNSPOOL_EACH(tan, tan) UNSPOOL_EACH(asin, asin) UNSPOOL_EACH(acos, acos) UNSPOOL_EACH(atan, atan)
+      UNSPOOL_EACH(sinh, sinh) UNSPOOL_EACH(cosh, cosh) UNSPOOL_EACH(asinh, asinh) UNSPOOL_EACH(acosh, acosh)
+      UNSPOOL_EACH(atanh, atanh) UNSPOOL_EACH(floor, floor) UNSPOOL_EACH(ceil, ceil) UNSPOOL_EACH(round, nearbyint)
+      UNSPOOL_EACH(trunc, trunc)
+#undef UNSPOOL_EACH
+      case Op::sign_: map(tile, i, [](V a) { return truth(a > 0.f) - truth(a < 0.f); }); break;
+#define UNSPOOL_EACH(name)                                                                                    \
+  case Op::name##_:                                                                                           \
+    map(tile, i, [](V a, V b) { return lanewise(a, b, [](float p, float q) { return std::name(p, q); }); }, 2); \
+    break;
+      UNSPOOL_EACH(pow) UNSPOOL_EACH(atan2) UNSPOOL_EACH(hypot) UNSPOOL_EACH(fmod)
+#undef UNSPOOL_EACH
+      case Op::remainder_: map(tile, i, [](V a, V b) { return vremainder(a, b); }, 2); break;
+      case Op::logaddexp_: map(tile, i, [](V a, V b) { return vlogaddexp(a, b); }, 2); break;
+      case Op::xlogy_: map(tile, i, [](V a, V b) { return vxlogy(a, b); }, 2); break;
+      case Op::clamp_: map(tile, i, [](V a, V b, V c) { return vclamp(a, b, c); }, 2, 3); break;
       case Op::dtanh_: map(tile, i, [](V g, V y) { return g * (1.f - y * y); }, 2); break;
       case Op::dsigmoid_: map(tile, i, [](V g, V y) { return g * (y * (1.f - y)); }, 2); break;
       case Op::norm_: map(tile, i, [](V a, V b, V c) { return (a - b) * c; }, 2, 3); break;

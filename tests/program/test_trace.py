@@ -74,7 +74,6 @@ REFUSED: dict[str, tuple[Callable[..., Tensor], str]] = {
     ),
     "first row": (lambda c, x, h: base(c, x, h) * h[:1], r"axes \[0\]|shape \(1, 5\)"),
     "sort": (lambda c, x, h: base(c, x, h).sort(1).values, r"the operation 'aten\.sort'"),
-    "detach": (lambda c, x, h: base(c, x, h) + c.a(x).detach(), "detach, which stops a gradient"),
     "empty": (lambda c, x, h: base(c, x, h) + 0 * torch.empty_like(h), "uninitialised memory"),
     "new empty": (lambda c, x, h: base(c, x, h) + 0 * h.new_empty(h.shape), "uninitialised memory"),
     "custom gradient": (
@@ -86,8 +85,7 @@ REFUSED: dict[str, tuple[Callable[..., Tensor], str]] = {
         lambda c, x, h: base(c, x, h) * x[:, :1].var(1, keepdim=True),
         "a variance over too few",
     ),
-    "power of values": (lambda c, x, h: 2 ** base(c, x, h), r"power|aten\.pow"),
-    "odd power": (lambda c, x, h: base(c, x, h) ** 2.5, "a power other than"),
+    "wider numbers": (lambda c, x, h: base(c, x, h).double().float(), "a change of type from torch.float32"),
     "constant state": (
         lambda c, x, h: c.v.expand(len(x), H) * 1.0,
         "does not depend on the input or the state",

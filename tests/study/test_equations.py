@@ -205,6 +205,32 @@ def test_brackets() -> None:
     torch.testing.assert_close(known["h'"], cell(x, h), rtol=1e-9, atol=1e-9)
 
 
+class Functions(nn.Module):
+    """A step of functions that have no sign of their own."""
+
+    input_size = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x, self.h = nn.Linear(4, 6), nn.Linear(6, 6)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, 6)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        z = self.x(x) + self.h(h)
+        turned = torch.sin(z) + torch.remainder(h, 0.7).detach()
+        return torch.lerp(h, turned.clamp(min=-0.5), 0.3) * torch.sigmoid(z) ** 1.5
+
+
+def test_functions() -> None:
+    lines = equations(Functions()).splitlines()
+    assert lines[:2] == ["a  = W x + U h + b", "s1 = σ(a)"]
+    assert lines[2] == "h' = (h + 0.3 (max(sin(a) + stop(remainder(h, 0.7)), -0.5) - h)) ⊙ s1^1.5"
+    latex = equations(Functions(), latex=True)
+    assert r"\sin\left(a\right)" in latex and "s_{1}^{1.5}" in latex
+
+
 class Turned(nn.Module):
     """One weight stored (4H, F) and turned, one stored (H, 4H)."""
 

@@ -12,7 +12,9 @@ from unspool.program.simplify import reachable
 if TYPE_CHECKING:
     from unspool.engine.plan import Planner
 
-CHEAP = frozenset("add sub mul neg max min gt ge lt le eq ne where abs relu copy".split())
+CHEAP = frozenset(
+    "add sub mul neg max min gt ge lt le eq ne where abs relu copy stop sign clamp floor ceil round trunc".split()
+)
 
 
 class Backward:

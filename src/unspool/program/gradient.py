@@ -1,97 +1,13 @@
-"""The gradient of a program, by reverse-mode rules: one rule an operation.
-
-`g` below is the gradient of the value, `y` the value, `a, b, c` its operands. A rule names the gradients of the
-operands as new nodes of the same graph; None: no gradient flows.
-"""
+"""The gradient of a program, by reverse-mode rules: one rule an operation, in `rules.py`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from unspool.program.ir import COMPARISONS, Graph, Matrix
-
-Rule = Callable[..., list[int | None]]
-
-
-def _rules() -> dict[str, Rule]:
-    def const(g: Graph, value: float) -> int:
-        return g.const(value)
-
-    def share(op: str) -> Rule:
-        """max, min: the gradient goes to the operand chosen, half to each where they are equal."""
-
-        def rule(e: Graph, g: int, y: int, a: int, b: int) -> list[int | None]:
-            strict, loose = ("gt", "ge") if op == "max" else ("lt", "le")
-            half = e.each("mul", e.each("add", e.each(strict, a, b), e.each(loose, a, b)), const(e, 0.5))
-            to_a = e.each("mul", g, half)
-            return [to_a, e.each("sub", g, to_a)]
-
-        return rule
-
-    def absolute(e: Graph, g: int, y: int, a: int) -> list[int | None]:
-        zero = const(e, 0.0)
-        return [e.each("mul", g, e.each("sub", e.each("gt", a, zero), e.each("lt", a, zero)))]
-
-    def where(e: Graph, g: int, y: int, a: int, b: int, c: int) -> list[int | None]:
-        zero = const(e, 0.0)
-        return [None, e.each("where", a, g, zero), e.each("where", a, zero, g)]
-
-    def erf(e: Graph, g: int, y: int, a: int) -> list[int | None]:
-        bell = e.each("exp", e.each("neg", e.each("mul", a, a)))
-        return [e.each("mul", g, e.each("mul", bell, const(e, 2 / math.sqrt(math.pi))))]
-
-    def norm(e: Graph, g: int, y: int, a: int, mean: int, rstd: int) -> list[int | None]:
-        """rstd (g - mean(g) - y mean(g y)): the gradient through the mean and the deviation as well."""
-        along = e.each("mul", e.row("dot", g, y), const(e, -1.0 / e.width(y)))
-        rest = e.each("add", e.each("mul", y, along), g)
-        return [e.node("norm", (rest, e.row("mean", g), rstd), e.width(y)), None, None]
-
-    return {
-        "add": lambda e, g, y, a, b: [g, g],
-        "sub": lambda e, g, y, a, b: [g, e.each("neg", g)],
-        "mul": lambda e, g, y, a, b: [e.each("mul", g, b), e.each("mul", g, a)],
-        "div": lambda e, g, y, a, b: [
-            e.each("div", g, b),
-            e.each("neg", e.each("mul", e.each("div", g, b), y)),
-        ],
-        "max": share("max"),
-        "min": share("min"),
-        "where": where,
-        "neg": lambda e, g, y, a: [e.each("neg", g)],
-        "abs": absolute,
-        "exp": lambda e, g, y, a: [e.each("mul", g, y)],
-        "expm1": lambda e, g, y, a: [e.each("mul", g, e.each("add", y, const(e, 1.0)))],
-        "log": lambda e, g, y, a: [e.each("div", g, a)],
-        "tanh": lambda e, g, y, a: [e.each("dtanh", g, y)],
-        "sigmoid": lambda e, g, y, a: [e.each("dsigmoid", g, y)],
-        "sqrt": lambda e, g, y, a: [e.each("div", e.each("mul", g, const(e, 0.5)), y)],
-        "rsqrt": lambda e, g, y, a: [
-            e.each("mul", e.each("mul", g, const(e, -0.5)), e.each("mul", y, e.each("mul", y, y)))
-        ],
-        "relu": lambda e, g, y, a: [e.each("where", e.each("gt", y, const(e, 0.0)), g, const(e, 0.0))],
-        "softplus": lambda e, g, y, a: [e.each("mul", g, e.each("sigmoid", a))],
-        "erf": erf,
-        "copy": lambda e, g, y, a: [g],
-        "sum": lambda e, g, y, a: [e.spread(g, e.width(a))],
-        "amax": lambda e, g, y, a: [None],
-        "gmax": lambda e, g, y, a: [None],
-        "take": lambda e, g, y, a: [e.put(g, e.width(a), e.nodes[y].attr)],
-        "put": lambda e, g, y, a: [e.take(g, e.nodes[y].attr)],
-        "contract": lambda e, g, y, a, b: [
-            e.contract(g, b, e.nodes[y].attr.of_a),
-            e.contract(a, g, e.nodes[y].attr.of_b),
-        ],
-        "norm": norm,
-        "mean": lambda e, g, y, a: [None],
-        "rstd": lambda e, g, y, a, mean, epsilon: [None, None, None],
-        **{name: (lambda e, g, y, a, b: [None, None]) for name in COMPARISONS},
-    }
-
-
-RULES = _rules()
+from unspool.program.ir import Graph, Matrix
+from unspool.program.rules import RULES
 
 
 @dataclass

@@ -21,18 +21,9 @@ _EACH: dict[str, Callable[..., Tensor]] = {
     "max": torch.maximum,
     "min": torch.minimum,
     "where": lambda c, a, b: torch.where(c != 0, a, b),
-    "neg": torch.neg,
-    "abs": torch.abs,
-    "exp": torch.exp,
-    "expm1": torch.expm1,
-    "log": torch.log,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "sqrt": torch.sqrt,
-    "rsqrt": torch.rsqrt,
-    "relu": torch.relu,
     "softplus": F.softplus,
-    "erf": torch.erf,
+    "stop": torch.Tensor.detach,
+    "clamp": torch.clamp,
     "plus": lambda *terms: sum(terms[1:], terms[0]),
     "logsigmoid": F.logsigmoid,
 }
@@ -99,7 +90,8 @@ def _value(node: Node, args: list[Tensor], sources: Mapping[int, Tensor], x: Ten
         return compare(*args).to(x.dtype)
     if node.op in _ROW:
         return _ROW[node.op](args[0])
-    return _EACH[node.op](*args)
+    function: Any = _EACH.get(node.op) or getattr(torch, node.op)
+    return function(*args)
 
 
 def _contract(node: Node, a: Tensor, b: Tensor) -> Tensor:

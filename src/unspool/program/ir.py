@@ -5,8 +5,9 @@ Operations (native/abi.h lists the same names):
 
     leaves     x, state, vector (sum of slices of parameters), const, adjoint, output_grad, prologue_grad
     products   matmul(src) or matmul(src, init): src @ matrix (+ init)
-    each       add sub mul div max min gt ge lt le eq ne where fma neg abs exp expm1 log tanh sigmoid sqrt rsqrt
-               relu softplus erf; dtanh(g, y) = g (1 - y²); dsigmoid(g, y) = g y (1 - y); copy (spreads width 1)
+    each       add sub mul div max min gt ge lt le eq ne where fma, functions of one and of two values by their names in
+               torch; clamp(a, low, high); dtanh(g, y) = g (1 - y²); dsigmoid(g, y) = g y (1 - y);
+               copy (spreads width 1), stop (a copy that no gradient passes)
     rows       sum, mean, amax, dot, rstd(a, mean, ε) = 1 / sqrt(mean((a - mean)²) + ε): (width) -> 1
     both       norm(a, m, s) = (a - m) s, where m and s are the mean and the rstd of a; gradients know that
     shape      slice, cat
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -25,9 +27,15 @@ from typing import Any
 
 from unspool.program.patterns import Contraction, Pattern
 
-UNARY = frozenset("neg abs exp expm1 log tanh sigmoid sqrt rsqrt relu softplus erf copy".split())
-BINARY = frozenset("add sub mul div max min gt ge lt le eq ne dtanh dsigmoid".split())
-TERNARY = frozenset(["where", "fma"])
+UNARY = frozenset(
+    """neg abs exp expm1 exp2 log log1p log2 log10 tanh sigmoid sqrt rsqrt relu softplus erf erfc sin cos tan asin acos
+    atan sinh cosh asinh acosh atanh floor ceil round trunc sign copy stop""".split()
+)
+BINARY = frozenset(
+    """add sub mul div max min gt ge lt le eq ne dtanh dsigmoid pow atan2 hypot fmod remainder logaddexp
+    xlogy""".split()
+)
+TERNARY = frozenset(["where", "fma", "clamp"])
 ROWS = frozenset("sum mean amax dot rstd".split())
 AXES = frozenset("take put gmax contract".split())
 EACH = UNARY | BINARY | TERNARY
@@ -46,6 +54,7 @@ _FOLD: dict[str, Callable[..., float]] = {
     "div": lambda a, b: a / b,
     "neg": lambda a: -a,
     "sqrt": math.sqrt,
+    **{name: (lambda a, b, name=name: float(getattr(operator, name)(a, b))) for name in COMPARISONS},
 }
 
 
@@ -131,6 +140,8 @@ class Graph:
             return args[1 - consts.index(0.0)]
         if op == "mul" and 1.0 in consts and self._keeps_width(args, 1 - consts.index(1.0)):
             return args[1 - consts.index(1.0)]
+        if op == "where" and consts[0] is not None and self._keeps_width(args, 1 if consts[0] else 2):
+            return args[1 if consts[0] else 2]
         width = max(self.width(a) for a in args)
         narrow = tuple(self._unspread(a) for a in args)
         if op != "copy" and any(self.width(a) == width for a in narrow):

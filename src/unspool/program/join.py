@@ -34,6 +34,12 @@ def norm_of(graph: Graph, node: Node) -> tuple[int, float] | None:
             return None
         return total.args[0]
 
+    def shifted(i: int, a: int) -> bool:
+        """Whether i is s - mean(s), where s is a less one number, as `var` takes it."""
+        d = is_op(i, "sub")
+        s = is_op(d.args[0], "sub") if d and mean_of(d.args[1]) == d.args[0] else None
+        return s is not None and s.args[0] == a and is_op(s.args[1], "stop") is not None
+
     if node.op not in ("mul", "div"):
         return None
     root = is_op(node.args[1], "rsqrt" if node.op == "mul" else "sqrt")
@@ -44,9 +50,11 @@ def norm_of(graph: Graph, node: Node) -> tuple[int, float] | None:
     square, epsilon = mean_of(inner.args[0]), graph.constant(inner.args[1])
     if square is None or epsilon is None or mean_of(centred.args[1]) != centred.args[0]:
         return None
-    if graph.nodes[square] != Node("mul", (node.args[0], node.args[0]), node.width):
+    spread = graph.nodes[square]
+    if spread.op != "mul" or spread.args[0] != spread.args[1]:
         return None
-    return centred.args[0], epsilon
+    same = spread.args[0] == node.args[0] or shifted(spread.args[0], centred.args[0])
+    return (centred.args[0], epsilon) if same else None
 
 
 class _Norms(Rewrite):

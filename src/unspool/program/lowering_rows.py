@@ -92,7 +92,10 @@ def _var(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     groups, node, keep = _groups(t, args, result)
     if groups.size <= correction:
         raise Unsupported("a variance over too few features")
-    g, centred = t.graph, groups.centred(node)
+    g = t.graph
+    # Less its first entry a constant row is 0, and so is its variance.
+    start = g.each("stop", g.slice(node, 0, 1))
+    centred = groups.centred(g.each("sub", node, start) if groups.count == 1 else node)
     squares = groups.sum(g.each("mul", centred, centred))
     return groups.result(g.each("mul", squares, g.const(1.0 / (groups.size - correction))), keep)
 
@@ -100,7 +103,7 @@ def _var(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
 @lowers("std")
 def _std(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     variance = _var(t, args, kwargs, result)
-    return variance.of(t.graph.each("sqrt", variance.node))
+    return variance.of(_root(t, variance.node))
 
 
 def _extreme(t: Tracer, args: tuple, result: Any, sign: int, first: bool) -> Value:
@@ -151,13 +154,17 @@ def _norm(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     if order not in (1, 2):
         raise Unsupported(f"a norm of order {order}")
     groups, node, keep = _groups(t, args, result, at=2)
-    g, zero = t.graph, t.graph.const(0.0)
+    g = t.graph
     if order == 1:
         return groups.result(groups.sum(g.each("abs", node)), keep)
-    squares = groups.sum(g.each("mul", node, node))
-    none = g.each("eq", squares, zero)
-    root = g.each("sqrt", g.each("where", none, g.const(1.0), squares))
-    return groups.result(g.each("where", none, zero, root), keep)
+    return groups.result(_root(t, groups.sum(g.each("mul", node, node))), keep)
+
+
+def _root(t: Tracer, square: int) -> int:
+    """Its square root; no gradient passes where that is 0, as in torch's std and norm."""
+    g, zero = t.graph, t.graph.const(0.0)
+    none = g.each("eq", square, zero)
+    return g.each("where", none, zero, g.each("sqrt", g.each("where", none, g.const(1.0), square)))
 
 
 def _normalised(t: Tracer, groups: Groups, node: int, epsilon: float) -> int:
@@ -241,15 +248,9 @@ def _log_sigmoid(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Valu
 
 
 @lowers("detach")
-def _detach(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Any:
-    """torch detaches what it keeps for its own backward; a step that goes on with such a tensor is refused."""
+def _detach(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     v = value(t, args[0])
-    made = t.graph.nodes[v.node]
-    constant = made.op == "const" or (made.op == "copy" and t.graph.nodes[made.args[0]].op == "const")
-    if not constant:
-        t.refuse(result, "detach, which stops a gradient")
-        return None
-    return v
+    return v.of(t.graph.each("stop", v.node))
 
 
 @lowers("empty_like", "new_empty")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @lowers("clone", "alias", "_to_copy", "lift_fresh")
 def _same_numbers(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     check_type(result)
+    if result.dtype == torch.float64 != args[0].dtype:
+        raise Unsupported(f"a change of type from {args[0].dtype} to {result.dtype}")
     seen = value(t, args[0]).seen_as(tuple(result.shape))
     if result.dtype == torch.bool and args[0].dtype != torch.bool:
         return seen.of(t.graph.each("ne", seen.node, t.graph.const(0.0)))
@@ -180,7 +182,7 @@ def joined(t: Tracer, parts: list[Value], dim: int, like: Value) -> Value:
 @lowers("cat")
 def _cat(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     check_type(result)
-    tensors = [tensor for tensor in args[0] if tensor.shape != (0,)]
+    tensors = [tensor for tensor in args[0] if tensor.numel()]
     dim = (args[1] if len(args) > 1 else 0) % result.dim()
     return _join_tensors(t, tensors, dim, result, [tuple(tensor.shape) for tensor in tensors])
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unspool.program import lowering_products, lowering_rows  # noqa: F401  (register their lowerings)
+from unspool.program import lowering_functions, lowering_products, lowering_rows  # noqa: F401  (register theirs)
 from unspool.program.ir import Graph, Matrix, Program
 from unspool.program.layout import Unsupported, Value
 from unspool.program.lowering import LOWERINGS

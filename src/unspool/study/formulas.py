@@ -25,9 +25,8 @@ _LATEX = {
     "amax": r"\max",
     "max": r"\max",
     "min": r"\min",
-    "log": r"\log",
-    "exp": r"\exp",
-    "tanh": r"\tanh",
+    **{name: rf"\{name}" for name in "log exp tanh sinh cosh sin cos tan".split()},
+    **{f"a{name}": rf"\arc{name}" for name in "sin cos tan".split()},
 }
 _COMPARE = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠"}
 _LATEX_COMPARE = {**_COMPARE, "ge": r"\geq", "le": r"\leq", "ne": r"\neq"}
@@ -171,6 +170,12 @@ class Writer:
         if self.latex:
             return rf"\frac{{{self.expression(node.args[0])[0]}}}{{{self.expression(node.args[1])[0]}}}", ATOM
         return f"{self.inside(node.args[0], PRODUCT)} / {self.inside(node.args[1], ATOM)}", PRODUCT
+
+    def _pow(self, node: Any) -> tuple[str, int]:
+        base, exponent = self.inside(node.args[0], ATOM), self.expression(node.args[1])[0]
+        if self.latex:
+            return f"{base}^{{{exponent}}}", ATOM
+        return f"{base}^{self.inside(node.args[1], ATOM)}", PRODUCT
 
     def _slice(self, node: Any) -> tuple[str, int]:
         low, high = node.attr

@@ -11,6 +11,7 @@ Besides the program's operations:
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ class _Reader:
         return self.new, [self.made[o] for o in self.outputs]
 
     def build(self, i: int, node: Node) -> int:
-        for pattern in (self.norm, self.softmax, self.mean, self.log_sigmoid, self.clamp):
+        for pattern in (self.norm, self.softmax, self.mean, self.log_sigmoid, self.clamp, self.lerp):
             found = pattern(node)
             if found is not None:
                 return found
@@ -236,14 +237,27 @@ class _Reader:
         return self.new.node("logsigmoid", (self.made[inner.args[0]],), node.width)
 
     def clamp(self, node: Node) -> int | None:
-        """where(a < e, e, a) or where(a > e, e, a)."""
-        if node.op != "where":
+        """clamp(a, low, high) as max and min with the edges that it has."""
+        if node.op != "clamp":
             return None
-        compared = self.old.nodes[node.args[0]]
-        if compared.op not in ("lt", "gt") or compared.args != (node.args[2], node.args[1]):
+        made, *edges = (self.made[a] for a in node.args)
+        for op, edge, none in zip(("max", "min"), edges, (-math.inf, math.inf)):
+            if self.new.constant(edge) != none:
+                made = self.new.node(op, (made, edge), node.width)
+        return made
+
+    def lerp(self, node: Node) -> int | None:
+        """The first of where(|w| < 1/2, a + w (b - a), b - (1 - w) (b - a)), which are the same number."""
+        small = self.is_op(node.args[0], "lt") if node.op == "where" else None
+        if (
+            small is None
+            or self.old.nodes[small.args[0]].op != "abs"
+            or self.old.constant(small.args[1]) != 0.5
+        ):
             return None
-        args = tuple(self.made[a] for a in compared.args)
-        return self.new.node("max" if compared.op == "lt" else "min", args, node.width)
+        away = self.is_op(node.args[1], "add")
+        back = self.is_op(node.args[2], "sub") if away else None
+        return self.made[node.args[1]] if back else None
 
 
 def _find_gates(
