@@ -195,9 +195,12 @@ def fuzz(name: str) -> str:
         if recorded and turn % 2:
             args, named = rng.choice(recorded)
             own = args[:1] if "." in function_name else ()
-            args = [*own, *changed(list(args[len(own) :]), rng)]
-            if named and rng.random() < 0.5:
-                named = changed(named, rng)
+            args, named = list(args), dict(named)
+            places = [*range(len(own), len(args)), *named]
+            if places:
+                at = rng.choice(places)
+                target: Any = named if isinstance(at, str) else args
+                target[at] = changed(target[at], rng)
         else:
             own = recorded[0][0][:1] if recorded and "." in function_name else ()
             args = [*own, *(junk(rng) for _ in range(rng.choice([0, 1, 2, 3, 4, 5, 9])))]
