@@ -238,3 +238,17 @@ def test_gru_d() -> None:
     assert [h.item(), last.item(), seen.item()] == near(0.65, 4.0, 3.0)
     h, last, seen = cell(row(5.0), (row(1.0), row(4.0), row(2.0)))
     assert [h.item(), last.item(), seen.item()] == near(0.25 + 0.5 * math.tanh(LN3 / 2 * 5), 5.0, 0.0)
+
+
+def test_phased_lstm() -> None:
+    """Period 8, r = 1/2, α = 0.1. An LSTM's step from c = 0 gives c = 1/2 · 4/5 = 0.4; h = 1.
+
+    At t = 1, φ = 1/8: k = 2 · 1/8 / (1/2) = 1/2; at t = 3, φ = 3/8: k = 2 - 3/2 = 1/2; at t = 6: k = 0.1 · 3/4.
+    """
+    cell = of(
+        cells.PhasedLSTMCell(1, 1, ratio=0.5, leak=0.1), bias=[0.0, 0.0, LN3, 0.0], log_period=[math.log(8.0)]
+    )
+    whole = 0.5 * math.tanh(0.4)
+    for before, k in ((0.0, 0.5), (2.0, 0.5), (5.0, 0.075), (8.0, 0.5)):
+        h, c, t = cell(row(0.0), (row(1.0), row(0.0), row(before)))
+        assert [h.item(), c.item(), t.item()] == near(k * whole + 1 - k, k * 0.4, before + 1)

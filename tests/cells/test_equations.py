@@ -204,6 +204,17 @@ def gru_d(w: Weights, x: Array, h: Array, last: Array, seen: Array, t: Array | f
     return [(1 - z) * h + z * n, new_last, (1 - k) * delta]
 
 
+def phased_lstm(
+    w: Weights, x: Array, h: Array, c: Array, t: Array, passed: Array | float = 1.0
+) -> list[Array]:
+    new_h, new_c = lstm(w, x, h, c)
+    t = t + passed
+    period = np.exp(w["log_period"])
+    phase = np.mod(t - w["shift"], period) / period
+    k = np.where(phase < 0.025, phase / 0.025, np.where(phase < 0.05, 2 - phase / 0.025, 0.001 * phase))
+    return [k * new_h + (1 - k) * h, k * new_c + (1 - k) * c, t]
+
+
 Step = Callable[..., list[Array]]
 STEPS: dict[str, Step] = {
     "rnn": rnn,
@@ -224,6 +235,7 @@ STEPS: dict[str, Step] = {
     "mogrifier_lstm": mogrifier_lstm,
     "cfc": cfc,
     "gru_d": gru_d,
+    "phased_lstm": phased_lstm,
 }
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in cells.names()),
@@ -274,7 +286,7 @@ def test_heads(heads: int) -> None:
 def test_time_gone_and_what_is_missing() -> None:
     """The last feature as the time since the step before; NaN for what GRU-D did not see, also in its gradients."""
     torch.manual_seed(0)
-    steps: dict[str, Step] = {"cfc": cfc, "gru_d": gru_d}
+    steps: dict[str, Step] = {"cfc": cfc, "gru_d": gru_d, "phased_lstm": phased_lstm}
     rng = np.random.default_rng(0)
     for name, step in steps.items():
         cell: Any = cells.get(name)(F + 1, H, elapsed=True).double()

@@ -266,6 +266,7 @@ ODD = [
     "Leaky",
     "mlstm",
     "gru_d",
+    "phased_lstm",
 ]  # more than this grammar
 
 

@@ -24,6 +24,7 @@ from unspool.cells.min_lstm import MinLSTMCell
 from unspool.cells.mlstm import MLSTMCell
 from unspool.cells.mogrifier_lstm import MogrifierLSTMCell
 from unspool.cells.peephole_lstm import PeepholeLSTMCell
+from unspool.cells.phased_lstm import PhasedLSTMCell
 from unspool.cells.rnn import RNNCell
 from unspool.cells.slstm import SLSTMCell
 from unspool.cells.stacked import StackedCell
@@ -48,6 +49,7 @@ registry: dict[str, Callable[..., nn.Module]] = {
     "mogrifier_lstm": MogrifierLSTMCell,
     "cfc": CfCCell,
     "gru_d": GRUDCell,
+    "phased_lstm": PhasedLSTMCell,
 }
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "MinLSTMCell",
     "MogrifierLSTMCell",
     "PeepholeLSTMCell",
+    "PhasedLSTMCell",
     "RNNCell",
     "SLSTMCell",
     "StackedCell",
