@@ -12,10 +12,26 @@ _LAZY = {
     "Ragged": "unspool.ragged",
     "SequenceRegressor": "unspool.estimators",
     "SequenceClassifier": "unspool.estimators",
-    "load": "unspool.saved",
+    "load": "unspool.estimators",
     "explain_path": "unspool.engine",
 }
-_MODULES = ("cells", "engine", "errors", "estimators", "heads", "nn", "program", "saved", "study", "text")
+_MODULES = (
+    "cells",
+    "encode",
+    "engine",
+    "errors",
+    "estimators",
+    "evaluation",
+    "explain",
+    "heads",
+    "nn",
+    "program",
+    "saved",
+    "study",
+    "tasks",
+    "text",
+    "training",
+)
 
 __all__ = [*_LAZY, *_MODULES, "__version__"]
 

@@ -84,7 +84,7 @@ def _series(**settings: Any) -> Any:
 
 
 def _weighted(**settings: Any) -> Any:
-    X, y, labels = texts()
+    X, _, labels = texts()
     weights = np.linspace(0, 3, 70)
     classifier = SequenceClassifier(**{**SETTINGS, **settings}).fit(X, labels, sample_weight=weights)
     return classifier, X

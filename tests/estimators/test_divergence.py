@@ -13,8 +13,8 @@ from torch import nn
 from unspool import SequenceClassifier, SequenceRegressor
 from unspool.errors import InvalidParameterError
 from unspool.estimators import DivergenceError
-from unspool.estimators.optimizers import clip_gradients
-from unspool.estimators.training import Trainer
+from unspool.training import Callback, Trainer
+from unspool.training.optimizers import clip_gradients
 
 from .conftest import SMALL, make_texts
 
@@ -74,25 +74,26 @@ def test_the_history_has_the_norms_before_clipping(monkeypatch: pytest.MonkeyPat
     """Mean and maximum of what torch gives for each batch, which clipping then brings below the limit."""
     X, y = make_texts(64)
     seen: dict[int, list[float]] = {}
-    step = Trainer._step_optimizer
 
-    def watched(self: Trainer, step_fn: Any) -> None:
-        norm = float(nn.utils.get_total_norm([p.grad for p in self._trained]))
-        seen.setdefault(len(self.history), []).append(norm)
-        step(self, step_fn)
+    class Watch(Callback):
+        def on_batch_end(self, trainer: Trainer, batch: Any) -> None:
+            norm = float(nn.utils.get_total_norm([p.grad for p in trainer.trained]))
+            seen.setdefault(trainer.epoch, []).append(norm)
 
-    monkeypatch.setattr(Trainer, "_step_optimizer", watched)
-    free = SequenceRegressor(**{**SMALL, "epochs": 2, "gradient_clip": None}).fit(X, y)
+    watch = [Watch()]
+    free = SequenceRegressor(**{**SMALL, "epochs": 2, "gradient_clip": None}).fit(X, y, callbacks=watch)
     assert len(seen) == 2 and len(seen[1]) == 4
     for epoch, norms in zip(free.history_, seen.values()):
         assert epoch["gradient_norm"] == pytest.approx(np.mean(norms), rel=1e-5)
         assert epoch["gradient_norm_max"] == pytest.approx(max(norms), rel=1e-5)
     seen.clear()
-    clipped = SequenceRegressor(**{**SMALL, "epochs": 2, "gradient_clip": 1e-3}).fit(X, y)
+    clipped = SequenceRegressor(**{**SMALL, "epochs": 2, "gradient_clip": 1e-3}).fit(X, y, callbacks=watch)
     assert clipped.history_[0]["gradient_norm_max"] > 0.1
     assert max(seen[1]) <= 1.001e-3
     seen.clear()
-    SequenceRegressor(**{**SMALL, "epochs": 1, "gradient_clip": None, "gradient_clip_value": 1e-4}).fit(X, y)
+    SequenceRegressor(**{**SMALL, "epochs": 1, "gradient_clip": None, "gradient_clip_value": 1e-4}).fit(
+        X, y, callbacks=watch
+    )
     numbers = clipped.n_parameters_
     assert 1e-4 < max(seen[1]) <= 1.001e-4 * numbers**0.5
 
@@ -118,19 +119,19 @@ def poison(monkeypatch: pytest.MonkeyPatch, at: int, spoil: Any) -> None:
     """Before batch `at`: spoil(trainer, batch)."""
     train_step, count = Trainer.train_step, 0
 
-    def step(self: Trainer, batch: Any, **kwargs: Any) -> Any:
+    def step(self: Trainer, batch: Any) -> Any:
         nonlocal count
         count += 1
         if count == at:
             spoil(self, batch)
-        return train_step(self, batch, **kwargs)
+        return train_step(self, batch)
 
     monkeypatch.setattr(Trainer, "train_step", step)
 
 
 def test_a_bad_weight_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def spoil(trainer: Trainer, batch: Any) -> None:
-        weight = dict(trainer.module_.named_parameters())["stack.layers.0.cell.weight_hh"]
+        weight = dict(trainer.network.named_parameters())["stack.layers.0.cell.weight_hh"]
         weight.data[3, 2] = float("nan")
         weight.data[5, 1] = float("inf")
 

@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from unspool import Ragged, SequenceClassifier, SequenceRegressor, cells
 from unspool.errors import DataError, InvalidParameterError
 from unspool.estimators import DivergenceError
-from unspool.estimators.training import Trainer
+from unspool.training import Trainer
 
 from .conftest import SMALL, make_texts
 
@@ -194,12 +194,12 @@ def test_ctrl_c_keeps_the_best_weights_so_far(
     steps = 0
     train_step = Trainer.train_step
 
-    def interrupted(self: Trainer, batch: Any, **kwargs: Any) -> Any:
+    def interrupted(self: Trainer, batch: Any) -> Any:
         nonlocal steps
         steps += 1
         if steps == 4 * (stop_at - 1) + 3:
             raise KeyboardInterrupt
-        return train_step(self, batch, **kwargs)
+        return train_step(self, batch)
 
     monkeypatch.setattr(Trainer, "train_step", interrupted)
     model = SequenceRegressor(**SMALL).fit(X, y, validation_data=(X, y))

@@ -152,7 +152,7 @@ def test_a_model_is_replaced_where_the_system_cannot_swap(
 ) -> None:
     other = SequenceRegressor(**SMALL).fit(TEXTS, -Y)
     other.save(tmp_path / "m")
-    monkeypatch.setattr("unspool.saved.store._exchange", lambda one, other: False)
+    monkeypatch.setattr("unspool.files._exchange", lambda one, other: False)
     model.save(tmp_path / "m")
     assert np.array_equal(unspool.load(tmp_path / "m").predict(TEXTS), model.predict(TEXTS))
     assert os.listdir(tmp_path) == ["m"]

@@ -19,8 +19,8 @@ import unspool
 from unspool import cells, study
 from unspool.errors import ModelFileError
 from unspool.estimators.network import count_parameters
+from unspool.evaluation.baselines import classification_baselines
 from unspool.study import charts
-from unspool.study.baselines import classification_baselines
 from unspool.study.jobs import one_thread
 from unspool.study.layout import number
 from unspool.study.problem import make_problem

@@ -168,9 +168,9 @@ def _training(data: Data, cv: int | None) -> tuple[list[str], Any, tuple[list[st
 
 def _estimator(data: Data, options: dict[str, Any]) -> Any:
     """The estimator with those of its settings that have an option."""
-    import unspool
+    from unspool.estimators import for_task
 
-    make = unspool.SequenceRegressor if data.task == "regression" else unspool.SequenceClassifier
+    make = for_task(data.task.name)
     settings = {name: value for name, value in options.items() if name in make._get_param_names()}
     if "dense" in settings:
         settings["dense"] = tuple(settings["dense"] or ())

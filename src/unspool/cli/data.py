@@ -13,20 +13,18 @@ import typer
 from unspool.cli.options import Reading
 from unspool.errors import DataError, ModelFileError, check_choice, check_float
 from unspool.tables import (
+    Decision,
     Split,
     Table,
-    Task,
-    TaskName,
     by_column,
     by_fraction,
     decide_task,
-    label_column,
-    number_columns,
     require_columns,
     shared_texts,
     text_column,
     without_missing,
 )
+from unspool.tasks import Task, registry
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Part:
 class Data:
     """The parts of a job, and the sentences to print before it starts."""
 
-    task: TaskName
+    task: type[Task]
     input: str
     targets: list[str]
     train: Part
@@ -91,7 +89,7 @@ def prepare(
     drop_missing: bool,
 ) -> Data:
     """Read, check and split; raises `DataError` for everything that is wrong with the tables."""
-    check_choice("fit", "task", task, ("auto", "regression", "classification"))
+    check_choice("fit", "task", task, ("auto", *registry))
     ways = {"--split-column": split_column, "--test": test, "--test-fraction": test_fraction}
     given = [name for name, value in ways.items() if value is not None]
     if len(given) > 1:
@@ -101,23 +99,22 @@ def prepare(
     table = reading.read(path)
     require_columns(table, [input, *targets, *([split_column] if split_column else [])])
     decided = decide_task(table, targets, task)
+    kind = registry[decided.name]
     table, dropped = without_missing(table, input, targets, decided.name, drop=drop_missing)
-    texts, y = text_column(table, input), target_values(table, targets, decided.name)
+    texts, y = text_column(table, input), kind.read_columns(table, targets)
     everything = Part(texts, y, table.rows)
 
     if test is not None:
         train, validation = everything, None
-        test_part, dropped_test = read_part(reading, test, input, targets, decided.name, drop_missing)
+        test_part, dropped_test = read_part(reading, test, input, targets, kind, drop_missing)
         dropped += dropped_test
         how = f"test rows from {test.name}"
     else:
-        split = _split(
-            table, split_column, test_fraction, seed, y if decided.name == "classification" else None
-        )
+        split = _split(table, split_column, test_fraction, seed, y if kind.has_classes else None)
         train, test_part = _take(everything, split.train), _take(everything, split.test)
         validation = _take(everything, split.validation) if len(split.validation) else None
         how = f"parts from column {split_column!r}" if split_column else f"test rows drawn with seed {seed}"
-    _check_varied(train.y, targets, decided.name)
+    _check_varied(train.y, targets, kind.has_classes)
     shared = shared_texts(train.texts, test_part.texts)
     if shared:
         typer.echo(
@@ -126,25 +123,20 @@ def prepare(
             err=True,
         )
     notes = [
-        _task_note(decided, everything.y, targets),
+        _task_note(decided, everything.y, kind.has_classes),
         _rows_note(train, validation, test_part, how, dropped),
     ]
-    return Data(decided.name, input, targets, train, validation, test_part, dropped, shared, notes)
-
-
-def target_values(table: Table, targets: list[str], task: TaskName) -> np.ndarray:
-    """(B,) or (B, K) numbers for "regression", (B,) labels for "classification"."""
-    return number_columns(table, targets) if task == "regression" else label_column(table, targets[0])
+    return Data(kind, input, targets, train, validation, test_part, dropped, shared, notes)
 
 
 def read_part(
-    reading: Reading, path: Path, input: str, targets: list[str], task: TaskName, drop_missing: bool
+    reading: Reading, path: Path, input: str, targets: list[str], task: type[Task], drop_missing: bool
 ) -> tuple[Part, int]:
     """All rows of another table as one part, and how many were dropped."""
     table = reading.read(path)
     require_columns(table, [input, *targets])
-    table, dropped = without_missing(table, input, targets, task, drop=drop_missing)
-    return Part(text_column(table, input), target_values(table, targets, task), table.rows), dropped
+    table, dropped = without_missing(table, input, targets, task.name, drop=drop_missing)
+    return Part(text_column(table, input), task.read_columns(table, targets), table.rows), dropped
 
 
 def _split(
@@ -160,19 +152,19 @@ def _take(part: Part, index: np.ndarray) -> Part:
     return Part([part.texts[i] for i in index], part.y[index], part.rows[index])
 
 
-def _check_varied(y: np.ndarray, targets: list[str], task: str) -> None:
+def _check_varied(y: np.ndarray, targets: list[str], has_classes: bool) -> None:
     for name, column in zip(targets, np.atleast_2d(y.T), strict=True):
         if len(column) and bool((column == column[0]).all()):
-            kind = "value" if task == "regression" else "class"
+            kind = "class" if has_classes else "value"
             raise DataError(
                 f"Column {name!r} has only one {kind} in the {len(column)} training rows: "
                 f"{column[0].item()!r}. There is nothing to learn."
             )
 
 
-def _task_note(task: Task, y: np.ndarray, targets: list[str]) -> str:
+def _task_note(task: Decision, y: np.ndarray, has_classes: bool) -> str:
     note = f"Task: {task.name} ({task.reason})."
-    if task.name == "classification":
+    if has_classes:
         classes, counts = np.unique(y, return_counts=True)
         shown = ", ".join(f"{label} {count}" for label, count in list(zip(classes, counts, strict=True))[:10])
         note += f" {len(classes)} classes: {shown}{', ...' if len(classes) > 10 else ''}."

@@ -13,7 +13,7 @@ import typer
 
 from unspool.cli.options import Debug
 
-PACKAGES = ("unspool", "torch", "numpy", "scikit-learn", "skorch", "tokenizers", "safetensors", "polars")
+PACKAGES = ("unspool", "torch", "numpy", "scikit-learn", "tokenizers", "safetensors", "polars")
 VALUE_TOLERANCE = 1e-5  # absolute
 GRADIENT_TOLERANCE = 1e-4  # relative to the largest entry of that gradient
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,9 +23,6 @@ from unspool.cli.options import (
     load_model,
 )
 from unspool.errors import DataError
-
-if TYPE_CHECKING:
-    from unspool.tables import TaskName
 
 
 def evaluate(
@@ -50,18 +47,17 @@ def evaluate(
     """
     import numpy as np
 
-    import unspool
     from unspool.cli.data import read_part
     from unspool.cli.report import measure, print_metrics, write_report
 
     estimator = load_model(model, weights)
-    task: TaskName = "classification" if isinstance(estimator, unspool.SequenceClassifier) else "regression"
+    task = estimator.task
     part, dropped = read_part(
         Reading(format, encoding, delimiter, quotes), table, input, target, task, drop_missing
     )
     if dropped:
         typer.echo(f"{dropped} rows with missing values dropped.")
-    if task == "classification":
+    if task.has_classes:
         known = estimator.classes_
         if known.dtype.kind in "US":
             part = replace(part, y=part.y.astype(str))
@@ -72,12 +68,14 @@ def evaluate(
                 f"{part.y[strange][0].item()!r}; they count as wrong.",
                 err=True,
             )
-    else:
-        wanted = estimator.predict(part.texts[:1]).reshape(1, -1).shape[1]
-        if wanted != len(target):
-            raise DataError(f"The model predicts {wanted} targets. Got {len(target)} --target.")
+    wanted = estimator.task_.columns_wanted
+    if wanted != len(target):
+        raise DataError(
+            f"The model predicts {wanted} target{'s' * (wanted > 1)}. Got {len(target)} --target."
+        )
     result = measure("this model", estimator, part, task)
     print_metrics(target, len(part.texts), result)
     if report is not None:
-        write_report(report, input, target, part, result, {"task": task, "rows": {"test": len(part.texts)}})
+        facts = {"task": task.name, "rows": {"test": len(part.texts)}}
+        write_report(report, task, input, target, part, result, facts)
         typer.echo(f"Metrics, plot and predictions: {report}.")

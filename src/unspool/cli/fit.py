@@ -207,7 +207,7 @@ def fit(
     baselines = measure_baselines(data, level, seed)
     verdicts = print_metrics(target, len(data.test.texts), result, [other for other, _ in baselines])
     facts = {
-        "task": data.task,
+        "task": data.task.name,
         "rows": data.counts(),
         "baselines": {
             other.name: {"settings": chosen, "metrics": dict(zip(target, other.metrics, strict=True))}
@@ -217,16 +217,15 @@ def fit(
         "settings": settings,
         "training": {"seconds": seconds, "parameters": model.n_parameters_, "epochs": model.history_},
     }
-    write_report(report, input, target, data.test, result, facts)
+    write_report(report, data.task, input, target, data.test, result, facts)
     typer.echo(f"Model: {out}. Metrics, plot and test predictions: {report}.")
 
 
 def train(ctx: typer.Context, data: Data, settings: dict[str, Any], out: Path) -> Any:
     """The fitted estimator, saved; after Ctrl-C the best model so far is, and KeyboardInterrupt raised."""
-    import unspool
+    from unspool.estimators import for_task
 
-    estimator = unspool.SequenceRegressor if data.task == "regression" else unspool.SequenceClassifier
-    model = estimator(**settings)
+    model = for_task(data.task.name)(**settings)
     validation = None if data.validation is None else (data.validation.texts, data.validation.y)
     model.fit(data.train.texts, data.train.y, validation_data=validation)
     model.save(out)

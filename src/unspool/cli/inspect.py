@@ -70,8 +70,8 @@ def inspect(
 def _print(estimator: Any) -> None:
     from unspool.cli.console import print_table
     from unspool.errors import EngineError
+    from unspool.evaluation.metrics import number
     from unspool.study import equations
-    from unspool.study.metrics import number
 
     typer.echo(estimator.summary())
     typer.echo("\nOne step of the cell:")
@@ -106,8 +106,8 @@ def _cell(estimator: Any) -> tuple[Any, int]:
 
 
 def _draw_activations(estimator: Any, text: str, folder: Path) -> None:
+    from unspool.explain.locate import layer_count
     from unspool.study import activations, plot_activations
-    from unspool.study.locate import layer_count
 
     tokens = estimator.input_.encoder.tokens(text)
     directions = (False, True) if estimator.bidirectional else (False,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,9 +21,6 @@ from unspool.cli.options import (
     load_model,
 )
 from unspool.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def predict(
@@ -97,12 +94,14 @@ def _stdin_lines() -> list[str]:
 
 
 def _predict_lines(path: Path, weights: str, texts: list[str]) -> None:
-    predicted, probabilities = _answers(load_model(path, weights), texts)
+    import numpy as np
+
+    columns = load_model(path, weights).columns(texts)
+    predicted = [column for name, column in columns.items() if name.startswith("prediction")]
+    probabilities = [column for name, column in columns.items() if name.startswith("probability_")]
+    shown = [*predicted, *([np.max(probabilities, 0)] if probabilities else [])]
     for number, text in enumerate(texts):
-        cells = [_cell(value) for value in predicted[number].reshape(-1)]
-        if probabilities is not None:
-            cells.append(_cell(probabilities[number].max()))
-        typer.echo("\t".join([*cells, " ".join(text.split())]))
+        typer.echo("\t".join([*(_cell(column[number]) for column in shown), " ".join(text.split())]))
 
 
 def _predict_table(
@@ -128,14 +127,7 @@ def _predict_table(
     table, dropped = without_missing(table, input, [], "classification", drop=drop_missing)
     texts = text_column(table, input)
     model = load_model(path, weights)
-    predicted, probabilities = _answers(model, texts)
-    columns: dict[str, Any] = {}
-    if predicted.ndim == 1:
-        columns["prediction"] = predicted
-    else:
-        columns |= {f"prediction_{k + 1}": predicted[:, k] for k in range(predicted.shape[1])}
-    if probabilities is not None:
-        columns |= {f"probability_{c}": probabilities[:, k] for k, c in enumerate(model.classes_)}
+    columns = model.columns(texts)
     taken = [name for name in columns if name in table.frame.columns]
     if taken:
         raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")
@@ -146,16 +138,6 @@ def _predict_table(
         write_table(frame, out)
         tail = f" {dropped} rows without a text dropped." if dropped else ""
         typer.echo(f"{len(texts)} predictions: {out}.{tail}")
-
-
-def _answers(model: Any, texts: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
-    """(numbers (B,) or (B, K), or labels (B,); class probabilities (B, C) or None)."""
-    import numpy as np
-
-    if hasattr(model, "predict_proba"):
-        probabilities = np.asarray(model.predict_proba(texts))
-        return model.classes_[probabilities.argmax(1)], probabilities
-    return np.asarray(model.predict(texts)), None
 
 
 def _cell(value: Any) -> str:

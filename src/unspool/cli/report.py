@@ -14,54 +14,36 @@ import typer
 
 from unspool.cli.console import print_table
 from unspool.cli.data import Data, Part
-from unspool.study.metrics import (
-    METRICS,
-    Metrics,
-    Verdict,
-    classification_metrics,
-    number,
-    regression_metrics,
-    verdict,
-)
+from unspool.evaluation.metrics import METRICS, Metrics, Verdict, number, verdict
+from unspool.files import write_text
 from unspool.tables import write_table
+from unspool.tasks import Measured, Task
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a model or a baseline answered on a part.
-
-    predicted: (B, K) numbers for K targets, or (B,) labels. probabilities (B, C) for classes (C,): None for
-    regression. metrics: one a target.
-    """
+    """What a model or a baseline, by its name, answered on a part."""
 
     name: str
-    predicted: np.ndarray
-    metrics: list[Metrics]
-    probabilities: np.ndarray | None = None
-    classes: np.ndarray | None = None
+    found: Measured
+
+    @property
+    def metrics(self) -> list[Metrics]:
+        """One dict a target."""
+        return self.found.metrics
 
 
-def measure(name: str, model: Any, part: Part, task: str) -> Result:
+def measure(name: str, model: Any, part: Part, task: type[Task]) -> Result:
     """Predict the texts of `part` with an estimator or a baseline, and measure it against `part.y`."""
-    if task == "regression":
-        predicted = np.asarray(model.predict(part.texts), dtype=float).reshape(len(part.texts), -1)
-        true = part.y.reshape(len(part.texts), -1)
-        return Result(
-            name, predicted, [regression_metrics(true[:, k], predicted[:, k]) for k in range(true.shape[1])]
-        )
-    probabilities, classes = np.asarray(model.predict_proba(part.texts)), np.asarray(model.classes_)
-    metrics = classification_metrics(part.y, probabilities, classes)
-    return Result(name, classes[probabilities.argmax(1)], [metrics], probabilities, classes)
+    return Result(name, task.measure(model, part.texts, part.y))
 
 
 def measure_baselines(data: Data, level: str, seed: int) -> list[tuple[Result, dict[str, Any]]]:
     """Both baselines of the task, fitted on the training part, and the settings that were chosen for each."""
-    from unspool.study.baselines import classification_baselines, regression_baselines
-
-    fit = regression_baselines if data.task == "regression" else classification_baselines
     validation = None if data.validation is None else (data.validation.texts, data.validation.y)
-    baselines = fit(data.train.texts, data.train.y, level=level, validation=validation, seed=seed)
-    return [(measure(b.name, b, data.test, data.task), b.settings) for b in baselines]
+    train = data.train
+    found = data.task.baselines(train.texts, train.y, level=level, validation=validation, seed=seed)
+    return [(measure(b.name, b, data.test, data.task), b.settings) for b in found]
 
 
 def print_metrics(
@@ -80,31 +62,29 @@ def print_metrics(
 
 
 def write_report(
-    folder: Path, input: str, targets: Sequence[str], part: Part, model: Result, facts: Mapping[str, Any]
+    folder: Path,
+    task: type[Task],
+    input: str,
+    targets: Sequence[str],
+    part: Part,
+    model: Result,
+    facts: Mapping[str, Any],
 ) -> None:
     """Write `metrics.json` (metrics and `facts`), the plot and the predictions of the part to `folder`."""
-    from unspool.study.plots import plot_confusion, plot_regression
-
     folder.mkdir(parents=True, exist_ok=True)
     metrics = dict(zip(targets, model.metrics, strict=True))
     text = json.dumps({"metrics": metrics, **facts}, indent=2, ensure_ascii=False)
-    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    plot = folder / "predicted_vs_true.png"
-    if model.classes is None:
-        plot_regression(plot, part.y.reshape(len(part.texts), -1), model.predicted, targets, model.metrics)
-    else:
-        plot_confusion(plot, part.y, model.predicted, sorted({*model.classes.tolist(), *part.y.tolist()}))
+    write_text(folder / "metrics.json", text + "\n")
+    task.plot(folder / "predicted_vs_true.png", part.y, model.found, targets)
     true = dict(zip(targets, part.y.reshape(len(part.texts), -1).T, strict=True))
-    columns = {"row": part.rows, input: part.texts, **true, **prediction_columns(targets, model)}
+    columns = {"row": part.rows, input: part.texts, **true, **prediction_columns(targets, model.found)}
     write_table(pl.DataFrame(columns), folder / "test_predictions.csv")
 
 
-def prediction_columns(targets: Sequence[str], result: Result) -> dict[str, np.ndarray]:
+def prediction_columns(targets: Sequence[str], found: Measured) -> dict[str, np.ndarray]:
     """predicted_<target> for each target, and probability_<class> for each class."""
-    predicted = result.predicted.reshape(len(result.predicted), -1).T
+    predicted = found.predicted.reshape(len(found.predicted), -1).T
     columns = {f"predicted_{name}": values for name, values in zip(targets, predicted, strict=True)}
-    if result.classes is not None and result.probabilities is not None:
-        columns |= {
-            f"probability_{c}": p for c, p in zip(result.classes, result.probabilities.T, strict=True)
-        }
+    if found.classes is not None and found.probabilities is not None:
+        columns |= {f"probability_{c}": p for c, p in zip(found.classes, found.probabilities.T, strict=True)}
     return columns

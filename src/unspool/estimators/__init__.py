@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from unspool.errors import check_choice
 from unspool.estimators.base import SequenceEstimator
 from unspool.estimators.classifier import SequenceClassifier
 from unspool.estimators.regressor import SequenceRegressor
-from unspool.estimators.training import DivergenceError
+from unspool.saved import load
+from unspool.training import DivergenceError
 
-__all__ = ["DivergenceError", "SequenceClassifier", "SequenceRegressor", "saved_classes"]
+__all__ = [
+    "DivergenceError",
+    "SequenceClassifier",
+    "SequenceEstimator",
+    "SequenceRegressor",
+    "for_task",
+    "load",
+]
+
+#: Name of a task -> its estimator.
+registry: dict[str, type[SequenceEstimator]] = {
+    estimator.task.name: estimator for estimator in (SequenceRegressor, SequenceClassifier)
+}
 
 
-def saved_classes() -> dict[str, type[SequenceEstimator]]:
-    """The classes that a saved model may be of, by name."""
-    return {cls.__name__: cls for cls in (SequenceRegressor, SequenceClassifier)}
+def for_task(name: str) -> type[SequenceEstimator]:
+    """The estimator of a task in `unspool.tasks.registry`; `InvalidParameterError` for another name."""
+    return registry[check_choice("for_task", "name", name, registry)]

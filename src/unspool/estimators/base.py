@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import nn
 
 from unspool import saved
+from unspool.encode import Raw, new_input, read_input
 from unspool.errors import DataError
 from unspool.estimators import saving
-from unspool.estimators.batching import PredictionBatches, SequenceData
-from unspool.estimators.inputs import new_input
 from unspool.estimators.network import SequenceNetwork, count_parameters, layer_table
 from unspool.estimators.parameters import check_parameters
-from unspool.estimators.reading import Raw, read_input, read_labels, read_weights
 from unspool.estimators.splitting import split_rows
-from unspool.estimators.training import Settings, train
+from unspool.ragged import Ragged
+from unspool.tasks import Target, Task
+from unspool.tasks.base import take
+from unspool.tasks.reading import check_lengths, read_weights, scale_weights
+from unspool.training import Callback, Checkpoint, PredictionBatches, SequenceData, Settings, train
+from unspool.training.callbacks import check_callbacks
 
 
 class SequenceEstimator(BaseEstimator):
@@ -148,57 +150,46 @@ class SequenceEstimator(BaseEstimator):
 
     # --- what a kind of target defines
 
-    @abstractmethod
-    def _read_target(self, y: np.ndarray, learn: bool) -> np.ndarray:
-        """Check y (n,) or (n, K) and bring it to numbers; `learn`: it is the y of `fit`. Raises DataError."""
-
-    @abstractmethod
-    def _fit_target(self, y: np.ndarray) -> None:
-        """Learn from the targets of the training part what `_encode_target` needs."""
-
-    @abstractmethod
-    def _encode_target(self, y: np.ndarray) -> Tensor:
-        """Targets for the loss: float (n, K) or class numbers (n,)."""
-
-    @abstractmethod
-    def _output_size(self) -> int:
-        """Numbers that the network predicts for a sequence."""
-
-    @abstractmethod
-    def _target_to_dict(self) -> dict[str, Any]:
-        """What `_target_from_fields` restores."""
-
-    @abstractmethod
-    def _target_from_fields(self, fields: saved.Fields) -> None:
-        """Restore what `_fit_target` learnt."""
+    task: ClassVar[type[Task]]
+    task_: Any
 
     # --- fitting
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, validation_data: tuple[Any, Any] | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: tuple[Any, Any] | None = None,
+        callbacks: Sequence[Callback] = (),
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> Any:
         """Train on X (n sequences) and y (n,) or (n, K); returns self.
 
         sample_weight: (n,), the weight of each sequence in the loss, 0 or more.
         validation_data: (X, y) to validate on; otherwise `validation_fraction` of the rows is held back if
         `early_stopping`, for classes stratified where each part can have every class.
+        callbacks: `unspool.training.Callback` objects, called at each batch and epoch; not saved.
+        checkpoint: a file that holds the state of the training after each epoch. Where it exists, the training goes on
+        from it, with the numbers of one that was never interrupted; it is left there at the end.
 
-        Raises `DataError` for data that cannot be used, `InvalidParameterError`, and `DivergenceError` where
-        the loss or a gradient becomes NaN or infinite.
+        Raises `DataError` for data that cannot be used, `InvalidParameterError`, `DivergenceError` where the loss or
+        a gradient becomes NaN or infinite, and `ModelFileError` for a checkpoint of another training.
         """
         check_parameters(type(self).__name__, self.get_params(deep=False))
+        check_callbacks(type(self).__name__, callbacks)
         raw = read_input(X)
-        labels = read_labels(y, len(raw))
-        target, weights = self._read_target(labels, learn=True), read_weights(sample_weight, len(raw))
+        self.task_ = self.task()
+        target = self.task_.read(y, len(raw), learn=True)
+        weights = read_weights(sample_weight, len(raw), self.task.per_step)
         if len(raw) < 2:
             raise DataError("At least two sequences are needed to fit. Got 1 sample.")
         random = check_random_state(self.random_state)
         fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
-        classes = target if target.dtype.kind == "i" else None
-        rows, held_back = split_rows(len(raw), fraction, classes, random)
+        rows, held_back = split_rows(len(raw), fraction, self.task_.strata(target), random)
         self.__dict__.pop("frozen_", None)
-        self.input_ = new_input(raw.kind, self.max_words, self.level).fit(raw.take(rows))
-        self._fit_target(target[rows])
+        self.input_ = new_input(raw.kind, self.get_params(deep=False)).fit(raw.take(rows))
+        self.task_.fit(take(target, rows))
         training = self._data(raw, target, weights, rows)
         validation = None
         if validation_data is not None:
@@ -206,10 +197,12 @@ class SequenceEstimator(BaseEstimator):
         elif len(held_back):
             validation = self._data(raw, target, weights, held_back)
         seed = int(random.randint(2**31 - 1))
+        calls = [*callbacks, *([] if checkpoint is None else [Checkpoint(checkpoint)])]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.network_ = self._build_network()
-            outcome = train(self.network_, training, validation, self._settings(), seed)
+            loss = self.task_.loss
+            outcome = train(self.network_, loss, training, validation, self._settings(), seed, calls)
         self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
         self.interrupted_ = outcome.interrupted
         self._finish()
@@ -220,21 +213,19 @@ class SequenceEstimator(BaseEstimator):
         self.n_parameters_ = count_parameters(self.network_)
 
     def _data(
-        self, raw: Raw, target: np.ndarray, weights: np.ndarray | None, rows: np.ndarray
+        self, raw: Raw, target: Target, weights: np.ndarray | Ragged | None, rows: np.ndarray
     ) -> SequenceData:
         """The encoded rows; weights brought to mean 1."""
         inputs = self.input_.encode(raw.take(rows))
-        scaled = None
-        if weights is not None:
-            part = torch.from_numpy(weights[rows])
-            if not part.sum() > 0:
-                raise DataError("All sequences of a part have sample_weight 0. Leave those rows out instead.")
-            scaled = (part / part.mean()).float()
-        return SequenceData(inputs, self._encode_target(target[rows]), scaled, torch.from_numpy(rows))
+        targets = self.task_.encode(take(target, rows))
+        if isinstance(targets, Ragged):
+            check_lengths(targets, inputs, rows)
+        scaled = None if weights is None else scale_weights(take(weights, rows), targets)
+        return SequenceData(inputs, targets, scaled, torch.from_numpy(rows))
 
     def _validation_data(self, X: Any, y: Any) -> SequenceData:
         raw = read_input(X, self.input_.kind)
-        target = self._read_target(read_labels(y, len(raw)), learn=False)
+        target = self.task_.read(y, len(raw), learn=False)
         return self._data(raw, target, None, np.arange(len(raw)))
 
     def _settings(self) -> Settings:
@@ -261,7 +252,8 @@ class SequenceEstimator(BaseEstimator):
             pooling=self.pooling,
             dense=self.dense,
             dropout=self.dropout,
-            output_size=self._output_size(),
+            output_size=self.task_.output_size,
+            per_step=self.task.per_step,
             sparse_embedding=self.embedding_update == "sparse",
             merge=self.merge,
             connection=self.connection,
@@ -284,16 +276,37 @@ class SequenceEstimator(BaseEstimator):
         self.frozen_ = self.network_.freeze(weights)
         return self
 
-    def _outputs(self, X: Any) -> np.ndarray:
-        """The network's outputs (n, output size) in float64, rows in the order of X."""
+    def predict(self, X: Any) -> Any:
+        """What the task answers for each sequence of X: numbers float64 (n,) or (n, K), or labels (n,); for a task
+        with one target a step a Ragged. Warns of texts without any known word."""
+        outputs = self._outputs(X)
+        return self.task_.decode(outputs)
+
+    def columns(self, X: Any, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """The predictions for X as columns (n,) of a table; of a classifier also the probability of each class.
+
+        names: of the predictions, one a target; None: "prediction", or "prediction_1", "prediction_2", ...
+        """
+        outputs = self._outputs(X)
+        if names is None:
+            count = self.task_.columns_wanted
+            names = ["prediction"] if count == 1 else [f"prediction_{k + 1}" for k in range(count)]
+        return self.task_.columns(outputs, names)
+
+    def _outputs(self, X: Any) -> Any:
+        """The network's outputs in the order of X: float64 (n, output size), or a Ragged of it for each step."""
         check_is_fitted(self, "network_")
         data = SequenceData(self.input_.encode(read_input(X, self.input_.kind), warn=True))
-        result = torch.empty(len(data), self._output_size(), dtype=torch.float32, device="cpu")
         network = getattr(self, "frozen_", self.network_)
+        rows, parts = [], []
         with torch.inference_mode():
             for batch in PredictionBatches(data):
-                result[batch.rows] = network(batch.inputs)
-        return result.numpy().astype(np.float64)
+                rows.append(batch.rows)
+                parts.append(network(batch.inputs))
+        back = torch.cat(rows).argsort()
+        if self.task.per_step:
+            return Ragged.cat(parts)[back].to(torch.float64)
+        return torch.cat(parts)[back].numpy().astype(np.float64)
 
     def summary(self) -> str:
         """The layers with their widths and trainable numbers, as a table."""

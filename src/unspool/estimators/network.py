@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unspool.errors import bad_parameter
-from unspool.heads import DenseHead, Pooling
+from unspool.heads import DenseHead, PerStep, Pooling
 from unspool.nn import Recurrent, Stack
 from unspool.ragged import Ragged
 
@@ -17,7 +17,7 @@ SMALL_VOCABULARY = 1000
 
 
 class SequenceNetwork(nn.Module):
-    """A Ragged of ids (N,) or of features (N, F) -> (B, output_size).
+    """A Ragged of ids (N,) or of features (N, F) -> (B, output_size); with per_step a Ragged (N, output_size).
 
     vocabulary_size: rows of the embedding; None for sequences of features.
     hidden_size: of every layer, or a sequence with one for each; `num_layers` may then be 1.
@@ -40,9 +40,12 @@ class SequenceNetwork(nn.Module):
         dropout: float,
         output_size: int,
         sparse_embedding: bool,
+        per_step: bool = False,
         **options: Any,
     ) -> None:
         super().__init__()
+        self.pooling: Pooling | None
+        self.head: DenseHead | PerStep
         self.embedding = None
         if vocabulary_size is not None:
             self.embedding = nn.Embedding(vocabulary_size, embedding_dim, sparse=sparse_embedding)
@@ -54,6 +57,10 @@ class SequenceNetwork(nn.Module):
         width = n_features if self.embedding is None else embedding_dim
         layers = None if isinstance(hidden_size, (tuple, list)) and num_layers == 1 else num_layers
         self.stack = Stack(cell, width, hidden_size, layers, bidirectional, dropout, **options)
+        if per_step:
+            self.pooling, self.pools_last = None, False
+            self.head = PerStep(DenseHead(self.stack.output_size, output_size, dense, dropout))
+            return
         self.pooling = Pooling(pooling, self.stack.output_size)
         self.pools_last = "last" in self.pooling.names
         merge, connection = options.get("merge", "concat"), options.get("connection")
@@ -63,11 +70,13 @@ class SequenceNetwork(nn.Module):
             bad_parameter("SequenceNetwork", "merge", expected, merge, hint)
         self.head = DenseHead(self.pooling.output_size, output_size, dense, dropout)
 
-    def forward(self, x: Ragged) -> Tensor:
+    def forward(self, x: Ragged) -> Tensor | Ragged:
         if self.embedding is None:
             output, state = self.stack(x)
         else:
             output, state = self.stack.embedded(x, self.embedding)
+        if self.pooling is None:
+            return self.head(output)
         last = self.stack.final_output(output, state) if self.pools_last else None
         return self.head(self.pooling(output, state, last))
 
@@ -97,9 +106,10 @@ def layer_table(network: SequenceNetwork, cell: Any) -> list[tuple[str, int, int
         if depth > 1 and network.stack.connection == "highway":
             highway = network.stack.highways[depth - 2]
             rows.append((f"highway around {depth}", layer.output_size(), count_parameters(highway)))
-    pooling = network.pooling
-    rows.append((f"pooling, {'+'.join(pooling.names)}", pooling.output_size, count_parameters(pooling)))
-    linear = [layer for layer in network.head.layers if isinstance(layer, nn.Linear)]
+    pooling, head = network.pooling, network.head
+    if pooling is not None:
+        rows.append((f"pooling, {'+'.join(pooling.names)}", pooling.output_size, count_parameters(pooling)))
+    linear = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
     for i, layer in enumerate(linear):
         kind = "output" if i == len(linear) - 1 else "dense, relu"
         rows.append((kind, layer.out_features, count_parameters(layer)))

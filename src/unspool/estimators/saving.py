@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from unspool.encode import input_from_fields
 from unspool.errors import ModelFileError, bad_parameter
-from unspool.estimators.inputs import input_from_fields
 from unspool.estimators.parameters import check_parameters
 from unspool.saved import Fields, Weights
 
@@ -33,7 +33,7 @@ def content(model: SequenceEstimator) -> dict[str, Any]:
         "class": type(model).__name__,
         "parameters": _parameters(model),
         "input": model.input_.to_dict(),
-        "target": model._target_to_dict(),
+        "target": model.task_.to_dict(),
         "training": {
             "history": model.history_,
             "best_epoch": model.best_epoch_,
@@ -50,7 +50,7 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
     """
     model = cls(**_read_parameters(cls, fields.child("parameters")))
     model.input_ = input_from_fields(fields.child("input"))
-    model._target_from_fields(fields.child("target"))
+    model.task_ = cls.task.from_fields(fields.child("target"))
     training = fields.child("training")
     model.history_ = [_read_epoch(epoch) for epoch in training.items("history", dict)]
     model.best_epoch_ = training.get("best_epoch", int)

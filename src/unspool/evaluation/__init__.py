@@ -1,1 +1,1 @@
-"""Measuring a model, and what it is measured against."""
+"""Measures of a trained model, the baselines that it must beat, plots of its answers and of its training."""

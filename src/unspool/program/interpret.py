@@ -42,7 +42,7 @@ def evaluate(
     """The values of the nodes `wanted`, (B, width) each, in the order asked for.
 
     sources: the tensors of parameters by their number in the program. x (B, F), state: its parts (B, ·).
-    Operations are those of `unspool.program.ir` and of `unspool.study.step`; of a step, not of its gradient.
+    Operations are those of `unspool.program.ir` and of `unspool.explain.step`; of a step, not of its gradient.
     """
     wanted = list(wanted)
     made: dict[int, Tensor] = {}

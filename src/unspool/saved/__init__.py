@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unspool.errors import ModelFileError, UnspoolError
 from unspool.saved.document import Fields, decode, encode
@@ -13,7 +13,18 @@ from unspool.saved.weights import Weights, to_bytes
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Fields", "Weights", "load", "save"]
+C = TypeVar("C", bound=type)
+
+__all__ = ["Fields", "Weights", "load", "register", "save"]
+
+#: The classes that a saved model may be of, by name; each enters itself by `register`.
+registry: dict[str, Any] = {}
+
+
+def register(cls: C) -> C:
+    """Decorator of a class whose models can be loaded: it has `from_saved(content: Fields, weights: Weights)`."""
+    registry[cls.__name__] = cls
+    return cls
 
 
 def save(path: str | os.PathLike[str], content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -28,21 +39,20 @@ def save(path: str | os.PathLike[str], content: dict[str, Any], tensors: dict[st
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """The estimator that `save` wrote to `path` (a folder or a zip), ready to predict.
+    """The estimator that `save` wrote to `path` (a folder or a zip), ready to predict. Use it as `unspool.load`,
+    which brings the classes of the models along.
 
     Nothing in the file is run, and no more memory is taken than the file itself accounts for. Raises
     `ModelFileError`, with the reason, where the model is missing, damaged, truncated, inconsistent or newer
     than this version of unspool reads.
     """
-    from unspool.estimators import saved_classes
-
     name = os.fspath(path)
     try:
         with read_parts(name) as (document, stream, size):
             content, checksum = decode(document)
-            classes = saved_classes()
-            class_name = content.choice("class", classes)
-            return classes[class_name].from_saved(content, Weights(stream, size, checksum))
+            return registry[content.choice("class", registry)].from_saved(
+                content, Weights(stream, size, checksum)
+            )
     except ModelFileError as error:
         raise ModelFileError(f"Cannot load the model {name!r}: {error}") from error
     except UnspoolError as error:

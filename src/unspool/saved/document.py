@@ -14,7 +14,7 @@ from unspool.errors import ModelFileError, did_you_mean
 
 FORMAT = "unspool model"
 FORMAT_VERSION = 1
-_LIBRARIES = ("torch", "numpy", "scikit-learn", "skorch", "tokenizers", "safetensors")
+_LIBRARIES = ("torch", "numpy", "scikit-learn", "tokenizers", "safetensors")
 
 T = TypeVar("T")
 

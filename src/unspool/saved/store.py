@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import io
 import os
 import shutil
 import stat
-import sys
 import tempfile
 import zipfile
 import zlib
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unspool.errors import ModelFileError
+from unspool.files import move_over
 from unspool.saved.document import FORMAT
 
 DOCUMENT, WEIGHTS = "model.json", "weights.safetensors"
@@ -45,7 +44,7 @@ def write_parts(path: str | os.PathLike[str], document: bytes, weights: bytes) -
                 fresh.mkdir()
                 _write_file(fresh / DOCUMENT, document)
                 _write_file(fresh / WEIGHTS, weights)
-            _move_over(fresh, target, work / "old")
+            move_over(fresh, target, work / "old")
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
@@ -108,30 +107,6 @@ def _zip_bytes(document: bytes, weights: bytes) -> bytes:
             info.compress_type, info.external_attr = method, 0o644 << 16
             archive.writestr(info, data)
     return buffer.getvalue()
-
-
-def _move_over(fresh: Path, target: Path, old: Path) -> None:
-    """Put `fresh` in the place of `target`; a folder already there ends up at `old` or at `fresh`."""
-    if not target.is_dir() or not any(target.iterdir()):
-        os.replace(fresh, target)
-    elif not _exchange(fresh, target):
-        os.rename(target, old)
-        try:
-            os.rename(fresh, target)
-        except BaseException:
-            os.rename(old, target)
-            raise
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in one step where the system can (Linux renameat2); False where it cannot."""
-    if not sys.platform.startswith("linux"):
-        return False
-    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
-    at_cwd, exchange = -100, 2
-    if renameat2 is None:
-        return False
-    return renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0
 
 
 # --- reading

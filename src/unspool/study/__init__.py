@@ -1,4 +1,4 @@
-"""Measures of a trained model, the baselines it must beat, arrangements compared, cells looked into, and plots."""
+"""Arrangements of cell, pooling and layers compared; looking into cells under the names of `unspool.explain`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 _LAZY = {
     "compare": "unspool.study.comparing",
     "Comparison": "unspool.study.comparison",
-    "activations": "unspool.study.activity",
-    "plot_activations": "unspool.study.activity",
-    "gradient_flow": "unspool.study.gradients",
-    "plot_gradient_flow": "unspool.study.gradients",
-    "layer_input": "unspool.study.locate",
-    "equations": "unspool.study.formulas",
-    "diagram": "unspool.study.drawing",
-    "plot_learning_curves": "unspool.study.curves",
+    "activations": "unspool.explain",
+    "plot_activations": "unspool.explain",
+    "gradient_flow": "unspool.explain",
+    "plot_gradient_flow": "unspool.explain",
+    "layer_input": "unspool.explain",
+    "equations": "unspool.explain",
+    "diagram": "unspool.explain",
+    "plot_learning_curves": "unspool.evaluation.curves",
 }
 
 __all__ = [*_LAZY]

@@ -12,11 +12,10 @@ import torch
 from sklearn.base import clone
 
 from unspool import cells
+from unspool.encode import IdInput, Raw, SeriesInput
 from unspool.errors import bad_parameter, check_choice
 from unspool.estimators import SequenceEstimator
-from unspool.estimators.inputs import IdInput, SeriesInput
 from unspool.estimators.network import count_parameters
-from unspool.estimators.reading import Raw
 from unspool.heads.pooling import pooling_names
 
 #: Layout -> the estimator's settings.
@@ -91,7 +90,8 @@ def blank(estimator: SequenceEstimator, X: Raw, y: np.ndarray) -> SequenceEstima
     model = clone(estimator)
     features = X.data.values.shape[1] if X.kind == "series" else 0
     model.input_ = SeriesInput([0.0] * features, [1.0] * features) if features else IdInput(1)
-    model._fit_target(model._read_target(y, learn=True))
+    model.task_ = model.task()
+    model.task_.fit(model.task_.read(y, len(y), learn=True))
     return model
 
 

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from unspool.evaluation.metrics import METRICS
 from unspool.study.comparison import BaselineRow, Comparison, Row
 from unspool.study.layout import compact, number
-from unspool.study.metrics import METRICS
 from unspool.study.verdict import listed
 
 # Okabe & Ito's colours, legible to colour-blind readers.

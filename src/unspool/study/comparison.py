@@ -13,12 +13,12 @@ import polars as pl
 
 from unspool.errors import DataError
 from unspool.estimators import SequenceEstimator
+from unspool.evaluation.metrics import METRICS, RANGES, Metrics
+from unspool.files import write_text
 from unspool.study.arrangements import Arrangement
 from unspool.study.jobs import Run, measure, one_thread, train
-from unspool.study.metrics import METRICS, RANGES, Metrics
 from unspool.study.problem import Problem
 from unspool.study.statistics import LEVEL, Estimate, compare_with_best, estimate, hopeless
-from unspool.study.store import write_text
 from unspool.study.verdict import verdict
 
 SHARES = ("accuracy", "macro_f1")  # metrics that move in steps of about 1 / rows

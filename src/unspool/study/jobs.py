@@ -16,16 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.dummy import DummyClassifier, DummyRegressor
 from threadpoolctl import threadpool_limits
 
 from unspool import cells
 from unspool.errors import UnspoolError
 from unspool.estimators import DivergenceError, SequenceEstimator
 from unspool.estimators.network import count_parameters
+from unspool.evaluation.metrics import Metrics
 from unspool.study.arrangements import Arrangement
-from unspool.study.baselines import Baseline, classification_baselines, regression_baselines
-from unspool.study.metrics import Metrics, classification_metrics, regression_metrics
 from unspool.study.problem import Part, Problem
 
 
@@ -134,11 +132,7 @@ def measure(problem: Problem, model: Any, part: Part) -> Metrics:
     """The metrics of an estimator or baseline on a part; of several targets, their means."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*of the training texts")
-        if not problem.regression:
-            return classification_metrics(part.y, model.predict_proba(part.X.data), model.classes_)
-        predicted = np.asarray(model.predict(part.X.data), float).reshape(len(part.y), -1)
-    true = part.y.reshape(len(part.y), -1)
-    each = [regression_metrics(true[:, k], predicted[:, k]) for k in range(true.shape[1])]
+        each = problem.task.measure(model, part.X.data, part.y).metrics
     return {name: _mean([metrics[name] for metrics in each]) for name in each[0]}
 
 
@@ -151,16 +145,10 @@ def _baselines(problem: Problem, task: Task) -> list[Run]:
     """Mean or majority; for texts also TF-IDF with a linear model."""
     started = time.perf_counter()
     training, held_out = problem.parts(task.repeat, task.fold)
-    X, y = training.X.data, training.y
-    fitted: list[Baseline]
-    if training.X.kind == "text":
-        fit = regression_baselines if problem.regression else classification_baselines
-        validation = None if problem.validation is None else (held_out.X.data, held_out.y)
-        fitted = fit(X, y, level=problem.estimator.level, validation=validation, seed=problem.random_state)
-    else:
-        name = "mean" if problem.regression else "majority"
-        dummy = DummyRegressor() if problem.regression else DummyClassifier(strategy="prior")
-        fitted = [Baseline(name, {}, None, dummy.fit(np.zeros((len(y), 1)), y))]
+    validation = None if problem.validation is None else (held_out.X.data, held_out.y)
+    texts = training.X.data if training.X.kind == "text" else None
+    level, seed = problem.estimator.level, problem.random_state
+    fitted = problem.task.baselines(texts, training.y, level=level, validation=validation, seed=seed)
     seconds = time.perf_counter() - started
     runs = []
     for baseline in fitted:

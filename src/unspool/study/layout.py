@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unspool.study.metrics import METRICS
+from unspool.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
     from unspool.study.comparison import Comparison, Row

@@ -11,13 +11,14 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from unspool.encode import Raw, read_input
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int
 from unspool.estimators import SequenceClassifier, SequenceEstimator, SequenceRegressor
 from unspool.estimators.parameters import check_parameters
-from unspool.estimators.reading import Raw, read_input, read_labels
 from unspool.estimators.splitting import split_rows
-from unspool.study.metrics import CLASSIFICATION, REGRESSION
 from unspool.tables.columns import MANY_VALUES
+from unspool.tasks import Task
+from unspool.tasks.reading import read_labels
 
 VARIED = ("cell", "pooling", "num_layers", "bidirectional", "random_state", "verbose")
 
@@ -44,13 +45,13 @@ class Problem:
     random_state: int
 
     @property
-    def regression(self) -> bool:
-        return isinstance(self.estimator, SequenceRegressor)
+    def task(self) -> type[Task]:
+        return self.estimator.task
 
     @property
     def metrics(self) -> dict[str, tuple[str, bool]]:
         """The metrics of the task: name -> (heading, whether more is better)."""
-        return REGRESSION if self.regression else CLASSIFICATION
+        return dict(self.task.metrics)
 
     @property
     def folds(self) -> int:
@@ -71,7 +72,7 @@ class Problem:
             return self.train, self.validation
         assert self.cv is not None
         y, options = self.train.y, {"shuffle": True, "random_state": self.seed(repeat)}
-        stratify = not self.regression and int(np.unique(y, return_counts=True)[1].min()) >= self.cv
+        stratify = self.task.has_classes and int(np.unique(y, return_counts=True)[1].min()) >= self.cv
         folds = (StratifiedKFold if stratify else KFold)(self.cv, **options)
         training, held_out = list(folds.split(np.zeros(len(y)), y if stratify else None))[fold]
         return self.train.take(training), self.train.take(held_out)
@@ -111,7 +112,7 @@ def make_problem(
         bad_parameter("compare", "estimator", "a SequenceRegressor or SequenceClassifier", estimator)
     estimator = clone(_default(labels) if estimator is None else estimator)
     check_parameters(type(estimator).__name__, estimator.get_params(deep=False))
-    everything = Part(raw, _target(estimator, labels))
+    everything = Part(raw, _target(estimator.task, labels))
     random = np.random.RandomState(random_state)
 
     test_part = None
@@ -138,9 +139,9 @@ def make_problem(
 
 
 def default_metric(problem: Problem, metric: str | None) -> str:
-    """R2 or accuracy, the estimator's own score, unless another of its metrics is named."""
+    """The one of the task, R2 or accuracy, unless another of its metrics is named."""
     if metric is None:
-        return "r2" if problem.regression else "accuracy"
+        return problem.task.default_metric
     return check_choice("compare", "metric", metric, problem.metrics)
 
 
@@ -154,12 +155,10 @@ def _default(y: np.ndarray) -> SequenceEstimator:
     return SequenceClassifier() if whole and len(np.unique(y)) <= MANY_VALUES else SequenceRegressor()
 
 
-def _target(estimator: SequenceEstimator, y: np.ndarray) -> np.ndarray:
-    """y as numbers for a regressor, as it is for a classifier; `DataError` where it cannot be learnt."""
-    numbers = clone(estimator)._read_target(y, learn=True)
-    if isinstance(estimator, SequenceRegressor):
-        return numbers
-    return y.reshape(len(y))
+def _target(task: type[Task], y: np.ndarray) -> np.ndarray:
+    """y as numbers, or labels as they are; `DataError` where it cannot be learnt."""
+    numbers: Any = task().read(y, len(y), learn=True)
+    return y.reshape(len(y)) if task.has_classes else numbers
 
 
 def _given(data: Any, kind: str, estimator: SequenceEstimator) -> Part:
@@ -167,8 +166,8 @@ def _given(data: Any, kind: str, estimator: SequenceEstimator) -> Part:
         bad_parameter("compare", "validation and test", "a pair (X, y)", type(data).__name__)
     raw = read_input(data[0], kind)
     labels = read_labels(data[1], len(raw))
-    if isinstance(estimator, SequenceRegressor):
-        labels = clone(estimator)._read_target(labels, learn=True)
+    if not estimator.task.has_classes:
+        labels = _target(estimator.task, labels)
     return Part(raw, labels)
 
 
@@ -178,7 +177,7 @@ def _split(
     """(the rest, a drawn share); for classes stratified, and no class is held out whole."""
     if len(part.y) < 2:
         raise DataError(f"At least two sequences are needed to hold some back. Got {len(part.y)}.")
-    classes = None if isinstance(estimator, SequenceRegressor) else part.y
+    classes = part.y if estimator.task.has_classes else None
     rest, held_out = split_rows(len(part.y), share, classes, random)
     if classes is not None:
         unseen = ~np.isin(classes[held_out], classes[rest])

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from unspool.study.metrics import METRICS, number
+from unspool.evaluation.metrics import METRICS, number
 
 
 class StudyProgress:

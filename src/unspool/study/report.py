@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 import unspool
+from unspool.evaluation.metrics import METRICS
 from unspool.study import charts
 from unspool.study.comparison import Comparison, Row, mean_of
 from unspool.study.layout import compact, number, seconds
-from unspool.study.metrics import METRICS
 from unspool.study.problem import Part
 
 STYLE = """
@@ -98,7 +98,7 @@ def _picture(title: str, svg: str) -> str:
 
 def _subtitle(result: Comparison) -> str:
     count, runs = len(result.entries), sum(len(e.runs) for e in result.entries)
-    task = "numbers" if result.problem.regression else "classes"
+    task = "classes" if result.problem.task.has_classes else "numbers"
     return f"{count} arrangements on {len(result.problem.train.y):,} training rows, {runs} runs, predicting {task}"
 
 
@@ -226,7 +226,7 @@ def _facts(result: Comparison) -> str:
     facts = {
         "rows": ", ".join(sizes),
         "input": kinds[problem.train.X.kind],
-        "target": _target(problem.train, problem.regression),
+        "target": _target(problem.train, problem.task.has_classes),
         "runs": f"{result.repeats} repeats, seeds {problem.seed(0)} to {problem.seed(result.repeats - 1)}, "
         "the same for every arrangement" + (f"; {problem.cv} folds in each" if problem.cv else ""),
         "settings": ", ".join(f"{name} {value}" for name, value in settings.items()),
@@ -241,8 +241,8 @@ def _facts(result: Comparison) -> str:
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>"
 
 
-def _target(part: Part, regression: bool) -> str:
-    if not regression:
+def _target(part: Part, has_classes: bool) -> str:
+    if has_classes:
         classes, counts = np.unique(part.y, return_counts=True)
         shown = [f"{label} ({count:,})" for label, count in zip(classes.tolist(), counts.tolist())]
         return f"{len(classes)} classes: {', '.join(shown[:12])}{', ...' if len(shown) > 12 else ''}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import unspool
 from unspool.errors import ModelFileError
+from unspool.files import write_text
 from unspool.study.jobs import Run, Task
 
 FORMAT = "unspool study"
@@ -71,17 +72,6 @@ class Store:
                 self.runs[path.stem] = [Run(**run) for run in _read(path)]
             except TypeError as error:
                 raise ModelFileError(f"{path} is not a run of a study ({error}). Remove it.") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `path` in one step."""
-    beside = path.with_name(path.name + ".part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _read(path: Path) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unspool.study.metrics import METRICS, beats, number
+from unspool.evaluation.metrics import METRICS, beats, number
 from unspool.study.statistics import LEVEL, estimate
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
 """Tables in and out: CSV, TSV, JSON lines and Parquet to columns of texts, numbers and labels, and back."""
 
 from unspool.tables.columns import (
-    Task,
-    TaskName,
+    Decision,
     decide_task,
     label_column,
     number_columns,
@@ -16,10 +15,9 @@ from unspool.tables.write import write_table
 
 __all__ = [
     "FORMATS",
+    "Decision",
     "Split",
     "Table",
-    "Task",
-    "TaskName",
     "by_column",
     "by_fraction",
     "decide_task",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -17,14 +16,12 @@ MISSING_NUMBERS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "none")
 MANY_VALUES = 10
 WHOLE_NUMBER = r"^-?(0|[1-9]\d*)(\.0+)?$"
 
-TaskName = Literal["regression", "classification"]
-
 
 @dataclass(frozen=True)
-class Task:
-    """The task and the sentence that says why."""
+class Decision:
+    """The name of the task and the sentence that says why."""
 
-    name: TaskName
+    name: str
     reason: str
 
 
@@ -59,7 +56,7 @@ def _rows(numbers: np.ndarray, limit: int = 5) -> str:
     return f"{word} {shown}{', ...' if len(numbers) > limit else ''}"
 
 
-def decide_task(table: Table, targets: Sequence[str], asked: str = "auto") -> Task:
+def decide_task(table: Table, targets: Sequence[str], asked: str = "auto") -> Decision:
     """The task for `targets`; `asked` is "auto", "regression" or "classification".
 
     The rule of "auto": several targets, or one whose every value is a number with more than 10 distinct
@@ -68,11 +65,11 @@ def decide_task(table: Table, targets: Sequence[str], asked: str = "auto") -> Ta
     if len(targets) > 1:
         if asked == "classification":
             raise DataError("Classification takes one --target. Got " + ", ".join(map(repr, targets)) + ".")
-        return Task("regression", f"{len(targets)} targets")
+        return Decision("regression", f"{len(targets)} targets")
     if asked == "regression":
-        return Task("regression", "asked for with --task")
+        return Decision("regression", "asked for with --task")
     if asked == "classification":
-        return Task("classification", "asked for with --task")
+        return Decision("classification", "asked for with --task")
     name = targets[0]
     values, missing = _numbers(table.frame[name])
     present = values.filter(~missing)
@@ -82,18 +79,19 @@ def decide_task(table: Table, targets: Sequence[str], asked: str = "auto") -> Ta
     if len(present) and stray / len(present) < 0.5:
         known = present.drop_nulls()
         if bool((known != known.floor()).any()):
-            return Task("regression", f"{name!r} holds numbers with fractions")
+            return Decision("regression", f"{name!r} holds numbers with fractions")
         if known.n_unique() > MANY_VALUES:
-            return Task("regression", f"{name!r} holds {known.n_unique()} distinct numbers")
-        return Task("classification", f"{name!r} holds {distinct} distinct whole numbers")
-    return Task("classification", f"{name!r} holds {distinct} distinct labels, not numbers")
+            return Decision("regression", f"{name!r} holds {known.n_unique()} distinct numbers")
+        return Decision("classification", f"{name!r} holds {distinct} distinct whole numbers")
+    return Decision("classification", f"{name!r} holds {distinct} distinct labels, not numbers")
 
 
 def without_missing(
-    table: Table, text: str, targets: Sequence[str], task: TaskName, *, drop: bool = False
+    table: Table, text: str, targets: Sequence[str], task: str, *, drop: bool = False
 ) -> tuple[Table, int]:
     """The table without rows that lack a text or a target, and how many went.
 
+    task: with "regression" a target cell that is no number is missing too.
     drop: False (default) raises `DataError` with the count and first row numbers of each such column.
     """
     bad = np.zeros(len(table), dtype=bool)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import polars as pl
 
+from unspool.files import replacing
 from unspool.tables.read import file_format
 
 
@@ -19,23 +18,10 @@ def write_table(frame: pl.DataFrame, path: str | Path, *, format: str | None = N
     """
     path = Path(path)
     kind = file_format(path, format)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if kind == "parquet":
-                frame.write_parquet(file)
-            elif kind == "jsonl":
-                frame.write_ndjson(file)
-            else:
-                frame.write_csv(file, separator="," if kind == "csv" else "\t")
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with replacing(path) as file:
+        if kind == "parquet":
+            frame.write_parquet(file)
+        elif kind == "jsonl":
+            frame.write_ndjson(file)
+        else:
+            frame.write_csv(file, separator="," if kind == "csv" else "\t")

@@ -16,7 +16,7 @@ from unspool.errors import DataError, InvalidParameterError, ModelFileError, che
 from unspool.ragged import Ragged
 from unspool.text._state import checked
 
-PAD, UNKNOWN = "<pad>", "<unk>"
+PAD, UNKNOWN, BEGIN, END = "<pad>", "<unk>", "<begin>", "<end>"
 UNKNOWN_ID = 1
 
 # A Chinese character; a word, with inner apostrophes; any other mark. Combining marks stay with their base.
@@ -35,14 +35,18 @@ class TextEncoder:
     level : "word": words, and each punctuation mark by itself ("don't stop!" is don't, stop, !);
         "char": every character, spaces included.
     lower : lower-case the texts. Both levels compose characters (NFC); words read ’ as '.
+    marks : put a begin and an end mark around each text, so that a model can learn where texts start and stop; their
+        numbers, `begin_id` and `end_id`, are the two after the words.
 
     `unknown_texts_` holds how many texts of the last `encode` had no known word at all.
     """
 
-    def __init__(self, max_words: int = 10000, level: str = "word", lower: bool = True) -> None:
+    def __init__(
+        self, max_words: int = 10000, level: str = "word", lower: bool = True, marks: bool = False
+    ) -> None:
         self.max_words = check_int("TextEncoder", "max_words", max_words)
         self.level = check_choice("TextEncoder", "level", level, ("word", "char"))
-        self.lower = lower
+        self.lower, self.marks = lower, marks
         self.words_: list[str] | None = None
         self._split: _Words | _Characters = _Words(lower) if level == "word" else _Characters(lower)
 
@@ -61,7 +65,36 @@ class TextEncoder:
         ids, offsets = self._split.encode(_check_texts(texts))
         known = np.concatenate([[0], (ids != UNKNOWN_ID).cumsum()])
         self.unknown_texts_ = int((known[offsets[1:]] == known[offsets[:-1]]).sum())
+        if self.marks:
+            count = np.arange(len(offsets))
+            ids = np.insert(ids, offsets[:-1], self.begin_id)
+            ids = np.insert(ids, offsets[1:] + count[1:], self.end_id)
+            offsets = offsets + 2 * count
         return Ragged(torch.from_numpy(ids), torch.from_numpy(offsets))
+
+    def decode(self, ids: Ragged) -> list[str]:
+        """A text for each sequence of `ids` (N,): words joined by spaces, characters by nothing; without pads and
+        marks, an unknown word as "<unk>". `DataError` for an id that is none of ours."""
+        names = [PAD, UNKNOWN, *self._words(), BEGIN, END][: self.vocabulary_size]
+        values = ids.values
+        if len(values) and not (int(values.min()) >= 0 and int(values.max()) < len(names)):
+            raise DataError(
+                f"The ids must be in [0, {len(names)}), the vocabulary of this TextEncoder. "
+                f"Got {int(values.min())} to {int(values.max())}."
+            )
+        silent = {0} | ({self.begin_id, self.end_id} if self.marks else set())
+        joint = " " if self.level == "word" else ""
+        return [joint.join(names[i] for i in row.tolist() if i not in silent) for row in ids]
+
+    @property
+    def begin_id(self) -> int:
+        """The number of the begin mark, where there are marks."""
+        return len(self._words()) + 2
+
+    @property
+    def end_id(self) -> int:
+        """The number of the end mark, where there are marks."""
+        return len(self._words()) + 3
 
     def tokens(self, text: str) -> list[str]:
         """The words (characters) of one text as `encode` sees them, known or not."""
@@ -69,17 +102,26 @@ class TextEncoder:
 
     @property
     def vocabulary_size(self) -> int:
-        """Known words + 2: the rows of an embedding that goes behind."""
-        return len(self._words()) + 2
+        """Known words + 2, or + 4 with marks: the rows of an embedding that goes behind."""
+        return len(self._words()) + (4 if self.marks else 2)
 
     def to_dict(self) -> dict[str, Any]:
         """Settings and words, as plain JSON-able types; `from_dict` reads it."""
-        return {"max_words": self.max_words, "level": self.level, "lower": self.lower, "words": self._words()}
+        marks = {"marks": True} if self.marks else {}
+        return {
+            "max_words": self.max_words,
+            "level": self.level,
+            "lower": self.lower,
+            **marks,
+            "words": self._words(),
+        }
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> TextEncoder:
         """The encoder that `to_dict` wrote; `ModelFileError` where `state` is not such a dict."""
-        state = checked("TextEncoder", state, max_words=int, level=str, lower=bool, words=[str])
+        state = {"marks": False, **state} if isinstance(state, dict) else state  # the first files have none
+        kinds: dict[str, Any] = {"max_words": int, "level": str, "lower": bool, "marks": bool, "words": [str]}
+        state = checked("TextEncoder", state, **kinds)
         words = state.pop("words")
         if not words or len({PAD, UNKNOWN, *words}) != len(words) + 2:
             raise ModelFileError("The words of the saved TextEncoder are missing or repeated. It is damaged.")

@@ -1,0 +1,68 @@
+"""Files and folders that are written whole or not at all: beside their place, then renamed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write bytes to; it takes the place of `path` when the block ends, and is gone where it fails.
+
+    Raises `OSError` where the disk is full or the folder cannot be written; what was there is then unchanged.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text`, as UTF-8, in one step; see `replacing`."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def move_over(fresh: Path, target: Path, old: Path) -> None:
+    """Put `fresh` in the place of `target`; a folder already there ends up at `old` or at `fresh`."""
+    if not target.is_dir() or not any(target.iterdir()):
+        os.replace(fresh, target)
+    elif not _exchange(fresh, target):
+        os.rename(target, old)
+        try:
+            os.rename(fresh, target)
+        except BaseException:
+            os.rename(old, target)
+            raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step where the system can (Linux renameat2); False where it cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    at_cwd, exchange = -100, 2
+    if renameat2 is None:
+        return False
+    return renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

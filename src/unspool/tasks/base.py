@@ -1,0 +1,158 @@
+"""What a task is: how targets are read, what the network predicts for them, the loss, the answers, the measures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unspool.evaluation.baselines import Baseline
+from unspool.evaluation.metrics import Metrics
+from unspool.ragged import Ragged
+from unspool.saved.document import Fields
+
+if TYPE_CHECKING:
+    from unspool.tables import Table
+
+# Targets as they are read: an array (n, ...) with a row a sequence, or a Ragged (N, ...) with one a step.
+Target = np.ndarray | Ragged
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model answered on some rows, and how good that is.
+
+    predicted: (B, K) numbers for K targets, or (B,) labels. probabilities (B, C) of classes (C,): None where there
+    are no classes. metrics: one dict a target.
+    """
+
+    predicted: np.ndarray
+    metrics: list[Metrics]
+    probabilities: np.ndarray | None = None
+    classes: np.ndarray | None = None
+
+
+class Task(ABC):
+    """Base of the tasks: fitted on the training part, saved with the model. A new one is a file with a subclass
+    and a line in `unspool.tasks.registry`.
+
+    name: in the registry and for `--task`. per_step: one target a step, not one a sequence; the network then predicts
+    at every step, and targets, outputs and (where given so) weights are Ragged. has_classes: a target is one of some
+    labels, so that parts of the rows are drawn class by class. metrics: key -> (heading, whether
+    more is better), the first for ranking by `default_metric`.
+    """
+
+    name: ClassVar[str]
+    per_step: ClassVar[bool] = False
+    has_classes: ClassVar[bool] = False
+    metrics: ClassVar[Mapping[str, tuple[str, bool]]] = {}
+    default_metric: ClassVar[str] = ""
+
+    # --- learning
+
+    @abstractmethod
+    def read(self, y: Any, count: int, learn: bool) -> Target:
+        """Check the targets of `count` sequences and bring them to numbers; learn: it is the y of `fit`.
+
+        Raises `DataError` for targets that cannot be used.
+        """
+
+    @abstractmethod
+    def fit(self, target: Target) -> None:
+        """Learn from the targets of the training part what `encode` needs, such as a scale."""
+
+    @abstractmethod
+    def encode(self, target: Target) -> Tensor | Ragged:
+        """Targets for the loss."""
+
+    def strata(self, target: Target) -> np.ndarray | None:
+        """Class numbers (n,) by which a validation part is drawn; None: at random."""
+        return target if self.has_classes and isinstance(target, np.ndarray) else None
+
+    @property
+    @abstractmethod
+    def output_size(self) -> int:
+        """Numbers that the network predicts for a target."""
+
+    @abstractmethod
+    def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """(n,): the loss of each of n targets. prediction (n, output_size), target as `encode` gives it."""
+
+    def loss(self, prediction: Any, target: Any, weight: Any = None) -> Tensor:
+        """The mean of the errors, each times its weight, over the sequences of a batch, or over all their steps.
+
+        prediction, target, weight (None: 1): Tensors with a row a sequence, or Ragged with a row a step.
+        """
+        prediction, target = _values(prediction), _values(target)
+        if weight is None:
+            return self.mean_error(prediction, target)
+        return (self.errors(prediction, target) * _values(weight)).mean()
+
+    def mean_error(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean of `errors`."""
+        return self.errors(prediction, target).mean()
+
+    # --- answers
+
+    @abstractmethod
+    def decode(self, outputs: Any) -> Any:
+        """What `predict` gives for the network's outputs, float64 (B, output_size) or a Ragged (N, output_size)."""
+
+    @property
+    def columns_wanted(self) -> int:
+        """How many names `columns` takes: one a target."""
+        return 1
+
+    @abstractmethod
+    def columns(self, outputs: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """The answers as columns (B,) of a table, a prediction for each of `names` first."""
+
+    # --- saving
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """What was learnt, as JSON values; `from_fields` reads it."""
+
+    @classmethod
+    @abstractmethod
+    def from_fields(cls, fields: Fields) -> Task:
+        """The task whose `to_dict` was saved; `ModelFileError` where the fields do not hold."""
+
+    # --- tables and measures; of classes, since baselines and studies have no fitted task
+
+    @classmethod
+    def read_columns(cls, table: Table, names: Sequence[str]) -> np.ndarray:
+        """The targets (B,) or (B, K) in columns of a table; `DataError` for cells that are none."""
+        raise NotImplementedError(f"The task {cls.name!r} reads no tables.")
+
+    @classmethod
+    def measure(cls, model: Any, X: Any, y: np.ndarray) -> Measured:
+        """The answers of an estimator or a baseline for X, measured against y (B,) or (B, K)."""
+        raise NotImplementedError(f"The task {cls.name!r} has no measures.")
+
+    @classmethod
+    def baselines(
+        cls, X: Any, y: np.ndarray, *, level: str, validation: tuple[Any, np.ndarray] | None, seed: int
+    ) -> list[Baseline]:
+        """What a model must beat, fitted on the training part. X: texts, or None for input of any other kind."""
+        return []
+
+    @classmethod
+    def plot(cls, path: str | Path, y: np.ndarray, found: Measured, targets: Sequence[str]) -> None:
+        """Predicted against true, to a PNG file. targets: K names."""
+        raise NotImplementedError(f"The task {cls.name!r} has no plot.")
+
+
+def take(target: Any, rows: np.ndarray) -> Any:
+    """The targets (or weights) of some sequences."""
+    return target[torch.from_numpy(rows)] if isinstance(target, Ragged) else target[rows]
+
+
+def _values(x: Any) -> Any:
+    return x.values if isinstance(x, Ragged) else x

@@ -1,0 +1,157 @@
+"""One of two or more classes for each sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+from torch import Tensor
+from torch.nn import functional as F
+
+from unspool.errors import DataError, ModelFileError, bad_parameter
+from unspool.evaluation.baselines import Baseline, classification_baselines, majority_baseline
+from unspool.evaluation.metrics import CLASSIFICATION, classification_metrics
+from unspool.saved.document import Fields
+from unspool.tasks.base import Measured, Task
+from unspool.tasks.reading import read_labels
+
+if TYPE_CHECKING:
+    from unspool.tables import Table
+
+_SAVED_KINDS = {"U": str, "i": int, "u": int, "f": float, "b": bool, "O": str}
+
+
+class Classification(Task):
+    """Classes by cross-entropy; labels of any one type. classes (C,): the labels, sorted."""
+
+    name = "classification"
+    has_classes = True
+    metrics: ClassVar[Mapping[str, tuple[str, bool]]] = CLASSIFICATION
+    default_metric = "accuracy"
+
+    classes: np.ndarray
+
+    def read(self, y: Any, count: int, learn: bool) -> np.ndarray:
+        """Class numbers (n,) int64."""
+        labels = _labels(read_labels(y, count))
+        if learn:
+            classes = np.unique(labels)
+            if len(classes) < 2:
+                raise DataError(f"y must have two classes or more. Got 1 class: {classes.tolist()[0]!r}.")
+            self.classes = classes
+        numbers = np.searchsorted(self.classes, labels).clip(max=len(self.classes) - 1)
+        strange = self.classes[numbers] != labels
+        if strange.any():
+            raise DataError(
+                f"The validation y has a class that the training y has not: {labels[strange].tolist()[0]!r}."
+            )
+        return numbers.astype(np.int64)
+
+    def fit(self, target: Any) -> None:
+        """`classes` is all there is to know."""
+
+    def encode(self, target: Any) -> Tensor:
+        """Class numbers (n,)."""
+        return torch.from_numpy(target)
+
+    @property
+    def output_size(self) -> int:
+        return len(self.classes)
+
+    def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(prediction, target, reduction="none")
+
+    def mean_error(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """In one operation."""
+        return F.cross_entropy(prediction, target)
+
+    def decode(self, outputs: Any) -> np.ndarray:
+        """The most probable label of each sequence, (n,)."""
+        return self.classes[outputs.argmax(1)]
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """float64 (n, C), rows adding up to 1, columns in the order of `classes`."""
+        return softmax(outputs, axis=1)
+
+    def columns(self, outputs: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """The label, then probability_<class> for each class."""
+        (name,) = names
+        shares = {f"probability_{c}": p for c, p in zip(self.classes, self.probabilities(outputs).T)}
+        return {name: self.decode(outputs), **shares}
+
+    def to_dict(self) -> dict[str, Any]:
+        kind = self.classes.dtype.kind
+        values = self.classes.tolist()
+        if kind not in _SAVED_KINDS or not all(type(v) is _SAVED_KINDS[kind] for v in values):
+            expected = "str, int, float or bool to be saved"
+            bad_parameter("SequenceClassifier", "y", expected, values[0], "Convert the labels.")
+        dtype = "object" if kind == "O" else "str" if kind == "U" else self.classes.dtype.name
+        return {"dtype": dtype, "classes": values}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Classification:
+        task = cls()
+        names = ["object", "str", "bool", "float16", "float32", "float64"]
+        names += [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+        dtype = np.dtype(fields.choice("dtype", names))
+        values: list[Any] = fields.items("classes", _SAVED_KINDS[dtype.kind])
+        try:
+            task.classes = np.array(values, dtype=dtype)
+        except OverflowError as error:
+            raise ModelFileError(f"the classes do not fit their type ({error}).") from error
+        if len(values) < 2 or bool((task.classes[1:] <= task.classes[:-1]).any()):
+            raise ModelFileError("the classes must be two or more, different and sorted.")
+        return task
+
+    @classmethod
+    def read_columns(cls, table: Table, names: Sequence[str]) -> np.ndarray:
+        from unspool.tables import label_column
+
+        return label_column(table, names[0])
+
+    @classmethod
+    def measure(cls, model: Any, X: Any, y: np.ndarray) -> Measured:
+        probabilities, classes = np.asarray(model.predict_proba(X)), np.asarray(model.classes_)
+        metrics = classification_metrics(y, probabilities, classes)
+        return Measured(classes[probabilities.argmax(1)], [metrics], probabilities, classes)
+
+    @classmethod
+    def baselines(
+        cls, X: Any, y: np.ndarray, *, level: str, validation: tuple[Any, np.ndarray] | None, seed: int
+    ) -> list[Baseline]:
+        if X is None:
+            return [majority_baseline(y)]
+        return classification_baselines(X, y, level=level, validation=validation, seed=seed)
+
+    @classmethod
+    def plot(cls, path: str | Path, y: np.ndarray, found: Measured, targets: Sequence[str]) -> None:
+        from unspool.evaluation.plots import plot_confusion
+
+        assert found.classes is not None
+        plot_confusion(path, y, found.predicted, sorted({*found.classes.tolist(), *y.tolist()}))
+
+
+def _labels(y: np.ndarray) -> np.ndarray:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    if y.ndim != 1:
+        raise DataError(f"y must have one label a sequence, shape (n,). Got shape {y.shape}.")
+    missing = [i for i, v in enumerate(y) if v is None or (isinstance(v, (float, np.floating)) and v != v)]
+    if missing:
+        raise DataError(
+            f"y must have a label in every row. Got none in row {missing[0]} ({len(missing)} in all)."
+        )
+    try:
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            raise DataError("y must be finite. Got infinity.")
+        check_classification_targets(y)
+        np.unique(y)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"y must be labels of one type. {error}") from error
+    return y

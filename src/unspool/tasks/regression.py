@@ -1,0 +1,131 @@
+"""One or several numbers for each sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unspool.errors import DataError, ModelFileError
+from unspool.evaluation.baselines import Baseline, mean_baseline, regression_baselines
+from unspool.evaluation.metrics import REGRESSION, regression_metrics
+from unspool.saved.document import Fields
+from unspool.tasks.base import Measured, Task
+from unspool.tasks.reading import read_labels
+
+if TYPE_CHECKING:
+    from unspool.tables import Table
+
+
+class Regression(Task):
+    """Numbers by least squares on the standardised target.
+
+    ndim: axes of y, 1 or 2; mean, scale (K,): of the K targets over the training part, in their own units.
+    """
+
+    name = "regression"
+    metrics: ClassVar[Mapping[str, tuple[str, bool]]] = REGRESSION
+    default_metric = "r2"
+
+    ndim: int
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def read(self, y: Any, count: int, learn: bool) -> np.ndarray:
+        """float64 (n,) or (n, K)."""
+        y = read_labels(y, count)
+        try:
+            numbers = y.astype(np.float64)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"y must be numbers. Got {y.dtype}: {error}.") from error
+        bad = ~np.isfinite(numbers)
+        if y.dtype.kind == "c" or bad.any():
+            row = int(np.argwhere(bad)[0, 0]) if bad.any() else 0
+            raise DataError(f"y must be finite real numbers. Got {y[row].tolist()!r} in row {row}.")
+        return numbers
+
+    def fit(self, target: Any) -> None:
+        self.ndim = target.ndim
+        columns = target.reshape(len(target), -1)
+        self.mean = columns.mean(0)
+        scale = columns.std(0)
+        # A constant target: its deviation is rounding of its own size.
+        self.scale = np.where(scale <= 1e-12 * np.abs(columns).max(0), 1.0, scale)
+
+    def encode(self, target: Any) -> Tensor:
+        """float32 (n, K), of mean 0 and variance 1 over the training part."""
+        if target.ndim != self.ndim or target.reshape(len(target), -1).shape[1] != len(self.mean):
+            raise DataError(f"y must have {len(self.mean)} columns as in training. Got shape {target.shape}.")
+        scaled = (target.reshape(len(target), -1) - self.mean) / self.scale
+        return torch.from_numpy(scaled.astype(np.float32))
+
+    @property
+    def output_size(self) -> int:
+        return len(self.mean)
+
+    def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return F.mse_loss(prediction, target, reduction="none").mean(1)
+
+    def mean_error(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """In one operation."""
+        return F.mse_loss(prediction, target)
+
+    def decode(self, outputs: Any) -> np.ndarray:
+        """float64 (n,), or (n, K) after a fit on y (n, K)."""
+        numbers = outputs * self.scale + self.mean
+        return numbers[:, 0] if self.ndim == 1 else numbers
+
+    @property
+    def columns_wanted(self) -> int:
+        return len(self.mean)
+
+    def columns(self, outputs: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+        numbers = self.decode(outputs).reshape(len(outputs), -1)
+        return dict(zip(names, numbers.T, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"ndim": self.ndim, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Regression:
+        task = cls()
+        task.ndim = fields.get("ndim", int)
+        task.mean = np.array(fields.items("mean", float))
+        task.scale = np.array(fields.items("scale", float, len(task.mean)))
+        size = len(task.mean)
+        if size == 0 or task.ndim not in (1, 2) or (task.ndim == 1 and size > 1):
+            raise ModelFileError(f"a target of {task.ndim} axes cannot have {size} columns.")
+        return task
+
+    @classmethod
+    def read_columns(cls, table: Table, names: Sequence[str]) -> np.ndarray:
+        from unspool.tables import number_columns
+
+        return number_columns(table, names)
+
+    @classmethod
+    def measure(cls, model: Any, X: Any, y: np.ndarray) -> Measured:
+        predicted = np.asarray(model.predict(X), dtype=float).reshape(len(y), -1)
+        true = y.reshape(len(y), -1)
+        return Measured(
+            predicted, [regression_metrics(t, p) for t, p in zip(true.T, predicted.T, strict=True)]
+        )
+
+    @classmethod
+    def baselines(
+        cls, X: Any, y: np.ndarray, *, level: str, validation: tuple[Any, np.ndarray] | None, seed: int
+    ) -> list[Baseline]:
+        if X is None:
+            return [mean_baseline(y)]
+        return regression_baselines(X, y, level=level, validation=validation, seed=seed)
+
+    @classmethod
+    def plot(cls, path: str | Path, y: np.ndarray, found: Measured, targets: Sequence[str]) -> None:
+        from unspool.evaluation.plots import plot_regression
+
+        plot_regression(path, y.reshape(len(y), -1), found.predicted, targets, found.metrics)

@@ -1,0 +1,101 @@
+"""Batches of sequences of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unspool.ragged import Ragged
+
+WINDOW = 50  # batches at most; drawn at random together, then cut by length
+PREDICTION_BATCH = 256  # sequences
+PREDICTION_STEPS = 2**17  # steps a prediction batch may have, so that long series stay within memory
+
+
+@dataclass
+class SequenceData:
+    """Encoded sequences with their targets and weights, where there are any.
+
+    targets: a Tensor (B, ...) with a row a sequence, or a Ragged (N, ...) with one a step. weights: (B,) or a Ragged
+    (N,) likewise.
+    origin: (B,), the row of each in the X that it came from; None: its own number.
+    """
+
+    inputs: Ragged
+    targets: Tensor | Ragged | None = None
+    weights: Tensor | Ragged | None = None
+    origin: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass
+class Batch:
+    """Some rows of the data, in the order of `rows` (B,)."""
+
+    rows: Tensor
+    inputs: Ragged
+    targets: Tensor | Ragged | None
+    weights: Tensor | Ragged | None
+
+    @property
+    def count(self) -> int:
+        """Targets that the mean loss of the batch is over: its sequences, or their steps."""
+        return len(self.targets.values) if isinstance(self.targets, Ragged) else len(self.rows)
+
+
+class TrainingBatches:
+    """Iterates over batches of `size`, others at each pass, drawn by `generator`.
+
+    The rows are shuffled; each run of `WINDOW` batches, or a quarter of them all if that is less, is sorted
+    by length, cut, and its batches shuffled.
+    """
+
+    def __init__(self, data: SequenceData, size: int, generator: torch.Generator) -> None:
+        self.data, self.size, self.generator = data, size, generator
+
+    def __len__(self) -> int:
+        return -(-len(self.data) // self.size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        lengths = self.data.inputs.lengths
+        shuffled = torch.randperm(len(self.data), generator=self.generator, device="cpu")
+        window_size = self.size * max(1, min(WINDOW, len(self) // 4))
+        for window in shuffled.split(window_size):
+            window = window[lengths[window].argsort(stable=True)]
+            starts = torch.arange(0, len(window), self.size, device="cpu")
+            order = torch.randperm(len(starts), generator=self.generator, device="cpu")
+            yield from _cut(self.data, window, self.size, starts[order].tolist())
+
+
+class PredictionBatches:
+    """Iterates over all rows by length, in large batches that stay within memory; always the same ones."""
+
+    def __init__(self, data: SequenceData) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[Batch]:
+        lengths = self.data.inputs.lengths
+        for window in lengths.argsort(stable=True).split(PREDICTION_BATCH):
+            longest = max(1, int(lengths[window[-1]]))
+            size = max(1, min(PREDICTION_BATCH, PREDICTION_STEPS // longest))
+            yield from _cut(self.data, window, size, range(0, len(window), size))
+
+
+def _cut(data: SequenceData, rows: Tensor, size: int, starts: list[int] | range) -> Iterator[Batch]:
+    """Gather the rows once; batches are then slices of one block."""
+    inputs = data.inputs[rows]
+    targets = None if data.targets is None else data.targets[rows]
+    weights = None if data.weights is None else data.weights[rows]
+    for start in starts:
+        part = slice(start, min(start + size, len(rows)))
+        yield Batch(
+            rows[part],
+            inputs[part],
+            None if targets is None else targets[part],
+            None if weights is None else weights[part],
+        )

@@ -1,0 +1,93 @@
+"""What is called as a training goes on: the protocol, and the callback that keeps the best weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from unspool.errors import bad_parameter
+
+if TYPE_CHECKING:
+    from unspool.training.batches import Batch
+    from unspool.training.loop import Trainer
+
+
+class Callback:
+    """Base of all callbacks: each method does nothing, so define the ones that you need.
+
+    `trainer` is the training as it stands (see `Trainer`): `trainer.history` has the complete epochs,
+    `trainer.network` the module, `trainer.learning_rate` may be set, and `trainer.stop = True` ends the training
+    after this epoch. The order of calls:
+
+        on_train_begin, then for each epoch: on_epoch_begin, on_batch_end (after each step of the optimisers),
+        on_epoch_end (`trainer.history[-1]` is this epoch); at last on_train_end, also after Ctrl-C
+        (`trainer.interrupted`) and after an error (`trainer.failed`).
+
+    `state_dict` and `load_state_dict` are what a `Checkpoint` keeps: plain numbers, strings, lists, dicts, tensors.
+    """
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        """Before the first batch of an epoch; `trainer.epoch` is its number, from 1."""
+
+    def on_batch_end(self, trainer: Trainer, batch: Batch) -> None:
+        """After a training batch; its gradients, clipped, are still there."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """After training and validation of an epoch."""
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """After the last epoch, whatever ended the training."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the callback remembers from one epoch to the next."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Remember what `state_dict` gave."""
+
+
+def check_callbacks(owner: str, callbacks: Any) -> None:
+    """`InvalidParameterError` unless these are `Callback` objects, not their classes."""
+    good = isinstance(callbacks, (list, tuple)) and all(isinstance(c, Callback) for c in callbacks)
+    if not good:
+        bad_parameter(owner, "callbacks", "a list of unspool.training.Callback objects", callbacks)
+
+
+class KeepBest(Callback):
+    """Keeps the weights of the epoch of least validation loss, and puts them back at the end.
+
+    patience: so many epochs in a row without a smaller loss stop the training; None: none do.
+    `epoch` is the best one so far, 0 before there is any.
+    """
+
+    def __init__(self, patience: int | None = None) -> None:
+        self.patience = patience
+        self.loss, self.epoch, self.waited = float("inf"), 0, 0
+        self.weights: dict[str, Tensor] | None = None
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        loss = trainer.history[-1]["validation_loss"]
+        if loss < self.loss:
+            self.loss, self.epoch, self.waited = loss, trainer.epoch, 0
+            self.weights = copy.deepcopy(trainer.network.state_dict())
+        else:
+            self.waited += 1
+        if self.patience is not None and self.waited >= self.patience:
+            trainer.stop = True
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        if self.weights is not None and not trainer.failed:
+            trainer.network.load_state_dict(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("loss", "epoch", "waited", "weights")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)

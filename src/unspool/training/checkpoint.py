@@ -1,0 +1,122 @@
+"""The state of a training after an epoch, on disk, from which another process goes on with the same numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from unspool.errors import ModelFileError
+from unspool.files import replacing
+from unspool.ragged import Ragged
+from unspool.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from unspool.training.batches import SequenceData
+    from unspool.training.loop import Trainer
+
+FORMAT = "unspool checkpoint 1"
+FREE = ("epochs", "verbose")  # settings that may change from one call to the next
+
+
+class Checkpoint(Callback):
+    """Writes weights, optimisers, random generators, history and callbacks to `path` after each epoch.
+
+    Where `path` exists when a training begins, it goes on after that epoch, and ends with the very numbers of one
+    that was never interrupted. Data, seed, network and settings must be the same; only epochs may differ.
+    The last of the callbacks. Tensors and plain values only: nothing in the file is run when it is read.
+
+    Raises `ModelFileError` where the file is damaged or of another training, `OSError` where it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.about = _about(trainer)
+        if self.path.exists():
+            _restore(trainer, self._read())
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        with replacing(self.path) as file:
+            torch.save({"format": FORMAT, "about": self.about, **_state(trainer)}, file)
+
+    def _read(self) -> dict[str, Any]:
+        data = io.BytesIO(self.path.read_bytes())
+        try:
+            state = torch.load(data, weights_only=True)
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelFileError(
+                f"Cannot read the checkpoint {str(self.path)!r} ({reason}). Remove it, and the training starts anew."
+            ) from error
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise ModelFileError(
+                f"{str(self.path)!r} is not a checkpoint of this version. Choose another file."
+            )
+        for name, value in self.about.items():
+            if state["about"].get(name) != value:
+                raise ModelFileError(
+                    f"The checkpoint {str(self.path)!r} is of another training: its {name} are not those of this one. "
+                    "Use the same data, settings and random_state (an int), or another file."
+                )
+        return state
+
+
+def _about(trainer: Trainer) -> dict[str, Any]:
+    """What must be the same for a training to go on."""
+    settings = {name: value for name, value in asdict(trainer.settings).items() if name not in FREE}
+    return {
+        "settings": {
+            **settings,
+            "seed": trainer.seed,
+            "callbacks": [type(c).__name__ for c in trainer.callbacks],
+        },
+        "network": hashlib.sha256(str(trainer.network).encode()).hexdigest(),
+        "training rows": _digest(trainer.training),
+        "validation rows": None if trainer.validation is None else _digest(trainer.validation),
+    }
+
+
+def _digest(data: SequenceData) -> str:
+    """SHA-256 of inputs, targets and weights."""
+    total = hashlib.sha256()
+    for part in (data.inputs, data.targets, data.weights):
+        tensors = [part.values, part.offsets] if isinstance(part, Ragged) else [part]
+        for t in tensors:
+            total.update(b"none" if t is None else f"{t.dtype}{tuple(t.shape)}".encode() + _bytes(t))
+    return total.hexdigest()
+
+
+def _bytes(t: Tensor) -> bytes:
+    return t.detach().contiguous().numpy().tobytes()
+
+
+def _state(trainer: Trainer) -> dict[str, Any]:
+    return {
+        "network": trainer.network.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
+        "generators": [trainer.generator.get_state(), torch.get_rng_state()],
+        "history": trainer.history,
+        "stop": trainer.stop,
+        "callbacks": [callback.state_dict() for callback in trainer.callbacks],
+    }
+
+
+def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
+    trainer.network.load_state_dict(state["network"])
+    for optimizer, kept in zip(trainer.optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
+    trainer.generator.set_state(state["generators"][0])
+    torch.set_rng_state(state["generators"][1])
+    trainer.history.extend(state["history"])
+    trainer.epoch, trainer.stop = len(trainer.history), state["stop"]
+    for callback, kept in zip(trainer.callbacks, state["callbacks"], strict=True):
+        callback.load_state_dict(kept)

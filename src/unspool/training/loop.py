@@ -1,0 +1,193 @@
+"""The loop: epochs over batches, a step of the optimisers each, validation, callbacks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from unspool.training.batches import Batch, PredictionBatches, SequenceData, TrainingBatches
+from unspool.training.by_rows import embedding_by_rows, rows_of_batches
+from unspool.training.callbacks import Callback, KeepBest
+from unspool.training.divergence import DivergenceError, first_bad_value
+from unspool.training.optimizers import RowAdam, clip_gradients, make_optimizers
+from unspool.training.progress import Progress
+from unspool.training.settings import Loss, Outcome, Settings
+
+
+class Trainer:
+    """One training of a network, as callbacks see it.
+
+    network: the module, which takes a Ragged; `network.embedding` is its embedding or None. loss: see `Loss`.
+    training, validation (or None): the parts. settings, seed. history: a dict for each complete epoch. epoch: the
+    number of the one going on, from 1. stop: True ends the training after this epoch. interrupted: by Ctrl-C.
+    failed: by an error.
+
+    With a tiny model the loop and the making of batches take 0.2 ms a batch, beside forward, backward,
+    clipping and optimisers (1,008 batches of 16 texts, one thread).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        training: SequenceData,
+        validation: SequenceData | None,
+        settings: Settings,
+        seed: int,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.network, self.loss, self.settings, self.seed = network, loss, settings, seed
+        self.training, self.validation = training, validation
+        self.callbacks = list(callbacks)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.by_rows = embedding_by_rows(network, training, settings)
+        self.optimizers = make_optimizers(network, self.by_rows, settings)
+        self.trained = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+        self.history: list[dict[str, float]] = []
+        self.epoch = 0
+        self.stop = self.interrupted = self.failed = False
+
+    @property
+    def learning_rate(self) -> float:
+        """Of every optimiser; what is set counts from the next step on."""
+        return self.optimizers[0].param_groups[0]["lr"]
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        for group in [group for optimizer in self.optimizers for group in optimizer.param_groups]:
+            group["lr"] = value
+
+    def run(self) -> None:
+        """Train until the last epoch, `stop`, or Ctrl-C. Raises `DivergenceError`."""
+        try:
+            self._notify("on_train_begin")
+            with nullcontext() if self.by_rows is None else rows_of_batches(self.by_rows, self._row_adam()):
+                while len(self.history) < self.settings.epochs and not self.stop:
+                    self.run_epoch()
+        except KeyboardInterrupt:
+            self.interrupted = True
+        except BaseException:
+            self.failed = True
+            raise
+        finally:
+            self._notify("on_train_end")
+            self.network.eval()
+
+    def run_epoch(self) -> None:
+        """One pass over the training part, then one over the validation part."""
+        self.epoch = len(self.history) + 1
+        self._notify("on_epoch_begin")
+        rate = self.learning_rate
+        batches: Iterable[Batch] = TrainingBatches(self.training, self.settings.batch_size, self.generator)
+        loss, norms, seconds = self._pass(batches, training=True)
+        row: dict[str, float] = {"epoch": self.epoch, "train_loss": loss}
+        validation_seconds = 0.0
+        if self.validation is not None:
+            batches = PredictionBatches(self.validation)
+            row["validation_loss"], _, validation_seconds = self._pass(batches, training=False)
+        row |= {
+            "gradient_norm": sum(norms) / len(norms),
+            "gradient_norm_max": max(norms),
+            "learning_rate": rate,
+        }
+        row |= {"train_seconds": seconds, "seconds": seconds + validation_seconds}
+        self.history.append(row)
+        self._notify("on_epoch_end")
+
+    def train_step(self, batch: Batch) -> dict[str, Any]:
+        """One step of the optimisers, unless the loss or a gradient is not finite."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        prediction = self.network(batch.inputs)
+        loss = self.loss(prediction, batch.targets, batch.weights)
+        loss.backward()
+        norm = clip_gradients(self.trained, self.settings.gradient_clip, self.settings.gradient_clip_value)
+        value = loss.item()
+        if math.isfinite(value) and math.isfinite(norm):
+            for optimizer in self.optimizers:
+                optimizer.step()
+        return {"loss": value, "gradient_norm": norm, "prediction": prediction}
+
+    def validation_step(self, batch: Batch) -> dict[str, Any]:
+        """The loss of a batch, nothing learnt."""
+        with torch.inference_mode():
+            prediction = self.network(batch.inputs)
+            loss = self.loss(prediction, batch.targets, batch.weights)
+            return {"loss": loss.item(), "gradient_norm": 0.0, "prediction": prediction}
+
+    def _pass(self, batches: Iterable[Batch], training: bool) -> tuple[float, list[float], float]:
+        """(the mean loss over the targets, the gradients' norms before clipping, seconds).
+
+        `DivergenceError` where the loss or a gradient is not finite.
+        """
+        self.network.train(training)
+        started = time.perf_counter()
+        total, targets = 0.0, 0
+        norms = []
+        for number, batch in enumerate(batches, 1):
+            step = self.train_step(batch) if training else self.validation_step(batch)
+            if not (math.isfinite(step["loss"]) and math.isfinite(step["gradient_norm"])):
+                self._diverged(step, batch, number, training)
+            total += step["loss"] * batch.count
+            targets += batch.count
+            norms.append(step["gradient_norm"])
+            if training:
+                self._notify("on_batch_end", batch)
+        if training and self.by_rows is not None:
+            self._row_adam().catch_up_all()
+        return total / targets, norms, time.perf_counter() - started
+
+    def _row_adam(self) -> RowAdam:
+        return next(o for o in self.optimizers if isinstance(o, RowAdam))
+
+    def _notify(self, event: str, *details: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *details)
+
+    def _diverged(self, step: dict[str, Any], batch: Batch, number: int, training: bool) -> None:
+        where = f"batch {number}" if training else f"batch {number} of the validation part"
+        what, value = ("loss", step["loss"])
+        if math.isfinite(value):
+            what, value = "norm of the gradients", step["gradient_norm"]
+        data = self.training if training or self.validation is None else self.validation
+        clip = self.settings.gradient_clip
+        raise DivergenceError(
+            f"The {what} became {value} in epoch {self.epoch}, {where}. "
+            f"{first_bad_value(self.network, self.loss, batch, data, step['prediction'], step['loss'])} "
+            f"Try a smaller learning_rate (now {self.settings.learning_rate:g}) or gradient_clip (now {clip})."
+        )
+
+
+def train(
+    network: nn.Module,
+    loss: Loss,
+    training: SequenceData,
+    validation: SequenceData | None,
+    settings: Settings,
+    seed: int,
+    callbacks: Sequence[Callback] = (),
+) -> Outcome:
+    """Train `network` in place; with a validation part the weights of its best epoch are kept.
+
+    `settings.patience` epochs without a better validation loss end the training; None: all epochs run. Ctrl-C ends
+    it too. callbacks: called after our own. Raises `DivergenceError`.
+    """
+    best = None if validation is None else KeepBest(settings.patience)
+    own = [Progress(settings.verbose), *([] if best is None else [best])]
+    trainer = Trainer(network, loss, training, validation, settings, seed, [*own, *callbacks])
+    trainer.run()
+    kept = len(trainer.history) if best is None else best.epoch
+    if trainer.interrupted:
+        whose = (
+            f"the weights of epoch {kept} are kept" if kept else "no epoch was complete; its weights are kept"
+        )
+        print(f"Interrupted: {whose}.", flush=True)
+    elif settings.verbose and len(trainer.history) < settings.epochs:
+        print(f"Stopped early: the weights of epoch {kept} are kept.", flush=True)
+    return Outcome(trainer.history, kept, trainer.interrupted)

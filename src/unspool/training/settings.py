@@ -1,0 +1,40 @@
+"""What a training is told, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+# loss(prediction, target, weight or None) -> a scalar. Each is a Tensor, a row a sequence, or a Ragged, a row a step.
+Loss = Callable[[Any, Any, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the loop needs to know of the estimator's parameters.
+
+    epochs: passes over the training part, at most. batch_size: sequences a step. learning_rate, weight_decay: of
+    AdamW. gradient_clip: largest joint norm; gradient_clip_value: largest size of a number; None: no limit.
+    patience: epochs without a better validation loss that end the training; None: all epochs run. verbose: 0 or 1.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    gradient_clip: float | None
+    gradient_clip_value: float | None
+    patience: int | None
+    verbose: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """history: one dict an epoch; best_epoch: the one whose weights were kept; interrupted: by Ctrl-C."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    interrupted: bool
