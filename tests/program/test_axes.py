@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from unspool import Ragged
 from unspool.errors import EngineError
+from unspool.explain.step import read_step
 from unspool.nn import Recurrent
-from unspool.study.step import read_step
 
 B, WIDTH = 7, 24  # WIDTH: (2, 3, 4), (4, 6), (3, 8), ...
 
