@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ class Checkpoint(Callback):
 
     Where `path` exists when a training begins, it goes on after that epoch, and ends with the very numbers of one
     that was never interrupted. Data, seed, network and settings must be the same; only epochs may differ.
-    The last of the callbacks. Tensors and plain values only: nothing in the file is run when it is read.
+    The last of the callbacks. A checksum, then tensors and plain values only: nothing in the file is run.
 
     Raises `ModelFileError` where the file is damaged or of another training, `OSError` where it cannot be written.
     """
@@ -45,18 +44,21 @@ class Checkpoint(Callback):
             _restore(trainer, self._read())
 
     def on_epoch_end(self, trainer: Trainer) -> None:
+        payload = io.BytesIO()
+        torch.save({"format": FORMAT, "about": self.about, **_state(trainer)}, payload)
+        data = payload.getvalue()
         with replacing(self.path) as file:
-            torch.save({"format": FORMAT, "about": self.about, **_state(trainer)}, file)
+            file.write(hashlib.sha256(data).digest() + data)
 
     def _read(self) -> dict[str, Any]:
-        data = io.BytesIO(self.path.read_bytes())
-        try:
-            state = torch.load(data, weights_only=True)
-        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        whole = self.path.read_bytes()
+        checksum, data = whole[:32], whole[32:]
+        if hashlib.sha256(data).digest() != checksum:
             raise ModelFileError(
-                f"Cannot read the checkpoint {str(self.path)!r} ({reason}). Remove it, and the training starts anew."
-            ) from error
+                f"Cannot read the checkpoint {str(self.path)!r}: it is damaged, or none. "
+                "Remove it, and the training starts anew."
+            )
+        state = torch.load(io.BytesIO(data), weights_only=True)
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise ModelFileError(
                 f"{str(self.path)!r} is not a checkpoint of this version. Choose another file."
