@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unspool.cli.fit import fit
-from unspool.cli.options import SAVED
+from unspool.cli.options import (
+    SAVED,
+    Debug,
+    Source,
+    setting_options,
+    settings_of,
+    source_options,
+    with_options,
+)
 from unspool.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,11 +24,12 @@ if TYPE_CHECKING:
     from unspool.study.comparison import Comparison
 
 ARRANGEMENTS, STUDY = "Arrangements", "Study"
-# What the study sets itself, or `compare` declares below.
-NOT_SHARED = ("ctx", "out", "report", "cell", "pooling", "num_layers", "bidirectional")
+# What an arrangement sets itself.
+VARIED = ("cell", "pooling", "num_layers", "bidirectional")
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
+@with_options(source_options(), setting_options(VARIED))
 def compare(
     ctx: typer.Context,
     out: Annotated[
@@ -80,6 +86,7 @@ def compare(
         int | None, typer.Option(help="Runs side by side. Default: one a core.", rich_help_panel=STUDY)
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line a run.")] = False,
+    debug: Debug = False,
     **options: Any,
 ) -> None:
     """Train many arrangements of cell, pooling and layers on a table, and say which to use.
@@ -90,29 +97,19 @@ def compare(
     """
     from unspool import study
     from unspool.cli.data import prepare
-    from unspool.cli.options import Reading
+    from unspool.estimators import for_task
 
     seconds = None if budget is None else parse_duration(budget)
     names = _names(arrangements) if arrangements not in (None, "twelve") else arrangements
-    data = prepare(
-        Reading(options["format"], options["encoding"], options["delimiter"], options["quotes"]),
-        options["table"],
-        options["input"],
-        options["target"],
-        task=options["task"],
-        split_column=options["split_column"],
-        test=options["test"],
-        test_fraction=options["test_fraction"],
-        seed=options["seed"],
-        drop_missing=options["drop_missing"],
-    )
+    settings = settings_of(options, VARIED)
+    data = prepare(Source.of(options), settings["random_state"])
     for line in data.notes:
         typer.echo(line)
     X, y, validation = _training(data, cv)
     result: Comparison = study.compare(
         X,
         y,
-        estimator=_estimator(data, options),
+        estimator=for_task(data.task.name)(**settings),
         cells=_names(cells),
         poolings=_names(poolings),
         layouts=_names(layouts),
@@ -128,7 +125,7 @@ def compare(
         budget_runs=budget_runs,
         jobs=jobs,
         out=out,
-        random_state=options["seed"],
+        random_state=settings["random_state"],
         verbose=0 if quiet else 1,
     )
     typer.echo(f"\n{result.summary()}")
@@ -164,31 +161,3 @@ def _training(data: Data, cv: int | None) -> tuple[list[str], Any, tuple[list[st
     if cv is None:
         return train.texts, train.y, (validation.texts, validation.y)
     return train.texts + validation.texts, np.concatenate([train.y, validation.y]), None
-
-
-def _estimator(data: Data, options: dict[str, Any]) -> Any:
-    """The estimator with those of its settings that have an option."""
-    from unspool.estimators import for_task
-
-    make = for_task(data.task.name)
-    settings = {name: value for name, value in options.items() if name in make._get_param_names()}
-    if "dense" in settings:
-        settings["dense"] = tuple(settings["dense"] or ())
-    return make(**settings)
-
-
-def _with_options_of(command: Callable[..., None], function: Callable[..., None]) -> None:
-    """Give `function` the parameters of `command` that it has not, in place of its `**options`."""
-    own = [
-        p for p in inspect.signature(function, eval_str=True).parameters.values() if p.kind != p.VAR_KEYWORD
-    ]
-    taken = {p.name for p in own} | set(NOT_SHARED)
-    shared = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in taken]
-    first = [p for p in shared if p.default is p.empty]
-    later = [p for p in shared if p.default is not p.empty]
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (own[0], *first, own[1], *own[2:], *later)]
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    function.__annotations__ = {p.name: p.annotation for p in parameters}
-
-
-_with_options_of(fit, compare)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from unspool.cli.options import Reading
+from unspool.cli.options import Reading, Source
 from unspool.errors import DataError, ModelFileError, check_choice, check_float
 from unspool.tables import (
     Decision,
@@ -75,30 +75,21 @@ def check_out(out: Path) -> None:
     raise ModelFileError(f"{str(out)!r} exists and is not a saved model. Choose another --out, or remove it.")
 
 
-def prepare(
-    reading: Reading,
-    path: Path,
-    input: str,
-    targets: list[str],
-    *,
-    task: str,
-    split_column: str | None,
-    test: Path | None,
-    test_fraction: float | None,
-    seed: int,
-    drop_missing: bool,
-) -> Data:
-    """Read, check and split; raises `DataError` for everything that is wrong with the tables."""
-    check_choice("fit", "task", task, ("auto", *registry))
+def prepare(source: Source, seed: int) -> Data:
+    """Read, check and split, the test rows drawn by `seed`; `DataError` for all that is wrong with the tables."""
+    check_choice("fit", "task", source.task, ("auto", *registry))
+    reading, input, targets = source.reading, source.input, source.target
+    split_column, test, test_fraction = source.split_column, source.test, source.test_fraction
+    drop_missing = source.drop_missing
     ways = {"--split-column": split_column, "--test": test, "--test-fraction": test_fraction}
     given = [name for name, value in ways.items() if value is not None]
     if len(given) > 1:
         raise DataError(f"{' and '.join(given)} both say which rows are for the test. Give one of them.")
     if len(set(targets)) < len(targets) or input in targets:
         raise DataError("--input and every --target must be different columns.")
-    table = reading.read(path)
+    table = reading.read(source.table)
     require_columns(table, [input, *targets, *([split_column] if split_column else [])])
-    decided = decide_task(table, targets, task)
+    decided = decide_task(table, targets, source.task)
     kind = registry[decided.name]
     table, dropped = without_missing(table, input, targets, decided.name, drop=drop_missing)
     texts, y = text_column(table, input), kind.read_columns(table, targets)

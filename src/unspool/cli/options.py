@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from unspool.parameters import SPLIT, Parameter, shared
 
 if TYPE_CHECKING:
     from unspool.tables import Table
@@ -104,3 +107,95 @@ class Reading:
         return read_table(
             path, format=self.format, encoding=self.encoding, delimiter=self.delimiter, quotes=self.quotes
         )
+
+
+@dataclass(frozen=True)
+class Source:
+    """The options that say which columns of which table are learnt from, and which rows are for what."""
+
+    table: Annotated[Path, typer.Argument(help="CSV, TSV, JSON lines or Parquet.", show_default=False)]
+    input: Input
+    target: Targets
+    task: Annotated[
+        str,
+        typer.Option(
+            help="auto, regression or classification. auto: regression for several targets, or numbers with "
+            "fractions or more than 10 distinct values; otherwise classification."
+        ),
+    ] = "auto"
+    split_column: Annotated[
+        str | None,
+        typer.Option(help="Column that holds train, dev (or valid) and test.", rich_help_panel=SPLIT),
+    ] = None
+    test: Annotated[Path | None, typer.Option(help="A table of test rows.", rich_help_panel=SPLIT)] = None
+    test_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of rows for the test, drawn by --seed. Default: 0.2.", rich_help_panel=SPLIT
+        ),
+    ] = None
+    format: Format = None
+    encoding: Encoding = "utf-8"
+    delimiter: Delimiter = None
+    quotes: Quotes = True
+    drop_missing: DropMissing = False
+
+    @property
+    def reading(self) -> Reading:
+        """How its tables are read."""
+        return Reading(self.format, self.encoding, self.delimiter, self.quotes)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Source:
+        """Out of what a command was given."""
+        return cls(**{field.name: options[field.name] for field in fields(cls)})
+
+
+def setting_options(leave_out: Iterable[str] = ()) -> list[inspect.Parameter]:
+    """An option for each parameter of the estimators that has one, but for those named."""
+    return [_option(parameter) for parameter in shared(leave_out)]
+
+
+def settings_of(options: Mapping[str, Any], leave_out: Iterable[str] = ()) -> dict[str, Any]:
+    """The estimator's parameters out of what a command was given by `setting_options`."""
+    return {
+        p.name: tuple(options[p.option_name] or ()) if p.repeat else options[p.option_name]
+        for p in shared(leave_out)
+    }
+
+
+def _option(p: Parameter) -> inspect.Parameter:
+    default, kind = p.shown_default, p.kind or type(p.shown_default)
+    details: dict[str, Any] = {"help": p.help, "rich_help_panel": p.group}
+    if p.many:
+        kind, mark = Any, "N" if p.many is int else "RATE"
+        details |= {"parser": numbers(p.many), "metavar": f"{mark}[,{mark}...]"}
+    if p.repeat:
+        default, kind = None, list[p.repeat] | None  # type: ignore[name-defined]
+    annotation = Annotated[kind, typer.Option(**details)]  # type: ignore[valid-type]
+    return inspect.Parameter(
+        p.option_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def with_options(*sources: Iterable[inspect.Parameter]) -> Callable[[Callable], Callable]:
+    """Decorator of a command: it takes these options too, and gets them as its `**options`."""
+
+    def give(function: Callable) -> Callable:
+        own = inspect.signature(function, eval_str=True).parameters.values()
+        parameters = [p for p in own if p.kind != p.VAR_KEYWORD]
+        parameters += [p.replace(kind=p.KEYWORD_ONLY) for source in sources for p in source]
+        parameters.sort(
+            key=lambda p: p.default is not p.empty
+        )  # those without a default first, as Python wants
+        keyword = [p.replace(kind=p.KEYWORD_ONLY) for p in parameters]
+        function.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+        function.__annotations__ = {p.name: p.annotation for p in keyword}
+        return function
+
+    return give
+
+
+def source_options() -> list[inspect.Parameter]:
+    """The options of `Source`."""
+    return list(inspect.signature(Source, eval_str=True).parameters.values())

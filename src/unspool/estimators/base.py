@@ -18,8 +18,8 @@ from unspool.encode import Raw, new_input, read_input
 from unspool.errors import DataError
 from unspool.estimators import saving
 from unspool.estimators.network import SequenceNetwork, count_parameters, layer_table
-from unspool.estimators.parameters import check_parameters
 from unspool.estimators.splitting import split_rows
+from unspool.parameters import check_parameters, described
 from unspool.ragged import Ragged
 from unspool.tasks import Target, Task
 from unspool.tasks.base import take
@@ -39,43 +39,7 @@ class SequenceEstimator(BaseEstimator):
       each feature is standardised.
     Encoder, feature scaling and target scaling are fitted on the training part only.
 
-    Parameters
-    ----------
-    cell : name in `unspool.cells.names()`, or a callable (input_size, hidden_size) -> cell module.
-    hidden_size : units of the cell, in each direction and layer; a tuple has a width for each layer.
-    num_layers : recurrent layers, one on the other; with a tuple as hidden_size its length, or left at 1.
-    bidirectional : also read each sequence from its end, with weights of its own.
-    merge : what a bidirectional layer makes of its two outputs: "concat", "sum", "mean" or "product".
-    connection : around recurrent layers 2, 3, ...: None, "residual" (output + input) or "highway" (a learned
-        mixture of both); all layers then have one width.
-    embedding_dim : width of the token vectors (texts and ids only).
-    pooling : "last", "first", "mean", "max", "attention", or several joined by "+" (`unspool.heads.Pooling`).
-    dense : widths of relu layers between pooling and output, such as (256,).
-    dropout : probability of zeroing an input of recurrent layers 2, 3, ..., of dense layers and the output.
-    input_dropout : probability of zeroing a feature of a recurrent layer's input for a whole sequence.
-    recurrent_dropout : probability of zeroing a unit of the state, for a whole sequence, where weights multiply it.
-    zoneout : probability that a unit of the state keeps its value at a step; a tuple has a rate for each part of
-        the state, such as (0.05, 0.5) for an LSTM's h and c.
-    weight_dropout : probability of dropping an entry of the matrices that multiply the state, drawn each batch.
-    max_words : most frequent words (or characters) of the training texts that get a vector.
-    level : what a token is: "word" (words and punctuation marks) or "char".
-    epochs : passes over the training part, at most.
-    batch_size : sequences a step; those of similar length go together.
-    learning_rate : of Adam.
-    weight_decay : decoupled, as in AdamW.
-    gradient_clip : largest joint norm of the gradients; None for no limit.
-    gradient_clip_value : largest size of any number in a gradient, applied before gradient_clip; None for no limit.
-    early_stopping : hold back a validation part and stop once its loss has not fallen for `patience` epochs.
-        False: no part is held back, and all epochs run.
-    patience : see early_stopping.
-    validation_fraction : size of the validation part, where `fit` is given no validation_data.
-    embedding_update : "dense" (default): every token vector at every step, as Adam is defined (momentum goes
-        on moving a token after its batch). A large table is worked on by the rows of each batch, and gets the
-        same numbers up to rounding. "sparse": a step updates only the token vectors that its batch has, and
-        the momentum of the others stands still; a little faster than that, and on EmoBank a little worse
-        (test r .450 against .464).
-    random_state : int for the same numbers at each fit on the same machine; None; or a RandomState.
-    verbose : 0 silent, 1 a line an epoch.
+    {parameters}
 
     Attributes
     ----------
@@ -335,3 +299,7 @@ class SequenceEstimator(BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.three_d_array = True
         return tags
+
+
+# Under `python -OO` there are no docstrings.
+SequenceEstimator.__doc__ = (SequenceEstimator.__doc__ or "").replace("{parameters}", described())

@@ -9,22 +9,14 @@ import torch
 
 from unspool.encode import input_from_fields
 from unspool.errors import ModelFileError, bad_parameter
-from unspool.estimators.parameters import check_parameters
+from unspool.parameters import TABLE, check_parameters
 from unspool.saved import Fields, Weights
 
 if TYPE_CHECKING:
     from unspool.estimators.base import SequenceEstimator
 
 # Parameters that the first files do not hold; their defaults say what those models do.
-ADDED = (
-    "merge",
-    "connection",
-    "input_dropout",
-    "recurrent_dropout",
-    "zoneout",
-    "weight_dropout",
-    "gradient_clip_value",
-)
+ADDED = tuple(p.name for p in TABLE if p.later)
 
 
 def content(model: SequenceEstimator) -> dict[str, Any]:
@@ -104,10 +96,11 @@ def _read_parameters(cls: type[SequenceEstimator], fields: Fields) -> dict[str, 
             f"its parameters are not those of {cls.__name__}: {odd[0]!r} is missing or unknown."
         )
     values = {name: fields.data.get(name, defaults[name]) for name in defaults}
-    values |= {"dense": tuple(fields.items("dense", int)), "cell": fields.get("cell", str)}
-    for name, kind in (("hidden_size", int), ("zoneout", float)):
-        if isinstance(values[name], list):
-            values[name] = tuple(fields.items(name, kind))
+    values["cell"] = fields.get("cell", str)
+    for p in TABLE:
+        kind = p.many or p.repeat
+        if kind is not None and (p.repeat or isinstance(values[p.name], list)):
+            values[p.name] = tuple(fields.items(p.name, kind))
     fields.get("pooling", str)
     check_parameters(cls.__name__, values)
     return values

@@ -14,8 +14,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from unspool.encode import Raw, read_input
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int
 from unspool.estimators import SequenceClassifier, SequenceEstimator, SequenceRegressor
-from unspool.estimators.parameters import check_parameters
 from unspool.estimators.splitting import split_rows
+from unspool.parameters import check_parameters
 from unspool.tables.columns import MANY_VALUES
 from unspool.tasks import Task
 from unspool.tasks.reading import read_labels

@@ -1,0 +1,392 @@
+"""The estimators' parameters, in one table: checks, command line, saving and documentation follow from it.
+
+Nothing heavy is imported, so that `unspool --help` is quick. `python -m unspool.parameters` prints docs/parameters.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from unspool.errors import bad_parameter, check_choice, check_float, check_int
+
+Check = Callable[[str, str, Any], Any]
+SPLIT, MODEL, TRAINING = "Training and test rows", "Model", "Training"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter.
+
+    name, default: of the constructor. check(owner, name, value) raises `InvalidParameterError`. text: what it means.
+    group: the heading of its option; None: no option. help: of the option. kind: its type on the command line; None:
+    that of the default. many: the option takes one or several numbers of this type joined by commas, and a saved list
+    is a tuple of them. repeat: a tuple, given by repeating the option. option: its name there. option_default: where
+    it differs from `default`. later: files of the first models lack it.
+    """
+
+    name: str
+    default: Any
+    check: Check
+    text: str
+    group: str | None = None
+    help: str = ""
+    kind: Any = None
+    many: type | None = None
+    repeat: type | None = None
+    option: str | None = None
+    option_default: Any = ...
+    later: bool = False
+
+    @property
+    def option_name(self) -> str:
+        """The option's name, with underscores."""
+        return self.option or self.name
+
+    @property
+    def shown_default(self) -> Any:
+        """The option's default."""
+        return self.default if self.option_default is ... else self.option_default
+
+
+def _int(low: int) -> Check:
+    return lambda owner, name, value: check_int(owner, name, value, low)
+
+
+def _float(low: float, high: float, closed: str) -> Check:
+    return lambda owner, name, value: check_float(owner, name, value, low, high, closed)
+
+
+def _choice(*choices: Any) -> Check:
+    return lambda owner, name, value: check_choice(owner, name, value, choices)
+
+
+def _flag(owner: str, name: str, value: Any) -> None:
+    import numpy as np
+
+    if not isinstance(value, (bool, np.bool_)):
+        bad_parameter(owner, name, "True or False", value)
+
+
+def _cell(owner: str, name: str, value: Any) -> None:
+    from torch import nn
+
+    from unspool import cells
+
+    if isinstance(value, nn.Module) or not callable(value):
+        if not isinstance(value, str):
+            expected = (
+                f"one of {cells.names()} or a callable (input_size, hidden_size), such as a cell's class"
+            )
+            bad_parameter(owner, name, expected, value)
+        check_choice(owner, name, value, cells.names())
+
+
+def _dense(owner: str, name: str, value: Any) -> None:
+    if not isinstance(value, (tuple, list)):
+        bad_parameter(owner, name, "a tuple of widths, such as (256,)", value)
+    for width in value:
+        check_int(owner, name, width)
+
+
+def _hidden_size(owner: str, name: str, value: Any) -> None:
+    from unspool.nn.stack import layer_sizes
+
+    layer_sizes(owner, value, None)
+
+
+def _connection(owner: str, name: str, value: Any) -> None:
+    from unspool.nn.stack import CONNECTIONS
+
+    check_choice(owner, name, value, CONNECTIONS)
+
+
+def _pooling(owner: str, name: str, value: Any) -> None:
+    from unspool.heads.pooling import pooling_names
+
+    pooling_names(value)
+
+
+def _rates(owner: str, name: str, value: Any) -> None:
+    for rate in value if isinstance(value, (tuple, list)) else [value]:
+        check_float(owner, name, rate, 0, 1, "left")
+
+
+def _clip(owner: str, name: str, value: Any) -> None:
+    if value is not None:
+        check_float(owner, name, value, 0, math.inf, "neither")
+
+
+def _random_state(owner: str, name: str, value: Any) -> None:
+    import numpy as np
+
+    if value is not None and not isinstance(value, (np.random.RandomState, np.random.Generator)):
+        check_int(owner, name, value, 0)
+
+
+#: In the order of the constructor.
+TABLE: tuple[Parameter, ...] = (
+    Parameter(
+        "cell",
+        "lstm",
+        _cell,
+        "name in `unspool.cells.names()`, or a callable (input_size, hidden_size) -> cell module.",
+        MODEL,
+        "rnn, gru, lstm or another of docs/cells.md.",
+    ),
+    Parameter(
+        "hidden_size",
+        128,
+        _hidden_size,
+        "units of the cell, in each direction and layer; a tuple has a width for each layer.",
+        MODEL,
+        "Units a direction; 64,32: of each layer.",
+        many=int,
+    ),
+    Parameter(
+        "num_layers",
+        1,
+        _int(1),
+        "recurrent layers, one on the other; with a tuple as hidden_size its length, or left at 1.",
+        MODEL,
+        "Stacked layers.",
+    ),
+    Parameter(
+        "bidirectional",
+        False,
+        _flag,
+        "also read each sequence from its end, with weights of its own.",
+        MODEL,
+        "Read both ways.",
+        option_default=True,
+    ),
+    Parameter(
+        "merge",
+        "concat",
+        _choice("concat", "sum", "mean", "product"),
+        'what a bidirectional layer makes of its two outputs: "concat", "sum", "mean" or "product".',
+        MODEL,
+        "Both ways' outputs: concat, sum, mean or product.",
+        later=True,
+    ),
+    Parameter(
+        "connection",
+        None,
+        _connection,
+        'around recurrent layers 2, 3, ...: None, "residual" (output + input) or "highway" (a learned mixture of '
+        "both); all layers then have one width.",
+        MODEL,
+        "Around layers 2, 3, ...: residual or highway.",
+        kind=str | None,
+        later=True,
+    ),
+    Parameter(
+        "embedding_dim",
+        128,
+        _int(1),
+        "width of the token vectors (texts and ids only).",
+        MODEL,
+        "Numbers a token.",
+    ),
+    Parameter(
+        "pooling",
+        "last",
+        _pooling,
+        '"last", "first", "mean", "max", "attention", or several joined by "+" (`unspool.heads.Pooling`).',
+        MODEL,
+        "last, first, mean, max, attention, or a sum: mean+max.",
+    ),
+    Parameter(
+        "dense",
+        (),
+        _dense,
+        "widths of relu layers between pooling and output, such as (256,).",
+        MODEL,
+        "Width of a hidden layer before the output; repeat it.",
+        repeat=int,
+    ),
+    Parameter(
+        "dropout",
+        0.0,
+        _float(0, 1, "left"),
+        "probability of zeroing an input of recurrent layers 2, 3, ..., of dense layers and the output.",
+        MODEL,
+        "Between layers and before the output, in [0, 1).",
+    ),
+    Parameter(
+        "input_dropout",
+        0.0,
+        _float(0, 1, "left"),
+        "probability of zeroing a feature of a recurrent layer's input for a whole sequence.",
+        MODEL,
+        "Features of a layer's input, for a whole text.",
+        later=True,
+    ),
+    Parameter(
+        "recurrent_dropout",
+        0.0,
+        _float(0, 1, "left"),
+        "probability of zeroing a unit of the state, for a whole sequence, where weights multiply it.",
+        MODEL,
+        "Units of the state in products, for a whole text.",
+        later=True,
+    ),
+    Parameter(
+        "zoneout",
+        0.0,
+        _rates,
+        "probability that a unit of the state keeps its value at a step; a tuple has a rate for each part of the "
+        "state, such as (0.05, 0.5) for an LSTM's h and c.",
+        MODEL,
+        "Units of the state kept at a step; 0.05,0.5: of each part.",
+        many=float,
+        later=True,
+    ),
+    Parameter(
+        "weight_dropout",
+        0.0,
+        _float(0, 1, "left"),
+        "probability of dropping an entry of the matrices that multiply the state, drawn each batch.",
+        MODEL,
+        "Entries of the recurrent matrices.",
+        later=True,
+    ),
+    Parameter(
+        "max_words",
+        10000,
+        _int(1),
+        "most frequent words (or characters) of the training texts that get a vector.",
+        MODEL,
+        "Largest vocabulary.",
+    ),
+    Parameter(
+        "level",
+        "word",
+        _choice("word", "char"),
+        'what a token is: "word" (words and punctuation marks) or "char".',
+        MODEL,
+        "Tokens: word or char.",
+    ),
+    Parameter("epochs", 20, _int(1), "passes over the training part, at most.", TRAINING, "At most."),
+    Parameter(
+        "batch_size",
+        32,
+        _int(1),
+        "sequences a step; those of similar length go together.",
+        TRAINING,
+        "Texts a step.",
+    ),
+    Parameter("learning_rate", 1e-3, _float(0, math.inf, "neither"), "of Adam.", TRAINING, "Of Adam."),
+    Parameter(
+        "weight_decay", 0.0, _float(0, math.inf, "left"), "decoupled, as in AdamW.", TRAINING, "Of Adam."
+    ),
+    Parameter(
+        "gradient_clip",
+        1.0,
+        _clip,
+        "largest joint norm of the gradients; None for no limit.",
+        TRAINING,
+        "Largest norm of the gradient.",
+    ),
+    Parameter(
+        "gradient_clip_value",
+        None,
+        _clip,
+        "largest size of any number in a gradient, applied before gradient_clip; None for no limit.",
+        TRAINING,
+        "Largest size of a number in the gradient. Default: any.",
+        kind=float | None,
+        later=True,
+    ),
+    Parameter(
+        "early_stopping",
+        True,
+        _flag,
+        "hold back a validation part and stop once its loss has not fallen for `patience` epochs. False: no part is "
+        "held back, and all epochs run.",
+        TRAINING,
+        "Stop on the validation loss.",
+    ),
+    Parameter(
+        "patience", 3, _int(1), "see early_stopping.", TRAINING, "Epochs without a better validation loss."
+    ),
+    Parameter(
+        "validation_fraction",
+        0.1,
+        _float(0, 1, "neither"),
+        "size of the validation part, where `fit` is given no validation_data.",
+        SPLIT,
+        "Share of the training rows for early stopping.",
+    ),
+    Parameter(
+        "embedding_update",
+        "dense",
+        _choice("sparse", "dense"),
+        '"dense" (default): every token vector at every step, as Adam is defined (momentum goes on moving a token '
+        "after its batch). A large table is worked on by the rows of each batch, and gets the same numbers up to "
+        'rounding. "sparse": a step updates only the token vectors that its batch has, and the momentum of the others '
+        "stands still; a little faster than that, and on EmoBank a little worse (test r .450 against .464).",
+        TRAINING,
+        "dense, or sparse: only the tokens of the batch, faster with many words.",
+    ),
+    Parameter(
+        "random_state",
+        None,
+        _random_state,
+        "int for the same numbers at each fit on the same machine; None; or a RandomState.",
+        TRAINING,
+        "Of split, weights and batches.",
+        kind=int,
+        option="seed",
+        option_default=0,
+    ),
+    Parameter("verbose", 1, _int(0), "0 silent, 1 a line an epoch."),
+)
+
+
+def check_parameters(owner: str, values: Mapping[str, Any]) -> None:
+    """`InvalidParameterError` for the first of `values` outside its range."""
+    for parameter in TABLE:
+        parameter.check(owner, parameter.name, values[parameter.name])
+
+
+def described(width: int = 112) -> str:
+    """The Parameters section of a docstring."""
+    import textwrap
+
+    lines = []
+    for p in TABLE:
+        text = f"{p.name} : {p.text}"
+        lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="        ")
+    return "\n".join(["Parameters", "    ----------", *lines])
+
+
+def table() -> str:
+    """The rows of docs/parameters.md."""
+    rows = ["| parameter | default | option of `fit` | what it is |", "|---|---|---|---|"]
+    for p in TABLE:
+        option = f"`--{p.option_name.replace('_', '-')}`" if p.group else "`--quiet`"
+        if p.option_default is not ...:
+            option += f", default {p.option_default}"
+        text = p.text[0].upper() + p.text[1:]
+        rows.append(f"| `{p.name}` | `{p.default!r}` | {option} | {text.replace('|', '/')} |")
+    return "\n".join(rows)
+
+
+HEAD = """# Parameters
+
+Of `SequenceRegressor` and `SequenceClassifier`, and what `unspool fit` and `unspool compare` call them.
+This page is written by `python -m unspool.parameters > docs/parameters.md`.
+"""
+
+
+def shared(names: Iterable[str]) -> list[Parameter]:
+    """The parameters that have an option, without those named."""
+    left_out = set(names)
+    return [p for p in TABLE if p.group and p.name not in left_out]
+
+
+if __name__ == "__main__":
+    print(f"{HEAD}\n{table()}")
