@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn import metrics as oracle
 
-from unspool.evaluation.metrics import classification_metrics, regression_metrics, verdict
+from unspool.evaluation.metrics import beside_baselines, classification_metrics, regression_metrics
 
 
 def test_regression_metrics_equal_scikit_learn():
@@ -57,20 +57,20 @@ def test_verdict_names_the_metrics_on_which_a_baseline_is_better():
     model = {"rmse": 0.40, "mae": 0.30, "pearson_r": 0.49, "r2": 0.2}
     mean = {"rmse": 0.50, "mae": 0.29, "pearson_r": None, "r2": 0.0}
     ridge = {"rmse": 0.39, "mae": 0.28, "pearson_r": 0.514, "r2": 0.21}
-    both = verdict(model, {"mean": mean, "TF-IDF + ridge": ridge})
+    both = beside_baselines(model, {"mean": mean, "TF-IDF + ridge": ridge})
     assert both.baseline_wins
     assert both.sentence == (
         "The mean baseline is better than this model on 1 of 4 metrics: MAE 0.29 against 0.3. "
         "The TF-IDF + ridge baseline is better than this model: RMSE 0.39 against 0.4, MAE 0.28 against 0.3, "
         "Pearson r 0.514 against 0.49, R2 0.21 against 0.2."
     )
-    won = verdict(ridge, {"mean": mean, "tie": ridge}, "V")
+    won = beside_baselines(ridge, {"mean": mean, "tie": ridge}, "V")
     assert not won.baseline_wins
     assert won.sentence == "The model is better than both baselines on every metric for 'V'."
 
 
 def test_less_log_loss_is_better():
     model = {"accuracy": 0.9, "macro_f1": 0.9, "log_loss": 0.7}
-    assert verdict(model, {"b": model | {"log_loss": 0.6}}).sentence == (
+    assert beside_baselines(model, {"b": model | {"log_loss": 0.6}}).sentence == (
         "The b baseline is better than this model on 1 of 3 metrics: Log loss 0.6 against 0.7."
     )

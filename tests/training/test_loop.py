@@ -141,6 +141,14 @@ def test_an_interrupted_fit_goes_on_bit_by_bit(case: str, tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["state"]
 
 
+def test_a_finished_fit_goes_on_for_more_epochs(tmp_path: Path) -> None:
+    X, y, _ = golden.texts()
+    path = tmp_path / "state"
+    SequenceRegressor(**{**SETTINGS, "epochs": 2}).fit(X, y, checkpoint=path)
+    longer = SequenceRegressor(**SETTINGS).fit(X, y, checkpoint=path)
+    same(longer, SequenceRegressor(**SETTINGS).fit(X, y), X)
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     X, y, _ = golden.texts()
     path = tmp_path / "state"

@@ -70,7 +70,7 @@ def inspect(
 def _print(estimator: Any) -> None:
     from unspool.cli.console import print_table
     from unspool.errors import EngineError
-    from unspool.evaluation.metrics import number
+    from unspool.evaluation.metrics import shown
     from unspool.study import equations
 
     typer.echo(estimator.summary())
@@ -91,7 +91,7 @@ def _print(estimator: Any) -> None:
     print_table(("setting", "value"), [(name, str(value)) for name, value in estimator.get_params().items()])
     history = estimator.history_
     columns = [name for name in history[0] if name != "learning_rate"]  # a setting, the same in every epoch
-    rows = [[number(epoch[name]) for name in columns] for epoch in history]
+    rows = [[shown(epoch[name]) for name in columns] for epoch in history]
     for row, epoch in zip(rows, history, strict=True):
         row[0] += " *" if epoch["epoch"] == estimator.best_epoch_ else "  "
     print_table([name.replace("_", " ") for name in columns], rows)

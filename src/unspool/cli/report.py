@@ -14,7 +14,7 @@ import typer
 
 from unspool.cli.console import print_table
 from unspool.cli.data import Data, Part
-from unspool.evaluation.metrics import METRICS, Metrics, Verdict, number, verdict
+from unspool.evaluation.metrics import METRICS, BesideBaselines, Metrics, beside_baselines, shown
 from unspool.files import write_text
 from unspool.tables import write_table
 from unspool.tasks import Measured, Task
@@ -48,15 +48,15 @@ def measure_baselines(data: Data, level: str, seed: int) -> list[tuple[Result, d
 
 def print_metrics(
     targets: Sequence[str], rows: int, model: Result, others: Sequence[Result] = ()
-) -> list[Verdict]:
+) -> list[BesideBaselines]:
     """Print a table a target, the model above the baselines; with baselines, also say which is better."""
     verdicts = []
     for k, target in enumerate(targets):
         header = (f"{target}: {rows} test rows", *(METRICS[key][0] for key in model.metrics[k]))
-        print_table(header, [(r.name, *map(number, r.metrics[k].values())) for r in (model, *others)])
+        print_table(header, [(r.name, *map(shown, r.metrics[k].values())) for r in (model, *others)])
         if others:
             named = {other.name: other.metrics[k] for other in others}
-            verdicts.append(verdict(model.metrics[k], named, target if len(targets) > 1 else ""))
+            verdicts.append(beside_baselines(model.metrics[k], named, target if len(targets) > 1 else ""))
             typer.echo(verdicts[-1].sentence)
     return verdicts
 

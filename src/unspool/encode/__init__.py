@@ -10,7 +10,7 @@ from unspool.encode.ids import IdInput
 from unspool.encode.reading import Raw, read_input
 from unspool.encode.series import SeriesInput
 from unspool.encode.text import TextInput
-from unspool.saved.document import Fields
+from unspool.saved.fields import Fields
 
 __all__ = [
     "IdInput",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unspool.encode.reading import Raw
 from unspool.ragged import Ragged
-from unspool.saved.document import Fields
+from unspool.saved.fields import Fields
 
 
 class Input(ABC):

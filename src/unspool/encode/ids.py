@@ -8,7 +8,7 @@ from unspool.encode.base import Input, row_of
 from unspool.encode.reading import Raw
 from unspool.errors import DataError, ModelFileError
 from unspool.ragged import Ragged
-from unspool.saved.document import Fields
+from unspool.saved.fields import Fields
 
 MAX_ID = 10_000_000
 

@@ -13,7 +13,7 @@ from unspool.encode.base import Input, row_of
 from unspool.encode.reading import Raw
 from unspool.errors import DataError, ModelFileError
 from unspool.ragged import Ragged
-from unspool.saved.document import Fields
+from unspool.saved.fields import Fields
 
 
 class SeriesInput(Input):
@@ -26,6 +26,7 @@ class SeriesInput(Input):
 
     @property
     def n_features(self) -> int:  # type: ignore[override]
+        """F, numbers a step."""
         return len(self.mean)
 
     def fit(self, raw: Raw) -> SeriesInput:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from unspool.encode.base import Input
 from unspool.encode.reading import Raw
 from unspool.ragged import Ragged
-from unspool.saved.document import Fields
+from unspool.saved.fields import Fields
 from unspool.text import TextEncoder
 
 
@@ -48,6 +48,7 @@ class TextInput(Input):
 
     @property
     def vocabulary_size(self) -> int:  # type: ignore[override]
+        """Words + 2, the rows of an embedding."""
         return self.encoder.vocabulary_size
 
     def describe(self) -> str:

@@ -71,6 +71,7 @@ class SequenceNetwork(nn.Module):
         self.head = DenseHead(self.pooling.output_size, output_size, dense, dropout)
 
     def forward(self, x: Ragged) -> Tensor | Ragged:
+        """x: a batch of B sequences, N steps in all. Gradients flow to every parameter."""
         if self.embedding is None:
             output, state = self.stack(x)
         else:

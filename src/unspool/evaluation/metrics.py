@@ -40,22 +40,18 @@ def regression_metrics(true: np.ndarray, predicted: np.ndarray) -> Metrics:
 
     true, predicted: (B,). r is None where one side is constant, R2 where the true values are.
     """
+    from scipy.stats import pearsonr
+    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
     true, predicted = np.asarray(true, float), np.asarray(predicted, float)
-    error = predicted - true
-    deviation = true - true.mean()
-    spread, spread_predicted = np.std(true), np.std(predicted)
     # A constant prediction leaves rounding noise of a few ULP of its size in the standard deviation.
-    constant = min(spread, spread_predicted) <= 1e-12 * max(1.0, float(np.abs(true).max()))
-    r = (
-        None
-        if constant
-        else float(np.mean(deviation * (predicted - predicted.mean())) / spread / spread_predicted)
-    )
+    spread = min(np.std(true), np.std(predicted))
+    constant = len(true) < 2 or spread <= 1e-12 * max(1.0, float(np.abs(true).max()))
     return {
-        "rmse": float(np.sqrt(np.mean(error**2))),
-        "mae": float(np.mean(np.abs(error))),
-        "pearson_r": r,
-        "r2": float(1 - np.sum(error**2) / np.sum(deviation**2)) if spread > 0 else None,
+        "rmse": float(root_mean_squared_error(true, predicted)),
+        "mae": float(mean_absolute_error(true, predicted)),
+        "pearson_r": None if constant else float(pearsonr(true, predicted).statistic),
+        "r2": float(r2_score(true, predicted)) if np.std(true) > 0 else None,
     }
 
 
@@ -83,14 +79,14 @@ def classification_metrics(true: np.ndarray, probabilities: np.ndarray, classes:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BesideBaselines:
     """Whether a baseline beats the model, and the sentence to print."""
 
     baseline_wins: bool
     sentence: str
 
 
-def verdict(model: Metrics, baselines: Mapping[str, Metrics], target: str = "") -> Verdict:
+def beside_baselines(model: Metrics, baselines: Mapping[str, Metrics], target: str = "") -> BesideBaselines:
     """Compare the model with each baseline, metric by metric, on the same test rows.
 
     Names every metric on which a baseline is better; a tie counts for the model.
@@ -99,7 +95,7 @@ def verdict(model: Metrics, baselines: Mapping[str, Metrics], target: str = "") 
     sentences = []
     for name, metrics in baselines.items():
         better = [
-            f"{METRICS[key][0]} {number(value)} against {number(model[key])}"
+            f"{METRICS[key][0]} {shown(value)} against {shown(model[key])}"
             for key, value in metrics.items()
             if beats(key, value, model[key])
         ]
@@ -109,8 +105,8 @@ def verdict(model: Metrics, baselines: Mapping[str, Metrics], target: str = "") 
                 f"The {name} baseline is better than this model{where}{every}: {', '.join(better)}."
             )
     if sentences:
-        return Verdict(True, " ".join(sentences))
-    return Verdict(False, f"The model is better than both baselines on every metric{where}.")
+        return BesideBaselines(True, " ".join(sentences))
+    return BesideBaselines(False, f"The model is better than both baselines on every metric{where}.")
 
 
 def beats(metric: str, value: float | None, other: float | None) -> bool:
@@ -120,6 +116,6 @@ def beats(metric: str, value: float | None, other: float | None) -> bool:
     return value > other if METRICS[metric][1] else value < other
 
 
-def number(value: float | None) -> str:
+def shown(value: float | None) -> str:
     """Four significant digits, or a dash for a metric that is undefined."""
     return "-" if value is None else f"{value:.4g}"

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unspool.evaluation.metrics import Metrics, number
+from unspool.evaluation.metrics import Metrics, shown
 
 PANEL = 4.6  # inches
 
@@ -42,9 +42,7 @@ def plot_regression(
             xlabel=f"true {name}",
             ylabel=f"predicted {name}",
         )
-        axes.set_title(
-            f"{len(true)} test rows: r {number(result['pearson_r'])}, RMSE {number(result['rmse'])}"
-        )
+        axes.set_title(f"{len(true)} test rows: r {shown(result['pearson_r'])}, RMSE {shown(result['rmse'])}")
         axes.legend(loc="upper left", frameon=False)
     figure.savefig(path, dpi=130)
 
@@ -70,7 +68,7 @@ def plot_confusion(
     axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(ticks, names)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(f"{len(true)} test rows: accuracy {number(float(np.mean(true == predicted)))}")
+    axes.set_title(f"{len(true)} test rows: accuracy {shown(float(np.mean(true == predicted)))}")
     if len(classes) <= 30:
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"

@@ -90,6 +90,7 @@ class Writer:
         return stem if not mark else f"{stem}_{{{mark}}}"
 
     def symbol(self, symbol: Symbol) -> str:
+        """A weight with its mark below."""
         if not symbol.mark:
             return symbol.letter
         return f"{symbol.letter}_{{{symbol.mark}}}" if self.latex else f"{symbol.letter}_{symbol.mark}"
@@ -113,9 +114,11 @@ class Writer:
         return text if binds >= least else self.brackets(text)
 
     def brackets(self, text: str) -> str:
+        """In round brackets."""
         return rf"\left({text}\right)" if self.latex else f"({text})"
 
     def call(self, op: str, args: tuple[int, ...]) -> str:
+        """A function of its arguments."""
         name = _LATEX.get(op, rf"\mathrm{{{op}}}") if self.latex else _TEXT.get(op, op)
         return name + self.brackets(", ".join(self.expression(a)[0] for a in args))
 

@@ -35,4 +35,5 @@ class DenseHead(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, input_size) -> (B, output_size)."""
         return self.layers(x)

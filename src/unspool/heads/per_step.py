@@ -24,6 +24,7 @@ class PerStep(nn.Module):
         self.module = module
 
     def forward(self, x: Any) -> Any:
+        """x as above -> the same kind, with what `module` gives for each step."""
         if isinstance(x, Ragged):
             return x.with_values(self._rows(x.values))
         if isinstance(x, PackedSequence):

@@ -45,6 +45,7 @@ class Pooling(nn.Module):
         self.output_size = size * len(self.names)
 
     def forward(self, output: Ragged, state: Any, last: Tensor | None = None) -> Tensor:
+        """output a Ragged (N, size), last (B, size) -> (B, output_size)."""
         parts = [self._pool(name, output, state, last) for name in self.names]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
@@ -60,6 +61,7 @@ class Pooling(nn.Module):
         return _over_steps(output, name)
 
     def extra_repr(self) -> str:
+        """The names, joined."""
         return "+".join(self.names)
 
 

@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unspool.errors import ModelFileError, UnspoolError
-from unspool.saved.document import Fields, decode, encode
+from unspool.saved.document import decode, encode
+from unspool.saved.fields import Fields
 from unspool.saved.store import read_parts, write_parts
 from unspool.saved.weights import Weights, to_bytes
 

@@ -49,6 +49,7 @@ class Arrangement:
 
     @property
     def name(self) -> str:
+        """ "cell/pooling/layout"."""
         return f"{self.cell}/{self.pooling}/{self.layout}"
 
     @classmethod
@@ -64,7 +65,7 @@ class Arrangement:
         return {"cell": self.cell, "pooling": self.pooling, **LAYOUTS[self.layout]}
 
 
-def choose(
+def choose_arrangements(
     arrangements: str | Sequence[str] | None,
     cell_names: Sequence[str],
     poolings: Sequence[str],

@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from unspool.evaluation.metrics import METRICS
-from unspool.study.comparison import BaselineRow, Comparison, Row
 from unspool.study.layout import compact, number
+from unspool.study.results import BaselineRow, Results, Row
 from unspool.study.verdict import listed
 
 # Okabe & Ito's colours, legible to colour-blind readers.
@@ -55,12 +55,12 @@ def svg(figure: Figure) -> str:
     return out.getvalue()
 
 
-def scored(result: Comparison) -> list[Row]:
+def scored(result: Results) -> list[Row]:
     """The rows that have a score, the best first."""
     return [row for row in result.rows if row.score is not None]
 
 
-def drawn_baselines(result: Comparison) -> list[BaselineRow]:
+def drawn_baselines(result: Results) -> list[BaselineRow]:
     """The baselines but the mean and the majority, which are far off."""
     return [b for b in result.baselines if b.name not in PLAIN]
 
@@ -71,7 +71,7 @@ def colours(rows: Sequence[Row]) -> dict[str, str]:
     return {cell: COLOURS[i % len(COLOURS)] for i, cell in enumerate(cells)}
 
 
-def intervals(result: Comparison) -> Figure:
+def intervals(result: Results) -> Figure:
     """A line an arrangement: each run a light dot, mean and 95 % interval; the test mean a hollow diamond.
 
     Below, the baselines, with a dotted line upwards from their score on each part.
@@ -87,7 +87,7 @@ def intervals(result: Comparison) -> Figure:
                 _far_off(axes, place, row.score.mean, row.score.mean > most)
                 continue
             colour = GREY if row.status == "dropped" else shade[row.entry.arrangement.cell]
-            cells = result.cells if row.status != "dropped" else sorted(row.entry.runs)
+            cells = result.places if row.status != "dropped" else sorted(row.entry.runs)
             runs = row.entry.scores(result.metric, cells)
             if row.score.low is not None and row.score.high is not None:
                 span = [row.score.low, row.score.high]
@@ -125,12 +125,12 @@ def _label(row: Row) -> str:
     return f"{row.name} (dropped)" if row.status == "dropped" else row.name
 
 
-def view(result: Comparison) -> tuple[float, float]:
+def view(result: Results) -> tuple[float, float]:
     """The scores to look at: of the runs that count, their test means and the baselines, with a margin.
 
     An interval of two runs may be twenty times as wide. A dropped arrangement widens the view at most threefold.
     """
-    kept = [v for e in result.racing for v in e.scores(result.metric, result.cells)]
+    kept = [v for e in result.racing for v in e.scores(result.metric, result.places)]
     kept += [row.test.mean for row in scored(result) if row.test and row.status != "dropped"]
     kept += [v for b in drawn_baselines(result) for v in (b.score, b.test) if v is not None]
     low, high = min(kept), max(kept)
@@ -157,7 +157,7 @@ def _interval_legend(rows: Sequence[Row]) -> list[Line2D]:
     return handles
 
 
-def curves(result: Comparison) -> Figure | None:
+def curves(result: Results) -> Figure | None:
     """Losses against epochs, a panel for each of the best arrangements; None where no run has two epochs."""
     rows = scored(result)[:CURVES]
     histories = [[run.history for run in row.entry.runs.values()] for row in rows]
@@ -195,7 +195,7 @@ def curves(result: Comparison) -> Figure | None:
     return figure
 
 
-def costs(result: Comparison) -> Figure:
+def costs(result: Results) -> Figure:
     """The mean score against training time and against the number of parameters; of those in `view`."""
     everything, (low, high) = scored(result), view(result)
     rows = [row for row in everything if row.score is not None and low <= row.score.mean <= high]

@@ -10,7 +10,13 @@ from typing import Any
 
 from unspool.errors import check_float, check_int
 from unspool.estimators import SequenceEstimator
-from unspool.study.arrangements import Arrangement, blank, choose, equal_width, recurrent_parameters
+from unspool.study.arrangements import (
+    Arrangement,
+    blank,
+    choose_arrangements,
+    equal_width,
+    recurrent_parameters,
+)
 from unspool.study.comparison import Comparison
 from unspool.study.jobs import Workers
 from unspool.study.problem import Problem, default_metric, make_problem
@@ -81,7 +87,7 @@ def compare(
     """
     started = time.monotonic()
     problem = make_problem(X, y, estimator, cv, validation, test, random_state)
-    chosen = choose(arrangements, cells, poolings, layouts)
+    chosen = choose_arrangements(arrangements, cells, poolings, layouts)
     metric = default_metric(problem, metric)
     check_int("compare", "repeats", repeats)
     check_int("compare", "verbose", verbose, 0)

@@ -28,7 +28,7 @@ from unspool.study.problem import Part, Problem
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One run: `arrangement` with `hidden_size` units, or with None the baselines."""
 
     arrangement: Arrangement | None
@@ -38,6 +38,7 @@ class Task:
 
     @property
     def name(self) -> str:
+        """The name of its arrangement, or "baselines"."""
         return "baselines" if self.arrangement is None else self.arrangement.name
 
 
@@ -67,11 +68,12 @@ class Run:
     error: str | None = None
 
     @property
-    def cell(self) -> tuple[int, int]:
+    def place(self) -> tuple[int, int]:
+        """(repeat, fold)."""
         return self.repeat, self.fold
 
 
-def perform(problem: Problem, task: Task) -> list[Run]:
+def perform(problem: Problem, task: Job) -> list[Run]:
     """Train, predict, measure: one `Run`, or one a baseline. Raises KeyboardInterrupt after Ctrl-C."""
     if task.arrangement is None:
         return _baselines(problem, task)
@@ -141,7 +143,7 @@ def _mean(values: list[float | None]) -> float | None:
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
-def _baselines(problem: Problem, task: Task) -> list[Run]:
+def _baselines(problem: Problem, task: Job) -> list[Run]:
     """Mean or majority; for texts also TF-IDF with a linear model."""
     started = time.perf_counter()
     training, held_out = problem.parts(task.repeat, task.fold)
@@ -198,9 +200,9 @@ class Workers:
 
     def __enter__(self) -> Workers:
         if self.jobs > 1:
-            # loky: part of joblib, which scikit-learn brings. Unlike multiprocessing's spawn it does not import the
+            # loky: unlike multiprocessing's spawn it does not import the
             # caller's script again, and it carries cells that are defined there.
-            from joblib.externals.loky import ProcessPoolExecutor
+            from loky import ProcessPoolExecutor
 
             self.pool = ProcessPoolExecutor(
                 self.jobs,
@@ -214,7 +216,7 @@ class Workers:
         if self.pool is not None:
             self.pool.shutdown(wait=kind is None, kill_workers=kind is not None)
 
-    def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, list[Run]]]:
+    def run(self, tasks: Iterator[Job]) -> Iterator[tuple[Job, list[Run]]]:
         """Results as they come. The next task is taken when a place is free, so `tasks` may end by the clock."""
         if self.pool is None:
             for task in tasks:
@@ -222,7 +224,7 @@ class Workers:
                     runs = perform(self.problem, task)
                 yield task, runs
             return
-        pending: dict[Any, Task] = {}
+        pending: dict[Any, Job] = {}
         while True:
             while len(pending) < self.jobs and (task := next(tasks, None)) is not None:
                 pending[self.pool.submit(_perform, task)] = task
@@ -232,7 +234,7 @@ class Workers:
                 yield pending.pop(future), self._result(future)
 
     def _result(self, future: Any) -> list[Run]:
-        from joblib.externals.loky.process_executor import BrokenProcessPool
+        from loky.process_executor import BrokenProcessPool
 
         try:
             return future.result()
@@ -256,6 +258,6 @@ def _start(problem: Problem, factories: dict[str, Callable[..., Any]]) -> None:
     _problem = problem
 
 
-def _perform(task: Task) -> list[Run]:
+def _perform(task: Job) -> list[Run]:
     assert _problem is not None
     return perform(_problem, task)

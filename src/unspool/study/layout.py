@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from unspool.evaluation.metrics import METRICS
-
-if TYPE_CHECKING:
-    from unspool.study.comparison import Comparison, Row
+from unspool.study.results import Results, Row
 
 
-def cells_of(result: Comparison) -> tuple[list[str], list[list[str]]]:
+def table_of(result: Results) -> tuple[list[str], list[list[str]]]:
     """(header, rows): one row an arrangement that was run, then one a baseline, narrow enough for a terminal."""
     test = result.problem.test is not None
     heading = METRICS[result.metric][0]

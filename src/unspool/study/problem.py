@@ -30,6 +30,7 @@ class Part(NamedTuple):
     y: np.ndarray
 
     def take(self, rows: np.ndarray) -> Part:
+        """The rows of an index array."""
         return Part(self.X.take(rows), self.y[rows])
 
 
@@ -46,6 +47,7 @@ class Problem:
 
     @property
     def task(self) -> type[Task]:
+        """What the target is."""
         return self.estimator.task
 
     @property
@@ -55,6 +57,7 @@ class Problem:
 
     @property
     def folds(self) -> int:
+        """Runs of an arrangement in one repeat."""
         return self.cv or 1
 
     @property

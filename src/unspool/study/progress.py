@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from unspool.evaluation.metrics import METRICS, number
+from unspool.evaluation.metrics import METRICS, shown
 
 
 class StudyProgress:
@@ -39,7 +39,7 @@ class StudyProgress:
     def finished(self, run: Any, done: int, total: int, left: float | None) -> None:
         """`run` (a `Run`) ended; `done` of `total` runs are, and about `left` seconds are to come."""
         heading = METRICS[self.metric][0]
-        result = "failed" if run.error else f"{heading} {number(run.validation[self.metric])}"
+        result = "failed" if run.error else f"{heading} {shown(run.validation[self.metric])}"
         fold = f", fold {run.fold + 1}" if self.folds > 1 else ""
         remaining = "" if left is None else f"about {duration(left)} left"
         self.say(

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from unspool.study.arrangements import Arrangement
-from unspool.study.comparison import Comparison, Entry, dropped_after
-from unspool.study.jobs import Run, Task, Workers
+from unspool.study.comparison import Comparison
+from unspool.study.jobs import Job, Run, Workers
 from unspool.study.problem import Problem
 from unspool.study.progress import StudyProgress, duration
+from unspool.study.results import Entry, dropped_after
 from unspool.study.store import Store
 
 
@@ -26,14 +27,17 @@ class Plan:
     drop: bool
     baselines: bool
 
-    def baseline_tasks(self) -> list[Task]:
-        return [Task(None, 0, 0, fold) for fold in range(self.problem.folds)] if self.baselines else []
+    def baseline_tasks(self) -> list[Job]:
+        """A job for each fold of the first repeat; none without baselines."""
+        return [Job(None, 0, 0, fold) for fold in range(self.problem.folds)] if self.baselines else []
 
-    def tasks(self, repeat: int, active: Iterable[Arrangement]) -> list[Task]:
+    def tasks(self, repeat: int, active: Iterable[Arrangement]) -> list[Job]:
+        """The jobs of one repeat of the arrangements `active`."""
         active = list(active)
-        return [Task(a, self.sizes[a], repeat, f) for f in range(self.problem.folds) for a in active]
+        return [Job(a, self.sizes[a], repeat, f) for f in range(self.problem.folds) for a in active]
 
     def largest_round(self) -> int:
+        """Jobs of a repeat of all arrangements."""
         return len(self.sizes) * self.problem.folds
 
 
@@ -56,6 +60,7 @@ class Budget:
         return time.monotonic() - self.started + seconds + self.reserve * longest <= self.seconds
 
     def left(self) -> float | None:
+        """Seconds that are left; None without a limit."""
         return None if self.seconds is None else max(0.0, self.seconds - time.monotonic() + self.started)
 
 
@@ -77,6 +82,7 @@ class Loop:
         self.entries = {a: Entry(a, size) for a, size in self.plan.sizes.items()}
 
     def run(self, workers: Workers) -> None:
+        """All rounds, until they are done or the budget is spent."""
         self._round(workers, self.plan.baseline_tasks(), self.plan.repeats)
         if self.ended:
             return
@@ -96,7 +102,7 @@ class Loop:
             entry.dropped = repeat + 1
             self.progress.say(f"{entry.name} is clearly below the best: not repeated further.")
 
-    def _round(self, workers: Workers, tasks: list[Task], later: int) -> None:
+    def _round(self, workers: Workers, tasks: list[Job], later: int) -> None:
         """All `tasks` that are not finished yet; `later` repeats are to come."""
         for task in tasks:
             if (runs := self.store.get(task)) is not None:
@@ -111,7 +117,7 @@ class Loop:
             for run in runs:
                 self.progress.finished(run, self.done, total, left)
 
-    def _startable(self, tasks: list[Task]) -> Iterator[Task]:
+    def _startable(self, tasks: list[Job]) -> Iterator[Job]:
         for task in tasks:
             if not self.budget.allows(self._expected(task), self._longest()):
                 self.ended = "runs" if self.budget.runs == self.budget.new else "time"
@@ -119,14 +125,14 @@ class Loop:
             self.budget.new += task.arrangement is not None
             yield task
 
-    def _keep(self, task: Task, runs: list[Run]) -> None:
+    def _keep(self, task: Job, runs: list[Run]) -> None:
         if task.arrangement is None:
             self.baselines.extend(runs)
         else:
-            self.entries[task.arrangement].runs[runs[0].cell] = runs[0]
+            self.entries[task.arrangement].runs[runs[0].place] = runs[0]
             self.done += 1
 
-    def _expected(self, task: Task) -> float:
+    def _expected(self, task: Job) -> float:
         """Seconds that a run will take: the median of its arrangement's runs, else of all."""
         own = [] if task.arrangement is None else list(self.entries[task.arrangement].runs.values())
         runs = own or [run for entry in self.entries.values() for run in entry.runs.values()]
@@ -146,6 +152,7 @@ class Loop:
         return seconds if budget is None else min(seconds, budget)
 
     def result(self) -> Comparison:
+        """What was found so far."""
         runs = f"{self.budget.runs} run{'s' if self.budget.runs != 1 else ''}"
         ends = {
             "time": f"The budget of {duration(self.budget.seconds or 0)} was spent before every run was done.",

@@ -13,7 +13,7 @@ from typing import Any
 import unspool
 from unspool.errors import ModelFileError
 from unspool.files import write_text
-from unspool.study.jobs import Run, Task
+from unspool.study.jobs import Job, Run
 
 FORMAT = "unspool study"
 
@@ -31,17 +31,17 @@ class Store:
         if self.folder is not None:
             self._open(self.folder)
 
-    def key(self, task: Task) -> str:
+    def key(self, task: Job) -> str:
         """A file name: readable, and with a digest different for every task."""
         what = [task.name, task.hidden_size, task.repeat, task.fold]
         digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]
         return re.sub(r"[^\w.+-]+", "-", "_".join(map(str, what))) + f"_{digest}"
 
-    def get(self, task: Task) -> list[Run] | None:
+    def get(self, task: Job) -> list[Run] | None:
         """The finished runs of a task; None while there are none."""
         return self.runs.get(self.key(task))
 
-    def add(self, task: Task, runs: list[Run]) -> None:
+    def add(self, task: Job, runs: list[Run]) -> None:
         """Keep the runs of a task; on disk written beside and renamed, so that no file is ever half written."""
         self.runs[self.key(task)] = runs
         if self.folder is not None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from unspool.evaluation.metrics import METRICS, beats, number
+from unspool.evaluation.metrics import METRICS, beats, shown
+from unspool.study.results import BaselineRow, Results, Row
 from unspool.study.statistics import LEVEL, estimate
 
-if TYPE_CHECKING:
-    from unspool.study.comparison import BaselineRow, Comparison, Row
 
-
-def verdict(result: Comparison) -> list[str]:
+def sentences(result: Results) -> list[str]:
     """The best, what differs from it, the baselines, the model, and what was left undone."""
     rows = result.rows
     ending = [result.ending] if result.ending else []
@@ -34,15 +30,15 @@ def listed(names: list[str], limit: int = 6) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _best(result: Comparison, row: Row) -> str:
+def _best(result: Results, row: Row) -> str:
     assert row.score is not None
     score, heading = row.score, METRICS[result.metric][0]
     runs = f"{score.runs} run{'s' if score.runs > 1 else ''}"
-    spread = "" if score.low is None else f", 95 % interval {number(score.low)} to {number(score.high)}"
-    return f"Best on the validation part: {row.name}, {heading} {number(score.mean)} ({runs}{spread})."
+    spread = "" if score.low is None else f", 95 % interval {shown(score.low)} to {shown(score.high)}"
+    return f"Best on the validation part: {row.name}, {heading} {shown(score.mean)} ({runs}{spread})."
 
 
-def _differences(result: Comparison, rows: list[Row]) -> list[str]:
+def _differences(result: Results, rows: list[Row]) -> list[str]:
     by_status = {s: [r.name for r in rows if r.status == s] for s in {r.status for r in rows}}
     worse, level = by_status.get("worse", []), by_status.get("no difference", [])
     dropped, untested = by_status.get("dropped", []), by_status.get("not tested", [])
@@ -85,7 +81,7 @@ def _failures(rows: list[Row]) -> list[str]:
     return [f"No score, in at least one run, for {listed([r.name for r in failed])}{reason}"]
 
 
-def _baseline(result: Comparison, baseline: BaselineRow) -> str:
+def _baseline(result: Results, baseline: BaselineRow) -> str:
     """The best arrangement against a baseline, on the test part where there is one.
 
     Empty for the mean where it has no score: a constant has no correlation with anything.
@@ -101,7 +97,7 @@ def _baseline(result: Comparison, baseline: BaselineRow) -> str:
     if ours is None or theirs is None:
         return f"{baseline.name} {where}: {heading} is undefined."
     fixed = result.problem.cv is None
-    cells = result.cells if fixed else [cell for cell in result.cells if cell[0] == 0]
+    cells = result.places if fixed else [cell for cell in result.places if cell[0] == 0]
     known = {run.fold: getattr(run, part)[metric] for run in baseline.runs}
     values = row.entry.scores(metric, cells, part)
     difference = estimate(values - np.array([known[fold] for _, fold in cells]), result.problem.ratio)
@@ -113,12 +109,12 @@ def _baseline(result: Comparison, baseline: BaselineRow) -> str:
         "" if clear or difference.p is None or word == "level with" else ", within the spread of its runs"
     )
     return (
-        f"{row.name} is {word} {baseline.name} {where}: {heading} {number(ours.mean)}, the mean of its runs, "
-        f"against {number(theirs)}{spread}."
+        f"{row.name} is {word} {baseline.name} {where}: {heading} {shown(ours.mean)}, the mean of its runs, "
+        f"against {shown(theirs)}{spread}."
     )
 
 
-def _model(result: Comparison) -> str:
+def _model(result: Results) -> str:
     winner, metric = result.winner, result.metric
     assert winner is not None
     heading = METRICS[metric][0]
@@ -126,10 +122,10 @@ def _model(result: Comparison) -> str:
         score = (result.model_metrics() or {}).get(metric)
         seed = result.problem.seed(0)
         return (
-            f"The model: {winner.name}, trained on all rows with seed {seed}; test {heading} {number(score)}."
+            f"The model: {winner.name}, trained on all rows with seed {seed}; test {heading} {shown(score)}."
         )
     score = None if winner.test is None else winner.test[metric]
     return (
         f"The model: {winner.name}, the run of seed {winner.seed}, the best on the validation part; "
-        f"test {heading} {number(score)}."
+        f"test {heading} {shown(score)}."
     )

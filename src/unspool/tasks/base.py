@@ -15,7 +15,7 @@ from torch import Tensor
 from unspool.evaluation.baselines import Baseline
 from unspool.evaluation.metrics import Metrics
 from unspool.ragged import Ragged
-from unspool.saved.document import Fields
+from unspool.saved.fields import Fields
 
 if TYPE_CHECKING:
     from unspool.tables import Table

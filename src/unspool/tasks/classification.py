@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from unspool.errors import DataError, ModelFileError, bad_parameter
 from unspool.evaluation.baselines import Baseline, classification_baselines, majority_baseline
 from unspool.evaluation.metrics import CLASSIFICATION, classification_metrics
-from unspool.saved.document import Fields
+from unspool.saved.fields import Fields
 from unspool.tasks.base import Measured, Task
 from unspool.tasks.reading import read_labels
 
@@ -62,9 +62,11 @@ class Classification(Task):
 
     @property
     def output_size(self) -> int:
+        """C, the number of classes."""
         return len(self.classes)
 
     def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction (n, C) logits, target (n,) class numbers -> (n,) cross-entropies in nats."""
         return F.cross_entropy(prediction, target, reduction="none")
 
     def mean_error(self, prediction: Tensor, target: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from unspool.errors import DataError, ModelFileError
 from unspool.evaluation.baselines import Baseline, mean_baseline, regression_baselines
 from unspool.evaluation.metrics import REGRESSION, regression_metrics
-from unspool.saved.document import Fields
+from unspool.saved.fields import Fields
 from unspool.tasks.base import Measured, Task
 from unspool.tasks.reading import read_labels
 
@@ -66,9 +66,11 @@ class Regression(Task):
 
     @property
     def output_size(self) -> int:
+        """K, the number of targets."""
         return len(self.mean)
 
     def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction, target (n, K) -> (n,): the squared error, mean over the targets."""
         return F.mse_loss(prediction, target, reduction="none").mean(1)
 
     def mean_error(self, prediction: Tensor, target: Tensor) -> Tensor:

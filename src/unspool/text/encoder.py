@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from unspool.errors import DataError, InvalidParameterError, ModelFileError, check_choice, check_int
 from unspool.ragged import Ragged
-from unspool.text._state import checked
+from unspool.saved.fields import checked
 
 PAD, UNKNOWN, BEGIN, END = "<pad>", "<unk>", "<begin>", "<end>"
 UNKNOWN_ID = 1

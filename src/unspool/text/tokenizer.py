@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unspool.errors import DataError, ModelFileError, check_choice
-from unspool.text._state import checked
+from unspool.saved.fields import checked
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 _NO_WORD = sys.maxsize
