@@ -30,7 +30,7 @@ from torch import Tensor
 
 from unspool.bench import Case, Runner, competitors, interleave, runner
 from unspool.cells import LSTMCell
-from unspool.engine import step
+from unspool.engine.programs import Memory
 from unspool.nn import Recurrent
 
 LENGTHS = (10, 30, 100, 300, 1000, 3000, 10_000)
@@ -174,12 +174,12 @@ def steps() -> dict[str, Runner]:
 
 def runs_natively(layer: Recurrent) -> bool:
     """Whether `layer.step` has run as native code."""
-    return id(layer.step_cell()) in step._known
+    return Memory.of(layer.step_cell()).step is not None
 
 
 def _kernel(layer: Recurrent, x: Tensor, state: Any) -> Callable[[], object]:
     """The native call that `layer.step(x, state)` makes, to be made again with the same tensors."""
-    prepared = step._known[id(layer.step_cell())]
+    prepared = Memory.of(layer.step_cell()).step
     native, calls = prepared.native, []
     prepared.native = SimpleNamespace(run=lambda *arguments: calls.append(arguments) or True)
     try:

@@ -6,6 +6,7 @@
 
 #include "calls.h"
 #include "pool.h"
+#include "snapshot.h"
 
 using namespace unspool;
 using Rows = std::vector<std::vector<int32_t>>;
@@ -38,32 +39,6 @@ Tape tape(const std::pair<Rows, int64_t>& code_and_scratch) {
   }
   return t;
 }
-
-// Dictionaries, and the very objects in them; held, so that none of these can give its place in memory to another.
-class Snapshot {
- public:
-  explicit Snapshot(const std::vector<nb::dict>& dicts) {
-    for (const nb::dict& d : dicts) {
-      dicts_.push_back({d, items_.size()});
-      for (auto [key, value] : d) items_.push_back({nb::borrow(key), nb::borrow(value)});
-    }
-  }
-  bool holds() const {
-    for (size_t i = 0; i < dicts_.size(); i++) {
-      const size_t first = dicts_[i].second, last = i + 1 < dicts_.size() ? dicts_[i + 1].second : items_.size();
-      size_t at = first;
-      Py_ssize_t place = 0;
-      for (PyObject *key, *value; PyDict_Next(dicts_[i].first.ptr(), &place, &key, &value); at++)
-        if (at == last || key != items_[at].first.ptr() || value != items_[at].second.ptr()) return false;
-      if (at != last) return false;
-    }
-    return true;
-  }
-
- private:
-  std::vector<std::pair<nb::dict, size_t>> dicts_;   // and where its items start
-  std::vector<std::pair<nb::object, nb::object>> items_;
-};
 
 // A table of Adam's and the rows of it that a step is about.
 AdamRows adam_rows(nb::handle table, nb::handle mean, nb::handle square, nb::handle rows, Array& values) {
@@ -130,7 +105,7 @@ NB_MODULE(_native, m) {
            nb::arg("state_widths"), nb::arg("widths"), nb::arg("sources"), nb::arg("tapes"), nb::arg("matrices"),
            nb::arg("vectors"), nb::arg("constants"), nb::arg("outers"), nb::arg("sums"));
 
-  nb::class_<Snapshot>(m, "Snapshot").def(nb::init<const std::vector<nb::dict>&>()).def("holds", &Snapshot::holds);
+  bind_snapshot(m);
 
   nb::class_<Call>(m, "Call")
       .def(nb::init<const nb::list&, bool>(), nb::arg("directions"), nb::arg("training"))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.abc
+import importlib.util
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
@@ -34,6 +37,31 @@ _MODULES = (
 )
 
 __all__ = [*_LAZY, *_MODULES, "__version__"]
+
+
+class _WithTorch(importlib.abc.MetaPathFinder):
+    """Tells torch of our operators as soon as it is there, which may be later: loading it takes seconds."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                load(module)
+                importlib.import_module("unspool.operators")
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+if "torch" in sys.modules:
+    importlib.import_module("unspool.operators")
+else:
+    sys.meta_path.insert(0, _WithTorch())
 
 
 def __getattr__(name: str) -> Any:

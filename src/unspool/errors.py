@@ -27,6 +27,10 @@ class EngineError(UnspoolError, RuntimeError):
     """The engine that was asked for cannot run this call."""
 
 
+class SlowPathWarning(UserWarning):
+    """A cell takes the plain loop, several times slower, since the native engine has no form for its step."""
+
+
 class InvalidParameterError(UnspoolError, ValueError):
     """A parameter has a value outside its range."""
 

@@ -256,6 +256,11 @@ class Ragged:
         """The values on another device or in another dtype, as `Tensor.to`; offsets stay on the CPU."""
         return self.with_values(self.values.to(*args, **kwargs))
 
+    @property
+    def batch_size(self) -> int:
+        """B, as `len()` gives it; inside torch.export it may be any."""
+        return self.offsets.shape[0] - 1
+
     def __len__(self) -> int:
         return self._offsets.shape[0] - 1
 

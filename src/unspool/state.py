@@ -36,7 +36,7 @@ def unflatten(like: Any, leaves: Sequence[Tensor]) -> Any:
 
 def widths(state: Any) -> Any:
     """The width of each part, nested as the state is."""
-    return state.shape[1] if isinstance(state, Tensor) else tuple(widths(part) for part in state)
+    return int(state.shape[1]) if isinstance(state, Tensor) else tuple(widths(part) for part in state)
 
 
 def of_widths(nested: Any) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool import Ragged, cells
-from unspool.engine.dispatch import Direction, program_of
+from unspool.engine.dispatch import program_of
 from unspool.nn import Recurrent
 from unspool.program.ir import Program
 from unspool.program.join import join
@@ -20,7 +20,7 @@ F, H = 3, 5
 
 def ops(cell: nn.Module) -> list[tuple[str, int]]:
     """(operation, width) of the joined program's nodes."""
-    program = program_of(Direction(cell), F, cell.initial_state(2))
+    program = program_of(cell, F, cell.initial_state(2))
     assert isinstance(program, Program), program
     joined = join(program)
     nodes = [joined.graph.nodes[i] for i in reachable(joined.graph, joined.outputs)]

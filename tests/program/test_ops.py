@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unspool import Ragged
-from unspool.engine.dispatch import Direction, program_of
+from unspool.engine.dispatch import program_of
 from unspool.engine.plan import make_plan
 from unspool.nn import Recurrent
 from unspool.program.gradient import RULES
@@ -193,7 +193,7 @@ def test_every_operation_is_covered() -> None:
     made: list[tuple[Any, int]] = [(OnState(function, len(ranges)), 1) for function, ranges in CASES.values()]
     made += [(test_axes.OnState(function), 2 * test_axes.WIDTH) for function in test_axes.CASES.values()]
     for cell, input_size in made:
-        program = program_of(Direction(cell), input_size, cell.initial_state(2))
+        program = program_of(cell, input_size, cell.initial_state(2))
         assert not isinstance(program, str), program
         ops |= {node.op for node in make_plan(program, True, True).program.graph.nodes}
     assert set(RULES) <= ops

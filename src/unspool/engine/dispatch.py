@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import copy
+import os
+import sys
+import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unspool.engine import cudnn, door, eager
-from unspool.errors import EngineError
-from unspool.program.ir import LOCK, Program
-from unspool.program.lowering import Unsupported
-from unspool.program.signature import HOOKS, Unchanged, signature
-from unspool.state import flatten, unflatten, widths
+from unspool.engine import cudnn, door, eager, programs
+from unspool.engine.programs import Reason, program_of
+from unspool.errors import DataError, EngineError, SlowPathWarning
+from unspool.program import surroundings
+from unspool.program.ir import Program
+from unspool.state import flatten, unflatten
 
 ENGINES = ("auto", "native", "eager")
+SCRIPT = (
+    "torch.jit.trace and torch.jit.script cannot see through the engine: a trace would keep one batch's lengths. "
+    "Use torch.export.export(layer, ...), or torch.compile."
+)
+
+
+def refuse_script(module: nn.Module) -> nn.Module:
+    """What torch.jit.script asks a layer for (`__prepare_scriptable__`)."""
+    raise EngineError(SCRIPT)
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,10 @@ class Direction:
             return [self.weights[name] for name, _ in named]
         return [*self.cell.parameters(), *self.cell.buffers()]
 
+    def parameters(self) -> Iterable[Tensor]:
+        """The weights, in the order of `named_weights`."""
+        return programs.parameters_of(self.cell) if self.weights is None else self.weights.values()
+
     def named_weights(self) -> Mapping[str, Tensor]:
         return dict(self.cell.named_parameters()) if self.weights is None else self.weights
 
@@ -62,6 +77,7 @@ class Path:
     engine: str
     reason: str = ""
     programs: tuple[Program, ...] = ()
+    cell: nn.Module | None = None  # that has no program
 
     def __str__(self) -> str:
         return f"{self.engine}: {self.reason}" if self.reason else self.engine
@@ -83,21 +99,95 @@ def run(
     """
     if torch.compiler.is_compiling():
         return _run_compiled(directions, values, offsets, states, engine, index)
-    offsets, index = door.batch(values, offsets, index)
-    path = choose(directions, values, states, engine)
+    if surroundings.scripted():
+        raise EngineError(SCRIPT)
+    return _run_now(directions, values, offsets, states, engine, index)
+
+
+def _run_now(
+    directions: Sequence[Direction],
+    values: Tensor,
+    offsets: Tensor,
+    states: Sequence[Any],
+    engine: str,
+    index: Tensor | None,
+) -> tuple[Tensor, list[Any]]:
+    if not surroundings.watched() and not any(map(surroundings.is_fake, (values, offsets))):
+        offsets, index = door.batch(values, offsets, index)
+    taken, starts = _as_computed(values, states)
+    path = choose(directions, taken, starts, engine)
     if path.engine == "native":
-        return _run_native(directions, path.programs, values, offsets, states, index, engine == "native")
+        return _run_native(directions, path.programs, taken, offsets, starts, index, engine == "native")
+    if engine == "auto":
+        warn_slow(path)
     if index is not None:
         values = values[index]
-    if path.engine == "cudnn":
-        results = [
-            cudnn.run(d.cell, d.named_weights(), values, offsets, s, d.reverse)
-            for d, s in zip(directions, states)
-        ]
-    else:
-        results = [eager.run(d.step, values, offsets, s, d.reverse) for d, s in zip(directions, states)]
+    try:
+        if path.engine == "cudnn":
+            results = [
+                cudnn.run(d.cell, d.named_weights(), values, offsets, s, d.reverse)
+                for d, s in zip(directions, states)
+            ]
+        else:
+            results = [eager.run(d.step, values, offsets, s, d.reverse) for d, s in zip(directions, states)]
+    except (RuntimeError, ValueError, TypeError) as error:
+        mixed = _mixed(directions, values, states)
+        if mixed is None:
+            raise
+        raise DataError(mixed) from error
     outputs = [output for output, _ in results]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1), [final for _, final in results]
+
+
+def _as_computed(values: Tensor, states: Sequence[Any]) -> tuple[Tensor, Sequence[Any]]:
+    """Under autocast, in float32 what it made of float32 on the way to the call."""
+    if not torch.is_autocast_enabled("cpu"):
+        return values, states
+
+    def widened(tensor: Tensor) -> Tensor:
+        return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+    return widened(values), [unflatten(s, [widened(leaf) for leaf in flatten(s)]) for s in states]
+
+
+def _mixed(directions: Sequence[Direction], values: Tensor, states: Sequence[Any]) -> str | None:
+    """What is wrong with a call whose floating numbers are of several types or places; None: they agree."""
+    found: dict[tuple[torch.dtype, torch.device], str] = {}
+    for direction, state in zip(directions, states):
+        named = [("input", values), *(("state", leaf) for leaf in flatten(state))]
+        named += [(f"weight '{name}'", weight) for name, weight in direction.named_weights().items()]
+        for name, tensor in named:
+            if tensor.is_floating_point():
+                found.setdefault((tensor.dtype, tensor.device), f"{name}: {tensor.dtype} on {tensor.device}")
+    if len(found) < 2:
+        return None
+    return (
+        "The input, the state and the weights of a layer must have one dtype and be on one device. "
+        f"Got {', '.join(found.values())}. Convert the input, x.to(weight.dtype), or the layer, layer.to(x.dtype)."
+    )
+
+
+_warned: weakref.WeakSet[type] = weakref.WeakSet()
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+_QUIET = (_PACKAGE + os.sep, os.path.dirname(torch.__file__) + os.sep)
+
+
+def warn_slow(path: Path) -> None:
+    """One `SlowPathWarning` for each class of cells that has no program."""
+    if path.cell is None or type(path.cell) in _warned:
+        return
+    _warned.add(type(path.cell))
+    where = path.reason.where if isinstance(path.reason, Reason) else None
+    line = "" if where is None else f" ({where[0]}, line {where[1]})"
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_QUIET):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(
+        f"{type(path.cell).__name__} runs in the plain loop, several times slower than natively: {path.reason}{line}. "
+        "Build the layer with engine='eager' to say that this is meant.",
+        SlowPathWarning,
+        stacklevel=level,
+    )
 
 
 def _run_compiled(
@@ -111,12 +201,19 @@ def _run_compiled(
     """Under torch.compile: one opaque node where the native engine runs; else a graph break around `run`."""
     from unspool.engine import compiled
 
-    leaves = [values, *(leaf for state in states for leaf in flatten(state))]
+    taken, starts = _as_computed(values, states)
+    leaves = [taken, *(leaf for state in starts for leaf in flatten(state))]
+    leaves += [weight for d in directions for weight in d.all_weights() if weight.is_floating_point()]
     if engine != "eager" and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in leaves):
-        numbers = tuple(d.cell._unspool_number for d in directions)
-        if compiled.path_of(numbers, values.shape[1], tuple(map(widths, states))) == "native":
-            return compiled.run(directions, values, offsets, states, index)
-    return compiled.outside(run, directions, values, offsets, states, engine, index)
+        plan = compiled.plan(directions, taken, starts)
+        if plan is not None:
+            return compiled.run(plan, directions, taken, offsets, starts, index)
+    if torch.compiler.is_exporting():
+        raise EngineError(
+            "Only what the native engine runs can be exported: cells that it has all operations of, in torch.float32 "
+            "on the CPU, with sizes that are not dynamic but for batch and time. explain_path(layer, x) tells more."
+        )
+    return compiled.outside(_run_now, directions, values, offsets, states, engine, index)
 
 
 def choose(
@@ -141,95 +238,48 @@ def _native_path(directions: Sequence[Direction], values: Tensor, states: Sequen
         if values.device.type != "cuda":
             return Path("eager", place)
         return Path("eager", f"{place}, and cuDNN has no {other}") if other else Path("cudnn", place)
-    if torch._C._are_functorch_transforms_active():
-        return Path("eager", "the call is inside a torch.func transform")
+    reason = surroundings.transformed() or _unusual(directions, values, states)
+    if reason:
+        return Path("eager", reason)
     programs = []
     for direction, state in zip(directions, states):
-        for tensor in (values, *flatten(state)):
-            if tensor.dtype != torch.float32:
-                return Path(
-                    "eager", f"the native engine computes in torch.float32, and a tensor is {tensor.dtype}"
-                )
-        found = program_of(direction, values.shape[1], state)
+        found = program_of(direction.cell, int(values.shape[1]), state)
         if isinstance(found, str):
-            return Path("eager", found)
+            return Path("eager", found, cell=direction.cell)
         programs.append(found)
+    if torch.is_autocast_enabled("cpu"):
+        return Path("native", "in torch.float32, as autocast does not reach it", tuple(programs))
     return Path("native", "", tuple(programs))
 
 
-@dataclass
-class _Traced:
-    """A cell's program or the reason why it has none; `held` keeps alive what the key names by identity."""
-
-    found: Program | str
-    held: list[Any]
-
-
-@dataclass
-class _Known:
-    """What is known of a cell for as long as it is unchanged: programs by input size and widths of the state."""
-
-    unchanged: Unchanged
-    programs: dict[Any, Program | str]
-
-
-_known: weakref.WeakKeyDictionary[nn.Module, _Known] = weakref.WeakKeyDictionary()
-_traced: weakref.WeakKeyDictionary[nn.Module, dict[Any, _Traced]] = weakref.WeakKeyDictionary()
-_shared: dict[Any, Program] = {}
+def _unusual(directions: Sequence[Direction], values: Tensor, states: Sequence[Any]) -> str | None:
+    """Which tensor of a call the native engine does not compute with, and why; None: it takes all of them."""
+    why = _why_not(values)
+    if why:
+        return f"{why[0]}, and the input is {why[1]}"
+    for direction, state in zip(directions, states):
+        for leaf in flatten(state):
+            why = _why_not(leaf, ("cpu", "meta"))
+            if why:
+                return f"{why[0]}, and the state is {why[1]}"
+        for at, weight in enumerate(direction.parameters()):
+            why = _why_not(weight, ("cpu", "meta"))
+            if why and (weight.is_floating_point() or weight.is_complex()):
+                name = list(direction.named_weights())[at]
+                return f"{why[0]}, and '{name}' is {why[1]}"
+    return None
 
 
-def program_of(direction: Direction, input_size: int, state: Any) -> Program | str:
-    """The program of a direction's cell, or the reason why it has none. Traced once for each configuration."""
-    cell = direction.cell
-    known = _known.get(cell)
-    if known is None or not known.unchanged():
-        known = _known[cell] = _Known(Unchanged(cell), {})
-    sizes = (input_size, widths(state))
-    found = known.programs.get(sizes)
-    if found is None:
-        found = known.programs[sizes] = _program_of(cell, input_size, state)
-    return found
-
-
-def _program_of(cell: nn.Module, input_size: int, state: Any) -> Program | str:
-    described, held = signature(cell)
-    key = (described, input_size, widths(state))
-    mine = _traced.setdefault(cell, {})
-    if key not in mine:
-        with LOCK:
-            found = _shared.get(key) or _trace(cell, input_size, state)
-            mine[key] = _Traced(found, held)
-            if not held and isinstance(found, Program):
-                _shared[key] = found
-    return mine[key].found
-
-
-def _trace(cell: nn.Module, input_size: int, state: Any) -> Program | str:
-    from unspool import _native
-    from unspool.program.trace import Captured, trace
-
-    for module in cell.modules():
-        if any(getattr(module, name) for name in HOOKS):
-            return f"{type(module).__name__} has hooks, which run only in the plain loop"
-    for name, tensor in cell.named_parameters():
-        if tensor.dtype != torch.float32 or tensor.device.type not in ("cpu", "meta"):
-            return f"'{name}' is {tensor.dtype} on {tensor.device}; the native engine needs torch.float32 on the CPU"
-    if len(flatten(state)) > _native.MAX_STATES:
-        return (
-            f"the state has {len(flatten(state))} parts; the native engine takes up to {_native.MAX_STATES}"
-        )
-    if any(parameter.is_meta for parameter in cell.parameters()):
-        # Meta tensors' kernels (`to_empty` has one) import sympy and torch's compiler: a second.
-        cell = copy.deepcopy(cell)._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device="cpu"))
-    try:
-        program = trace(cell, input_size, state)
-    except Unsupported as reason:
-        return f"{type(cell).__name__} uses {reason}, which the native engine does not have"
-    except Exception as error:  # the step may work for the call's own batch: the plain loop shows
-        return f"one step of {type(cell).__name__} on a batch of 2 failed: {type(error).__name__}: {error}"
-    if any(isinstance(s, Captured) and s.tensor.device.type != "cpu" for s in program.sources):
-        return f"{type(cell).__name__} holds a tensor that is not on the CPU"
-    return program
+def _why_not(tensor: Tensor, places: Sequence[str] = ("cpu",)) -> tuple[str, str] | None:
+    if tensor.dtype is not torch.float32:
+        return "the native engine computes in torch.float32", str(tensor.dtype)
+    if not tensor.is_cpu and tensor.device.type not in places:
+        return "the native engine runs on the CPU", f"on {tensor.device}"
+    if type(tensor) not in surroundings.PLAIN and not surroundings.is_fake(tensor):
+        return "the native engine computes with plain tensors", f"a {type(tensor).__name__}"
+    if tensor.layout is not torch.strided:
+        return "the native engine computes with strided tensors", str(tensor.layout)
+    return None
 
 
 def _run_native(
@@ -241,7 +291,7 @@ def _run_native(
     index: Tensor | None,
     once: bool,
 ) -> tuple[Tensor, list[Any]]:
-    from unspool.engine import native
+    from unspool.engine import native, operators
     from unspool.program import sources
 
     tensors: list[Tensor] = []
@@ -255,6 +305,10 @@ def _run_native(
             "The native engine needs weights with numbers. Got some on the 'meta' device. "
             "Give them numbers first (to_empty, then load_state_dict), or move the input to 'meta' too."
         )
+    if surroundings.watched() or any(type(t) not in surroundings.PLAIN for t in (values, *tensors)):
+        reverses = [direction.reverse for direction in directions]
+        output, finals = operators.run(programs, reverses, values, offsets, index, tensors)
+        return output, [unflatten(s, f) for s, f in zip(states, finals)]
     training = torch.is_grad_enabled() and (values.requires_grad or any(t.requires_grad for t in tensors))
     call = native.Call(streams, training, training and values.requires_grad, once)
     output, finals = native.run(call, values, offsets, index, tensors)

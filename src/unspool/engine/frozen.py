@@ -12,7 +12,8 @@ from torch import Tensor
 
 from unspool import _native
 from unspool.engine import memory, native
-from unspool.engine.dispatch import Direction, program_of
+from unspool.engine.dispatch import Direction
+from unspool.engine.programs import program_of
 from unspool.errors import DataError, EngineError
 from unspool.program import sources
 from unspool.state import flatten, unflatten
@@ -62,7 +63,7 @@ class Frozen:
         streams: list[native.Stream] = []
         given: list[Tensor] = []
         for direction, state in zip(self.directions, states):
-            program = program_of(direction, input_size, state)
+            program = program_of(direction.cell, input_size, state)
             if isinstance(program, str):
                 raise EngineError(f"Only what the native engine runs can be frozen: {program}.")
             used = sources.used(program)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from itertools import chain
 from typing import Any
 
@@ -11,13 +10,13 @@ from torch import Tensor, nn
 
 from unspool import _native
 from unspool.engine import memory
-from unspool.engine.dispatch import Direction, choose, run
+from unspool.engine.dispatch import Direction, choose, run, warn_slow
 from unspool.engine.native import Call, Stream
-from unspool.program import sources
+from unspool.engine.programs import Memory, current
+from unspool.program import sources, surroundings
 from unspool.program.ir import Program
-from unspool.program.signature import Unchanged
 from unspool.program.trace import Parameter
-from unspool.state import flatten, unflatten
+from unspool.state import flatten, unflatten, widths
 
 
 def step(cell: nn.Module, x: Tensor, state: Any, engine: str = "auto") -> Any:
@@ -27,18 +26,20 @@ def step(cell: nn.Module, x: Tensor, state: Any, engine: str = "auto") -> Any:
     """
     if torch.compiler.is_compiling():
         return cell(x, state)
-    if torch.is_grad_enabled() and any(
-        t.requires_grad for t in chain((x, *flatten(state)), cell.parameters())
+    if not surroundings.calm() or (
+        torch.is_grad_enabled()
+        and any(t.requires_grad for t in chain((x, *flatten(state)), cell.parameters()))
     ):
         return _as_sequences(cell, x, state, engine)
-    known = _known.get(id(cell))
+    of_cell = Memory.of(cell)
+    known = of_cell.step
     if known is None or engine == "eager" or not known.unchanged():
         path = choose([Direction(cell)], x, [state], engine)
         if path.engine != "native":
+            if engine == "auto":
+                warn_slow(path)
             return cell(x, state)
-        if id(cell) not in _known:
-            weakref.finalize(cell, _known.pop, id(cell), None)
-        known = _known[id(cell)] = Step(cell, path.programs[0])
+        known = of_cell.step = Step(cell, path.programs[0], (int(x.shape[1]), widths(state)))
     new = known.run(cell, x, state)
     return _as_sequences(cell, x, state, engine) if new is None else new
 
@@ -56,8 +57,8 @@ class Step:
     leave no trace (`weight.data.mul_(2)`).
     """
 
-    def __init__(self, cell: nn.Module, program: Program) -> None:
-        self.unchanged = Unchanged(cell)
+    def __init__(self, cell: nn.Module, program: Program, sizes: Any) -> None:
+        self.unchanged = current(cell, sizes).unchanged
         self.program = program
         self.widths = program.state_sizes
         self.used = sources.used(program)
@@ -80,6 +81,3 @@ class Step:
         if self.native.run((*given, *new), weights, threads):
             return unflatten(state, new)
         return None
-
-
-_known: dict[int, Step] = {}  # of living cells, by their id

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unspool.cells import GRUCell, LSTMCell, RNNCell
 from unspool.engine import numbers
-from unspool.engine.dispatch import Direction, choose, run
+from unspool.engine.dispatch import Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
 from unspool.errors import InputError, bad_parameter, check_choice
 from unspool.nn.layout import to_ragged
@@ -37,6 +37,7 @@ class _Layers(LikeTorch):
     """What the three layers share. Also takes and returns a `Ragged`; sequences of length 0 keep their state."""
 
     frozen: list[Frozen] | None = None
+    __prepare_scriptable__ = refuse_script
 
     def __init__(self, mode: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(mode, *args, **kwargs)
@@ -87,7 +88,7 @@ class _Layers(LikeTorch):
             raise InputError(
                 "Expected sequence length to be larger than 0 in RNN. Give a Ragged for sequences without steps."
             )
-        given = self._initial(values, len(ragged), hx, batched)
+        given = self._initial(values, ragged.batch_size, hx, batched)
         finals: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
@@ -128,7 +129,7 @@ class _Layers(LikeTorch):
         if self.frozen is not None:
             return f"native: frozen, {self.frozen[0].weights} weights"
         ragged, _, batched = to_ragged(x, self.batch_first, type(self).__name__)
-        given = self._initial(ragged.values, len(ragged), None, batched)
+        given = self._initial(ragged.values, ragged.batch_size, None, batched)
         directions = self.directions(0)
         states = [self._state(given, d) for d in range(len(directions))]
         return str(choose(directions, ragged.values, states))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.engine import numbers
-from unspool.engine.dispatch import ENGINES, Direction, choose, run
+from unspool.engine.dispatch import ENGINES, Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
 from unspool.engine.step import step
 from unspool.errors import DataError, bad_parameter, check_choice
@@ -47,6 +47,8 @@ class Recurrent(nn.Module):
     `output, state = layer(x, state=None)`: x a Ragged, PackedSequence or padded tensor; output the same kind;
     state the final state of each sequence, in batch order.
     """
+
+    __prepare_scriptable__ = refuse_script
 
     def __init__(
         self,
@@ -184,7 +186,7 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Any, state: Any = None) -> tuple[Any, Any]:
         ragged, restore, batched = to_ragged(x, self.batch_first, "Recurrent")
-        states = self._states(len(ragged), state, batched)
+        states = self._states(ragged.batch_size, state, batched)
         outputs, finals = self.run(ragged.values, ragged.offsets, states)
         final = tuple(finals) if self.bidirectional else finals[0]
         if not batched:

@@ -188,7 +188,7 @@ class Stack(nn.Module):
             given = None if state is None else state[depth]
             if given is not None and not layer.bidirectional:
                 given = given[0]
-            states = layer._states(len(x), given, True)
+            states = layer._states(x.batch_size, given, True)
             values, index = x.values, None
             if depth == 0 and embedding is not None:
                 values, index = _looked_up(layer, values, embedding)

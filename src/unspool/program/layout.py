@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 
 
 class Unsupported(Exception):
-    """The native engine has no way to run this; the message names what."""
+    """The native engine has no way to run this; the message names what, `where` the file and line of the step."""
+
+    where: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)

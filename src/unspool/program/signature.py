@@ -1,87 +1,205 @@
-"""What decides the operations of a cell's step: its classes, settings, shapes and shared weights."""
+"""What decides a step's operations beside its tensors' numbers, and whether it is still the same.
+
+Settings of a cell and its parts, attributes of their classes, and the globals and closed-over variables that the
+step's own code reads (`program.watch` finds out which).
+"""
 
 from __future__ import annotations
 
-import weakref
-from itertools import chain
+import functools
+import gc
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from unspool import _native
+from unspool.program.fingerprint import ATOMS, FIXED, Describer, Unseen, settings, slots
+from unspool.program.watch import Watch, own_classes
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
-_OWN = frozenset(nn.Module().__dict__) - {"training"} | {"_unspool_number"}
-_PLAIN = (int, float, str, bool, type(None), torch.dtype, torch.device)
+
+@dataclass(frozen=True)
+class Reads:
+    """What a step reads. names: of attributes, any object's. globals: (dict, name); closures: (name, cell)."""
+
+    names: frozenset[str]
+    globals: tuple[tuple[dict[str, Any], str], ...]
+    closures: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, *seen: Watch) -> Reads:
+        places = {key: place for watch in seen for key, place in watch.globals.items()}
+        closures = {id(cell): (name, cell) for watch in seen for name, cell in watch.closures()}
+        names = frozenset(name for watch in seen for name in watch.names)
+        return cls(names, tuple(places.values()), tuple(closures.values()))
 
 
-def signature(cell: nn.Module) -> tuple[Any, list[Any]]:
-    """(a key, the objects that it names by identity). Equal keys mean equal steps while those objects live."""
+def fingerprint(cell: nn.Module, reads: Reads | None) -> tuple[Any, Describer]:
+    """(a key, what made it). Equal keys mean equal steps while the objects live that `held` names by identity.
+
+    reads: None: not known; then all settings of the cell and its parts, and nothing else.
+    Raises `Unseen` where the step reads something that may change without a way to see it.
+    """
+    describe = Describer()
     parts: list[Any] = []
-    held: list[Any] = []
-    numbers: dict[int, int] = {}
-    for name, module in cell.named_modules():
-        parts += [name, type(module)]
-        parts += [len(getattr(module, hooks)) for hooks in HOOKS]
+    tensors: dict[int, int] = {}
+    own = set(own_classes(cell))
+    for path, module in cell.named_modules():
+        kind = type(module)
+        describe.held.append(kind)
+        describe.local = describe.local or "<locals>" in kind.__qualname__
+        describe.seen[id(module)] = len(describe.seen)
+        parts += [path, id(kind), *(len(getattr(module, hooks)) for hooks in HOOKS)]
         for group in (module._parameters, module._buffers):
             for key, tensor in group.items():
                 if tensor is not None:  # the number tells which weights are one and the same
-                    number = numbers.setdefault(id(tensor), len(numbers))
+                    number = tensors.setdefault(id(tensor), len(tensors))
                     parts.append((key, number, tensor.shape, tensor.dtype, tensor.device.type))
-        for key, value in module.__dict__.items():
-            if key not in _OWN:
-                parts.append((key, _describe(value, held, 0)))
-    return tuple(parts), held
+        told = reads is not None and all(k in own or k in (nn.Module, object) for k in kind.__mro__)
+        for key, value in (settings(module) or {}).items():
+            if reads is None or not told or key in reads.names:
+                parts.append((key, _described(describe, value, reads, f"'{path}.{key}'".replace("'.", "'"))))
+    for where, value in _outside(cell, reads):
+        parts.append((where, _described(describe, value, reads, where)))
+    return tuple(parts), describe
 
 
-def _describe(value: Any, held: list[Any], depth: int) -> Any:
-    if isinstance(value, _PLAIN):
-        return type(value), value
-    if depth < 4:
-        if isinstance(value, (list, tuple)):
-            return type(value), tuple(_describe(v, held, depth + 1) for v in value)
-        if isinstance(value, dict):
-            return dict, tuple(
-                (_describe(k, held, depth + 1), _describe(v, held, depth + 1)) for k, v in value.items()
-            )
-        simple = not isinstance(value, (Tensor, nn.Module, type)) and not callable(value)
-        if simple and hasattr(value, "__dict__"):
-            return type(value), _describe(vars(value), held, depth + 1)
-    held.append(value)
-    return "object", id(value)
+def _described(describe: Describer, value: Any, reads: Reads | None, where: str) -> Any:
+    if isinstance(value, types.ModuleType) and reads is not None:
+        found = [(n, vars(value)[n]) for n in sorted(reads.names & vars(value).keys())]
+        describe.held.append(found)
+        return id(value), tuple(
+            (n, id(v) if callable(v) else _described(describe, v, None, where)) for n, v in found
+        )
+    if isinstance(value, type) and reads is not None and not issubclass(value, (nn.Module, Tensor)):
+        found = [(n, v) for k in value.__mro__[:-1] for n, v in vars(k).items() if n in reads.names]
+        return id(value), tuple((n, _described(describe, v, None, where)) for n, v in found)
+    try:
+        return describe(value)
+    except Unseen as unseen:
+        if reads is None:
+            describe.held.append(value)
+            return "unseen", id(value)
+        raise Unseen(f"reads {where}, {unseen}, which may change unseen") from None
+
+
+def _outside(cell: nn.Module, reads: Reads | None) -> Iterator[tuple[str, Any]]:
+    """What is read that is not in the cell's own dicts, each with a name."""
+    if reads is None:
+        return
+    for kind in own_classes(cell):
+        for name, value in vars(kind).items():
+            if name in reads.names:
+                yield f"'{kind.__name__}.{name}'", value
+    for place, name in reads.globals:
+        if name in place:
+            yield f"the global '{name}'", place[name]
+    for name, variable in reads.closures:
+        yield f"the closed-over '{name}'", _value(variable)
+
+
+def _value(variable: Any) -> Any:
+    try:
+        return variable.cell_contents
+    except ValueError:
+        return None
 
 
 class Unchanged:
-    """Call it to learn whether a cell is still as it was; within a microsecond where its settings are plain."""
+    """Call it to learn whether a cell, and what its step reads, are still as they were.
 
-    def __init__(self, cell: nn.Module) -> None:
-        dicts: list[dict[str, Any]] = []
-        plain = True
+    Whatever is the same object for as long as it means the same is compared by identity, in compiled code: about a
+    microsecond. Lists, sets and arrays are compared by value.
+    """
+
+    def __init__(self, cell: nn.Module, reads: Reads | None = None) -> None:
+        self.dicts: list[dict[str, Any]] = []
+        self.deep: list[Any] = []
+        self.seen: set[int] = set()
+        entries: list[tuple[Any, ...]] = []
         for module in cell.modules():
             own = module.__dict__
-            settings = {key: value for key, value in own.items() if key not in _OWN}
-            nested = [value for value in settings.values() if type(value) is dict]
-            dicts += [own, own["_parameters"], own["_buffers"], own["_modules"], *nested]
-            dicts += [getattr(module, hooks) for hooks in HOOKS]
-            values = [value for value in settings.values() if type(value) is not dict]
-            plain = plain and all(map(_by_identity, chain(values, *(d.values() for d in nested))))
-        self.same = _native.Snapshot(dicts).holds
-        self.cell = None if plain else weakref.ref(cell)
-        self.key = None if plain else signature(cell)
+            self.dicts += [own, own["_parameters"], own["_buffers"], own["_modules"]]
+            self.dicts += [getattr(module, hooks) for hooks in HOOKS]
+            self.seen.add(id(module))
+        for module in cell.modules():
+            for key, value in (settings(module) or {}).items():
+                if reads is None or key in reads.names or key not in module.__dict__:
+                    self._watch(value, reads)
+        if reads is not None:
+            self.dicts += [gc.get_referents(vars(kind))[0] for kind in own_classes(cell)]
+            for place, name in reads.globals:
+                entries.append((place, name, place[name]) if name in place else (place, name))
+            for _, value in _outside(cell, reads):
+                self._watch(value, reads)
+                if isinstance(value, types.ModuleType):
+                    found = [name for name in reads.names if name in vars(value)]
+                    entries += [(vars(value), name, vars(value)[name]) for name in found]
+        filled = [(c, _value(c)) for _, c in (reads.closures if reads else ()) if _is_filled(c)]
+        self.same: Callable[[], bool] = _native.Snapshot(self.dicts, entries, filled).holds
+        self.values = self._values()
+
+    def _watch(self, value: Any, reads: Reads | None) -> None:
+        """See to it that a change inside `value` is seen."""
+        if type(value) in (*ATOMS, float, complex) or id(value) in self.seen:
+            return
+        self.seen.add(id(value))
+        if isinstance(value, type):
+            if reads is not None and not value.__module__.startswith(("torch", "builtins")):
+                self.dicts += [gc.get_referents(vars(kind))[0] for kind in value.__mro__[:-1]]
+        elif type(value) is tuple:
+            for part in value:
+                self._watch(part, reads)
+        elif type(value) is dict:
+            self.dicts.append(value)
+            for part in value.values():
+                self._watch(part, reads)
+        elif isinstance(value, types.MethodType):
+            self._watch(value.__self__, reads)
+        elif isinstance(value, functools.partial):
+            self._watch((value.func, value.args, value.keywords), reads)
+        elif not isinstance(
+            value, (Tensor, nn.Module, *FIXED, types.FunctionType, staticmethod, classmethod, property)
+        ):
+            own = getattr(value, "__dict__", None)
+            if isinstance(own, dict) and not slots(value) and not hasattr(value, "__len__"):
+                self.dicts.append(own)
+                for part in own.values():
+                    self._watch(part, reads)
+            else:
+                self.deep.append(value)
+
+    def _values(self) -> Any:
+        if not self.deep:
+            return None
+        describe = Describer()
+        self.held = describe.held
+        found = []
+        for value in self.deep:
+            try:
+                found.append(describe(value))
+            except Unseen:
+                found.append(id(value))
+        return found
 
     def __call__(self) -> bool:
         if not self.same():
             return False
-        if self.cell is None:
+        if not self.deep:
             return True
-        cell = self.cell()
-        return cell is not None and self.key is not None and signature(cell)[0] == self.key[0]
+        held = self.held
+        unchanged = self._values() == self.values
+        self.held = held
+        return unchanged
 
 
-def _by_identity(value: Any) -> bool:
-    """Whether the same object is the same setting."""
-    if isinstance(value, tuple):
-        return all(map(_by_identity, value))
-    return isinstance(value, (*_PLAIN, Tensor, nn.Module, type)) or callable(value)
+def _is_filled(variable: Any) -> bool:
+    try:
+        variable.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True

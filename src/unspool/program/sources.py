@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
 
+from unspool.program import surroundings
 from unspool.program.ir import Program
 from unspool.program.simplify import reachable
 from unspool.program.trace import Captured, Computed, Parameter, Ref
@@ -26,12 +27,45 @@ def used(program: Program) -> list[int]:
     return program.plans["used"]
 
 
-def resolve(program: Program, wanted: list[int], weight: Callable[[str], Tensor]) -> list[Tensor]:
-    """The tensors of `wanted` sources; what the cell computes from parameters is computed, with its gradient."""
+def described(program: Program) -> list[Any]:
+    """What the sources that the step reads are, comparable: equal lists name equal tensors."""
+
+    def tree(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return source(value.source)
+        if isinstance(value, (tuple, list)):
+            return tuple(map(tree, value))
+        return value
+
+    def source(i: int) -> Any:
+        made = program.sources[i]
+        if isinstance(made, Computed):
+            settings = tuple((key, tree(value)) for key, value in made.kwargs.items())
+            return made.func, tree(made.args), settings, made.item
+        return made.name if isinstance(made, Parameter) else id(made.tensor)
+
+    return [source(i) for i in used(program)]
+
+
+def resolve(
+    program: Program,
+    wanted: list[int],
+    weight: Callable[[str], Tensor],
+    held: Iterable[Tensor] | None = None,
+) -> list[Tensor]:
+    """The tensors of `wanted` sources; what the cell computes from parameters is computed, with its gradient.
+
+    held: what stands for the tensors that the cell holds without registering them, in the order of the sources.
+    """
     wanted_sources = [program.sources[i] for i in wanted]
     if all(isinstance(source, Parameter) for source in wanted_sources):
         return [weight(source.name) for source in wanted_sources]
+    if not surroundings.usual():
+        with surroundings.defaults():
+            return resolve(program, wanted, weight, held)
     made: dict[int, Tensor] = {}
+    if held is not None:
+        made.update(zip((i for i, s in enumerate(program.sources) if isinstance(s, Captured)), held))
 
     def value(tree: Any) -> Any:
         if isinstance(tree, Ref):

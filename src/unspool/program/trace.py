@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from unspool.program import failures, surroundings
 from unspool.program import lowering_functions, lowering_products, lowering_rows  # noqa: F401  (register theirs)
 from unspool.program.ir import Graph, Matrix, Program
 from unspool.program.layout import Unsupported, Value
@@ -21,6 +22,7 @@ from unspool.program.origins import Parameter as Parameter
 from unspool.program.origins import Ref as Ref
 from unspool.program.origins import leaves, mapped
 from unspool.program.simplify import simplify
+from unspool.program.watch import Watch
 from unspool.program.writes import overwritten, storage_of
 from unspool.state import flatten, unflatten
 
@@ -208,19 +210,58 @@ class Tracer(TorchDispatchMode):
         return Matrix(source, (0, rows), (0, columns), transposed)
 
 
-def _step(cell: nn.Module, input_size: int, batch: int, like: Any) -> Program:
+class Recorder(Tracer):
+    """A tracer that keeps what went wrong, with the line of the step, even where the step catches it."""
+
+    failure: Exception | None = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        try:
+            self._refuse_frozen_number(func, args)
+            return super().__torch_dispatch__(func, types, args, kwargs)
+        except Unsupported as error:
+            error.where = failures.line_of_step()
+            self.failure = self.failure or error
+            raise
+        except Exception as error:
+            if failures.of_kernel(error.__traceback__):
+                raise
+            self.failure = self.failure or failures.broken(f"tracing '{func}'", error)
+            raise self.failure from error
+
+    def _refuse_frozen_number(self, func: Any, args: Any) -> None:
+        """A number read from a tensor of the cell's would stay what it is now."""
+        if func is torch.ops.aten._local_scalar_dense.default and id(args[0]) not in self.values:
+            found = self.find(args[0])
+            if not isinstance(found, int) or not self.is_created(found):
+                raise Unsupported("a Python branch or number taken from a tensor of the cell")
+
+
+def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Watch]) -> Program:
     first = flatten(like)[0]
     sizes = [leaf.shape[1] for leaf in flatten(like)]
     device = next((p.device for p in cell.parameters()), first.device)
     x = torch.zeros(batch, input_size, dtype=first.dtype, device=device)
     parts = [torch.zeros(batch, width, dtype=first.dtype, device=device) for width in sizes]
     x, *parts = (part.requires_grad_().clone() for part in (x, *parts))  # torch writes into no leaf
-    tracer = Tracer(cell, batch)
+    tracer = Recorder(cell, batch)
     tracer.add_input(x, tracer.graph.node("x", (), input_size))
     for k, part in enumerate(parts):
         tracer.add_input(part, tracer.graph.node("state", (), sizes[k], k))
-    with tracer:
-        new = flatten(cell(x, unflatten(like, parts)))
+    watch = Watch(cell)
+    seen.append(watch)
+    try:
+        with watch, tracer:
+            new = flatten(cell(x, unflatten(like, parts)))
+    finally:
+        if tracer.failure is not None:
+            raise tracer.failure
+        watch.check()
+    with failures.ours(f"writing down a step of {type(cell).__name__}"):
+        return _program(tracer, new, input_size, sizes)
+
+
+def _program(tracer: Tracer, new: list[Tensor], input_size: int, sizes: list[int]) -> Program:
     _refuse_custom_gradients(new)
     outputs = []
     for tensor in new:
@@ -261,22 +302,20 @@ def _refuse_custom_gradients(outputs: list[Tensor]) -> None:
         todo += [n for n, _ in node.next_functions]
 
 
-def _as_it_is(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-def trace(cell: nn.Module, input_size: int, like: Any) -> Program:
-    """The simplified program of `cell`. `like`: a state of the cell (any batch size).
+def trace(cell: nn.Module, input_size: int, like: Any, seen: list[Watch] | None = None) -> Program:
+    """The simplified program of `cell`. `like`: a state of the cell (any batch size). seen: takes what the step read.
 
     A cell that is a program already has `program_of_step(input_size)` among its own settings.
-    Raises `Unsupported`, naming the operation, where the step cannot be written in the engine's operations.
+    Raises `Unsupported`, naming the operation, where the step cannot be written in the engine's operations,
+    `EngineError` where the tracer itself fails, and what the step raises.
     """
     if "program_of_step" in cell.__dict__:
         return cell.__dict__["program_of_step"](input_size)
-    off = torch.autocast("cpu", enabled=False)
-    own_hooks = torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)  # in the place of the caller's
-    with torch.inference_mode(False), torch.enable_grad(), off, own_hooks:
-        programs = [_step(cell, input_size, batch, like) for batch in _batches(cell, input_size, like)]
-    if programs[0].graph.nodes != programs[1].graph.nodes or programs[0].outputs != programs[1].outputs:
-        raise Unsupported("a step that depends on the batch size")
-    return simplify(programs[0])
+    with surroundings.own():
+        watches = [] if seen is None else seen
+        sizes = _batches(cell, input_size, like)
+        programs = [_step(cell, input_size, batch, like, watches) for batch in sizes]
+        if programs[0].graph.nodes != programs[1].graph.nodes or programs[0].outputs != programs[1].outputs:
+            raise Unsupported("a step that depends on the batch size")
+        with failures.ours(f"simplifying a step of {type(cell).__name__}"):
+            return simplify(programs[0])

@@ -1,0 +1,180 @@
+"""The native engine as one operator (`unspool.operators`): a call as a text and tensors.
+
+A call's text has a line that tells how it runs, then a line for each direction, its program (`program.text`). The
+operands of a direction are its initial state parts and its program's sources, as `engine.native` takes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import unspool.operators  # noqa: F401  (tells torch of them)
+from unspool.engine import native
+from unspool.errors import EngineError
+from unspool.program.ir import Program
+from unspool.program.text import of_text, to_text
+
+
+def run(
+    programs: Sequence[Program],
+    reverses: Sequence[bool],
+    values: Tensor,
+    offsets: Tensor,
+    index: Tensor | None,
+    tensors: list[Tensor],
+    live: str = "",
+) -> tuple[Tensor, list[list[Tensor]]]:
+    """As `native.run`, as one operator. live: the cells' numbers, where these may change (`engine.compiled`)."""
+    training = torch.is_grad_enabled() and (values.requires_grad or any(t.requires_grad for t in tensors))
+    input_gradient = training and (values.requires_grad or torch.compiler.is_exporting())
+    text = "\n".join([head(list(reverses), training, input_gradient), *map(to_text, programs)])
+    output, *rest = torch.ops.unspool.forward(text, live, values, offsets, index, tensors)
+    finals, at = [], 0
+    for program in programs:
+        finals.append(rest[at : at + len(program.state_sizes)])
+        at += len(program.state_sizes)
+    return output, finals
+
+
+def head(reverse: list[bool], training: bool, input_gradient: bool) -> str:
+    """The first line of a call's text."""
+    return json.dumps({"reverse": reverse, "training": training, "input_gradient": input_gradient})
+
+
+@lru_cache(maxsize=64)
+def call_of(text: str) -> native.Call:
+    """The call of a text. The 64 used last are kept."""
+    first, *programs = text.split("\n")
+    try:
+        how = json.loads(first)
+        reverses, training, input_gradient = how["reverse"], how["training"], how["input_gradient"]
+        streams = [_stream(of_text(program), bool(r)) for program, r in zip(programs, reverses, strict=True)]
+    except (ValueError, TypeError, KeyError) as error:
+        raise EngineError(
+            f"The operator unspool::forward was given a call that it cannot read: {error}."
+        ) from None
+    return native.Call(streams, bool(training), bool(input_gradient))
+
+
+def _stream(program: Program, reverse: bool) -> native.Stream:
+    return native.Stream(program, reverse, list(range(len(program.sources))))
+
+
+def forward(
+    text: str, live: str, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]
+) -> list[Tensor]:
+    """The output, each final state part, then what a backward needs; nothing of it without training."""
+    ran = text
+    if live:
+        from unspool.engine import compiled
+
+        ran = compiled.as_now(text, live)
+    results, kept = native.forward(call_of(ran), values, offsets, index, tensors, lend=False)
+    results = [*results, *kept]
+    return [*results, compiled.mark(text, ran)] if live else results
+
+
+def forward_shapes(
+    text: str, live: str, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]
+) -> list[Tensor]:
+    made = call_of(text)
+    rows = values.shape[0]
+    tokens = rows if index is None else index.shape[0]
+    batch = offsets.shape[0] - 1
+    _check_shapes(made, values, tensors)
+    results = [values.new_empty(tokens, sum(made.out_widths))]
+    results += [values.new_empty(batch, w) for s in made.streams for w in s.program.state_sizes]
+    if made.training:
+        for stream, plan in zip(made.streams, made.plans()):
+            results += [values.new_empty(tokens, w) for w in stream.program.state_sizes[1:]]
+            results += [
+                values.new_empty(rows, plan.widths["pstash"]),
+                values.new_empty(tokens, plan.widths["lstash"]),
+            ]
+    return [*results, offsets.new_empty(2)] if live else results
+
+
+def _check_shapes(made: native.Call, values: Tensor, tensors: list[Tensor]) -> None:
+    """As the engine refuses what does not fit, so do shapes alone."""
+    for stream, (initial, sources) in zip(made.streams, made.split(tensors)):
+        program = stream.program
+        got = [values.shape[1], *(part.shape[1] for part in initial)]
+        if got != [program.input_size, *program.state_sizes] or len(sources) != len(program.sources):
+            raise EngineError(
+                f"A program takes rows and state parts of widths {[program.input_size, *program.state_sizes]} and "
+                f"{len(program.sources)} sources. Got widths {got} and {len(sources)} sources."
+            )
+
+
+def backward(
+    text: str,
+    needs: list[bool],
+    kept: list[Tensor],
+    values: Tensor,
+    offsets: Tensor,
+    index: Tensor | None,
+    output: Tensor,
+    tensors: list[Tensor],
+    dy: Tensor | None,
+    d_finals: list[Tensor | None],
+) -> list[Tensor]:
+    made = call_of(text)
+    if len(kept) > sum(len(s.program.state_sizes) + 1 for s in made.streams):
+        from unspool.engine import compiled
+
+        made = call_of(compiled.marked(text, kept[-1]))
+        kept = kept[:-1]
+    flags = [False, needs[0], False, False, *needs[1:]]
+    grads = native.backward(
+        made, kept, values, offsets, index, output, tensors, dy, d_finals, flags, lend=False
+    )
+    return [g for g in grads if g is not None]
+
+
+def backward_shapes(
+    text: str,
+    needs: list[bool],
+    kept: list[Tensor],
+    values: Tensor,
+    offsets: Tensor,
+    index: Tensor | None,
+    output: Tensor,
+    tensors: list[Tensor],
+    dy: Tensor | None,
+    d_finals: list[Tensor | None],
+) -> list[Tensor]:
+    return [t.new_empty(t.shape) for t, need in zip([values, *tensors], needs) if need]
+
+
+def setup(ctx: Any, inputs: Any, output: list[Tensor]) -> None:
+    text, _, values, offsets, index, tensors = inputs
+    made = call_of(text)
+    count = 1 + sum(len(s.program.state_sizes) for s in made.streams)
+    ctx.call, ctx.states, ctx.inputs = text, count - 1, len(tensors)
+    ctx.needs = [values.requires_grad, *(t.requires_grad for t in tensors)]
+    ctx.save_for_backward(values, offsets, index, output[0], *tensors, *output[count:])
+
+
+def gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
+    made = call_of(ctx.call)
+    if not made.training or (ctx.needs[0] and not made.input_gradient):
+        raise EngineError(
+            "This graph was made without gradients of its inputs or weights. Export or trace it with gradients "
+            "enabled, and with an input and weights that require them."
+        )
+    values, offsets, index, output, *rest = ctx.saved_tensors
+    tensors, kept = rest[: ctx.inputs], rest[ctx.inputs :]
+    d_finals = grads[1 : 1 + ctx.states]
+    found = iter(
+        torch.ops.unspool.backward(
+            ctx.call, ctx.needs, kept, values, offsets, index, output, tensors, grads[0], d_finals
+        )
+    )
+    each = [next(found) if need else None for need in ctx.needs]
+    return None, None, each[0], None, None, each[1:]

@@ -1,0 +1,59 @@
+"""Whose failure it is where a step is traced: the engine has no such operation, the step fails, or we do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+
+import torch
+
+from unspool.errors import EngineError
+from unspool.program.layout import Unsupported
+
+_HERE = os.path.dirname(__file__) + os.sep
+_TORCH = os.path.dirname(torch.__file__) + os.sep
+_OURS = tuple(
+    os.path.join(os.path.dirname(os.path.dirname(__file__)), part) for part in ("engine", "nn", "program")
+)
+
+
+@contextlib.contextmanager
+def ours(what: str) -> Iterator[None]:
+    """An exception in here is an error of the engine's: `EngineError`, and never a reason for the plain loop."""
+    try:
+        yield
+    except (Unsupported, EngineError):
+        raise
+    except Exception as error:
+        raise broken(what, error) from error
+
+
+def broken(what: str, error: BaseException) -> EngineError:
+    return EngineError(
+        f"The engine failed at {what}: {type(error).__name__}: {error}. "
+        "This is a fault of unspool's, not of the cell. engine='eager' computes without it."
+    )
+
+
+def of_kernel(trace: TracebackType | None) -> bool:
+    """Whether an operation of torch complained about what the step gave it; not code of ours on the way."""
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
+    between = [
+        f for f in files if f.startswith(_HERE) and os.path.basename(f) not in ("trace.py", "writes.py")
+    ]
+    return bool(files) and files[-1].startswith(_TORCH) and not between
+
+
+def line_of_step() -> tuple[str, int] | None:
+    """The file and the line of the step that is running, seen from an operation that it uses."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith((_TORCH, *_OURS)) and not name.startswith("<frozen"):
+            return name, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return None

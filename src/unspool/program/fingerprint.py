@@ -1,0 +1,178 @@
+"""Settings as values that can be compared: two equal fingerprints mean the same to a step that reads them."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import random
+import types
+import weakref
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+#: Values that never change: equal ones mean the same.
+ATOMS = (int, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size, range, type(...))
+#: Values that stay what they are for as long as they are the same object.
+FIXED = (
+    type,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    np.ufunc,
+    torch._ops.OpOverload,
+    torch._ops.OpOverloadPacket,
+)
+WORDS = 1 << 16  # bytes of an array that are compared
+MOST = 20_000  # values in all containers together
+
+# torch's own entries of a module's dict, which tell nothing of a step; ours.
+OWN = frozenset(nn.Module().__dict__) - {"training"} | {"_unspool_number", "_unspool"}
+
+
+class Unseen(Exception):
+    """A value that may change without a way to see it; the message says what it is."""
+
+
+def slots(value: Any) -> dict[str, Any]:
+    """The values of an object's `__slots__`."""
+    names = [name for kind in type(value).__mro__ for name in _names(kind.__dict__.get("__slots__", ()))]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given)
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+def settings(value: Any) -> dict[str, Any] | None:
+    """An object's attributes, without those that torch gives a module; None: it has no place for any."""
+    found = getattr(value, "__dict__", None)
+    found = {k: v for k, v in found.items() if k not in OWN} if isinstance(found, dict) else None
+    slotted = slots(value)
+    return {**(found or {}), **slotted} if slotted or found is not None else None
+
+
+def generator_state(value: Any) -> Any:
+    """The state of a random generator, comparable; None: it is none."""
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if isinstance(value, (np.random.Generator, np.random.BitGenerator, np.random.RandomState)):
+        bits = getattr(value, "bit_generator", getattr(value, "_bit_generator", value))
+        return repr(bits.state)
+    if isinstance(value, torch.Generator):
+        return value.get_state().numpy().tobytes()
+    return None
+
+
+class Describer:
+    """Call it on a value for its fingerprint. `held`: what fingerprints name by identity; keep it as long as them.
+
+    local: whether something belongs to one cell alone, so that the fingerprint is no other's.
+    """
+
+    def __init__(self) -> None:
+        self.held: list[Any] = []
+        self.local = False
+        self.seen: dict[int, int] = {}
+        self.left = MOST
+
+    def __call__(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in ATOMS:
+            return kind, value
+        if kind is float or kind is complex:
+            return kind, repr(value)
+        if id(value) in self.seen:
+            return "again", self.seen[id(value)]
+        self.left -= 1
+        if self.left < 0:
+            raise Unseen(f"more than {MOST} values")
+        self.seen[id(value)] = len(self.seen)
+        self.held.append(value)  # also so that its id stays its own
+        return kind, self._describe(kind, value)
+
+    def _describe(self, kind: type, value: Any) -> Any:
+        if isinstance(value, FIXED):
+            self.local = self.local or "<locals>" in getattr(value, "__qualname__", "")
+            return id(value)
+        if isinstance(value, Tensor):
+            self.local = True
+            return id(value), tuple(value.shape), value.dtype, value.device.type
+        if isinstance(value, (list, tuple, collections.deque)):
+            return tuple(map(self, value)), self._own(value)
+        if isinstance(value, dict):
+            return tuple((self(k), self(v)) for k, v in value.items()), self._own(value)
+        if isinstance(value, (set, frozenset)):
+            return frozenset(map(self, value)), self._own(value)
+        if isinstance(value, np.ndarray):
+            if value.nbytes > WORDS or value.dtype.hasobject:
+                raise Unseen(f"a numpy array of {value.nbytes} bytes")
+            return value.dtype.str, value.shape, value.tobytes()
+        if isinstance(value, (np.generic, bytearray, memoryview)):
+            return bytes(value) if not isinstance(value, np.generic) else (value.dtype.str, value.tobytes())
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.MethodType):
+            self.local = True
+            return self(value.__func__), self(value.__self__)
+        if isinstance(value, functools.partial):
+            return self(value.func), self(value.args), self(value.keywords)
+        if isinstance(value, (staticmethod, classmethod)):
+            return self(value.__func__)
+        if isinstance(value, property):
+            return self(value.fget)
+        if isinstance(value, weakref.ref):
+            return self(value())
+        return self._object(kind, value)
+
+    def _own(self, value: Any) -> Any:
+        """Attributes of a container of a class of its own."""
+        return self._attributes(value) if type(value).__module__ != "builtins" else None
+
+    def _function(self, value: types.FunctionType) -> Any:
+        self.local = self.local or bool(value.__closure__) or "<locals>" in value.__qualname__
+        self.held.append(value.__code__)
+        closed = tuple(_contents(cell) for cell in value.__closure__ or ())
+        return (
+            id(value.__code__),
+            self(value.__defaults__),
+            self(value.__kwdefaults__),
+            tuple(map(self, closed)),
+        )
+
+    def _object(self, kind: type, value: Any) -> Any:
+        state = generator_state(value)
+        if state is not None:
+            self.local = True
+            return state
+        if isinstance(value, nn.Module):
+            self.local = True
+            tensors = (*value._parameters.items(), *value._buffers.items(), *value._modules.items())
+            return tuple((k, self(v)) for k, v in tensors), self._attributes(value)
+        if hasattr(kind, "__next__"):
+            raise Unseen(f"a {kind.__name__}")
+        found = self._attributes(value)
+        if found is not None:
+            return found
+        if kind.__hash__ not in (
+            None,
+            object.__hash__,
+        ):  # compared by value: a path, a pattern, a decimal number
+            return value
+        if callable(value):
+            self.local = True
+            return id(value)
+        raise Unseen(f"a {kind.__module__}.{kind.__qualname__}")
+
+    def _attributes(self, value: Any) -> Any:
+        found = settings(value)
+        return None if found is None else tuple((name, self(part)) for name, part in found.items())
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty yet
+        return None

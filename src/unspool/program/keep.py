@@ -1,0 +1,209 @@
+"""Containers as they were: what changed in them since, and all of it put back."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import functools
+import random
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unspool.program.fingerprint import ATOMS, FIXED, MOST, generator_state, slots
+
+_QUIET = frozenset(["_unspool", "_unspool_number"])
+_MISSING = object()
+
+
+class Keep:
+    """Call it on a value, and the name of the place where it is, to keep what it and its parts hold."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, Callable[[], Any], Any, Callable[[Any], None]]] = []
+        self.alive: list[Any] = []
+        self.seen: set[int] = set()
+        self.streams: dict[
+            str, str
+        ] = {}  # of names that iterators have: where they are; these cannot be put back
+
+    def changed(self) -> str | None:
+        """Where something is no longer as it was."""
+        for where, now, was, _ in self.kept:
+            found = _difference(was, now())
+            if found is not None:
+                return f"{where}{found}"
+        return None
+
+    def restore(self) -> None:
+        for _, now, was, put in self.kept:
+            if _difference(was, now()) is not None:
+                put(was)
+
+    def entry(self, place: dict[str, Any], name: str, where: str) -> None:
+        """The entry of a dict of others, such as a module's globals."""
+        key = hash((id(place), name))
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        value = place[name]
+        self.kept.append(
+            (where, lambda: place.get(name, _MISSING), value, lambda was: place.__setitem__(name, was))
+        )
+        self(value, where)
+
+    def class_(self, kind: type) -> None:
+        """The attributes of a class."""
+        for name, value in list(vars(kind).items()):
+            where = f"'{kind.__name__}.{name}'"
+            if not name.startswith("__"):
+                self.kept.append(
+                    (
+                        where,
+                        lambda n=name: vars(kind).get(n, _MISSING),
+                        value,
+                        lambda was, n=name: setattr(kind, n, was),
+                    )
+                )
+            self(value, where)
+        names = set(vars(kind))
+
+        def remove(_: Any) -> None:
+            for name in set(vars(kind)) - names:
+                delattr(kind, name)
+
+        news = lambda: sorted(n for n in set(vars(kind)) - names if not n.startswith("__"))  # noqa: E731
+        self.kept.append((f"attributes of '{kind.__name__}'", news, [], remove))
+
+    def __call__(self, value: Any, where: str) -> None:
+        if type(value) in (*ATOMS, float, complex) or id(value) in self.seen or len(self.seen) > MOST:
+            return
+        self.seen.add(id(value))
+        self.alive.append(value)
+        if isinstance(value, (Tensor, *FIXED)):
+            return
+        if isinstance(value, dict):
+            self._dict(value, where, lambda key: f"{where}[{key!r}]")
+        elif isinstance(value, (list, collections.deque, bytearray)):
+            self._parts(value, where, list, lambda was: (value.clear(), value.extend(was)))
+        elif isinstance(value, (set, frozenset, tuple)):
+            if isinstance(value, set):
+                self._parts(value, where, set, lambda was: (value.clear(), value.update(was)))
+            for part in value:
+                self(part, where)
+        elif isinstance(value, np.ndarray):
+            if not value.dtype.hasobject and value.flags.writeable and value.nbytes <= 1 << 24:
+                self.kept.append((where, value.tobytes, value.tobytes(), lambda was: _fill(value, was)))
+        elif isinstance(value, types.FunctionType):
+            for name, cell in zip(value.__code__.co_freevars, value.__closure__ or ()):
+                self._cell(cell, name)
+            self(value.__defaults__, f"a default of '{value.__qualname__}'")
+            self(value.__kwdefaults__, f"a default of '{value.__qualname__}'")
+        elif isinstance(value, types.MethodType):
+            self(value.__self__, where)
+            self(value.__func__, where)
+        elif isinstance(value, functools.partial):
+            self((value.func, value.args, value.keywords), where)
+        else:
+            self._object(value, where)
+
+    def _dict(self, value: dict[Any, Any], where: str, name: Callable[[Any], str]) -> None:
+        def put(was: dict[Any, Any]) -> None:
+            for key in [key for key in value if key not in was]:
+                del value[key]
+            value.update(was)
+
+        self.kept.append((where, lambda: dict(value), dict(value), put))
+        for key, part in list(value.items()):
+            if key not in _QUIET:
+                self(part, name(key))
+
+    def _parts(self, value: Any, where: str, copy: Callable[[Any], Any], put: Callable[[Any], Any]) -> None:
+        self.kept.append((where, lambda: copy(value), copy(value), put))
+        if isinstance(value, (list, collections.deque)):
+            for at, part in enumerate(value):
+                self(part, f"{where}[{at}]")
+
+    def _cell(self, cell: Any, name: str) -> None:
+        if id(cell) in self.seen:
+            return
+        self.seen.add(id(cell))
+
+        def contents() -> Any:
+            try:
+                return cell.cell_contents
+            except ValueError:
+                return _MISSING
+
+        def put(was: Any) -> None:
+            if was is not _MISSING:
+                cell.cell_contents = was
+
+        where = f"the closed-over '{name}'"
+        self.kept.append((where, contents, contents(), put))
+        self(contents(), where)
+
+    def _object(self, value: Any, where: str) -> None:
+        state = generator_state(value)
+        if state is not None:
+            put = _rewinder(value)
+            self.kept.append((f"the generator in {where}", lambda: generator_state(value), state, put))
+            return
+        if hasattr(type(value), "__next__"):
+            self.streams[where.rpartition(".")[2].strip("'").rpartition("'")[2]] = where
+        own = getattr(value, "__dict__", None)
+        if isinstance(own, dict):
+            self._dict(own, where, lambda key: f"{where}.{key}")
+        slotted = slots(value)
+        if slotted:
+
+            def put(was: dict[str, Any]) -> None:
+                for name, part in was.items():
+                    object.__setattr__(value, name, part)
+
+            self.kept.append((where, lambda: slots(value), slotted, put))
+            for name, part in slotted.items():
+                self(part, f"{where}.{name}")
+
+
+def _rewinder(generator: Any) -> Callable[[Any], None]:
+    """Puts a random generator back to where it is now."""
+    if isinstance(generator, random.Random):
+        python = generator.getstate()
+        return lambda _: generator.setstate(python)
+    if isinstance(generator, torch.Generator):
+        bits = generator.get_state()
+        return lambda _: generator.set_state(bits) and None
+    bit = getattr(generator, "bit_generator", getattr(generator, "_bit_generator", generator))
+    state = copy.deepcopy(bit.state)
+    return lambda _: setattr(bit, "state", state)
+
+
+def _fill(value: np.ndarray, was: bytes) -> None:
+    value[...] = np.frombuffer(was, value.dtype).reshape(value.shape)
+
+
+def _difference(was: Any, now: Any) -> str | None:
+    """Where two shallow copies differ, as the end of a name; None: nowhere."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in {**was, **now}:
+            if key not in _QUIET and not _same(was.get(key, _MISSING), now.get(key, _MISSING)):
+                return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r}]"
+        return None
+    if isinstance(was, list) and isinstance(now, list):
+        return None if len(was) == len(now) and all(map(_same, was, now)) else ""
+    return None if _same(was, now) else ""
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if type(a) in (*ATOMS, float, complex):
+        return a == b or (a != a and b != b)
+    return isinstance(a, (set, frozenset)) and len(a) == len(b) and a == b

@@ -1,0 +1,118 @@
+"""What surrounds a call: the engine traces and plans in surroundings of its own, whatever the caller's are."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import _disable_current_modes
+
+PLAIN = (Tensor, nn.Parameter)
+
+
+@contextlib.contextmanager
+def own() -> Iterator[None]:
+    """Gradients on, no inference mode, defaults of float32 on the CPU, no autocast, transforms, modes or hooks.
+
+    The caller's surroundings, and the states of random generators, are as before when it ends.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(defaults())
+        if torch._C._len_torch_dispatch_stack():
+            stack.enter_context(_disable_current_modes())
+        if torch._C._are_functorch_transforms_active():
+            from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+            stack.enter_context(temporarily_clear_interpreter_stack())
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(saved_tensors_hooks(_same, _same))  # the caller's may count what is saved
+        states = generators()
+        try:
+            yield
+        finally:
+            restore_generators(states)
+
+
+@contextlib.contextmanager
+def defaults() -> Iterator[None]:
+    """Tensors that are made without a word are float32 on the CPU, and operations compute in their operands' type."""
+    dtype = torch.get_default_dtype()
+    modes = [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
+    if dtype is not torch.float32:
+        torch.set_default_dtype(torch.float32)
+    try:
+        with torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        if dtype is not torch.float32:
+            torch.set_default_dtype(dtype)
+        for mode in reversed(modes):
+            torch._C._push_on_torch_function_stack(mode)
+
+
+def usual() -> bool:
+    """Whether the caller's defaults are the engine's own."""
+    return (
+        torch.get_default_dtype() is torch.float32
+        and not torch._C._len_torch_function_stack()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def generators() -> tuple[Any, ...]:
+    """The states of the random generators of Python, numpy and torch."""
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return (
+        random.getstate(),
+        (kind, np.asarray(keys).tobytes(), *rest),
+        torch.get_rng_state().numpy().tobytes(),
+    )
+
+
+def restore_generators(states: tuple[Any, ...]) -> None:
+    python, (kind, keys, *rest), bits = states
+    random.setstate(python)
+    np.random.set_state((kind, np.frombuffer(keys, np.uint32), *rest))
+    torch.set_rng_state(torch.frombuffer(bytearray(bits), dtype=torch.uint8))
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def watched() -> bool:
+    """Whether torch's dispatcher is looked over (fake tensors, `make_fx`, ...): a call must be one operator there."""
+    return bool(torch._C._len_torch_dispatch_stack())
+
+
+def transformed() -> str | None:
+    """The transform that the call is in, which only the plain loop can go through; None: there is none."""
+    if torch._C._are_functorch_transforms_active():
+        return "the call is inside a torch.func transform"
+    if forward_ad._current_level >= 0:
+        return "the call is inside forward-mode differentiation"
+    return None
+
+
+def calm() -> bool:
+    """Whether nothing surrounds a call that the native engine could not go through, or not unseen."""
+    return not watched() and transformed() is None and not scripted()
+
+
+def scripted() -> bool:
+    return torch._C._get_tracing_state() is not None
+
+
+def is_fake(tensor: Tensor) -> bool:
+    """Whether `tensor` has a shape alone, of torch's FakeTensorMode."""
+    module = sys.modules.get("torch._subclasses.fake_tensor")
+    return module is not None and isinstance(tensor, module.FakeTensor)

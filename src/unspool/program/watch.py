@@ -1,0 +1,209 @@
+"""What a step reads beside tensors, and what it changes: seen by running it under Python's profiler hook."""
+
+from __future__ import annotations
+
+import gc
+import os
+import site
+import sys
+import sysconfig
+import types
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unspool.program import surroundings
+from unspool.program.keep import Keep
+from unspool.program.layout import Unsupported
+
+_UNSPOOL = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_CELLS = os.path.join(_UNSPOOL, "cells") + os.sep
+_LIBRARIES = tuple(
+    {os.path.dirname(module.__file__) + os.sep for module in (torch, np) if module.__file__}
+    | {sysconfig.get_path("stdlib") + os.sep, "<frozen"}
+    | {path + os.sep for path in (*site.getsitepackages(), site.getusersitepackages())}
+)
+# Modules whose functions answer anew at each call, or act on the world.
+_WORLD = frozenset(
+    "time _time random _random secrets os posix nt io _io datetime _datetime uuid socket _socket subprocess "
+    "tempfile shutil pathlib logging threading _thread numpy.random".split()
+)
+_WORLDLY = frozenset(["print", "open", "input"])
+_NUMBERS = frozenset(["tolist", "numpy", "data_ptr"])
+
+
+class Impure(Unsupported):
+    """A step that does more than compute; the message says what, as of the step."""
+
+
+class Watch:
+    """`with Watch(cell) as seen: cell(x, state)`: what the step's own code read, and what it changed.
+
+    Code of torch, numpy, the standard library and installed packages (but the cell's own) is taken to be pure.
+    """
+
+    def __init__(self, cell: nn.Module) -> None:
+        self.cell = cell
+        self.names: set[str] = {"forward", "__call__", "__getattr__", "__getattribute__", "training"}
+        self.globals: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
+        self.free: dict[types.CodeType, dict[str, Any]] = {}
+        self.world: str | None = None
+        self.keep = Keep()
+        self._code: dict[types.CodeType, bool] = {}
+        self._roots = _own_packages(cell)
+
+    def __enter__(self) -> Watch:
+        for kind in own_classes(self.cell):
+            self.keep.class_(kind)
+        self.keep(self.cell, "self")
+        self.generators = surroundings.generators()
+        self.profiler = sys.getprofile()
+        sys.setprofile(self._event)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        sys.setprofile(None)
+        if hasattr(self.profiler, "enable"):  # cProfile's, which cannot be set again
+            self.profiler.enable()
+        elif self.profiler is not None:
+            sys.setprofile(self.profiler)
+        self.changed = self.keep.changed()
+        self.drew = surroundings.generators() != self.generators
+        self.keep.restore()
+
+    def check(self) -> None:
+        """Raise `Impure` where the step does what a program would do once, or not at all."""
+        if self.world is not None:
+            raise Impure(self.world)
+        if self.drew:
+            raise Impure("draws random numbers")
+        if self.changed is not None:
+            raise Impure(f"changes {self.changed} as it runs")
+
+    def closures(self) -> list[tuple[str, Any]]:
+        """The names and cells of the variables that the step's functions close over."""
+        wanted = {code: values for code, values in self.free.items() if values}
+        if not wanted:
+            return []
+        found: dict[int, tuple[str, Any]] = {}
+        for function in gc.get_referrers(*wanted):
+            if isinstance(function, types.FunctionType) and function.__code__ in wanted:
+                values = wanted[function.__code__]
+                pairs = [
+                    (n, c)
+                    for n, c in zip(function.__code__.co_freevars, function.__closure__ or ())
+                    if n in values
+                ]
+                if all(_holds(cell, values[name]) for name, cell in pairs):
+                    found.update((id(cell), (name, cell)) for name, cell in pairs)
+        return list(found.values())
+
+    def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
+        if event == "call":
+            code = frame.f_code
+            own = self._code.get(code)
+            if own is None:
+                own = self._code[code] = _is_own(_file(frame), self._roots)
+                if own:
+                    self._read(frame)
+            if not own and frame.f_back is not None and self._code.get(frame.f_back.f_code):
+                self._calls(str(frame.f_globals.get("__name__", "")), code.co_name)
+            if code.co_name == "__array__":
+                self.world = self.world or "reads a tensor's numbers as an array"
+        elif event == "c_call" and self._code.get(frame.f_code):
+            owner = getattr(arg, "__self__", None)
+            module = getattr(arg, "__module__", None)
+            if isinstance(owner, Tensor):
+                if arg.__name__ in _NUMBERS:
+                    self.world = self.world or f"reads a tensor's numbers with '{arg.__name__}'"
+            elif module == "builtins" and arg.__name__ in _WORLDLY:
+                self._say(f"'{arg.__name__}'")
+            else:
+                if not isinstance(module, str):
+                    module = (owner if isinstance(owner, type) else type(owner)).__module__
+                self._calls(module, arg.__name__)
+
+    def _calls(self, module: str, name: str) -> None:
+        if module in _WORLD or module.split(".")[0] in _WORLD or module.startswith("numpy.random"):
+            self._say(f"'{module}.{name}'")
+
+    def _say(self, name: str) -> None:
+        self.world = self.world or f"calls {name}, which a program would call once"
+
+    def _read(self, frame: types.FrameType) -> None:
+        code = frame.f_code
+        self.names.update(code.co_names)
+        self.names.update(text for text in _texts(code.co_consts) if text.isidentifier())
+        for name in code.co_names:
+            self.globals[id(frame.f_globals), name] = (frame.f_globals, name)
+            if name in frame.f_globals:
+                self.keep.entry(frame.f_globals, name, f"the global '{name}'")
+        free = [name for name in code.co_freevars if name != "__class__"]
+        if free:
+            values = frame.f_locals
+            self.free[code] = {name: values[name] for name in free if name in values}
+            for name, value in self.free[code].items():
+                self.keep(value, f"the closed-over '{name}'")
+        if "environ" in code.co_names:
+            self._say("'os.environ'")
+        for name in (*code.co_names, *free):
+            if name in self.keep.streams:
+                self.world = f"reads {self.keep.streams[name]}, which gives each of its values once"
+                raise Impure(self.world)
+
+
+def _texts(constants: Any) -> list[str]:
+    return [
+        t
+        for c in constants
+        for t in (_texts(c) if isinstance(c, tuple) else [c] if isinstance(c, str) else [])
+    ]
+
+
+def _holds(cell: Any, value: Any) -> bool:
+    try:
+        return cell.cell_contents is value
+    except ValueError:
+        return False
+
+
+def own_classes(cell: nn.Module) -> list[type]:
+    """The classes of a cell and its parts that are no library's."""
+    found: dict[type, None] = {}
+    roots = _own_packages(cell)
+    for module in cell.modules():
+        for kind in type(module).__mro__:
+            file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+            if kind is not object and _is_own(file, roots):
+                found[kind] = None
+    return list(found)
+
+
+def _file(frame: types.FrameType) -> str:
+    """Where the code of a frame is from; code made of text counts to its module."""
+    name = frame.f_code.co_filename
+    return (
+        str(frame.f_globals.get("__file__") or name)
+        if name.startswith("<") and "frozen" not in name
+        else name
+    )
+
+
+def _is_own(file: str, roots: tuple[str, ...]) -> bool:
+    """Whether code of a file is a cell's own, and no library's."""
+    if file.startswith(_UNSPOOL):
+        return file.startswith(_CELLS)
+    return file.startswith(roots) or not file.startswith(_LIBRARIES)
+
+
+def _own_packages(cell: nn.Module) -> tuple[str, ...]:
+    """Folders of installed packages that the classes of a cell and its parts come from; torch's is none of them."""
+    tops = {kind.__module__.partition(".")[0] for module in cell.modules() for kind in type(module).__mro__}
+    files = [
+        getattr(sys.modules.get(top), "__file__", None) for top in tops - {"torch", "builtins", "unspool"}
+    ]
+    return tuple(
+        os.path.dirname(file) + os.sep for file in files if file and os.path.basename(file) == "__init__.py"
+    )
