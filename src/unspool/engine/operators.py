@@ -102,8 +102,13 @@ def forward_shapes(
 
 def _check_shapes(made: native.Call, values: Tensor, tensors: list[Tensor]) -> None:
     """As the engine refuses what does not fit, so do shapes alone."""
-    for stream, (initial, sources) in zip(made.streams, made.split(tensors)):
+    at = 0
+    for stream in made.streams:
         program = stream.program
+        initial = tensors[at : at + len(program.state_sizes)]
+        at += len(program.state_sizes)
+        sources = tensors[at : at + len(program.sources)]
+        at += len(program.sources)
         got = [values.shape[1], *(part.shape[1] for part in initial)]
         if got != [program.input_size, *program.state_sizes] or len(sources) != len(program.sources):
             raise EngineError(

@@ -59,7 +59,7 @@ def generator_state(value: Any) -> Any:
     if isinstance(value, random.Random):
         return value.getstate()
     if isinstance(value, (np.random.Generator, np.random.BitGenerator, np.random.RandomState)):
-        bits = getattr(value, "bit_generator", getattr(value, "_bit_generator", value))
+        bits: Any = getattr(value, "bit_generator", getattr(value, "_bit_generator", value))
         return repr(bits.state)
     if isinstance(value, torch.Generator):
         return value.get_state().numpy().tobytes()

@@ -61,14 +61,8 @@ class Keep:
         for name, value in list(vars(kind).items()):
             where = f"'{kind.__name__}.{name}'"
             if not name.startswith("__"):
-                self.kept.append(
-                    (
-                        where,
-                        lambda n=name: vars(kind).get(n, _MISSING),
-                        value,
-                        lambda was, n=name: setattr(kind, n, was),
-                    )
-                )
+                now = functools.partial(_attribute, kind, name)
+                self.kept.append((where, now, value, functools.partial(setattr, kind, name)))
             self(value, where)
         names = set(vars(kind))
 
@@ -76,7 +70,9 @@ class Keep:
             for name in set(vars(kind)) - names:
                 delattr(kind, name)
 
-        news = lambda: sorted(n for n in set(vars(kind)) - names if not n.startswith("__"))  # noqa: E731
+        def news() -> list[str]:
+            return sorted(name for name in set(vars(kind)) - names if not name.startswith("__"))
+
         self.kept.append((f"attributes of '{kind.__name__}'", news, [], remove))
 
     def __call__(self, value: Any, where: str) -> None:
@@ -89,10 +85,10 @@ class Keep:
         if isinstance(value, dict):
             self._dict(value, where, lambda key: f"{where}[{key!r}]")
         elif isinstance(value, (list, collections.deque, bytearray)):
-            self._parts(value, where, list, lambda was: (value.clear(), value.extend(was)))
+            self._parts(value, where, list, functools.partial(_refill, value))
         elif isinstance(value, (set, frozenset, tuple)):
             if isinstance(value, set):
-                self._parts(value, where, set, lambda was: (value.clear(), value.update(was)))
+                self._parts(value, where, set, functools.partial(_refill, value))
             for part in value:
                 self(part, where)
         elif isinstance(value, np.ndarray):
@@ -170,6 +166,19 @@ class Keep:
                 self(part, f"{where}.{name}")
 
 
+def _attribute(kind: type, name: str) -> Any:
+    return vars(kind).get(name, _MISSING)
+
+
+def _refill(value: Any, was: Any) -> None:
+    value.clear()
+    (value.update if isinstance(value, set) else value.extend)(was)
+
+
+def _set_state(generator: torch.Generator, bits: Tensor, _: Any) -> None:
+    generator.set_state(bits)
+
+
 def _rewinder(generator: Any) -> Callable[[Any], None]:
     """Puts a random generator back to where it is now."""
     if isinstance(generator, random.Random):
@@ -177,7 +186,7 @@ def _rewinder(generator: Any) -> Callable[[Any], None]:
         return lambda _: generator.setstate(python)
     if isinstance(generator, torch.Generator):
         bits = generator.get_state()
-        return lambda _: generator.set_state(bits) and None
+        return functools.partial(_set_state, generator, bits)
     bit = getattr(generator, "bit_generator", getattr(generator, "_bit_generator", generator))
     state = copy.deepcopy(bit.state)
     return lambda _: setattr(bit, "state", state)

@@ -22,6 +22,10 @@ from unspool.program.watch import Watch, own_classes
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
+# What code that has these names reads is not told by its names.
+_BY_OTHER_MEANS = frozenset("getattr vars __dict__ eval exec locals globals attrgetter state_dict".split())
+
+
 @dataclass(frozen=True)
 class Reads:
     """What a step reads. names: of attributes, any object's. globals: (dict, name); closures: (name, cell)."""
@@ -29,6 +33,10 @@ class Reads:
     names: frozenset[str]
     globals: tuple[tuple[dict[str, Any], str], ...]
     closures: tuple[tuple[str, Any], ...]
+
+    def may_read(self, name: str) -> bool:
+        """Whether the step may read an attribute of this name."""
+        return name in self.names or not self.names.isdisjoint(_BY_OTHER_MEANS)
 
     @classmethod
     def of(cls, *seen: Watch) -> Reads:
@@ -61,7 +69,7 @@ def fingerprint(cell: nn.Module, reads: Reads | None) -> tuple[Any, Describer]:
                     parts.append((key, number, tensor.shape, tensor.dtype, tensor.device.type))
         told = reads is not None and all(k in own or k in (nn.Module, object) for k in kind.__mro__)
         for key, value in (settings(module) or {}).items():
-            if reads is None or not told or key in reads.names:
+            if reads is None or not told or reads.may_read(key):
                 parts.append((key, _described(describe, value, reads, f"'{path}.{key}'".replace("'.", "'"))))
     for where, value in _outside(cell, reads):
         parts.append((where, _described(describe, value, reads, where)))
@@ -109,6 +117,9 @@ def _value(variable: Any) -> Any:
         return None
 
 
+_BY_IDENTITY = (Tensor, nn.Module, *FIXED, types.FunctionType, staticmethod, classmethod, property)
+
+
 class Unchanged:
     """Call it to learn whether a cell, and what its step reads, are still as they were.
 
@@ -128,7 +139,7 @@ class Unchanged:
             self.seen.add(id(module))
         for module in cell.modules():
             for key, value in (settings(module) or {}).items():
-                if reads is None or key in reads.names or key not in module.__dict__:
+                if reads is None or reads.may_read(key) or key not in module.__dict__:
                     self._watch(value, reads)
         if reads is not None:
             self.dicts += [gc.get_referents(vars(kind))[0] for kind in own_classes(cell)]

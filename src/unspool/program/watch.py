@@ -59,7 +59,7 @@ class Watch:
             self.keep.class_(kind)
         self.keep(self.cell, "self")
         self.generators = surroundings.generators()
-        self.profiler = sys.getprofile()
+        self.profiler: Any = sys.getprofile()
         sys.setprofile(self._event)
         return self
 
