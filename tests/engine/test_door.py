@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 import unspool
 from unspool import Ragged, _native, cells
-from unspool.engine import dispatch, memory, native
+from unspool.engine import memory, native, programs
 from unspool.errors import DataError, EngineError
 from unspool.nn import Recurrent
 
@@ -120,9 +120,9 @@ def test_surroundings_do_not_reach_the_engine(name: str, warm: bool, cell: type)
 
     def check() -> None:
         if not warm:
-            dispatch._known.clear()
-            dispatch._traced.clear()
-            dispatch._shared.clear()
+            programs._shared.clear()
+            for each in made.cells():
+                programs.Memory.of(each).forget()
         with SURROUNDINGS[name]():
             got = everything(made, x)
         for a, b in zip(got, expected, strict=True):
@@ -244,7 +244,7 @@ def test_a_batch_of_gradients_says_what_it_needs() -> None:
 
 
 def _call(made: Recurrent, training: bool = False) -> native.Call:
-    program = dispatch.program_of(made.directions()[0], F, made.initial_state(1))
+    program = programs.program_of(made.cell, F, made.initial_state(1))
     assert not isinstance(program, str)
     return native.Call([native.Stream(program, False, list(dispatch_sources(program)))], training, training)
 
@@ -258,7 +258,7 @@ def dispatch_sources(program: Any) -> list[int]:
 def _tensors(made: Recurrent, batch: int) -> list[torch.Tensor]:
     from unspool.program import sources
 
-    program = dispatch.program_of(made.directions()[0], F, made.initial_state(1))
+    program = programs.program_of(made.cell, F, made.initial_state(1))
     weights = sources.resolve(program, sources.used(program), made.directions()[0].weight)  # type: ignore[arg-type]
     return [*flat(made.initial_state(batch)), *weights]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from unspool import cells
-from unspool.engine import step as stepping
+from unspool.engine import programs
 from unspool.nn import Recurrent
 from unspool.state import flatten
 
@@ -30,7 +31,7 @@ def check(layer: Recurrent, x: torch.Tensor, state: Any, native: bool = True) ->
     for a, b in zip(flatten(got), flatten(expected), strict=True):
         torch.testing.assert_close(a, b, rtol=2e-5, atol=2e-6)
     assert all(torch.equal(a, b) for a, b in zip(before, flatten(state)))
-    assert (id(layer.cell) in stepping._known) == native
+    assert (programs.Memory.of(layer.cell).step is not None) == native
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 5, 13, 40])  # up to 4 rows weights are read in place
@@ -99,9 +100,9 @@ def test_other_tensors() -> None:
 def test_a_dead_cell_leaves_nothing() -> None:
     layer, x, state = _lstm()
     check(layer, x, state)
-    place = id(layer.cell)
+    cell, weight = weakref.ref(layer.cell), weakref.ref(layer.cell.weight_hh)
     del layer
-    assert place not in stepping._known
+    assert cell() is None and weight() is None
 
 
 def test_shapes_of_another_width_are_the_cells_own_error() -> None:

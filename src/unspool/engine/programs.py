@@ -71,8 +71,12 @@ class Memory:
         found = cell.__dict__.get("_unspool")
         if found is None or found.owner() is not cell:  # a shallow copy shares its original's dict
             found = cell.__dict__["_unspool"] = Memory()
-            found.owner = weakref.ref(cell)
+            found.owner = weakref.ref(cell, found.forget)
         return found
+
+    def forget(self, _: Any = None) -> None:
+        """Let go of everything, the cell's own dict among it, which would else wait for Python's collector."""
+        self.__init__()  # type: ignore[misc]
 
 
 # Programs that cells of one configuration share, by the class and the sizes. The 64 used last are kept.
