@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool import Ragged, cells
-from unspool.engine.dispatch import program_of
+from unspool.engine.programs import program_of
 from unspool.nn import Recurrent
 from unspool.program.ir import Program
 from unspool.program.join import join

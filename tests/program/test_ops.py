@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unspool import Ragged
-from unspool.engine.dispatch import program_of
 from unspool.engine.plan import make_plan
+from unspool.engine.programs import program_of
 from unspool.nn import Recurrent
 from unspool.program.gradient import RULES
 from unspool.program.ir import EACH

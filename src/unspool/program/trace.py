@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unspool.program import failures, surroundings
-from unspool.program import lowering_functions, lowering_products, lowering_rows  # noqa: F401  (register theirs)
+from unspool.program import failures, lowering_functions, lowering_products, lowering_rows, surroundings  # noqa: F401  (register theirs)
 from unspool.program.ir import Graph, Matrix, Program
 from unspool.program.layout import Unsupported, Value
 from unspool.program.lowering import LOWERINGS
