@@ -51,6 +51,8 @@ def to_text(program: Program) -> str:
 
 
 def _name(source: Any) -> str:
+    if isinstance(source, str):
+        return source
     return source.name if isinstance(source, Parameter) else "computed"
 
 
