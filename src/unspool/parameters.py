@@ -13,7 +13,7 @@ from typing import Any
 from unspool.errors import bad_parameter, check_choice, check_float, check_int
 
 Check = Callable[[str, str, Any], Any]
-SPLIT, MODEL, TRAINING = "Training and test rows", "Model", "Training"
+SPLIT, MODEL, VECTORS, TRAINING = "Training and test rows", "Model", "Word vectors", "Training"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Parameter:
     group: the heading of its option; None: no option. help: of the option. kind: its type on the command line; None:
     that of the default. many: the option takes one or several numbers of this type joined by commas, and a saved list
     is a tuple of them. repeat: a tuple, given by repeating the option. option: its name there. option_default: where
-    it differs from `default`. later: files of the first models lack it.
+    it differs from `default`. later: files of the first models lack it; before: what those models do, where that is not
+    the default. read: what the option's value stands for.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Parameter:
     option: str | None = None
     option_default: Any = ...
     later: bool = False
+    before: Any = ...
+    read: Callable[[Any], Any] = lambda value: value
 
     @property
     def option_name(self) -> str:
@@ -126,6 +129,30 @@ def _random_state(owner: str, name: str, value: Any) -> None:
         check_int(owner, name, value, 0)
 
 
+def _optional(check: Check) -> Check:
+    return lambda owner, name, value: None if value is None else check(owner, name, value)
+
+
+def _vectors(owner: str, name: str, value: Any) -> None:
+    from unspool.encode.vectors import as_list, check_source
+
+    for source in as_list(value):
+        check_source(owner, name, source)
+
+
+def _read_vectors(value: list[str] | None) -> Any:
+    return "texts" if not value else None if value == ["none"] else value
+
+
+def _class_weight(owner: str, name: str, value: Any) -> None:
+    if value is None or (isinstance(value, str) and value == "balanced"):
+        return
+    if not isinstance(value, dict):
+        bad_parameter(owner, name, "None, 'balanced' or a dict from class to weight", value)
+    for weight in value.values():
+        check_float(owner, name, weight, 0, math.inf, "left")
+
+
 #: In the order of the constructor.
 TABLE: tuple[Parameter, ...] = (
     Parameter(
@@ -138,7 +165,7 @@ TABLE: tuple[Parameter, ...] = (
     ),
     Parameter(
         "hidden_size",
-        128,
+        64,
         _hidden_size,
         "units of the cell, in each direction and layer; a tuple has a width for each layer.",
         MODEL,
@@ -155,12 +182,11 @@ TABLE: tuple[Parameter, ...] = (
     ),
     Parameter(
         "bidirectional",
-        False,
+        True,
         _flag,
         "also read each sequence from its end, with weights of its own.",
         MODEL,
         "Read both ways.",
-        option_default=True,
     ),
     Parameter(
         "merge",
@@ -184,7 +210,7 @@ TABLE: tuple[Parameter, ...] = (
     ),
     Parameter(
         "embedding_dim",
-        128,
+        100,
         _int(1),
         "width of the token vectors (texts and ids only).",
         MODEL,
@@ -192,7 +218,7 @@ TABLE: tuple[Parameter, ...] = (
     ),
     Parameter(
         "pooling",
-        "last",
+        "mean+max",
         _pooling,
         '"last", "first", "mean", "max", "attention", or several joined by "+" (`unspool.heads.Pooling`).',
         MODEL,
@@ -209,20 +235,25 @@ TABLE: tuple[Parameter, ...] = (
     ),
     Parameter(
         "dropout",
-        0.0,
-        _float(0, 1, "left"),
-        "probability of zeroing an input of recurrent layers 2, 3, ..., of dense layers and the output.",
+        None,
+        _optional(_float(0, 1, "left")),
+        "probability of zeroing an input of recurrent layers 2, 3, ..., of dense layers and the output. None: 0.5 for "
+        "texts and ids, 0 for series.",
         MODEL,
-        "Between layers and before the output, in [0, 1).",
+        "Between layers and before the output, in [0, 1). Default: 0.5.",
+        kind=float | None,
     ),
     Parameter(
         "input_dropout",
-        0.0,
-        _float(0, 1, "left"),
-        "probability of zeroing a feature of a recurrent layer's input for a whole sequence.",
+        None,
+        _optional(_float(0, 1, "left")),
+        "probability of zeroing a feature of a recurrent layer's input for a whole sequence. None: 0.3 for texts and "
+        "ids, 0 for series.",
         MODEL,
-        "Features of a layer's input, for a whole text.",
+        "Features of a layer's input, for a whole text. Default: 0.3.",
+        kind=float | None,
         later=True,
+        before=0.0,
     ),
     Parameter(
         "recurrent_dropout",
@@ -254,6 +285,15 @@ TABLE: tuple[Parameter, ...] = (
         later=True,
     ),
     Parameter(
+        "word_dropout",
+        0.0,
+        _float(0, 1, "left"),
+        "probability of taking a token for an unknown one while training (texts only).",
+        MODEL,
+        "Tokens taken for unknown ones.",
+        later=True,
+    ),
+    Parameter(
         "max_words",
         10000,
         _int(1),
@@ -269,6 +309,100 @@ TABLE: tuple[Parameter, ...] = (
         MODEL,
         "Tokens: word or char.",
     ),
+    Parameter(
+        "vectors",
+        "texts",
+        _vectors,
+        "word vectors that the embedding starts from: a source of `unspool.encode.vectors`, a list of them, side by side, "
+        '"texts" (those of the training texts themselves, by which words stand near which, embedding_dim wide, of more '
+        "than 1,000 words) or None (at random). Training adds a change to them. Texts only.",
+        VECTORS,
+        "A file (GloVe, word2vec, fastText .vec, .npy), a folder with word pieces, or a name of docs/recipe.md; NAME:50 "
+        "for 50 dimensions; repeat it. Default: texts, from the training texts themselves. none: at random.",
+        kind=list[str] | None,
+        option_default=None,
+        later=True,
+        before=None,
+        read=_read_vectors,
+    ),
+    Parameter(
+        "vector_words",
+        50000,
+        _int(0),
+        "words of the sources, beyond those of the training texts, that are known at prediction.",
+        VECTORS,
+        "Words of the vectors beyond the training texts'.",
+        later=True,
+    ),
+    Parameter(
+        "vectors_rate",
+        None,
+        _optional(_float(0, math.inf, "left")),
+        'the vectors\' share of the learning rate; 0: as given. None: 0.3, and 1 for "texts".',
+        VECTORS,
+        "Their share of the learning rate; 0: as given. Default: 0.3, 1 of the texts' own.",
+        kind=float | None,
+        later=True,
+    ),
+    Parameter(
+        "blend",
+        None,
+        _optional(_flag),
+        "mix in a linear model on TF-IDF, by a weight found on the held-back rows. None: for texts where no vectors are "
+        "given, held-back rows are 20 or more, and the loss is squared or huber, or cross-entropy.",
+        MODEL,
+        "Mix in a linear model on TF-IDF. Default: where no vectors are given.",
+        kind=bool | None,
+        later=True,
+        before=False,
+    ),
+    Parameter(
+        "ensemble",
+        1,
+        _int(1),
+        "networks from different seeds, whose outputs are averaged; one model.",
+        MODEL,
+        "Networks from different seeds, averaged.",
+        later=True,
+    ),
+    Parameter(
+        "loss",
+        "squared",
+        _choice("squared", "absolute", "huber", "quantile", "poisson"),
+        'of numbers, see `unspool.training.losses.NumberLoss`: "squared", "absolute", "huber", "quantile", "poisson".',
+        TRAINING,
+        "Of numbers: squared, absolute, huber, quantile or poisson.",
+        later=True,
+    ),
+    Parameter(
+        "quantile",
+        0.5,
+        _float(0, 1, "neither"),
+        'the level that loss="quantile" aims at, in (0, 1).',
+        TRAINING,
+        "Of the quantile loss, in (0, 1).",
+        later=True,
+    ),
+    Parameter(
+        "label_smoothing",
+        0.1,
+        _float(0, 1, "left"),
+        "share of a label that is spread over all classes while training, in [0, 1).",
+        TRAINING,
+        "Share of a label that all classes get.",
+        later=True,
+        before=0.0,
+    ),
+    Parameter(
+        "class_weight",
+        None,
+        _class_weight,
+        'None, "balanced" (rare classes count as much as others) or a dict from class to weight.',
+        TRAINING,
+        "balanced: rare classes count more.",
+        kind=str | None,
+        later=True,
+    ),
     Parameter("epochs", 20, _int(1), "passes over the training part, at most.", TRAINING, "At most."),
     Parameter(
         "batch_size",
@@ -278,9 +412,37 @@ TABLE: tuple[Parameter, ...] = (
         TRAINING,
         "Texts a step.",
     ),
-    Parameter("learning_rate", 1e-3, _float(0, math.inf, "neither"), "of Adam.", TRAINING, "Of Adam."),
+    Parameter("learning_rate", 2e-3, _float(0, math.inf, "neither"), "of Adam.", TRAINING, "Of Adam."),
     Parameter(
-        "weight_decay", 0.0, _float(0, math.inf, "left"), "decoupled, as in AdamW.", TRAINING, "Of Adam."
+        "schedule",
+        "constant",
+        _choice("constant", "linear", "cosine", "one_cycle"),
+        'of the learning rate over all epochs: "constant", "linear", "cosine" or "one_cycle".',
+        TRAINING,
+        "Of the learning rate: constant, linear, cosine or one_cycle.",
+        later=True,
+    ),
+    Parameter(
+        "warmup",
+        0,
+        _int(0),
+        "steps over which the learning rate rises at first.",
+        TRAINING,
+        "Steps over which the rate rises at first.",
+        later=True,
+    ),
+    Parameter(
+        "averaging",
+        0.99,
+        _float(0, 1, "left"),
+        "decay of a moving average of the weights, which is what is validated and kept; 0: none.",
+        TRAINING,
+        "Decay of the weights' moving average; 0: none.",
+        later=True,
+        before=0.0,
+    ),
+    Parameter(
+        "weight_decay", 1e-4, _float(0, math.inf, "left"), "decoupled, as in AdamW.", TRAINING, "Of Adam."
     ),
     Parameter(
         "gradient_clip",
@@ -310,7 +472,7 @@ TABLE: tuple[Parameter, ...] = (
         "Stop on the validation loss.",
     ),
     Parameter(
-        "patience", 3, _int(1), "see early_stopping.", TRAINING, "Epochs without a better validation loss."
+        "patience", 4, _int(1), "see early_stopping.", TRAINING, "Epochs without a better validation loss."
     ),
     Parameter(
         "validation_fraction",

@@ -112,7 +112,14 @@ def test_durations():
 def test_options_are_those_of_fit_and_of_the_study():
     options = inspect.signature(compare_command).parameters
     fitting = inspect.signature(fit_command, eval_str=True).parameters
-    own = {"cell", "pooling", "num_layers", "bidirectional", "report"}  # the study's affair, and its folder's
+    own = {
+        "cell",
+        "pooling",
+        "num_layers",
+        "bidirectional",
+        "blend",
+        "report",
+    }  # the study's affair, and its folder's
     assert set(fitting) - set(options) == own
     shared = [n for n in fitting if n in options and n not in ("ctx", "out", "quiet")]
     assert len(shared) > 15 and all(options[n].default == fitting[n].default for n in shared)

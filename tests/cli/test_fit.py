@@ -14,6 +14,7 @@ from sklearn import metrics as oracle
 
 import unspool
 from unspool.cli.fit import fit as fit_command
+from unspool.cli.fit import read_vectors
 from unspool.errors import DataError
 from unspool.tables import read_table
 
@@ -161,8 +162,11 @@ def test_defaults_are_the_estimators():
     mirrored = [name for name in options if name in signature]
     assert set(signature) - set(mirrored) == {"random_state", "verbose"}, "--seed and --quiet stand for these"
     differing = {name for name in mirrored if options[name].default != signature[name].default}
-    # --bidirectional is on by default; an empty --dense is None on the command line and () in the estimator
-    assert differing == {"bidirectional", "dense"} and signature["dense"].default == ()
+    # An empty --dense is None on the command line and () in the estimator, no --vectors "texts"; a table has texts,
+    # for which None stands for these rates.
+    assert differing == {"dense", "dropout", "input_dropout", "vectors"} and signature["dense"].default == ()
+    assert read_vectors(options["vectors"].default) == signature["vectors"].default == "texts"
+    assert (options["dropout"].default, options["input_dropout"].default) == (0.5, 0.3)
 
 
 def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):
@@ -181,7 +185,20 @@ def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):
         "recurrent_dropout": 0.35,
         "zoneout": (0.05, 0.5),
         "weight_dropout": 0.45,
+        "word_dropout": 0.05,
         "max_words": 77,
+        "vectors": ["glove-6b-50d", "texts"],
+        "vector_words": 123,
+        "vectors_rate": 0.2,
+        "blend": False,
+        "ensemble": 2,
+        "loss": "huber",
+        "quantile": 0.7,
+        "label_smoothing": 0.2,
+        "class_weight": "balanced",
+        "schedule": "cosine",
+        "warmup": 5,
+        "averaging": 0.9,
         "level": "char",
         "epochs": 4,
         "batch_size": 13,
@@ -204,7 +221,7 @@ def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):
         elif name in ("hidden_size", "zoneout"):
             options += [option, ",".join(map(str, value))]
         elif name != "verbose":
-            values = value if isinstance(value, tuple) else (value,)
+            values = value if isinstance(value, (tuple, list)) else (value,)
             options += [part for v in values for part in (option, v)]
     seen = {}
 

@@ -15,6 +15,9 @@ SMALL = {
     "epochs": 12,
     "random_state": 0,
     "verbose": 0,
+    # Without what a recipe adds.
+    "averaging": 0.0,
+    "blend": False,
 }
 
 

@@ -27,6 +27,9 @@ SETTINGS = {
     "verbose": 0,
 }
 SETTINGS["learning_rate"] = 0.02
+# The defaults of the time when the numbers were written.
+SETTINGS |= {"bidirectional": False, "pooling": "last", "dropout": 0.0, "input_dropout": 0.0}
+SETTINGS |= {"weight_decay": 0.0, "label_smoothing": 0.0, "averaging": 0.0, "vectors": None, "blend": False}
 SHOWN = 6  # predictions that the file holds; of all of them a digest
 
 

@@ -18,7 +18,7 @@ from unspool.training.optimizers import clip_gradients
 
 from .conftest import SMALL, make_texts
 
-SERIES = {**SMALL, "early_stopping": False, "embedding_dim": 1}
+SERIES = {**SMALL, "early_stopping": False, "embedding_dim": 1, "bidirectional": False}
 
 
 def with_gradient(*values: list[float]) -> list[nn.Parameter]:

@@ -122,7 +122,7 @@ def test_parameters_out_of_range(name: str, value: Any) -> None:
         ({"hidden_size": (4, 5), "num_layers": 3}, "'num_layers' .* left out or 2"),
         ({"connection": "residual"}, "'connection' .* None for one layer"),
         ({"connection": "highway", "hidden_size": (4, 5)}, "different output widths"),
-        ({"merge": "sum"}, "'merge' .* left out without bidirectional=True"),
+        ({"merge": "sum", "bidirectional": False}, "'merge' .* left out without bidirectional=True"),
         (
             {
                 "merge": "sum",

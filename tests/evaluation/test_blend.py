@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
-from sklearn.linear_model import LinearRegression
 from sklearn.metrics import log_loss
 
 from unspool.errors import DataError
@@ -20,15 +19,29 @@ NOISIER = TRUTH + RANDOM.normal(size=(400, 2)) * [1.0, 30]
 
 
 def test_numbers_are_the_least_squares_of_each_target():
-    blend = blend_numbers(NOISY, NOISIER, TRUTH)
-    for k in range(2):
-        both = np.stack([NOISY[:, k], NOISIER[:, k]], 1)
-        theirs = LinearRegression(positive=True).fit(both, TRUTH[:, k])
-        assert [blend.first[k], blend.second[k]] == pytest.approx(theirs.coef_)
-        assert blend(NOISY, NOISIER)[:, k] == pytest.approx(theirs.predict(both))
     error = lambda p: ((p - TRUTH) ** 2).mean(0)  # noqa: E731
+    blend = blend_numbers(NOISY, NOISIER, TRUTH)
+    grid = np.linspace(0, 1, 201)
+    errors = np.stack([error(w * NOISY + (1 - w) * NOISIER) for w in grid])
+    best = grid[errors.argmin(0)]
+    assert (best - 0.08 < blend.first).all()
+    assert (blend.first < best).all()
+    np.testing.assert_allclose(blend.second, 1 - blend.first)
     assert (error(blend(NOISY, NOISIER)) < np.minimum(error(NOISY), error(NOISIER))).all()
     assert 0.6 < blend.share < 0.95
+
+
+def test_what_few_rows_say_by_chance_brings_no_network_in():
+    chances = []
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        y = random.normal(size=(20, 1))
+        linear, network = y + random.normal(size=(20, 1)), random.normal(size=(20, 1))
+        chances.append(blend_numbers(network, linear, y).first[0])
+    assert np.mean(np.array(chances) < 0.35) > 0.8
+    y = np.array([0, 1])
+    logits = blend_logits(np.eye(2) * 9, np.eye(2)[::-1] * 9, y)
+    assert logits.first[0] < 0.7
 
 
 def test_weights_count_as_rows():
@@ -39,15 +52,14 @@ def test_weights_count_as_rows():
         blend_numbers(NOISY[rows], NOISIER[rows], TRUTH[rows]),
     )
     assert a.first == pytest.approx(b.first)
-    assert a.bias == pytest.approx(b.bias)
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_noise_gets_no_weight(order):
-    useless = RANDOM.normal(size=(400, 2)) - 0.1 * TRUTH
+    useless = TRUTH.mean(0) - 0.5 * (TRUTH - TRUTH.mean(0)) + RANDOM.normal(size=(400, 2)) * [2, 60]
     pair = [NOISY, useless][::order]
     blend = blend_numbers(*pair, TRUTH)
-    assert blend.share == pytest.approx(1.0 if order == 1 else 0.0, abs=0.01)
+    assert blend.share == pytest.approx(1.0 if order == 1 else 0.0, abs=0.1)
 
 
 def test_logits_are_the_best_of_a_grid():
@@ -61,8 +73,7 @@ def test_logits_are_the_best_of_a_grid():
         for a in np.arange(0, 4, 0.05)
         for b in np.arange(0, 4, 0.05)
     ]
-    assert found == pytest.approx(min(grid), abs=1e-3)
-    assert found <= min(grid) + 1e-6
+    assert found == pytest.approx(min(grid), abs=2e-3)
     assert blend.first > blend.second > 0
 
 
@@ -83,5 +94,5 @@ def test_it_is_json_and_needs_rows():
 
 def test_constant_predictions_and_targets_are_borne():
     flat = np.zeros((9, 1))
-    assert blend_numbers(flat, flat, flat + 3)(flat, flat) == pytest.approx(flat + 3)
+    assert blend_numbers(flat, flat, flat + 3)(flat, flat + 2) == pytest.approx(flat + 2)
     assert np.isfinite(blend_logits(flat[:, [0, 0]], flat[:, [0, 0]], np.zeros(9, int)).share)

@@ -83,7 +83,7 @@ def test_every_arrangement_has_the_same_seeds(result):
 def test_a_run_is_that_of_the_estimator(result):
     problem, run = result.problem, next(e for e in result.entries if e.name == TWO[1]).runs[2, 0]
     model = unspool.SequenceClassifier(
-        **SMALL, cell="lstm", pooling="mean+max", num_layers=2, random_state=2, verbose=0
+        **SMALL, cell="lstm", pooling="mean+max", num_layers=2, random_state=2, verbose=0, blend=False
     )
     (X, y), (Xv, yv) = problem.train, problem.validation
     model.fit(X.data, y, validation_data=(Xv.data, yv))
@@ -272,7 +272,9 @@ def test_a_planted_difference_is_found():
     result = study.compare(
         texts,
         first,
-        estimator=unspool.SequenceClassifier(**{**SMALL, "epochs": 3}, validation_fraction=0.3),
+        estimator=unspool.SequenceClassifier(
+            **{**SMALL, "epochs": 3}, validation_fraction=0.3, dropout=0.0, input_dropout=0.0, averaging=0.0
+        ),
         arrangements=["rnn/first/one", "rnn/last/one"],
         repeats=4,
         drop_hopeless=False,

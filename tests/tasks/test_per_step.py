@@ -19,7 +19,8 @@ from unspool.tasks import Task
 from unspool.tasks.reading import read_steps
 
 SETTINGS = {"hidden_size": 9, "embedding_dim": 5, "batch_size": 16, "learning_rate": 0.02, "random_state": 0}
-SETTINGS |= {"verbose": 0, "epochs": 25}
+SETTINGS |= {"verbose": 0, "epochs": 25, "bidirectional": False, "dropout": 0.0, "input_dropout": 0.0}
+SETTINGS |= {"averaging": 0.0, "weight_decay": 0.0}
 
 
 class StepRegression(Task):
@@ -136,7 +137,7 @@ def test_a_target_too_few_is_named() -> None:
 
 def test_it_is_saved_and_loaded_once_it_has_entered_itself(tmp_path: Any) -> None:
     X, y = sums(40)
-    model = StepRegressor(**{**SETTINGS, "epochs": 2}, bidirectional=True).fit(X, y)
+    model = StepRegressor(**{**SETTINGS, "epochs": 2, "bidirectional": True}).fit(X, y)
     model.save(tmp_path / "m")
     with pytest.raises(unspool.errors.ModelFileError, match="'class' must be one of"):
         unspool.load(tmp_path / "m")

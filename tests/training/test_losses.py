@@ -12,7 +12,6 @@ from unspool.training.losses import NUMBERS, ClassLoss, NumberLoss
 
 torch.manual_seed(0)
 PREDICTION, TARGET = torch.randn(7, 3), torch.randn(7, 3).abs()
-WEIGHT = torch.tensor([1.0, 2, 0, 1, 1, 1, 1])
 
 
 @pytest.mark.parametrize(
@@ -31,12 +30,10 @@ def test_values_are_those_of_others(name, theirs):
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_weight_counts_as_so_many_rows(name):
-    repeated = torch.repeat_interleave(torch.arange(7), WEIGHT.long())
+def test_a_row_has_the_mean_of_its_targets(name):
     loss = NumberLoss(name, 0.3)
-    torch.testing.assert_close(
-        loss(PREDICTION, TARGET, WEIGHT), loss(PREDICTION[repeated], TARGET[repeated], torch.ones(7))
-    )
+    each = torch.stack([loss(PREDICTION[i : i + 1], TARGET[i : i + 1]) for i in range(7)])
+    torch.testing.assert_close(loss.errors(PREDICTION, TARGET), each)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +56,16 @@ def test_classes_are_torchs_cross_entropy(smoothing):
     target = torch.tensor([0, 2, 1, 1, 0, 2, 2])
     theirs = nn.CrossEntropyLoss(label_smoothing=smoothing)
     torch.testing.assert_close(ClassLoss(smoothing)(PREDICTION, target), theirs(PREDICTION, target))
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            ClassLoss(smoothing)(PREDICTION, target), nn.CrossEntropyLoss()(PREDICTION, target)
+        )
     each = nn.CrossEntropyLoss(label_smoothing=smoothing, reduction="none")(PREDICTION, target)
-    torch.testing.assert_close(ClassLoss(smoothing)(PREDICTION, target, WEIGHT), (each * WEIGHT).mean())
+    torch.testing.assert_close(ClassLoss(smoothing).errors(PREDICTION, target), each)
     classes = torch.tensor([3.0, 1, 0.5])
-    expected = (each * WEIGHT * classes[target]).mean()
-    torch.testing.assert_close(ClassLoss(smoothing, classes)(PREDICTION, target, WEIGHT), expected)
+    torch.testing.assert_close(
+        ClassLoss(smoothing, classes).errors(PREDICTION, target), each * classes[target]
+    )
+    torch.testing.assert_close(
+        ClassLoss(smoothing, classes)(PREDICTION, target), (each * classes[target]).mean()
+    )

@@ -52,7 +52,12 @@ def fit(
     seconds = time.perf_counter() - started
     result = measure("this model", model, data.test, data.task)
     baselines = measure_baselines(data, settings["level"], settings["random_state"])
-    verdicts = print_metrics(source.target, len(data.test.texts), result, [other for other, _ in baselines])
+    typer.echo(f"Model: {model.describe()}.")
+    alone = []
+    if model.blend_ is not None:
+        alone = [measure("its network alone", model.network_alone(), data.test, data.task)]
+    others = [other for other, _ in baselines]
+    verdicts = print_metrics(source.target, len(data.test.texts), result, others, alone)
     facts = {
         "task": data.task.name,
         "rows": data.counts(),
@@ -60,6 +65,10 @@ def fit(
             other.name: {"settings": chosen, "metrics": dict(zip(source.target, other.metrics, strict=True))}
             for other, chosen in baselines
         },
+        "network_alone": [dict(zip(target, part.metrics, strict=True)) for part in alone],
+        "blend": None if model.blend_ is None else model.blend_.to_dict(),
+        "network_alone": [dict(zip(source.target, part.metrics, strict=True)) for part in alone],
+        "blend": None if model.blend_ is None else model.blend_.to_dict(),
         "verdicts": [v.sentence for v in verdicts],
         "settings": settings,
         "training": {"seconds": seconds, "parameters": model.n_parameters_, "epochs": model.history_},

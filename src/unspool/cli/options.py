@@ -159,7 +159,7 @@ def setting_options(leave_out: Iterable[str] = ()) -> list[inspect.Parameter]:
 def settings_of(options: Mapping[str, Any], leave_out: Iterable[str] = ()) -> dict[str, Any]:
     """The estimator's parameters out of what a command was given by `setting_options`."""
     return {
-        p.name: tuple(options[p.option_name] or ()) if p.repeat else options[p.option_name]
+        p.name: tuple(options[p.option_name] or ()) if p.repeat else p.read(options[p.option_name])
         for p in shared(leave_out)
     }
 

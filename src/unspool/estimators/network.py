@@ -6,12 +6,15 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from unspool.errors import bad_parameter
 from unspool.heads import DenseHead, PerStep, Pooling
 from unspool.nn import Recurrent, Stack
+from unspool.nn.given import GivenEmbedding
 from unspool.ragged import Ragged
+from unspool.text.encoder import UNKNOWN_ID
 
 SMALL_VOCABULARY = 1000
 
@@ -22,6 +25,8 @@ class SequenceNetwork(nn.Module):
     vocabulary_size: rows of the embedding; None for sequences of features.
     hidden_size: of every layer, or a sequence with one for each; `num_layers` may then be 1.
     sparse_embedding: the gradient of the embedding holds only the rows that the batch has.
+    given (V, E), trained: of a `GivenEmbedding`, in place of an embedding that starts at random.
+    word_dropout: probability of taking a token for an unknown one while training.
     options: of `Stack`: merge, connection, input_dropout, recurrent_dropout, zoneout, weight_dropout.
     """
 
@@ -41,13 +46,20 @@ class SequenceNetwork(nn.Module):
         output_size: int,
         sparse_embedding: bool,
         per_step: bool = False,
+        given: Tensor | None = None,
+        trained: int = 0,
+        word_dropout: float = 0.0,
         **options: Any,
     ) -> None:
         super().__init__()
+        self.word_dropout = word_dropout
         self.pooling: Pooling | None
         self.head: DenseHead | PerStep
-        self.embedding = None
-        if vocabulary_size is not None:
+        self.embedding: nn.Embedding | None = None
+        if given is not None:
+            self.embedding = GivenEmbedding(given, trained, sparse_embedding)
+            embedding_dim = given.shape[1]
+        elif vocabulary_size is not None:
             self.embedding = nn.Embedding(vocabulary_size, embedding_dim, sparse=sparse_embedding)
             # Rare tokens keep the rows they start with. N(0, 1), torch's own, lets a network learn EmoBank's texts
             # by heart (test r .31 against .45); with few ids, seen often, it is the better start (the characters
@@ -75,6 +87,8 @@ class SequenceNetwork(nn.Module):
         if self.embedding is None:
             output, state = self.stack(x)
         else:
+            if self.training and self.word_dropout:
+                x = x.with_values(without_words(x.values, self.word_dropout))
             output, state = self.stack.embedded(x, self.embedding)
         if self.pooling is None:
             return self.head(output)
@@ -84,8 +98,48 @@ class SequenceNetwork(nn.Module):
     def freeze(self, weights: str = "float32") -> SequenceNetwork:
         """A copy for prediction, its recurrent layers frozen: see `Stack.freeze`."""
         twin = copy.deepcopy(self).eval().requires_grad_(False)
-        twin.stack = self.stack.freeze(weights, self.embedding)
+        if isinstance(twin.embedding, GivenEmbedding):
+            twin.embedding = twin.embedding.merged()
+        twin.stack = self.stack.freeze(weights, twin.embedding)
         return twin
+
+
+class Ensemble(nn.Module):
+    """Networks of the same settings from different seeds, whose outputs are averaged."""
+
+    def __init__(self, members: Sequence[SequenceNetwork]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def stack(self) -> Stack:
+        """Of the first member, as `embedding` is: what is looked into."""
+        return members_of(self)[0].stack
+
+    @property
+    def embedding(self) -> nn.Embedding | None:
+        return members_of(self)[0].embedding
+
+    def forward(self, x: Ragged) -> Tensor | Ragged:
+        outputs = [member(x) for member in self.members]
+        if isinstance(outputs[0], Ragged):
+            return outputs[0].with_values(torch.stack([o.values for o in outputs]).mean(0))
+        return torch.stack(outputs).mean(0)
+
+    def freeze(self, weights: str = "float32") -> Ensemble:
+        """A copy for prediction, every member frozen."""
+        return Ensemble([member.freeze(weights) for member in members_of(self)])
+
+
+def members_of(network: nn.Module) -> list[SequenceNetwork]:
+    """The networks of an ensemble, or the one that it is."""
+    found = network.members if isinstance(network, Ensemble) else [network]
+    return [member for member in found if isinstance(member, SequenceNetwork)]
+
+
+def without_words(ids: Tensor, rate: float) -> Tensor:
+    """ids (N,), each with probability `rate` that of an unknown word, so that its row is trained too."""
+    return ids.masked_fill(torch.rand(ids.shape, device=ids.device) < rate, UNKNOWN_ID)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -98,7 +152,10 @@ def layer_table(network: SequenceNetwork, cell: Any) -> list[tuple[str, int, int
     rows: list[tuple[str, int, int]] = []
     if network.embedding is not None:
         e = network.embedding
-        rows.append((f"embedding, {e.num_embeddings:,} tokens", e.embedding_dim, count_parameters(e)))
+        known = f"{e.num_embeddings:,} tokens"
+        if isinstance(e, GivenEmbedding):
+            known = f"{len(e.given):,} given vectors"
+        rows.append((f"embedding, {known}", e.embedding_dim, count_parameters(e)))
     name = cell if isinstance(cell, str) else getattr(cell, "__name__", type(cell).__name__)
     for depth, layer in enumerate(network.stack.layers, 1):
         assert isinstance(layer, Recurrent)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from unspool.encode import input_from_fields
+from unspool.encode import TextInput, input_from_fields
+from unspool.encode.vectors import as_list
 from unspool.errors import ModelFileError, bad_parameter
+from unspool.estimators import blending
 from unspool.parameters import TABLE, check_parameters
 from unspool.saved import Fields, Weights
 
 if TYPE_CHECKING:
     from unspool.estimators.base import SequenceEstimator
 
-# Parameters that the first files do not hold; their defaults say what those models do.
-ADDED = tuple(p.name for p in TABLE if p.later)
+# Parameters that the first files do not hold, and what those models do.
+ADDED = {p.name: p.default if p.before is ... else p.before for p in TABLE if p.later}
 
 
 def content(model: SequenceEstimator) -> dict[str, Any]:
     """All of `model` but its weights, as JSON values."""
+    linear = {}
+    if model.linear_ is not None and model.blend_ is not None:
+        linear = {"linear": blending.content(model.linear_, model.blend_)}
     return {
+        **linear,
         "class": type(model).__name__,
         "parameters": _parameters(model),
         "input": model.input_.to_dict(),
@@ -30,8 +37,15 @@ def content(model: SequenceEstimator) -> dict[str, Any]:
             "history": model.history_,
             "best_epoch": model.best_epoch_,
             "interrupted": model.interrupted_,
+            "members": model.ensemble_,
         },
     }
+
+
+def tensors(model: SequenceEstimator) -> dict[str, torch.Tensor]:
+    """The numbers of the network and of the linear part, by name."""
+    linear = {} if model.linear_ is None else blending.tensors(model.linear_)
+    return {**model.network_.state_dict(), **linear}
 
 
 def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> SequenceEstimator:
@@ -47,6 +61,11 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
     model.history_ = [_read_epoch(epoch) for epoch in training.items("history", dict)]
     model.best_epoch_ = training.get("best_epoch", int)
     model.interrupted_ = training.get("interrupted", bool)
+    model.ensemble_ = training.get("members", int) if "members" in training.data else 1
+    if not 1 <= model.ensemble_ <= len(weights.shapes):
+        raise ModelFileError(
+            f"it cannot have {model.ensemble_} members in the {len(weights.shapes)} tensors it holds."
+        )
     widths = model.hidden_size if isinstance(model.hidden_size, tuple) else ()
     if max(model.num_layers, len(widths), len(model.dense)) > len(weights.shapes):
         raise ModelFileError(
@@ -57,7 +76,15 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
             expected = model._build_network().state_dict()
     except (RuntimeError, OverflowError, TypeError) as error:
         raise ModelFileError(f"its settings do not make a network ({error}).") from error
+    linear = fields.child("linear") if "linear" in fields.data else None
+    if linear is not None:
+        expected = {**expected, **blending.expected(linear, model.task_.output_size)}
     tensors = weights.read(expected)
+    model.linear_ = model.blend_ = None
+    if linear is not None:
+        if not isinstance(model.input_, TextInput):
+            raise ModelFileError("it has a linear part, which only models of texts can have.")
+        model.linear_, model.blend_ = blending.restore(model.input_.encoder, linear, tensors)
     with torch.random.fork_rng(devices=[]):
         model.network_ = model._build_network()
     model.network_.load_state_dict(tensors)
@@ -79,6 +106,10 @@ def _parameters(model: SequenceEstimator) -> dict[str, Any]:
         )
     if isinstance(values["random_state"], np.random.RandomState):
         values["random_state"] = None
+    sources = [os.fspath(s) for s in as_list(values["vectors"]) if not isinstance(s, tuple)]
+    values["vectors"] = sources if isinstance(values["vectors"], list) else sources[0] if sources else None
+    if isinstance(values["class_weight"], dict):
+        values["class_weight"] = list(values["class_weight"].items())
     return {name: _plain(value) for name, value in values.items()}
 
 
@@ -95,13 +126,18 @@ def _read_parameters(cls: type[SequenceEstimator], fields: Fields) -> dict[str, 
         raise ModelFileError(
             f"its parameters are not those of {cls.__name__}: {odd[0]!r} is missing or unknown."
         )
-    values = {name: fields.data.get(name, defaults[name]) for name in defaults}
+    values = {name: fields.data.get(name, ADDED.get(name, defaults[name])) for name in defaults}
     values["cell"] = fields.get("cell", str)
     for p in TABLE:
         kind = p.many or p.repeat
         if kind is not None and (p.repeat or isinstance(values[p.name], list)):
             values[p.name] = tuple(fields.items(p.name, kind))
     fields.get("pooling", str)
+    if isinstance(values["class_weight"], list):
+        pairs = values["class_weight"]
+        if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            raise ModelFileError("class_weight must hold pairs of a class and its weight.")
+        values["class_weight"] = dict(pairs)
     check_parameters(cls.__name__, values)
     return values
 

@@ -6,77 +6,84 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize, nnls
+from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from unspool.errors import DataError
 
+PRIOR = 4.0  # rows that speak for the linear model alone, for when held-back rows are few
+
 
 @dataclass(frozen=True)
 class Blend:
-    """outputs = first * a network + second * a linear model + bias, a number for each of K targets, or of logits.
+    """outputs = first * a network + second * a linear model, a weight for each of K targets, or one of logits.
 
     share: of the network in the spread of the sum, 0 to 1, averaged over the targets.
     """
 
     first: np.ndarray  # (K,), or (1,) of logits
     second: np.ndarray
-    bias: np.ndarray
     share: float
 
     def __call__(self, network: np.ndarray, linear: np.ndarray) -> np.ndarray:
-        """(n, K) from the outputs of both (n, K); of classes: log-probabilities before softmax."""
-        return self.first * network + self.second * linear + self.bias
+        """(n, K) from the outputs of both (n, K); of classes: logits."""
+        return self.first * network + self.second * linear
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able types."""
-        arrays = {name: getattr(self, name).tolist() for name in ("first", "second", "bias")}
-        return {**arrays, "share": self.share}
+        return {"first": self.first.tolist(), "second": self.second.tolist(), "share": self.share}
 
 
 def blend_numbers(
     network: np.ndarray, linear: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None
 ) -> Blend:
-    """For each target the two weights, 0 or more, and the bias of least squared error; all (n, K)."""
-    root = _root(len(y), weight)
-    pairs, shares = [], []
-    mean = (root**2)[:, None] / (root**2).sum()
-    for k in range(y.shape[1]):
-        both = np.stack([network[:, k], linear[:, k]], 1)
-        center, target = (mean * both).sum(0), float((mean[:, 0] * y[:, k]).sum())
-        found, _ = nnls(root[:, None] * (both - center), root * (y[:, k] - target))
-        pairs.append([*found, target - found @ center])
-        shares.append(_share(found, both.std(0)))
-    first, second, bias = np.array(pairs).T
-    return Blend(first, second, bias, float(np.mean(shares)))
+    """For each target the weights w and 1 - w, w in [0, 1], of least squared error less a standard error; all (n, K).
+
+    With d = network - linear and r = y - linear, w = Σ d r / Σ d² - √(mean (r - w d)² / Σ d²): around the best w the
+    error is flat, and what few held-back rows say for a network by chance does not bring it in.
+    """
+    weight = _checked(len(y), weight)[:, None]
+    apart, missing = network - linear, y - linear
+    size = (weight * apart**2).sum(0)
+    size = np.where(size > 0, size, np.inf)
+    best = (weight * apart * missing).sum(0) / size
+    left = (weight * (missing - best * apart) ** 2).sum(0) / weight.sum()
+    first = (best - np.sqrt(left / size)).clip(0, 1)
+    return Blend(first, 1 - first, _share(first, 1 - first, network.std(0), linear.std(0)))
 
 
 def blend_logits(
     network: np.ndarray, linear: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None
 ) -> Blend:
-    """The two weights, 0 or more, of the log-probabilities, of least cross-entropy; (n, K) logits, y (n,) classes."""
-    weight = _root(len(y), weight) ** 2
+    """The two weights, 0 or more, of the log-probabilities, of least cross-entropy; (n, K) logits, y (n,) classes.
+
+    PRIOR (a² + (b - 1)²) / 2 is added to the sum over the rows.
+    """
+    weight = _checked(len(y), weight)
     a, b = log_softmax(network, 1), log_softmax(linear, 1)
     rows = np.arange(len(y))
+
+    alone = np.array([0.0, 1.0])
 
     def loss(pair: np.ndarray) -> tuple[float, np.ndarray]:
         mixed = log_softmax(pair[0] * a + pair[1] * b, 1)
         wrong = np.exp(mixed)
         wrong[rows, y] -= 1
-        slope = [float((weight[:, None] * wrong * part).sum()) for part in (a, b)]
-        return -float((weight * mixed[rows, y]).sum()) / len(y), np.array(slope) / len(y)
+        slope = np.array([float((weight[:, None] * wrong * part).sum()) for part in (a, b)])
+        total = PRIOR * ((pair - alone) ** 2).sum() / 2 - float((weight * mixed[rows, y]).sum())
+        return total / len(y), (slope + PRIOR * (pair - alone)) / len(y)
 
     found = minimize(loss, np.array([0.5, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0, 10)] * 2).x
-    share = _share(found, np.array([a.std(1).mean(), b.std(1).mean()]))
-    return Blend(found[:1], found[1:], np.zeros(1), share)
+    first, second = found[:1], found[1:]
+    return Blend(first, second, _share(first, second, a.std(1).mean(), b.std(1).mean()))
 
 
-def _root(count: int, weight: np.ndarray | None) -> np.ndarray:
+def _checked(count: int, weight: np.ndarray | None) -> np.ndarray:
     if count < 2:
         raise DataError(f"A blend needs two held-back rows or more. Got {count}. Use blend=False.")
-    return np.ones(count) if weight is None else np.sqrt(np.asarray(weight, np.float64))
+    return np.ones(count) if weight is None else np.asarray(weight, np.float64)
 
 
-def _share(pair: np.ndarray, spread: np.ndarray) -> float:
-    sizes = pair * spread
-    return float(sizes[0] / sizes.sum()) if sizes.sum() > 0 else 0.5
+def _share(first: np.ndarray, second: np.ndarray, spread: Any, other: Any) -> float:
+    mine, its = first * spread, second * other
+    return float(np.mean(np.divide(mine, mine + its, out=np.full(len(mine), 0.5), where=mine + its > 0)))

@@ -145,7 +145,13 @@ def fit_linear(
     elif penalty is None:
         penalty = _tuned_on(list(_folds(inputs, columns, y, weight, folds, seed)), classes)
     coefficients, bias = _fit(_joined(inputs, columns), y, weight, penalty, classes)
-    return LinearText(terms, coefficients, bias, penalty)
+    terms.vectorizer.idf_ = _single(terms.vectorizer.idf_)
+    return LinearText(terms, _single(coefficients), _single(bias), _single(penalty))
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    """As the saved model will have them: float64 that are float32."""
+    return np.asarray(values, np.float32).astype(np.float64)
 
 
 def _target(y: np.ndarray, classes: int | None) -> np.ndarray:

@@ -21,7 +21,8 @@ from threadpoolctl import threadpool_limits
 from unspool import cells
 from unspool.errors import UnspoolError
 from unspool.estimators import DivergenceError, SequenceEstimator
-from unspool.estimators.network import count_parameters
+from unspool.estimators.network import count_parameters, members_of
+from unspool.evaluation.linear import LinearText
 from unspool.evaluation.metrics import Metrics
 from unspool.study.arrangements import Arrangement
 from unspool.study.problem import Part, Problem
@@ -100,7 +101,7 @@ def perform(problem: Problem, task: Job) -> list[Run]:
         validation=validation,
         test=test,
         parameters=model.n_parameters_,
-        recurrent_parameters=count_parameters(model.network_.stack),
+        recurrent_parameters=sum(count_parameters(member.stack) for member in members_of(model.network_)),
         seconds=time.perf_counter() - started,
         train_seconds=trained - started,
         predict_seconds=(predicted - trained) * 1000 / len(held_out.y),
@@ -122,6 +123,8 @@ def train(
     model = clone(problem.estimator).set_params(
         **arrangement.settings(), hidden_size=hidden_size, random_state=seed, verbose=0
     )
+    if model.blend is None:
+        model.blend = False  # networks are compared, and the linear model beside them
     given = None if validation is None else (validation.X.data, validation.y)
     with contextlib.redirect_stdout(io.StringIO()):
         model.fit(training.X.data, training.y, validation_data=given)
@@ -165,7 +168,7 @@ def _baselines(problem: Problem, task: Job) -> list[Run]:
             validation=scores,
             test=None if problem.test is None else measure(problem, baseline, problem.test),
             # Both are fitted in one call; of its time a constant takes less than a millisecond.
-            train_seconds=0.0 if baseline.vectorizer is None else seconds,
+            train_seconds=seconds if isinstance(baseline.model, LinearText) else 0.0,
             predict_seconds=predicted,
             settings=baseline.settings,
         )

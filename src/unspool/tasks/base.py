@@ -54,6 +54,11 @@ class Task(ABC):
     metrics: ClassVar[Mapping[str, tuple[str, bool]]] = {}
     default_metric: ClassVar[str] = ""
 
+    @classmethod
+    def new(cls, settings: Mapping[str, Any]) -> Task:
+        """A task, not yet fitted. settings: the estimator's parameters."""
+        return cls()
+
     # --- learning
 
     @abstractmethod

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from scipy.special import softmax
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
-from torch.nn import functional as F
 
 from unspool.errors import DataError, ModelFileError, bad_parameter
 from unspool.evaluation.baselines import Baseline, classification_baselines, majority_baseline
@@ -20,6 +20,7 @@ from unspool.evaluation.metrics import CLASSIFICATION, classification_metrics
 from unspool.saved.fields import Fields
 from unspool.tasks.base import Measured, Task
 from unspool.tasks.reading import read_labels
+from unspool.training.losses import ClassLoss
 
 if TYPE_CHECKING:
     from unspool.tables import Table
@@ -28,7 +29,10 @@ _SAVED_KINDS = {"U": str, "i": int, "u": int, "f": float, "b": bool, "O": str}
 
 
 class Classification(Task):
-    """Classes by cross-entropy; labels of any one type. classes (C,): the labels, sorted."""
+    """Classes by cross-entropy, with smoothed labels and weights of classes where asked; labels of any one type.
+
+    classes (C,): the labels, sorted.
+    """
 
     name = "classification"
     has_classes = True
@@ -36,6 +40,17 @@ class Classification(Task):
     default_metric = "accuracy"
 
     classes: np.ndarray
+
+    def __init__(self, smoothing: float = 0.0, class_weight: Any = None) -> None:
+        self.criterion = ClassLoss(smoothing)
+        self.class_weight = class_weight
+
+    @classmethod
+    def new(cls, settings: Mapping[str, Any]) -> Classification:
+        if settings["loss"] != "squared":
+            expected = "left at its default: classes have cross-entropy"
+            bad_parameter("SequenceClassifier", "loss", expected, settings["loss"])
+        return cls(settings["label_smoothing"], settings["class_weight"])
 
     def read(self, y: Any, count: int, learn: bool) -> np.ndarray:
         """Class numbers (n,) int64."""
@@ -54,7 +69,17 @@ class Classification(Task):
         return numbers.astype(np.int64)
 
     def fit(self, target: Any) -> None:
-        """`classes` is all there is to know."""
+        """The classes' weights, brought to a mean of 1 over the rows of `target`."""
+        if self.class_weight is None:
+            return
+        try:
+            found = compute_class_weight(self.class_weight, classes=self.classes, y=self.classes[target])
+        except ValueError as error:
+            raise DataError(
+                f"class_weight does not fit the classes {self.classes.tolist()}. {error}"
+            ) from error
+        found = found / found[target].mean()
+        self.criterion.class_weight = torch.from_numpy(found.astype(np.float32))
 
     def encode(self, target: Any) -> Tensor:
         """Class numbers (n,)."""
@@ -67,11 +92,11 @@ class Classification(Task):
 
     def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
         """prediction (n, C) logits, target (n,) class numbers -> (n,) cross-entropies in nats."""
-        return F.cross_entropy(prediction, target, reduction="none")
+        return self.criterion.errors(prediction, target)
 
     def mean_error(self, prediction: Tensor, target: Tensor) -> Tensor:
         """In one operation."""
-        return F.cross_entropy(prediction, target)
+        return self.criterion(prediction, target)
 
     def decode(self, outputs: Any) -> np.ndarray:
         """The most probable label of each sequence, (n,)."""

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from unspool.errors import DataError, ModelFileError
+from unspool.errors import DataError, ModelFileError, bad_parameter
 from unspool.evaluation.baselines import Baseline, mean_baseline, regression_baselines
 from unspool.evaluation.metrics import REGRESSION, regression_metrics
 from unspool.saved.fields import Fields
 from unspool.tasks.base import Measured, Task
 from unspool.tasks.reading import read_labels
+from unspool.training.losses import NumberLoss
 
 if TYPE_CHECKING:
     from unspool.tables import Table
 
 
+LARGEST_LOG = 30.0
+
+
 class Regression(Task):
-    """Numbers by least squares on the standardised target.
+    """Numbers by least squares on the standardised target, or another of `NumberLoss`.
 
     ndim: axes of y, 1 or 2; mean, scale (K,): of the K targets over the training part, in their own units.
     """
@@ -35,6 +38,17 @@ class Regression(Task):
     ndim: int
     mean: np.ndarray
     scale: np.ndarray
+
+    def __init__(self, loss: NumberLoss | None = None) -> None:
+        self.criterion = loss or NumberLoss()
+
+    @classmethod
+    def new(cls, settings: Mapping[str, Any]) -> Regression:
+        if settings["class_weight"] is not None:
+            bad_parameter(
+                "SequenceRegressor", "class_weight", "None: numbers have no classes", settings["class_weight"]
+            )
+        return cls(NumberLoss(settings["loss"], settings["quantile"]))
 
     def read(self, y: Any, count: int, learn: bool) -> np.ndarray:
         """float64 (n,) or (n, K)."""
@@ -53,6 +67,11 @@ class Regression(Task):
         self.ndim = target.ndim
         columns = target.reshape(len(target), -1)
         self.mean = columns.mean(0)
+        if self.criterion.name == "poisson":
+            if columns.min() < 0 or (self.mean <= 0).any():
+                raise DataError("loss='poisson' needs targets of 0 or more that are not all 0.")
+            self.mean, self.scale = np.zeros_like(self.mean), self.mean
+            return
         scale = columns.std(0)
         # A constant target: its deviation is rounding of its own size.
         self.scale = np.where(scale <= 1e-12 * np.abs(columns).max(0), 1.0, scale)
@@ -70,15 +89,17 @@ class Regression(Task):
         return len(self.mean)
 
     def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """prediction, target (n, K) -> (n,): the squared error, mean over the targets."""
-        return F.mse_loss(prediction, target, reduction="none").mean(1)
+        """prediction, target (n, K) -> (n,): the loss, mean over the targets."""
+        return self.criterion.errors(prediction, target)
 
     def mean_error(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """In one operation."""
-        return F.mse_loss(prediction, target)
+        """In one operation where that can be."""
+        return self.criterion(prediction, target)
 
     def decode(self, outputs: Any) -> np.ndarray:
         """float64 (n,), or (n, K) after a fit on y (n, K)."""
+        if self.criterion.name == "poisson":
+            outputs = np.exp(np.minimum(outputs, LARGEST_LOG))
         numbers = outputs * self.scale + self.mean
         return numbers[:, 0] if self.ndim == 1 else numbers
 
@@ -91,11 +112,12 @@ class Regression(Task):
         return dict(zip(names, numbers.T, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"ndim": self.ndim, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        own = {"ndim": self.ndim, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        return own if self.criterion.name == "squared" else {**own, "loss": self.criterion.name}
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Regression:
-        task = cls()
+        task = cls(NumberLoss(fields.data.get("loss", "squared")))
         task.ndim = fields.get("ndim", int)
         task.mean = np.array(fields.items("mean", float))
         task.scale = np.array(fields.items("scale", float, len(task.mean)))

@@ -136,6 +136,15 @@ class TextEncoder:
         size = "not fitted" if self.words_ is None else f"{len(self.words_)} known"
         return f"TextEncoder(max_words={self.max_words}, level={self.level!r}, lower={self.lower}; {size})"
 
+    @property
+    def words(self) -> list[str]:
+        """The known words, in the order of their numbers, from 2 on; `DataError` before `fit`."""
+        return list(self._words())
+
+    def know(self, words: list[str]) -> TextEncoder:
+        """Know these words, in this order, instead of those that `fit` found."""
+        return self._know(words)
+
     def _know(self, words: list[str]) -> TextEncoder:
         self.words_ = words
         self._split.know(words)

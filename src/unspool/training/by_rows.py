@@ -24,6 +24,8 @@ def embedding_by_rows(network: nn.Module, training: SequenceData, settings: Sett
     if not isinstance(embedding, nn.Embedding) or embedding.sparse or embedding.weight.numel() <= LARGE_TABLE:
         return None
     distinct = len(training.inputs[: settings.batch_size].values.unique())
+    if settings.schedule != "constant" or settings.warmup or settings.average:
+        return None  # rows that were left behind would have to catch up at every step
     few = embedding.num_embeddings >= ROWS_A_TOKEN * distinct
     kept = 1 - settings.learning_rate * settings.weight_decay
     return embedding if few and longest_ratio((0.9, 0.999), kept) <= 0.999 else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -74,7 +73,7 @@ class KeepBest(Callback):
         loss = trainer.history[-1]["validation_loss"]
         if loss < self.loss:
             self.loss, self.epoch, self.waited = loss, trainer.epoch, 0
-            self.weights = copy.deepcopy(trainer.network.state_dict())
+            self.weights = trainer.weights()
         else:
             self.waited += 1
         if self.patience is not None and self.waited >= self.patience:

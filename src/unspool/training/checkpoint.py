@@ -106,6 +106,8 @@ def _state(trainer: Trainer) -> dict[str, Any]:
         "network": trainer.network.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
         "generators": [trainer.generator.get_state(), torch.get_rng_state()],
+        "average": None if trainer.average is None else trainer.average.state_dict(),
+        "steps": trainer.steps,
         "history": trainer.history,
         "stop": trainer.stop,
         "callbacks": [callback.state_dict() for callback in trainer.callbacks],
@@ -118,6 +120,9 @@ def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
         optimizer.load_state_dict(kept)
     trainer.generator.set_state(state["generators"][0])
     torch.set_rng_state(state["generators"][1])
+    if trainer.average is not None:
+        trainer.average.load_state_dict(state["average"])
+    trainer.steps = state["steps"]
     trainer.history.extend(state["history"])
     trainer.epoch, trainer.stop = len(trainer.history), state["stop"]
     for callback, kept in zip(trainer.callbacks, state["callbacks"], strict=True):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
+from unspool.training.averaging import MovingAverage
 from unspool.training.batches import Batch, PredictionBatches, SequenceData, TrainingBatches
 from unspool.training.by_rows import embedding_by_rows, rows_of_batches
 from unspool.training.callbacks import Callback, KeepBest
 from unspool.training.divergence import DivergenceError, first_bad_value
 from unspool.training.optimizers import RowAdam, clip_gradients, make_optimizers
 from unspool.training.progress import Progress
+from unspool.training.schedules import factor
 from unspool.training.settings import Loss, Outcome, Settings
 
 
@@ -25,8 +28,8 @@ class Trainer:
 
     network: the module, which takes a Ragged; `network.embedding` is its embedding or None. loss: see `Loss`.
     training, validation (or None): the parts. settings, seed. history: a dict for each complete epoch. epoch: the
-    number of the one going on, from 1. stop: True ends the training after this epoch. interrupted: by Ctrl-C.
-    failed: by an error.
+    number of the one going on, from 1. steps: batches so far. average: of the weights, or None. stop: True ends the
+    training after this epoch. interrupted: by Ctrl-C. failed: by an error.
 
     With a tiny model the loop and the making of batches take 0.2 ms a batch, beside forward, backward,
     clipping and optimisers (1,008 batches of 16 texts, one thread).
@@ -49,6 +52,8 @@ class Trainer:
         self.by_rows = embedding_by_rows(network, training, settings)
         self.optimizers = make_optimizers(network, self.by_rows, settings)
         self.trained = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+        self.average = MovingAverage(network, settings.average) if settings.average else None
+        self.steps = 0
         self.history: list[dict[str, float]] = []
         self.epoch = 0
         self.stop = self.interrupted = self.failed = False
@@ -61,7 +66,24 @@ class Trainer:
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         for group in [group for optimizer in self.optimizers for group in optimizer.param_groups]:
-            group["lr"] = value
+            group["lr"] = value * group.get("share", 1.0)
+
+    def weights(self) -> dict[str, Any]:
+        """What the network would be saved with now: the averaged weights, where they are averaged."""
+        with self._averaged():
+            return copy.deepcopy(self.network.state_dict())
+
+    def _averaged(self) -> AbstractContextManager:
+        return nullcontext() if self.average is None else self.average.in_place()
+
+    def _schedule(self) -> None:
+        """Set the learning rate of the coming step, where it is not constant."""
+        settings, step = self.settings, self.steps
+        if settings.schedule != "constant" or 0 < settings.warmup >= step:
+            steps = settings.epochs * -(-len(self.training) // settings.batch_size)
+            self.learning_rate = settings.learning_rate * factor(
+                settings.schedule, step, steps, settings.warmup
+            )
 
     def run(self) -> None:
         """Train until the last epoch, `stop`, or Ctrl-C. Raises `DivergenceError`."""
@@ -90,7 +112,8 @@ class Trainer:
         validation_seconds = 0.0
         if self.validation is not None:
             batches = PredictionBatches(self.validation)
-            row["validation_loss"], _, validation_seconds = self._pass(batches, training=False)
+            with self._averaged():
+                row["validation_loss"], _, validation_seconds = self._pass(batches, training=False)
         row |= {
             "gradient_norm": sum(norms) / len(norms),
             "gradient_norm_max": max(norms),
@@ -102,6 +125,7 @@ class Trainer:
 
     def train_step(self, batch: Batch) -> dict[str, Any]:
         """One step of the optimisers, unless the loss or a gradient is not finite."""
+        self._schedule()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         prediction = self.network(batch.inputs)
@@ -112,6 +136,9 @@ class Trainer:
         if math.isfinite(value) and math.isfinite(norm):
             for optimizer in self.optimizers:
                 optimizer.step()
+            if self.average is not None:
+                self.average.update()
+        self.steps += 1
         return {"loss": value, "gradient_norm": norm, "prediction": prediction}
 
     def validation_step(self, batch: Batch) -> dict[str, Any]:
@@ -182,6 +209,8 @@ def train(
     own = [Progress(settings.verbose), *([] if best is None else [best])]
     trainer = Trainer(network, loss, training, validation, settings, seed, [*own, *callbacks])
     trainer.run()
+    if best is None and trainer.average is not None:
+        network.load_state_dict(trainer.weights())
     kept = len(trainer.history) if best is None else best.epoch
     if trainer.interrupted:
         whose = (

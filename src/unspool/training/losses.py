@@ -1,9 +1,10 @@
-"""Losses of a prediction: a mean over the rows of a batch, weighted where the rows have weights."""
+"""Losses of predictions: one number a row, and their mean."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,38 +30,44 @@ class NumberLoss:
     def __init__(self, name: str = "squared", level: float = 0.5) -> None:
         self.name, self.level = name, level
 
-    def __call__(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """prediction, target (B, K); weight (B,) of mean 1, or None -> a scalar."""
-        if self.name == "squared" and weight is None:
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean of `errors`, a scalar."""
+        if self.name == "squared":
             return F.mse_loss(prediction, target)
+        return self.errors(prediction, target).mean()
+
+    def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction, target (B, K) -> (B,), the mean over the targets of each row."""
         options = (self.level,) if self.name == "quantile" else ()
-        return _mean(NUMBERS[self.name](prediction, target, *options).mean(1), weight)
+        return NUMBERS[self.name](prediction, target, *options).mean(1)
 
 
 class ClassLoss:
-    """Cross-entropy; smoothing: that share of each target is spread over all classes (Szegedy et al. 2016,
-    arXiv:1512.00567, section 7). class_weight (K,): a weight of the rows of each class."""
+    """Cross-entropy.
+
+    smoothing: while gradients are taken, so not in validation, that share of each target is spread over all classes
+    (Szegedy et al. 2016, arXiv:1512.00567, section 7). class_weight (K,): a weight of the rows of each class.
+    """
 
     def __init__(self, smoothing: float = 0.0, class_weight: Tensor | None = None) -> None:
         self.smoothing, self.class_weight = smoothing, class_weight
 
-    def __call__(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """prediction (B, K) logits, target (B,) class numbers, weight (B,) or None -> a scalar."""
-        if self.class_weight is not None:
-            each = self.class_weight.to(prediction)[target]
-            weight = each if weight is None else each * weight
-        if weight is None:
-            return F.cross_entropy(prediction, target, label_smoothing=self.smoothing)
-        return _mean(
-            F.cross_entropy(prediction, target, reduction="none", label_smoothing=self.smoothing), weight
-        )
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean of `errors`, a scalar."""
+        if self.class_weight is None:
+            return F.cross_entropy(prediction, target, label_smoothing=self._share())
+        return self.errors(prediction, target).mean()
+
+    def _share(self) -> float:
+        return self.smoothing if torch.is_grad_enabled() else 0.0
+
+    def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction (B, K) logits, target (B,) class numbers -> (B,), each times the weight of its class."""
+        each = F.cross_entropy(prediction, target, reduction="none", label_smoothing=self._share())
+        return each if self.class_weight is None else each * self.class_weight.to(prediction)[target]
 
 
 def quantile(prediction: Tensor, target: Tensor, level: float) -> Tensor:
     """max(level * e, (level - 1) * e), e = target - prediction; the shape of both."""
     error = target - prediction
     return (level * error).maximum((level - 1) * error)
-
-
-def _mean(each: Tensor, weight: Tensor | None) -> Tensor:
-    return each.mean() if weight is None else (each * weight).mean()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from unspool import _native
+from unspool.nn.given import GivenEmbedding
 from unspool.training.settings import Settings
 from unspool.training.tails import Tails
 
@@ -24,15 +25,24 @@ def make_optimizers(
     by_rows: the embedding that is trained within `rows_of_batches`, if any.
     """
     options: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    given = {id(m.weight) for m in network.modules() if isinstance(m, GivenEmbedding)}
+
+    def groups(parameters: list[Any]) -> list[dict[str, Any]]:
+        """Given vectors in a group of their own; share: of the learning rate."""
+        shares = {1.0: [p for p in parameters if id(p) not in given]}
+        shares.setdefault(settings.vectors_rate, []).extend(p for p in parameters if id(p) in given)
+        rate = settings.learning_rate
+        return [{"params": ps, "share": s, "lr": rate * s} for s, ps in shares.items() if ps]
+
     moving = [] if by_rows is None else [by_rows.weight]
     sparse = [m.weight for m in network.modules() if isinstance(m, nn.Embedding) and m.sparse]
     apart = {id(p) for p in (*moving, *sparse)}
     dense = [p for p in network.parameters() if p.requires_grad and id(p) not in apart]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(dense, **options, fused=True)]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups(dense), **options, fused=True)]
     if sparse:
-        optimizers.append(RowAdam(sparse, **options))
+        optimizers.append(RowAdam(groups(sparse), **options))
     if moving:
-        optimizers.append(RowAdam(moving, **options, untouched="moving"))
+        optimizers.append(RowAdam(groups(moving), **options, untouched="moving"))
     return optimizers
 
 
@@ -56,7 +66,7 @@ class RowAdam(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

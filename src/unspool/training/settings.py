@@ -19,6 +19,8 @@ class Settings:
     epochs: passes over the training part, at most. batch_size: sequences a step. learning_rate, weight_decay: of
     AdamW. gradient_clip: largest joint norm; gradient_clip_value: largest size of a number; None: no limit.
     patience: epochs without a better validation loss that end the training; None: all epochs run. verbose: 0 or 1.
+    schedule, warmup: of the learning rate, see `unspool.training.schedules`.
+    average: decay of `MovingAverage`; 0: none. vectors_rate: what a `GivenEmbedding` has of the learning rate.
     """
 
     epochs: int
@@ -29,6 +31,10 @@ class Settings:
     gradient_clip_value: float | None
     patience: int | None
     verbose: int
+    schedule: str = "constant"
+    warmup: int = 0
+    average: float = 0.0
+    vectors_rate: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,129 @@
+"""The linear part of a text model: fitted beside the network, mixed in by a weight found on held-back rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unspool.encode import TextInput
+from unspool.encode.vectors import TEXTS, as_list
+from unspool.errors import ModelFileError, bad_parameter
+from unspool.evaluation.blend import Blend, blend_logits, blend_numbers
+from unspool.evaluation.linear import LinearText, fit_linear
+from unspool.saved import Fields
+from unspool.text import TextEncoder
+
+if TYPE_CHECKING:
+    from unspool.estimators.base import SequenceEstimator
+    from unspool.training import SequenceData
+
+ARRAYS = ("weights", "bias", "penalty", "idf")
+PREFIX = "linear."
+FEWEST = 20  # held-back rows from which a weight can be told
+
+
+def wanted(model: SequenceEstimator, kind: str, held_back: int) -> bool:
+    """Whether to blend; `InvalidParameterError` where blend=True asks for what cannot be."""
+    loss = model.get_params(deep=False).get("loss", "squared")
+    obstacles = {
+        f"texts. Got {kind}": kind != "text",
+        "one target a sequence": model.task.per_step,
+        f"loss='squared' or 'huber'. Got {loss!r}": loss not in ("squared", "huber"),
+        f"{FEWEST} held-back rows or more, by early_stopping or validation_data. Got {held_back}": held_back
+        < FEWEST,
+    }
+    missing = next((what for what, there in obstacles.items() if there), None)
+    if model.blend and missing:
+        bad_parameter(type(model).__name__, "blend", f"False or None here: a blend needs {missing}", True)
+    if model.blend is None:
+        return missing is None and as_list(model.vectors) in ([], [TEXTS])
+    return bool(model.blend)
+
+
+def fit_blend(
+    model: SequenceEstimator,
+    texts: Sequence[str],
+    training: SequenceData,
+    held_texts: Sequence[str],
+    held: SequenceData,
+    seed: int,
+    *,
+    refit: bool,
+) -> tuple[LinearText, Blend]:
+    """(the linear part, the blend). refit: the held-back rows are the estimator's own, and the linear part is fitted
+    again on all rows once the weight is found."""
+    classes = None if training.targets.is_floating_point() else model.task_.output_size  # type: ignore[union-attr]
+    assert isinstance(model.input_, TextInput)
+    encoder = model.input_.encoder
+    y, weight = _numbers(training.targets), _weights(model, training)
+    z = _numbers(held.targets)
+    part = fit_linear(encoder, texts, y, classes=classes, sample_weight=weight, seed=seed)
+    outputs, other = model._network_outputs(held.inputs), part.outputs(held_texts)
+    blend = (blend_logits if classes else blend_numbers)(outputs, other, z, _weights(model, held))
+    if refit:
+        both = None
+        if weight is not None:
+            found = _weights(model, held)
+            both = np.concatenate([weight, np.ones(len(z)) if found is None else found])
+        everything, target = [*texts, *held_texts], np.concatenate([y, z])
+        part = fit_linear(
+            encoder, everything, target, classes=classes, sample_weight=both, penalty=part.penalty, seed=seed
+        )
+    return part, blend
+
+
+def _numbers(targets: Any) -> np.ndarray:
+    return targets.numpy().astype(np.float64) if targets.is_floating_point() else targets.numpy()
+
+
+def _weights(model: SequenceEstimator, data: SequenceData) -> np.ndarray | None:
+    """(n,): of the rows, times those of their classes."""
+    weight = None if data.weights is None else data.weights.numpy().astype(np.float64)  # type: ignore[union-attr]
+    of_classes = getattr(model.task_.criterion, "class_weight", None)
+    if of_classes is None:
+        return weight
+    found = of_classes.numpy().astype(np.float64)[data.targets.numpy()]  # type: ignore[union-attr]
+    return found if weight is None else found * weight
+
+
+def describe(linear: LinearText, blend: Blend) -> str:
+    """One sentence for a summary."""
+    share = blend.share
+    return (
+        f"blend, weighed on held-back rows: {share:.0%} network, {1 - share:.0%} linear model on TF-IDF of "
+        f"{len(linear.terms.names):,} terms"
+    )
+
+
+def content(linear: LinearText, blend: Blend) -> dict[str, Any]:
+    """Both but the arrays, as JSON values."""
+    return {"terms": linear.terms.names, "blend": blend.to_dict()}
+
+
+def tensors(linear: LinearText) -> dict[str, Tensor]:
+    """The arrays of the linear part, by the names that they are saved by."""
+    return {PREFIX + name: torch.from_numpy(array) for name, array in linear.arrays().items()}
+
+
+def expected(fields: Fields, outputs: int) -> dict[str, Tensor]:
+    """Meta tensors of the shapes that `tensors` must have."""
+    count = len(fields.items("terms", str))
+    penalties = len(fields.child("blend").items("first", float))
+    shapes = {"weights": (count, outputs), "bias": (outputs,), "penalty": (penalties,), "idf": (count,)}
+    return {PREFIX + name: torch.empty(shapes[name], device="meta", dtype=torch.float32) for name in ARRAYS}
+
+
+def restore(encoder: TextEncoder, fields: Fields, found: dict[str, Tensor]) -> tuple[LinearText, Blend]:
+    """Both from their saved `content` and `tensors`, which are taken out of `found`."""
+    arrays = {name: found.pop(PREFIX + name).numpy() for name in ARRAYS}
+    linear = LinearText.restored(encoder, fields.items("terms", str), arrays)
+    own = fields.child("blend")
+    first = own.items("first", float)
+    second = own.items("second", float, len(first))
+    if len(first) not in (1, len(linear.bias)):
+        raise ModelFileError(f"a blend of {len(linear.bias)} outputs cannot have {len(first)} weights.")
+    return linear, Blend(np.array(first), np.array(second), own.get("share", float))
