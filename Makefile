@@ -23,7 +23,8 @@ $(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
 demo: $(INSTALLED)
 	$(BIN)/python examples/valence.py demo/valence.csv
 	$(BIN)/unspool fit demo/valence.csv --input text --target valence --split-column split --level char \
-		--num-layers 2 --pooling max --dropout 0.4 --batch-size 64 --learning-rate 0.002 --epochs 24 --patience 6 \
+		--hidden-size 128 --num-layers 2 --pooling max --dropout 0.4 --input-dropout 0 --batch-size 64 --epochs 24 \
+		--patience 6 \
 		--out demo/model --report demo
 	$(BIN)/unspool predict demo/model $(TEXTS)
 

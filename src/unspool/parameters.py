@@ -317,8 +317,8 @@ TABLE: tuple[Parameter, ...] = (
         '"texts" (those of the training texts themselves, by which words stand near which, embedding_dim wide, of more '
         "than 1,000 words) or None (at random). Training adds a change to them. Texts only.",
         VECTORS,
-        "A file (GloVe, word2vec, fastText .vec, .npy), a folder with word pieces, or a name of docs/recipe.md; NAME:50 "
-        "for 50 dimensions; repeat it. Default: texts, from the training texts themselves. none: at random.",
+        "A file (GloVe, word2vec, fastText .vec, .npy), a folder with word pieces, or a name of docs/recipe.md; "
+        "NAME:50 for 50 dimensions; repeat it. Default: texts, from the training texts themselves. none: at random.",
         kind=list[str] | None,
         option_default=None,
         later=True,
@@ -348,8 +348,8 @@ TABLE: tuple[Parameter, ...] = (
         "blend",
         None,
         _optional(_flag),
-        "mix in a linear model on TF-IDF, by a weight found on the held-back rows. None: for texts where no vectors are "
-        "given, held-back rows are 20 or more, and the loss is squared or huber, or cross-entropy.",
+        "mix in a linear model on TF-IDF, by a weight found on the held-back rows. None: for texts where no vectors "
+        "are given, held-back rows are 20 or more, and the loss is squared or huber, or cross-entropy.",
         MODEL,
         "Mix in a linear model on TF-IDF. Default: where no vectors are given.",
         kind=bool | None,

@@ -65,8 +65,6 @@ def fit(
             other.name: {"settings": chosen, "metrics": dict(zip(source.target, other.metrics, strict=True))}
             for other, chosen in baselines
         },
-        "network_alone": [dict(zip(target, part.metrics, strict=True)) for part in alone],
-        "blend": None if model.blend_ is None else model.blend_.to_dict(),
         "network_alone": [dict(zip(source.target, part.metrics, strict=True)) for part in alone],
         "blend": None if model.blend_ is None else model.blend_.to_dict(),
         "verdicts": [v.sentence for v in verdicts],

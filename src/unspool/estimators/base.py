@@ -47,8 +47,11 @@ class SequenceEstimator(BaseEstimator):
     ----------
     history_ : a dict an epoch: epoch, train_loss, validation_loss (if validated), gradient_norm and
         gradient_norm_max (joint norm before clipping, mean and largest of the batches), learning_rate,
-        train_seconds, seconds (with validation). Losses of a regressor are in units of the target's variance.
-    best_epoch_ : the epoch whose weights are kept: of least validation loss; without validation the last.
+        train_seconds, seconds (with validation); of an ensemble also member, from 1. Losses of a regressor are in
+        units of the target's variance.
+    best_epoch_ : the epoch whose weights are kept: of least validation loss; without validation the last. Of an
+        ensemble's first member.
+    linear_, blend_ : the linear part and its weights, or None. `network_alone()` is the model without them.
     interrupted_ : whether Ctrl-C ended the fit; the best weights so far are kept then.
     network_ : the trained torch module. n_parameters_ : its trainable numbers. input_ : the encoder.
     n_features_in_ : features a step; 1 for texts and ids.

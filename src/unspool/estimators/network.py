@@ -118,6 +118,7 @@ class Ensemble(nn.Module):
 
     @property
     def embedding(self) -> nn.Embedding | None:
+        """(V, E), or None for series."""
         return members_of(self)[0].embedding
 
     def forward(self, x: Ragged) -> Tensor | Ragged:

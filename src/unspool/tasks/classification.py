@@ -47,6 +47,7 @@ class Classification(Task):
 
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> Classification:
+        """settings: the estimator's parameters; `InvalidParameterError` for those of the other task."""
         if settings["loss"] != "squared":
             expected = "left at its default: classes have cross-entropy"
             bad_parameter("SequenceClassifier", "loss", expected, settings["loss"])

@@ -44,6 +44,7 @@ class Regression(Task):
 
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> Regression:
+        """settings: the estimator's parameters; `InvalidParameterError` for those of the other task."""
         if settings["class_weight"] is not None:
             bad_parameter(
                 "SequenceRegressor", "class_weight", "None: numbers have no classes", settings["class_weight"]
