@@ -16,6 +16,11 @@ Check = Callable[[str, str, Any], Any]
 SPLIT, MODEL, VECTORS, TRAINING = "Training and test rows", "Model", "Word vectors", "Training"
 
 
+def as_given(value: Any) -> Any:
+    """The value itself."""
+    return value
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter.
@@ -41,7 +46,7 @@ class Parameter:
     option_default: Any = ...
     later: bool = False
     before: Any = ...
-    read: Callable[[Any], Any] = lambda value: value
+    read: Callable[[Any], Any] = as_given
 
     @property
     def option_name(self) -> str:
@@ -313,9 +318,10 @@ TABLE: tuple[Parameter, ...] = (
         "vectors",
         "texts",
         _vectors,
-        "word vectors that the embedding starts from: a source of `unspool.encode.vectors`, a list of them, side by side, "
-        '"texts" (those of the training texts themselves, by which words stand near which, embedding_dim wide, of more '
-        "than 1,000 words) or None (at random). Training adds a change to them. Texts only.",
+        "word vectors that the embedding starts from: a source of `unspool.encode.vectors`, a list of them, "
+        'side by side, "texts" (those of the training texts themselves, by which words stand near which, '
+        "embedding_dim wide, of more than 1,000 words) or None (at random). Training adds a change "
+        "to them. Texts only.",
         VECTORS,
         "A file (GloVe, word2vec, fastText .vec, .npy), a folder with word pieces, or a name of docs/recipe.md; "
         "NAME:50 for 50 dimensions; repeat it. Default: texts, from the training texts themselves. none: at random.",

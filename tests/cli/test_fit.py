@@ -14,8 +14,8 @@ from sklearn import metrics as oracle
 
 import unspool
 from unspool.cli.fit import fit as fit_command
-from unspool.cli.fit import read_vectors
 from unspool.errors import DataError
+from unspool.parameters import _read_vectors
 from unspool.tables import read_table
 
 from .conftest import SMALL, reviews, run
@@ -162,11 +162,9 @@ def test_defaults_are_the_estimators():
     mirrored = [name for name in options if name in signature]
     assert set(signature) - set(mirrored) == {"random_state", "verbose"}, "--seed and --quiet stand for these"
     differing = {name for name in mirrored if options[name].default != signature[name].default}
-    # An empty --dense is None on the command line and () in the estimator, no --vectors "texts"; a table has texts,
-    # for which None stands for these rates.
-    assert differing == {"dense", "dropout", "input_dropout", "vectors"} and signature["dense"].default == ()
-    assert read_vectors(options["vectors"].default) == signature["vectors"].default == "texts"
-    assert (options["dropout"].default, options["input_dropout"].default) == (0.5, 0.3)
+    # An empty --dense is None on the command line and () in the estimator, no --vectors "texts".
+    assert differing == {"dense", "vectors"} and signature["dense"].default == ()
+    assert _read_vectors(options["vectors"].default) == signature["vectors"].default == "texts"
 
 
 def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):
