@@ -34,6 +34,7 @@ from unspool.program.text import of_text
 
 F_IN, H = 4, 5
 SCALE = 1.0
+MISSING = object()
 TABLE = {"scale": [1.0, 2.0]}
 ARRAY = np.ones(H, dtype=np.float32)
 COUNT = 0
@@ -179,6 +180,14 @@ CHANGES: dict[str, Callable[[], tuple[Any, Callable[[Any], Any]]]] = {
     "tuple": lambda: (
         made(lambda c: c.it.scale, lambda c: setattr(c, "it", Pair(1.0, 2))),
         lambda c: setting(c, "it", Pair(3.0, 2)),
+    ),
+    "slice": lambda: (
+        made(lambda c: float(range(9)[c.it][0]), lambda c: setattr(c, "it", slice(1, None))),
+        lambda c: setting(c, "it", slice(3, None)),
+    ),
+    "sentinel beside it": lambda: (
+        made(lambda c: c.it if c.it is not MISSING else 0.0, lambda c: setattr(c, "it", 1.0)),
+        lambda c: setting(c, "it", 3.0),
     ),
     "partial": lambda: (
         made(lambda c: c.it(), lambda c: setattr(c, "it", functools.partial(max, 1.0, 0.5))),

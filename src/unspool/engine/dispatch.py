@@ -112,7 +112,7 @@ def _run_now(
     engine: str,
     index: Tensor | None,
 ) -> tuple[Tensor, list[Any]]:
-    if surroundings.calm() and not any(map(surroundings.is_fake, (values, offsets))):
+    if not surroundings.watched() and not any(map(surroundings.is_fake, (values, offsets))):
         offsets, index = door.batch(values, offsets, index)
     taken, starts = _as_computed(values, states)
     path = choose(directions, taken, starts, engine)

@@ -23,7 +23,9 @@ FIXED = (
     np.ufunc,
     torch._ops.OpOverload,
     torch._ops.OpOverloadPacket,
+    *(torch.layout, torch.memory_format, torch.finfo, torch.iinfo, types.CodeType),
 )
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of a class made by Python code
 WORDS = 1 << 16  # bytes of an array that are compared
 MOST = 20_000  # values in all containers together
 
@@ -119,6 +121,10 @@ class Describer:
             return self(value.__func__), self(value.__self__)
         if isinstance(value, functools.partial):
             return self(value.func), self(value.args), self(value.keywords)
+        if isinstance(value, slice):
+            return self((value.start, value.stop, value.step))
+        if isinstance(value, types.MappingProxyType):
+            return self(dict(value))
         if isinstance(value, (staticmethod, classmethod)):
             return self(value.__func__)
         if isinstance(value, property):
@@ -161,8 +167,10 @@ class Describer:
             object.__hash__,
         ):  # compared by value: a path, a pattern, a decimal number
             return value
-        if callable(value):
-            self.local = True
+        if callable(value) or all(k is object or k.__flags__ & _HEAP for k in kind.__mro__):
+            self.local = (
+                True  # a class of Python's without attributes, such as a sentinel's, has nothing to change
+            )
             return id(value)
         raise Unseen(f"a {kind.__module__}.{kind.__qualname__}")
 

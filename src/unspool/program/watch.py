@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import site
 import sys
 import sysconfig
 import types
@@ -23,8 +22,8 @@ _CELLS = os.path.join(_UNSPOOL, "cells") + os.sep
 _LIBRARIES = tuple(
     {os.path.dirname(module.__file__) + os.sep for module in (torch, np) if module.__file__}
     | {sysconfig.get_path("stdlib") + os.sep, "<frozen"}
-    | {path + os.sep for path in (*site.getsitepackages(), site.getusersitepackages())}
 )
+_PACKAGES = frozenset(["site-packages", "dist-packages"])
 # Modules whose functions answer anew at each call, or act on the world.
 _WORLD = frozenset(
     "time _time random _random secrets os posix nt io _io datetime _datetime uuid socket _socket subprocess "
@@ -195,7 +194,9 @@ def _is_own(file: str, roots: tuple[str, ...]) -> bool:
     """Whether code of a file is a cell's own, and no library's."""
     if file.startswith(_UNSPOOL):
         return file.startswith(_CELLS)
-    return file.startswith(roots) or not file.startswith(_LIBRARIES)
+    if file.startswith(roots):
+        return True
+    return not file.startswith(_LIBRARIES) and _PACKAGES.isdisjoint(file.split(os.sep))
 
 
 def _own_packages(cell: nn.Module) -> tuple[str, ...]:
