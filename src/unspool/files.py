@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 import tempfile
@@ -36,6 +37,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text`, as UTF-8, in one step; see `replacing`."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def check_place(path: Path) -> None:
+    """Raise the `OSError` that writing a file to `path` would; a missing folder is made."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=f".{path.name[:100]}.", dir=path.parent):
+        pass
 
 
 def move_over(fresh: Path, target: Path, old: Path) -> None:

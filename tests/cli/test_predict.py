@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -196,3 +197,57 @@ def test_help_is_quick_and_version():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout == "[]\n" and seconds < 5
     assert run("--version").stdout.startswith(f"unspool {__version__}, Python 3.")
+
+
+def test_rows_without_a_text_stay(trained, tmp_path):
+    (tmp_path / "t.csv").write_text("id,text\n1,good day\n2,\n3,awful\n")
+    model = unspool.load(trained / "model")
+    result = run(
+        "predict", trained / "model", tmp_path / "t.csv", "--input", "text", "--out", tmp_path / "n/p.jsonl"
+    )
+    assert "1 rows have no text" in result.stderr and "2 predictions" in result.stdout
+    frame = read_table(tmp_path / "n/p.jsonl").frame
+    good, awful = model.predict(["good day", "awful"])
+    assert frame["id"].to_list() == ["1", "2", "3"] and frame["prediction"].to_list() == [good, None, awful]
+    dropped = run(
+        "predict", trained / "model", tmp_path / "t.csv", "--input", "text", "--drop-missing"
+    ).stdout
+    assert len(dropped.splitlines()) == 3
+
+
+def test_nested_columns_are_written_back_or_refused_before_the_model_is_asked(trained, tmp_path):
+    rows = [
+        {"text": "good", "tags": ["a", "b"], "more": {"x": 1}},
+        {"text": "dull", "tags": [], "more": {"x": 2}},
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = [tmp_path / "t.jsonl", "--input", "text"]
+    run("predict", trained / "model", *command, "--out", tmp_path / "p.jsonl")
+    written = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [{k: v for k, v in row.items() if k != "prediction"} for row in written] == rows
+    for out in ([], ["--out", tmp_path / "p.csv"]):
+        result = run("predict", tmp_path / "no model", *command, *out, code=2)
+        assert "Column 'tags' holds List(String) values, which a csv file cannot" in result.stderr
+    assert "prediction" in run("predict", trained / "model", *command, "--columns", "text").stdout
+
+
+def test_stdin_has_a_mark_and_an_encoding(trained):
+    program = [sys.executable, "-m", "unspool", "predict", trained / "model"]
+
+    def lines(data: bytes, *more: str) -> list[str]:
+        done = subprocess.run([*program, *more], input=data, capture_output=True, check=True)
+        return [line.split("\t")[1] for line in done.stdout.decode().splitlines()]
+
+    assert lines(b"\xef\xbb\xbfgood\r\n\r\nfine\n") == ["good", "", "fine"]
+    assert lines("caf\xe9 good".encode("latin-1"), "--encoding", "latin-1") == ["caf\xe9 good"]
+    assert lines("good\nfine\n".encode("utf-16"), "--encoding", "utf-16") == ["good", "fine"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_closed_stdin_and_a_full_disk(trained):
+    program = f"{sys.executable} -m unspool predict {trained / 'model'}"
+    closed = subprocess.run(f"{program} <&-", shell=True, capture_output=True, text=True)
+    assert closed.returncode == 2 and closed.stderr.startswith("error: Nothing to predict")
+    full = subprocess.run(f"{program} good > /dev/full", shell=True, capture_output=True, text=True)
+    assert full.returncode == 2 and full.stderr.startswith("error: No space left on device")
+    assert len(full.stderr.splitlines()) == 1

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
+import json
+import lzma
+import zipfile
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from unspool.errors import DataError, InvalidParameterError
-from unspool.tables import read_table, write_table
+from unspool.tables import label_column, read_table, require_columns, write_table
 
 EMOBANK = Path(__file__).resolve().parents[2] / "../shared/data/emobank/emobank.csv"
 
@@ -73,13 +78,13 @@ def test_encodings(tmp_path):
         ("t.csv", 'text,n\n"a" b,1\n', "line 2: .*--no-quotes"),
         ("t.csv", "text,n\na,1\nb\n", "line 3: 1 cells where the header has 2"),
         ("t.csv", "text,n\na,1\nb,2,3\n", "line 3: 3 cells where the header has 2"),
-        ("t.csv", "text,text\na,1\n", "more than one column named 'text'"),
         ("t.jsonl", "", "is empty"),
         ("t.jsonl", '{"text": "a"}\n{"text": "b', "line 2 is not JSON.*half-written"),
         ("t.jsonl", '{"text": "a"}\n[1]\n', "line 2: expected one JSON object a line"),
         ("t.parquet", b"PAR1garbage", "Cannot read .* as Parquet.*half-written"),
         ("t.parquet", b"", "Cannot read .* as Parquet"),
-        ("t.xlsx", b"", "Cannot tell the format.*--format"),
+        ("t.xlsx", b"", "as an Excel sheet"),
+        ("t.doc", b"", "Cannot tell the format.*--format"),
     ],
 )
 def test_bad_files(tmp_path, name, data, message):
@@ -102,7 +107,20 @@ def test_json_lines(tmp_path):
     assert table(tmp_path, data, "t.jsonl").frame.rows() == [("a\nb", 1.0), ("None", 2.5), (None, None)]
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "t.csv",
+        "t.tsv",
+        "t.jsonl",
+        "t.json",
+        "t.parquet",
+        "t.csv.gz",
+        "t.jsonl.bz2",
+        "t.tsv.xz",
+        "new/er/t.csv",
+    ],
+)
 def test_what_is_written_is_read_again(tmp_path, name):
     texts = ["NA", 'say "hi", you', "two\nlines\tand a tab", "é\u2028ü", "None"]
     frame = pl.DataFrame({"text": texts, "n": [1.5, 2.0, -3.25, 1e-9, 7.0]})
@@ -110,7 +128,7 @@ def test_what_is_written_is_read_again(tmp_path, name):
     again = read_table(tmp_path / name).frame
     assert again["text"].to_list() == texts
     assert again["n"].cast(pl.Float64).to_list() == frame["n"].to_list()
-    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert [p.name for p in (tmp_path / name).parent.iterdir()] == [Path(name).name]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -134,3 +152,144 @@ def test_emobank_as_the_csv_module_reads_it():
     assert result.frame["text"].to_list() == expected
     assert len(result) == 10_062
     assert dict(result.frame["split"].value_counts().rows()) == {"train": 8062, "dev": 1000, "test": 1000}
+
+
+@pytest.mark.parametrize(
+    ("pack", "name"), [(gzip.compress, "t.csv.gz"), (bz2.compress, "t.csv"), (lzma.compress, "t.csv.xz")]
+)
+def test_compressed_whatever_the_extension(tmp_path, pack, name):
+    assert table(tmp_path, pack(b"\xef\xbb\xbftext\na\n"), name).frame.rows() == [("a",)]
+    with pytest.raises(DataError, match=r"cannot be unpacked.*half-written"):
+        table(tmp_path, pack(b"text\n" + bytes(range(256)) * 50)[:-20], name)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("text,n\nab,1\n".encode("utf-16-le"), "UTF-16-LE, not utf-8.*--encoding utf-16-le"),
+        ("text,n\nab,1\n".encode("utf-16-be"), "UTF-16-BE, not utf-8.*--encoding utf-16-be"),
+        ("text\na\n".encode("utf-32"), "UTF-32, not utf-8.*--encoding utf-32"),
+        (b"PAR1xxxx", "a Parquet file.*--format parquet"),
+        (b"PK\x03\x04xxxx", "--format xlsx"),
+        (b"\x28\xb5\x2f\xfdxxxx", "zstd"),
+        (b"text\n\0\0a\n", "zero bytes"),
+    ],
+)
+def test_what_the_bytes_are_instead(tmp_path, data, message):
+    with pytest.raises(DataError, match=message):
+        table(tmp_path, data)
+    if "UTF" in message:
+        encoding = message.rsplit(" ", 1)[1]
+        assert table(tmp_path, data, encoding=encoding).frame.columns[0] == "text"
+
+
+def test_without_a_header_and_with_chosen_columns(tmp_path):
+    made = table(tmp_path, "a,1\nb,2\n", header=False)
+    assert made.frame.columns == ["column_1", "column_2"] and made.frame.rows() == [("a", "1"), ("b", "2")]
+    assert table(tmp_path, "x,y,z\n1,2,3\n", columns=["z", "x"]).frame.rows() == [("3", "1")]
+    with pytest.raises(DataError, match="no column 'w'"):
+        table(tmp_path, "x,y,z\n1,2,3\n", columns=["w"])
+
+
+def test_names_that_nobody_asks_for(tmp_path):
+    made = table(tmp_path, "a,,text,a,,a_2\n1,2,3,4,5,6\n")
+    assert made.frame.columns == ["a", "column_2", "text", "a_2_", "column_5", "a_2"]
+    require_columns(made, ["text", "a_2"])
+    with pytest.raises(DataError, match="more than one column named 'a'"):
+        require_columns(made, ["a"])
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_the_line_that_names_the_delimiter(tmp_path, mark):
+    data = f"sep={mark}\r\ntext{mark}n\r\na,b{mark}1\r\n"
+    assert table(tmp_path, "\ufeff" + data).frame.rows() == [("a,b", "1")]
+    with pytest.raises(DataError, match="line 4: 1 cells"):
+        table(tmp_path, data + "c\r\n")
+
+
+def test_json_arrays_numbers_and_nested_values(tmp_path):
+    rows = [{"text": "a", "n": float("nan"), "tags": ["x"]}, {"text": "", "n": 2, "tags": None}]
+    for name, data in (("t.json", json.dumps(rows)), ("t.jsonl", "\n".join(map(json.dumps, rows)))):
+        frame = table(tmp_path, data, name).frame
+        assert frame["text"].to_list() == ["a", None] and frame["tags"].to_list() == [["x"], None]
+        assert str(frame["n"].to_list()) == "[nan, 2.0]"
+    with pytest.raises(DataError, match="one JSON array of objects"):
+        table(tmp_path, '{"a": 1}', "t.json")
+    with pytest.raises(DataError, match="--format jsonl"):
+        table(tmp_path, '{"a": 1}\n{"a": 2}', "t.json")
+    with pytest.raises(DataError, match="--format json"):
+        table(tmp_path, '[{"a": 1}]', "t.jsonl")
+    mixed = table(tmp_path, f'[{{"y": {2**60 + 1}}}, {{"y": 2.0}}, {{"y": {2**60 + 3}}}]', "t.json")
+    assert label_column(mixed, "y").tolist() == [2**60 + 1, 2, 2**60 + 3]
+    assert table(tmp_path, '[{"y": "a"}, {"y": 1}, {"y": true}]', "t.json").frame["y"].to_list() == [
+        "a",
+        "1",
+        "true",
+    ]
+
+
+def test_excel(tmp_path):
+    pytest.importorskip("fastexcel")
+    cells = [["text", "n", ""], ["NA", 1.5, "x"], ["two", 2, "y"]]
+    number, text = '<c r="{}{}"><v>{}</v></c>', '<c r="{}{}" t="inlineStr"><is><t>{}</t></is></c>'
+    rows = ""
+    for r, row in enumerate(cells, 1):
+        parts = [
+            (text if isinstance(v, str) else number).format(c, r, v) for c, v in zip("ABC", row, strict=True)
+        ]
+        rows += f'<row r="{r}">{"".join(parts)}</row>'
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    with zipfile.ZipFile(tmp_path / "t.xlsx", "w") as file:
+        kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+        file.writestr(
+            "[Content_Types].xml",
+            f'<Types xmlns="{package}/content-types"><Default Extension="rels" '
+            'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+            f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/>'
+            f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{kind}.worksheet+xml"/></Types>',
+        )
+        relation = '<Relationships xmlns="{}/relationships"><Relationship Id="r" Type="{}/{}" Target="{}"/>'
+        relation += "</Relationships>"
+        file.writestr("_rels/.rels", relation.format(package, office, "officeDocument", "xl/workbook.xml"))
+        file.writestr(
+            "xl/workbook.xml",
+            f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="s" sheetId="1" r:id="r"/>'
+            "</sheets></workbook>",
+        )
+        file.writestr(
+            "xl/_rels/workbook.xml.rels",
+            relation.format(package, office, "worksheet", "worksheets/sheet1.xml"),
+        )
+        file.writestr(
+            "xl/worksheets/sheet1.xml", f'<worksheet xmlns="{main}"><sheetData>{rows}</sheetData></worksheet>'
+        )
+    frame = read_table(tmp_path / "t.xlsx").frame
+    assert frame.columns == ["text", "n", "column_3"]
+    assert frame.rows() == [("NA", 1.5, "x"), ("two", 2.0, "y")]
+    assert read_table(tmp_path / "t.xlsx", header=False).frame["column_1"].to_list() == ["text", "NA", "two"]
+    with pytest.raises(DataError, match="read, not written"):
+        write_table(frame, tmp_path / "p.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("column", "name", "message"),
+    [
+        ([["a"], []], "t.csv", "holds List.* a csv file cannot. Write .jsonl or .parquet"),
+        ([{"a": 1}, {"a": 2}], "t.tsv", "holds Struct.* a tsv file cannot"),
+        ([b"a", b"b"], "t.jsonl", "holds Binary.* a jsonl file cannot. Write .parquet"),
+    ],
+)
+def test_columns_that_a_format_cannot_hold(tmp_path, column, name, message):
+    frame = pl.DataFrame({"n": column})
+    with pytest.raises(DataError, match=message):
+        write_table(frame, tmp_path / name)
+    write_table(frame, tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet").frame["n"].to_list() == column
+
+
+def test_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_table(pl.DataFrame({"a": ["x"]}), "~/t.csv")
+    assert (tmp_path / "t.csv").is_file() and read_table("~/t.csv").frame.rows() == [("x",)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import warnings
 from typing import Annotated, Any
@@ -44,6 +45,18 @@ def describe(error: Exception) -> str | None:
     return None
 
 
+def _flush() -> None:
+    """What was printed goes out now, while an error of it can still be told."""
+    if sys.stdout is None or sys.stdout.closed:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python flushes once more when it ends: into nothing, so that the error is told once.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
 class Commands(TyperGroup):
     """Turns errors into one line and exit code 2, Ctrl-C into exit code 130; `--debug` lets them through."""
 
@@ -51,7 +64,9 @@ class Commands(TyperGroup):
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: say("warning", message)
             try:
-                return super().invoke(ctx)
+                result = super().invoke(ctx)
+                _flush()
+                return result
             except USAGE_ERROR as error:
                 command = error.ctx.command_path if error.ctx else ctx.command_path
                 say("error", f"{error.format_message()} See '{command} --help'.")

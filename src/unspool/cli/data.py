@@ -78,26 +78,26 @@ def check_out(out: Path) -> None:
 def prepare(source: Source, seed: int) -> Data:
     """Read, check and split, the test rows drawn by `seed`; `DataError` for all that is wrong with the tables."""
     check_choice("fit", "task", source.task, ("auto", *registry))
-    reading, input, targets = source.reading, source.input, source.target
+    input, targets = source.input, source.target
     split_column, test, test_fraction = source.split_column, source.test, source.test_fraction
-    drop_missing = source.drop_missing
     ways = {"--split-column": split_column, "--test": test, "--test-fraction": test_fraction}
     given = [name for name, value in ways.items() if value is not None]
     if len(given) > 1:
         raise DataError(f"{' and '.join(given)} both say which rows are for the test. Give one of them.")
     if len(set(targets)) < len(targets) or input in targets:
         raise DataError("--input and every --target must be different columns.")
-    table = reading.read(source.table)
-    require_columns(table, [input, *targets, *([split_column] if split_column else [])])
+    needed = [input, *targets, *([split_column] if split_column else [])]
+    table = source.read(source.table, needed)
+    require_columns(table, needed)
     decided = decide_task(table, targets, source.task)
     kind = registry[decided.name]
-    table, dropped = without_missing(table, input, targets, decided.name, drop=drop_missing)
+    table, dropped = without_missing(table, input, targets, decided.name, drop=source.drop_missing)
     texts, y = text_column(table, input), kind.read_columns(table, targets)
     everything = Part(texts, y, table.rows)
 
     if test is not None:
         train, validation = everything, None
-        test_part, dropped_test = read_part(reading, test, input, targets, kind, drop_missing)
+        test_part, dropped_test = read_part(source, test, input, targets, kind)
         dropped += dropped_test
         how = f"test rows from {test.name}"
     else:
@@ -121,12 +121,12 @@ def prepare(source: Source, seed: int) -> Data:
 
 
 def read_part(
-    reading: Reading, path: Path, input: str, targets: list[str], task: type[Task], drop_missing: bool
+    reading: Reading, path: Path, input: str, targets: list[str], task: type[Task]
 ) -> tuple[Part, int]:
     """All rows of another table as one part, and how many were dropped."""
-    table = reading.read(path)
+    table = reading.read(path, [input, *targets])
     require_columns(table, [input, *targets])
-    table, dropped = without_missing(table, input, targets, task.name, drop=drop_missing)
+    table, dropped = without_missing(table, input, targets, task.name, drop=reading.drop_missing)
     return Part(text_column(table, input), task.read_columns(table, targets), table.rows), dropped
 
 

@@ -4,42 +4,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from unspool.cli.options import (
     Debug,
-    Delimiter,
-    DropMissing,
-    Encoding,
-    Format,
     Input,
     Model,
-    Quotes,
     Reading,
     Targets,
     Weights,
     load_model,
+    source_options,
+    with_options,
 )
 from unspool.errors import DataError
 
 
+@with_options(source_options(Reading))
 def evaluate(
     model: Model,
-    table: Annotated[Path, typer.Argument(help="CSV, TSV, JSON lines or Parquet.", show_default=False)],
+    table: Annotated[Path, typer.Argument(help="CSV, TSV, JSON, Parquet or Excel.", show_default=False)],
     input: Input,
     target: Targets,
     report: Annotated[
         Path | None, typer.Option(help="Also write metrics, plot and predictions to this folder.")
     ] = None,
-    format: Format = None,
-    encoding: Encoding = "utf-8",
-    delimiter: Delimiter = None,
-    quotes: Quotes = True,
-    drop_missing: DropMissing = False,
     weights: Weights = "float32",
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Print the metrics of a saved model on every row of a table.
 
@@ -52,9 +46,7 @@ def evaluate(
 
     estimator = load_model(model, weights)
     task = estimator.task
-    part, dropped = read_part(
-        Reading(format, encoding, delimiter, quotes), table, input, target, task, drop_missing
-    )
+    part, dropped = read_part(Reading.of(options), table, input, target, task)
     if dropped:
         typer.echo(f"{dropped} rows with missing values dropped.")
     if task.has_classes:

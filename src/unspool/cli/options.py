@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,25 +46,6 @@ Targets = Annotated[
         show_default=False,
     ),
 ]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", help="csv, tsv, jsonl or parquet. Default: by the extension.", rich_help_panel=READING
-    ),
-]
-Encoding = Annotated[str, typer.Option(help="Encoding of CSV, TSV and JSON lines.", rich_help_panel=READING)]
-Delimiter = Annotated[
-    str | None,
-    typer.Option(help="Default: a comma, or a tab for TSV.", show_default=False, rich_help_panel=READING),
-]
-Quotes = Annotated[
-    bool,
-    typer.Option("--quotes/--no-quotes", help="Quote characters enclose cells.", rich_help_panel=READING),
-]
-DropMissing = Annotated[
-    bool,
-    typer.Option("--drop-missing", help="Drop rows that lack a text or a target.", rich_help_panel=READING),
-]
 
 
 def load_model(path: Path, weights: str) -> Any:
@@ -92,28 +73,83 @@ def numbers(kind: type) -> Callable[[Any], Any]:
     return parse
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How tables are read; `read(path)` gives the `Table`."""
+    """The options that say how tables are read; `read(path)` gives the `Table`."""
 
-    format: str | None
-    encoding: str
-    delimiter: str | None
-    quotes: bool
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="csv, tsv, jsonl, json, parquet or xlsx. Default: by the extension.",
+            rich_help_panel=READING,
+        ),
+    ] = None
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of CSV, TSV, JSON and stdin.", rich_help_panel=READING)
+    ] = "utf-8"
+    delimiter: Annotated[
+        str | None,
+        typer.Option(help="Default: a comma, or a tab for TSV.", show_default=False, rich_help_panel=READING),
+    ] = None
+    quotes: Annotated[
+        bool, typer.Option("--quotes/--no-quotes", help="Quotes enclose cells.", rich_help_panel=READING)
+    ] = True
+    header: Annotated[
+        bool,
+        typer.Option(
+            "--header/--no-header",
+            help="The first line names the columns; without, they are column_1, column_2, ...",
+            rich_help_panel=READING,
+        ),
+    ] = True
+    decimal: Annotated[
+        str, typer.Option(metavar="MARK", help="The decimal mark: . or ,", rich_help_panel=READING)
+    ] = "."
+    thousands: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MARK", help="The mark between thousands: , . ' _ or a space.", rich_help_panel=READING
+        ),
+    ] = None
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Keep these, joined by commas, beside those that are needed. Default: all.",
+            rich_help_panel=READING,
+        ),
+    ] = None
+    drop_missing: Annotated[
+        bool,
+        typer.Option(
+            "--drop-missing", help="Drop rows that lack a text or a target.", rich_help_panel=READING
+        ),
+    ] = False
 
-    def read(self, path: Path) -> Table:
-        from unspool.tables import read_table
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Any:
+        """Out of what a command was given."""
+        return cls(**{field.name: options[field.name] for field in fields(cls)})
 
-        return read_table(
-            path, format=self.format, encoding=self.encoding, delimiter=self.delimiter, quotes=self.quotes
-        )
+    def read(self, path: Path, needed: Iterable[str] = ()) -> Table:
+        """The table; where `columns` are named, with those and the needed ones alone."""
+        from unspool.tables import read_table, require_columns
+
+        keys = ("format", "encoding", "delimiter", "quotes", "header", "decimal", "thousands")
+        table = read_table(path, **{name: getattr(self, name) for name in keys})
+        if self.columns is None:
+            return table
+        kept = list(dict.fromkeys([*(name.strip() for name in self.columns.split(",")), *needed]))
+        require_columns(table, kept)
+        return replace(table, frame=table.frame.select(kept))
 
 
-@dataclass(frozen=True)
-class Source:
+@dataclass(frozen=True, kw_only=True)
+class Source(Reading):
     """The options that say which columns of which table are learnt from, and which rows are for what."""
 
-    table: Annotated[Path, typer.Argument(help="CSV, TSV, JSON lines or Parquet.", show_default=False)]
+    table: Annotated[Path, typer.Argument(help="CSV, TSV, JSON, Parquet or Excel.", show_default=False)]
     input: Input
     target: Targets
     task: Annotated[
@@ -134,21 +170,6 @@ class Source:
             help="Share of rows for the test, drawn by --seed. Default: 0.2.", rich_help_panel=SPLIT
         ),
     ] = None
-    format: Format = None
-    encoding: Encoding = "utf-8"
-    delimiter: Delimiter = None
-    quotes: Quotes = True
-    drop_missing: DropMissing = False
-
-    @property
-    def reading(self) -> Reading:
-        """How its tables are read."""
-        return Reading(self.format, self.encoding, self.delimiter, self.quotes)
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Source:
-        """Out of what a command was given."""
-        return cls(**{field.name: options[field.name] for field in fields(cls)})
 
 
 def setting_options(leave_out: Iterable[str] = ()) -> list[inspect.Parameter]:
@@ -196,6 +217,6 @@ def with_options(*sources: Iterable[inspect.Parameter]) -> Callable[[Callable], 
     return give
 
 
-def source_options() -> list[inspect.Parameter]:
-    """The options of `Source`."""
-    return list(inspect.signature(Source, eval_str=True).parameters.values())
+def source_options(cls: type[Reading] = Source) -> list[inspect.Parameter]:
+    """The options of `Source`, or of `Reading` alone."""
+    return list(inspect.signature(cls, eval_str=True).parameters.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,19 +11,17 @@ import typer
 
 from unspool.cli.options import (
     Debug,
-    Delimiter,
-    DropMissing,
-    Encoding,
-    Format,
     Model,
-    Quotes,
     Reading,
     Weights,
     load_model,
+    source_options,
+    with_options,
 )
 from unspool.errors import DataError
 
 
+@with_options(source_options(Reading))
 def predict(
     model: Model,
     texts: Annotated[
@@ -36,20 +35,17 @@ def predict(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write the table with its predictions here (.csv, .tsv, .jsonl, .parquet)."),
+        typer.Option(help="Write the table with its predictions here (.csv, .tsv, .jsonl, .json, .parquet)."),
     ] = None,
-    format: Format = None,
-    encoding: Encoding = "utf-8",
-    delimiter: Delimiter = None,
-    quotes: Quotes = True,
-    drop_missing: DropMissing = False,
     weights: Weights = "float32",
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Predict with a saved model.
 
     Texts given here or on stdin: one line each, the prediction (for classes: the label and its probability)
-    and the text, separated by tabs. A table: its columns and the predictions, to --out or as CSV to stdout.
+    and the text, separated by tabs. A table: its columns and the predictions, to --out or as CSV to stdout; a row
+    without a text stays, without a prediction.
 
     unspool predict model "what a day"
 
@@ -58,37 +54,35 @@ def predict(
     if input is not None:
         if not texts or len(texts) != 1:
             raise DataError(f"--input {input} needs one table to read. Got {len(texts or [])} arguments.")
-        _predict_table(
-            model,
-            weights,
-            Path(texts[0]),
-            input,
-            out,
-            Reading(format, encoding, delimiter, quotes),
-            drop_missing,
-        )
+        _predict_table(model, weights, Path(texts[0]), input, out, Reading.of(options))
         return
     if out is not None:
         raise DataError("--out writes a table with its predictions: name its text column with --input.")
     if texts and len(texts) == 1 and _is_table(texts[0]):
         raise DataError(f"{texts[0]!r} is a table: name its column of texts with --input.")
-    _predict_lines(model, weights, texts or _stdin_lines())
+    _predict_lines(model, weights, texts or _stdin_lines(options["encoding"]))
 
 
 def _is_table(text: str) -> bool:
     if "\n" in text or len(text) > 1000:
         return False
-    from unspool.tables import FORMATS
+    from unspool.tables import file_format
 
-    path = Path(text)
-    return path.suffix.lower() in FORMATS and path.is_file()
+    path = Path(text).expanduser()
+    try:
+        return path.is_file() and bool(file_format(path))
+    except (DataError, OSError):
+        return False
 
 
-def _stdin_lines() -> list[str]:
-    if sys.stdin.isatty():
+def _stdin_lines(encoding: str) -> list[str]:
+    from unspool.tables import decode
+
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         raise DataError("Nothing to predict: give texts, a table with --input, or lines on stdin.")
-    lines = [line.rstrip("\r\n") for line in sys.stdin]
-    if not lines:
+    text = decode(sys.stdin.buffer.read(), encoding, "stdin")
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    if not text:
         raise DataError("Nothing to predict: stdin is empty.")
     return lines
 
@@ -105,39 +99,51 @@ def _predict_lines(path: Path, weights: str, texts: list[str]) -> None:
 
 
 def _predict_table(
-    path: Path,
-    weights: str,
-    table_path: Path,
-    input: str,
-    out: Path | None,
-    reading: Reading,
-    drop_missing: bool,
+    path: Path, weights: str, table_path: Path, input: str, out: Path | None, reading: Reading
 ) -> None:
     import polars as pl
 
-    from unspool.tables import require_columns, text_column, without_missing, write_table
+    from unspool.files import check_place
+    from unspool.tables import check_writable, require_columns, text_column, without_missing, write_table
     from unspool.tables.read import file_format
 
     if out is not None:
+        out = out.expanduser()
         file_format(out)
-        if out.exists() and out.samefile(table_path):
+        if out.exists() and table_path.exists() and out.samefile(table_path):
             raise DataError(f"--out {str(out)!r} is the table that is read. Choose another file.")
-    table = reading.read(table_path)
+    table = reading.read(table_path, [input])
     require_columns(table, [input])
-    table, dropped = without_missing(table, input, [], "classification", drop=drop_missing)
-    texts = text_column(table, input)
+    texts, dropped = text_column(table, input), 0
+    if reading.drop_missing or not any(text is not None for text in texts):
+        table, dropped = without_missing(table, input, [], "classification", drop=True)
+        texts = text_column(table, input)
+    rows = [row for row, text in enumerate(texts) if text is not None]
+    present = [texts[row] for row in rows]
+    # All that can fail for another reason than the model fails before it is asked.
+    check_writable(table.frame, out)
+    if out is not None:
+        check_place(out)
     model = load_model(path, weights)
-    columns = model.columns(texts)
-    taken = [name for name in columns if name in table.frame.columns]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        names = [*model.columns(present[:1])]
+    taken = [name for name in names if name in table.frame.columns]
     if taken:
         raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")
-    frame = table.frame.with_columns(pl.Series(name, values) for name, values in columns.items())
+    answers = pl.DataFrame(model.columns(present)).with_columns(pl.Series("", rows, dtype=pl.UInt32))
+    index = pl.DataFrame({"": pl.Series(range(len(texts)), dtype=pl.UInt32)})
+    columns = index.join(answers, on="", how="left", maintain_order="left").drop("")
+    frame = pl.concat([table.frame, columns], how="horizontal")
+    empty = len(texts) - len(rows)
+    if empty:
+        typer.echo(f"warning: {empty} rows have no text, and get no prediction.", err=True)
     if out is None:
         typer.echo(frame.write_csv(), nl=False)
     else:
         write_table(frame, out)
         tail = f" {dropped} rows without a text dropped." if dropped else ""
-        typer.echo(f"{len(texts)} predictions: {out}.{tail}")
+        typer.echo(f"{len(rows)} predictions: {out}.{tail}")
 
 
 def _cell(value: Any) -> str:

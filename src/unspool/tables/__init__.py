@@ -1,4 +1,4 @@
-"""Tables in and out: CSV, TSV, JSON lines and Parquet to columns of texts, numbers and labels, and back."""
+"""Tables in and out: CSV, TSV, JSON, Parquet and Excel to columns of texts, numbers and labels, and back."""
 
 from unspool.tables.columns import (
     Decision,
@@ -9,9 +9,10 @@ from unspool.tables.columns import (
     text_column,
     without_missing,
 )
-from unspool.tables.read import FORMATS, Table, read_table
+from unspool.tables.decode import decode
+from unspool.tables.read import FORMATS, Table, file_format, read_table
 from unspool.tables.split import Split, by_column, by_fraction, shared_texts
-from unspool.tables.write import write_table
+from unspool.tables.write import check_writable, write_table
 
 __all__ = [
     "FORMATS",
@@ -20,7 +21,10 @@ __all__ = [
     "Table",
     "by_column",
     "by_fraction",
+    "check_writable",
     "decide_task",
+    "decode",
+    "file_format",
     "label_column",
     "number_columns",
     "read_table",

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 
 from unspool.errors import DataError, did_you_mean
+from unspool.tables.numbers import looks_like, to_numbers
 from unspool.tables.read import Table
 
-# Cells of a number column that mean "no number here"; in a text or label column they are ordinary texts.
-MISSING_NUMBERS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "none")
 MANY_VALUES = 10
+FEW_ARE_LABELS = ("numbers with units", "fractions")
 WHOLE_NUMBER = r"^-?(0|[1-9]\d*)(\.0+)?$"
 
 
@@ -28,26 +28,44 @@ class Decision:
 def require_columns(table: Table, names: Sequence[str]) -> None:
     """`DataError` naming the first of `names` that the table lacks, with the nearest column."""
     for name in names:
+        if name in table.repeated:
+            raise DataError(f"{table.name} has more than one column named {name!r}. Rename one of them.")
         if name in table.frame.columns:
             continue
         hint = did_you_mean(name, table.frame.columns)
-        if table.frame.width == 1 and any(mark in table.frame.columns[0] for mark in ";\t|"):
+        if table.frame.width == 1 and any(mark in table.frame.columns[0] for mark in ";,\t|"):
             hint = "The table has one column only: is another --delimiter needed?"
         columns = ", ".join(map(repr, table.frame.columns))
         raise DataError(f"{table.name} has no column {name!r}. It has {columns}. {hint}".rstrip())
 
 
-def _numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """(values as f64, mask of the cells that mean "missing")."""
+def _numbers(table: Table, name: str) -> tuple[pl.Series, pl.Series, str | None]:
+    """(values as f64, mask of the cells that mean "missing", the unit that is left out)."""
+    column = table.frame[name]
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         values = column.cast(pl.Float64)
-        return values, values.is_null() | values.is_nan().fill_null(True)
+        return values, values.is_null() | values.is_nan().fill_null(True), None
+    if column.dtype.is_temporal():
+        raise DataError(
+            f"Column {name!r} of {table.name} holds {column.dtype} values. Make numbers of them first, such as days "
+            "since the earliest, or labels, as text."
+        )
     if column.dtype != pl.String:
-        kind = str(column.dtype)
-        raise DataError(f"Column {column.name!r} holds {kind} values, neither numbers nor text.")
-    stripped = column.str.strip_chars()
-    missing = column.is_null() | stripped.is_in([*MISSING_NUMBERS, ""]).fill_null(True)
-    return stripped.cast(pl.Float64, strict=False), missing
+        raise DataError(f"Column {name!r} holds {column.dtype} values, neither numbers nor text.")
+    return to_numbers(column, table.style)
+
+
+def _question(table: Table, name: str, strays: pl.Series) -> str:
+    """What the cells look like that are no numbers, and what to do about it; "" where they are words."""
+    found = looks_like(strays)
+    if found is None:
+        return ""
+    what, advice = found
+    shown = " and ".join(repr(cell) for cell in strays.drop_nulls().unique(maintain_order=True)[:2])
+    return (
+        f"Column {name!r} of {table.name} seems to hold {what}, such as {shown}: {advice}. "
+        "If they are labels, use --task classification."
+    )
 
 
 def _rows(numbers: np.ndarray, limit: int = 5) -> str:
@@ -71,18 +89,24 @@ def decide_task(table: Table, targets: Sequence[str], asked: str = "auto") -> De
     if asked == "classification":
         return Decision("classification", "asked for with --task")
     name = targets[0]
-    values, missing = _numbers(table.frame[name])
+    values, missing, unit = _numbers(table, name)
     present = values.filter(~missing)
     distinct = table.frame[name].filter(~missing).n_unique()
     # A column that is mostly numbers is meant as numbers: its stray words are reported as bad rows.
     stray = int(present.null_count())
     if len(present) and stray / len(present) < 0.5:
-        known = present.drop_nulls()
+        known, bare = present.drop_nulls(), "" if unit is None else f", read without {unit!r}"
         if bool((known != known.floor()).any()):
-            return Decision("regression", f"{name!r} holds numbers with fractions")
+            return Decision("regression", f"{name!r} holds numbers with fractions{bare}")
         if known.n_unique() > MANY_VALUES:
-            return Decision("regression", f"{name!r} holds {known.n_unique()} distinct numbers")
+            return Decision("regression", f"{name!r} holds {known.n_unique()} distinct numbers{bare}")
         return Decision("classification", f"{name!r} holds {distinct} distinct whole numbers")
+    if stray:
+        strays = table.frame[name].filter(~missing & values.is_null())
+        found = looks_like(strays)
+        # Ten labels such as "3 stars" are labels.
+        if found and (distinct > MANY_VALUES or found[0] not in FEW_ARE_LABELS):
+            raise DataError(_question(table, name, strays))
     return Decision("classification", f"{name!r} holds {distinct} distinct labels, not numbers")
 
 
@@ -98,7 +122,7 @@ def without_missing(
     for name in [text, *targets]:
         column = table.frame[name]
         if name in targets and task == "regression":
-            missing = _numbers(column)[1].to_numpy()
+            missing = _numbers(table, name)[1].to_numpy()
         else:
             missing = column.is_null().to_numpy()
         if missing.any() and not drop:
@@ -126,15 +150,16 @@ def number_columns(table: Table, names: Sequence[str]) -> np.ndarray:
     """The numbers of columns `names`: (R,) for one, (R, K) for K; `DataError` for cells that are none."""
     arrays = []
     for name in names:
-        values, missing = _numbers(table.frame[name])
+        values, missing, _ = _numbers(table, name)
         good = values.is_finite().fill_null(False).to_numpy()
         bad = ~good | missing.to_numpy()
         if bad.any():
             cells = table.frame[name].to_list()
+            hint = _question(table, name, table.frame[name].cast(pl.String).filter(pl.Series(bad)))
             shown = [f"row {table.rows[i]}: {cells[i]!r}" for i in np.flatnonzero(bad)[:3]]
             raise DataError(
                 f"Column {name!r} of {table.name} must hold finite numbers. {int(bad.sum())} of {len(table)} "
-                f"rows do not: {'; '.join(shown)}. For labels, use --task classification."
+                f"rows do not: {'; '.join(shown)}. {hint or 'For labels, use --task classification.'}"
             )
         arrays.append(values.to_numpy())
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1)
@@ -147,5 +172,8 @@ def label_column(table: Table, name: str) -> np.ndarray:
         raise DataError(f"Column {name!r} of {table.name} holds {column.dtype} values, which are no labels.")
     words = column.cast(pl.String)
     if bool(words.str.contains(WHOLE_NUMBER).all()):
-        return words.cast(pl.Float64).cast(pl.Int64).to_numpy()
+        # Never by way of floats, in which neighbours above 2^53 are one; beyond int64 they stay texts.
+        whole = words.str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)
+        if not whole.null_count():
+            return whole.to_numpy()
     return np.array(words.to_list(), dtype=str)

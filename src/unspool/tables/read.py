@@ -3,17 +3,18 @@ is missing."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from unspool.errors import DataError, check_choice
+from unspool.errors import DataError, check_choice, did_you_mean
+from unspool.tables.decode import COMPRESSED, decode, unpack
+from unspool.tables.delimited import read_delimited, unique_names
+from unspool.tables.numbers import Style
 
 FORMATS = {
     ".csv": "csv",
@@ -21,9 +22,12 @@ FORMATS = {
     ".tab": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".xlsx": "xlsx",
 }
+NAMES = ("csv", "tsv", "jsonl", "json", "parquet", "xlsx")
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,15 @@ class Table:
     """Columns of a file.
 
     frame: the columns, R rows. rows (R,): each row's number in the file, counted from 1, header left out.
-    name: the file's name, for messages.
+    name: the file's name, for messages. style: how its cells write numbers. repeated: the names that more than one of
+    its columns had; the later ones are called "name_2", "name_3", ..., and columns without a name "column_1", ...
     """
 
     frame: pl.DataFrame
     rows: np.ndarray
     name: str
+    style: Style = field(default_factory=Style)
+    repeated: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return self.frame.height
@@ -44,18 +51,21 @@ class Table:
     def take(self, keep: np.ndarray) -> Table:
         """The rows chosen by an index array or a boolean mask (R,), in that order; numbers kept."""
         index = np.flatnonzero(keep) if keep.dtype == bool else keep
-        return Table(self.frame[index.tolist()], self.rows[index], self.name)
+        return replace(self, frame=self.frame[index.tolist()], rows=self.rows[index])
 
 
 def file_format(path: Path, format: str | None = None) -> str:
-    """One of csv, tsv, jsonl, parquet: `format` if given, else by the extension; `DataError` if unknown."""
+    """One of csv, tsv, jsonl, json, parquet, xlsx: `format` if given, else by the extension, that of a compressed
+    file (".csv.gz") by the one before; `DataError` if unknown."""
     if format is not None:
-        return check_choice("the table reader", "format", format, sorted(set(FORMATS.values())))
-    known = FORMATS.get(path.suffix.lower())
+        return check_choice("the table reader", "format", format, NAMES)
+    inner = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    known = FORMATS.get(inner.suffix.lower())
     if known is None:
         raise DataError(
-            f"Cannot tell the format of {str(path)!r} from its extension {path.suffix!r}. "
-            f"Known: {', '.join(FORMATS)}. Name it with --format csv, tsv, jsonl or parquet."
+            f"Cannot tell the format of {str(path)!r} from its extension {inner.suffix!r}. "
+            f"Known: {', '.join(FORMATS)}, also with {', '.join(COMPRESSED)}. Name it with --format csv, tsv, jsonl, "
+            "json, parquet or xlsx."
         )
     return known
 
@@ -67,131 +77,137 @@ def read_table(
     encoding: str = "utf-8",
     delimiter: str | None = None,
     quotes: bool = True,
+    header: bool = True,
+    decimal: str = ".",
+    thousands: str | None = None,
+    columns: Sequence[str] | None = None,
 ) -> Table:
-    """Read a CSV, TSV, JSON-lines or Parquet file.
+    """Read a CSV, TSV, JSON-lines, JSON, Parquet or Excel file; gzip, bzip2 and xz are unpacked.
 
-    format: "csv", "tsv", "jsonl" or "parquet"; default by the extension. encoding: of CSV, TSV and JSON
-    lines; a UTF-8 byte-order mark is dropped. delimiter: of CSV (default ",") and TSV (default tab).
-    quotes: False takes quote characters as text. Raises `DataError` for a missing, unreadable, malformed
-    or half-written file, repeated column names, and a table without rows.
+    format: "csv", "tsv", "jsonl", "json" (an array of objects), "parquet" or "xlsx" (the first sheet; needs
+    `pip install fastexcel`); default by the extension. encoding: of CSV, TSV and JSON; a byte-order mark is dropped.
+    delimiter: of CSV (default ",", or what a first line "sep=;" says) and TSV (default tab). quotes: False takes quote
+    characters as text. header: False where the first line of CSV, TSV or Excel is a row; the columns are then
+    "column_1", "column_2", ... decimal, thousands: how cells of numbers are written, such as "," and ".". columns:
+    the names of those that are kept; None keeps all. Raises `DataError` for a missing, unreadable, malformed or
+    half-written file, an unknown column, and a table without rows.
     """
-    path = Path(path)
-    kind = file_format(path, format)
+    path = Path(path).expanduser()
+    kind, style = file_format(path, format), Style(decimal, thousands)
     if not path.is_file():
         raise DataError(f"No file {str(path)!r}.")
+    data, repeated = path.read_bytes(), frozenset[str]()
     if kind == "parquet":
-        frame = _read_parquet(path)
+        frame = _read_parquet(unpack(data, str(path)), path)
+    elif kind == "xlsx":
+        frame, repeated = _read_excel(unpack(data, str(path)), path, header)
     else:
-        text = _decode(path, encoding)
-        if kind == "jsonl":
-            frame = _read_json_lines(text, path)
+        text = decode(data, encoding, str(path))
+        if kind in ("jsonl", "json"):
+            frame = _read_json(text, path, lines=kind == "jsonl")
         else:
-            frame = _read_delimited(text, path, delimiter or ("," if kind == "csv" else "\t"), quotes)
+            mark = delimiter or ("\t" if kind == "tsv" else None)
+            frame, repeated = read_delimited(text, str(path), mark, quotes, header)
     if frame.height == 0:
         raise DataError(f"{str(path)!r} has no rows{' below its header' if frame.width else ''}.")
-    return Table(frame, np.arange(1, frame.height + 1), path.name)
+    if columns is not None:
+        for name in columns:
+            if name not in frame.columns:
+                known = ", ".join(map(repr, frame.columns))
+                hint = did_you_mean(name, frame.columns)
+                raise DataError(f"{path.name} has no column {name!r}. It has {known}. {hint}".rstrip())
+        frame = frame.select(list(dict.fromkeys(columns)))
+    return Table(frame, np.arange(1, frame.height + 1), path.name, style, repeated)
 
 
-def _decode(path: Path, encoding: str) -> str:
-    data = path.read_bytes()
-    if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        encoding = "utf-8-sig"
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise DataError(f"{str(path)!r} is UTF-16, not UTF-8. Read it with --encoding utf-16.")
-    try:
-        return data.decode(encoding)
-    except LookupError:
-        raise DataError(
-            f"Unknown encoding {encoding!r}. Common ones: utf-8, utf-16, latin-1, cp1252."
-        ) from None
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{str(path)!r} is not {error.encoding.removesuffix('-sig')}: byte 0x{data[error.start]:02x} in "
-            f"line {line}. Name its encoding, for example --encoding latin-1 or --encoding cp1252."
-        ) from None
-
-
-def _read_delimited(text: str, path: Path, delimiter: str, quotes: bool) -> pl.DataFrame:
-    # The csv module, not polars: polars refuses a quote inside an unquoted cell (5" disk) and names no line.
-    if len(delimiter) != 1:
-        raise DataError(f"The delimiter must be one character. Got {delimiter!r}.")
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
-        strict=True,
-    )
-    previous_limit = csv.field_size_limit(sys.maxsize)
-    rows: list[list[str]] = []
-    try:
-        header = next((row for row in reader if row), [])
-        if not header:
-            raise DataError(f"{str(path)!r} is empty.")
-        _check_names(header, path)
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise DataError(
-                    f"{str(path)!r}, line {reader.line_num}: {len(row)} cells where the header has "
-                    f"{len(header)}. Is the file half-written, or a text with {delimiter!r} not quoted?"
-                )
-            rows.append(row)
-    except csv.Error as error:
-        reason = "a quote is never closed" if "end of data" in str(error) else str(error)
-        raise DataError(
-            f"{str(path)!r}, line {reader.line_num}: {reason}. The file may be half-written; if its quote "
-            "characters are plain text, read it with --no-quotes."
-        ) from None
-    finally:
-        csv.field_size_limit(previous_limit)
-    columns = zip(*rows, strict=True) if rows else ((),) * len(header)
-    return pl.DataFrame(
-        {
-            name: pl.Series(name, [cell or None for cell in column], dtype=pl.String)
-            for name, column in zip(header, columns, strict=True)
-        }
-    )
-
-
-def _check_names(header: list[str], path: Path) -> None:
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise DataError(f"{str(path)!r} has more than one column named {repeated[0]!r}. Rename one of them.")
-
-
-def _read_json_lines(text: str, path: Path) -> pl.DataFrame:
-    if not text.strip():
-        raise DataError(f"{str(path)!r} is empty.")
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{str(path)!r}, line {number} is not JSON: {error.msg}. The file may be half-written."
-            ) from None
-        if not isinstance(record, dict):
-            raise DataError(
-                f"{str(path)!r}, line {number}: expected one JSON object a line, got {line[:40]!r}."
-            )
-    try:
-        frame = pl.read_ndjson(io.StringIO(text), infer_schema_length=None)
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"Cannot read {str(path)!r} as JSON lines: {str(error).splitlines()[0]}") from None
-    blank = pl.col(pl.String) == ""
-    return frame.with_columns(pl.when(blank).then(None).otherwise(pl.col(pl.String)).name.keep())
-
-
-def _read_parquet(path: Path) -> pl.DataFrame:
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"Cannot read {str(path)!r} as Parquet: {reason}. It may be half-written.") from None
+def _blanks_missing(frame: pl.DataFrame) -> pl.DataFrame:
+    """Categories as texts, and empty texts as missing."""
     categories = [name for name, dtype in frame.schema.items() if dtype in (pl.Categorical, pl.Enum)]
     frame = frame.with_columns(pl.col(categories).cast(pl.String))
     blank = pl.col(pl.String) == ""
     return frame.with_columns(pl.when(blank).then(None).otherwise(pl.col(pl.String)).name.keep())
+
+
+def _read_json(text: str, path: Path, lines: bool) -> pl.DataFrame:
+    """JSON lines, or one array, of objects with a value a column; NaN is missing."""
+    if not text.strip():
+        raise DataError(f"{str(path)!r} is empty.")
+    if lines:
+        numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+        records = [_parse(line, f"{str(path)!r}, line {n}") for n, line in numbered]
+        wrong = next((i for i, record in enumerate(records) if not isinstance(record, dict)), None)
+        if wrong is not None:
+            n, line = numbered[wrong]
+            hint = " For a file that is one array, use --format json." if line.lstrip()[0] == "[" else ""
+            raise DataError(
+                f"{str(path)!r}, line {n}: expected one JSON object a line, got {line[:40]!r}.{hint}"
+            )
+    else:
+        records = _parse(text, repr(str(path)))
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise DataError(
+                f"{str(path)!r} must hold one JSON array of objects, [{{...}}, {{...}}]. Got {text.strip()[:40]!r}. "
+                "For an object a line, use --format jsonl."
+            )
+    if not any(records):
+        return pl.DataFrame()
+    names = list(dict.fromkeys(name for record in records for name in record))
+    try:
+        return _blanks_missing(
+            pl.DataFrame([_series(name, [r.get(name) for r in records]) for name in names])
+        )
+    except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
+        raise DataError(f"Cannot read {str(path)!r} as a table: {str(error).splitlines()[0]}") from None
+
+
+def _series(name: str, values: list) -> pl.Series:
+    """A column; numbers of which some are whole and too large for a float stay exact, as texts."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float} and any(type(v) is int and abs(v) > 2**53 for v in values):
+        values = [v if v is None else repr(v) for v in values]
+    elif len(kinds) > 1 and kinds <= {str, int, float, bool} and (str in kinds or bool in kinds):
+        values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+    return pl.Series(name, values, strict=len(kinds) == 1)
+
+
+def _parse(text: str, where: str):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = " For an object a line, use --format jsonl." if error.msg == "Extra data" else ""
+        place = f" (line {error.lineno})" if error.lineno > 1 else ""
+        raise DataError(
+            f"{where} is not JSON: {error.msg}{place}. The file may be half-written.{hint}"
+        ) from None
+
+
+def _read_parquet(data: bytes, path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(data)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"Cannot read {str(path)!r} as Parquet: {reason}. It may be half-written.") from None
+    return _blanks_missing(frame)
+
+
+def _read_excel(data: bytes, path: Path, header: bool) -> tuple[pl.DataFrame, frozenset[str]]:
+    """The first sheet; (columns, the names that came twice)."""
+    try:
+        import fastexcel
+    except ImportError:
+        raise DataError(
+            f"Reading {str(path)!r} needs the package fastexcel: pip install fastexcel. Or save the sheet as .csv."
+        ) from None
+    try:
+        book = fastexcel.read_excel(data)
+        rows = pl.DataFrame(book.load_sheet(0, header_row=None, skip_rows=int(header)))
+        top: list[str | None] = [None] * rows.width
+        if header:
+            first = pl.DataFrame(book.load_sheet(0, header_row=None, n_rows=1, dtypes="string"))
+            top = [*first.row(0), *top][: rows.width] if first.height else top
+        names, repeated = unique_names(top)
+        frame = rows.rename(dict(zip(rows.columns, names, strict=True)))
+    except (fastexcel.FastExcelError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"Cannot read {str(path)!r} as an Excel sheet: {reason}.") from None
+    return _blanks_missing(frame), repeated

@@ -1,27 +1,69 @@
-"""Columns -> a CSV, TSV, JSON-lines or Parquet file, written beside and then renamed."""
+"""Columns -> a CSV, TSV, JSON-lines, JSON or Parquet file, written beside and then renamed."""
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from unspool.errors import DataError
 from unspool.files import replacing
 from unspool.tables.read import file_format
 
+_PACK = {".gz": lambda data: gzip.compress(data, mtime=0), ".bz2": bz2.compress, ".xz": lzma.compress}
+
 
 def write_table(frame: pl.DataFrame, path: str | Path, *, format: str | None = None) -> None:
-    """Write `frame` to `path`, whole or not at all; an existing file is replaced.
+    """Write `frame` to `path`, whole or not at all; an existing file is replaced, a missing folder made.
 
-    format: "csv", "tsv", "jsonl" or "parquet"; default by the extension. Raises `DataError` for an unknown
-    extension, `OSError` where the disk is full or the folder cannot be written.
+    format: "csv", "tsv", "jsonl", "json" or "parquet"; default by the extension, and compressed after ".gz", ".bz2" or
+    ".xz". NaN and infinity are null in JSON, which has no word for them. Raises `DataError` for an unknown extension
+    and for columns that the format cannot hold, `OSError` where the disk is full or the folder cannot be written.
     """
-    path = Path(path)
-    kind = file_format(path, format)
+    path = Path(path).expanduser()
+    kind = check_writable(frame, path, format)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        if kind == "parquet":
-            frame.write_parquet(file)
-        elif kind == "jsonl":
-            frame.write_ndjson(file)
-        else:
-            frame.write_csv(file, separator="," if kind == "csv" else "\t")
+        pack = _PACK.get(path.suffix.lower())
+        if pack is None:
+            _write(frame, file, kind)
+            return
+        buffer = io.BytesIO()
+        _write(frame, buffer, kind)
+        file.write(pack(buffer.getvalue()))
+
+
+def check_writable(frame: pl.DataFrame, path: Path | None, format: str | None = None) -> str:
+    """The format of `path` (of stdout, None: csv), which holds every column of `frame`; otherwise `DataError`."""
+    kind = "csv" if path is None else file_format(path, format)
+    if kind == "xlsx":
+        raise DataError(f"{str(path)!r}: Excel sheets are read, not written. Write .csv instead.")
+    for name, dtype in frame.schema.items():
+        nested, held = dtype.is_nested(), True
+        if kind in ("csv", "tsv"):
+            held = not nested and dtype not in (pl.Binary, pl.Duration, pl.Object)
+        elif kind in ("jsonl", "json"):
+            held = "Binary" not in str(dtype) and dtype != pl.Object
+        if not held:
+            other = ".jsonl or .parquet" if nested and "Binary" not in str(dtype) else ".parquet"
+            raise DataError(
+                f"Column {name!r} holds {dtype} values, which a {kind} file cannot. Write {other} with --out, or leave "
+                "the column out with --columns."
+            )
+    return kind
+
+
+def _write(frame: pl.DataFrame, file: Any, kind: str) -> None:
+    if kind == "parquet":
+        frame.write_parquet(file)
+    elif kind == "jsonl":
+        frame.write_ndjson(file)
+    elif kind == "json":
+        frame.write_json(file)
+    else:
+        frame.write_csv(file, separator="," if kind == "csv" else "\t")

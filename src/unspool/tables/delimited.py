@@ -1,0 +1,90 @@
+"""CSV and TSV: text -> columns of strings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+import polars as pl
+
+from unspool.errors import DataError
+
+
+def read_delimited(
+    text: str, name: str, delimiter: str | None, quotes: bool, header: bool
+) -> tuple[pl.DataFrame, frozenset[str]]:
+    """(columns of strings, empty cells missing; the names that came more than once, see `unique_names`).
+
+    delimiter: None for a comma, or what Excel's first line "sep=;" says.
+    """
+    said = re.match(r"sep=(.)(\r\n|\n|\r|$)", text)
+    start = 0
+    if said and (delimiter is None or delimiter == said[1]):
+        delimiter, start = said[1], said.end()
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter or ",", delimiter or ",")
+    if len(delimiter) != 1 or delimiter in '\r\n"':
+        raise DataError(f"The delimiter must be one character. Got {delimiter!r}.")
+    # The csv module, not polars: polars refuses a quote inside an unquoted cell (5" disk) and names no line.
+    reader = csv.reader(
+        io.StringIO(text[start:], newline=""),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=True,
+    )
+    skipped = 1 if start else 0
+    previous_limit = csv.field_size_limit(sys.maxsize)
+    rows: list[list[str]] = []
+    try:
+        first = next((row for row in reader if row), [])
+        if not first:
+            raise DataError(f"{name!r} is empty.")
+        if not header:
+            rows.append(first)
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(first):
+                raise DataError(
+                    f"{name!r}, line {reader.line_num + skipped}: {len(row)} cells where the "
+                    f"{'header' if header else 'first row'} has {len(first)}. Is the file half-written, or a text "
+                    f"with {delimiter!r} not quoted?"
+                )
+            rows.append(row)
+    except csv.Error as error:
+        reason = "a quote is never closed" if "end of data" in str(error) else str(error)
+        raise DataError(
+            f"{name!r}, line {reader.line_num + skipped}: {reason}. The file may be half-written; if its quote "
+            "characters are plain text, read it with --no-quotes."
+        ) from None
+    finally:
+        csv.field_size_limit(previous_limit)
+    names, repeated = unique_names(first if header else [None] * len(first))
+    columns = zip(*rows, strict=True) if rows else ((),) * len(first)
+    frame = pl.DataFrame(
+        [
+            pl.Series(name, [cell or None for cell in column], dtype=pl.String)
+            for name, column in zip(names, columns, strict=True)
+        ]
+    )
+    return frame, repeated
+
+
+def unique_names(header: Sequence[str | None]) -> tuple[list[str], frozenset[str]]:
+    """(a name of its own for each column, the names that came more than once): of equal names the first stays, the
+    others are "name_2", "name_3", ...; the k-th column without a name is "column_k"."""
+    given = [name or "" for name in header]
+    taken, seen, names = set(given), Counter[str](), []
+    for place, name in enumerate(given, 1):
+        seen[name] += 1
+        unique = name
+        if not name or seen[name] > 1:
+            unique = f"column_{place}" if not name else f"{name}_{seen[name]}"
+            while unique in taken:
+                unique += "_"
+            taken.add(unique)
+        names.append(unique)
+    return names, frozenset(name for name, count in seen.items() if name and count > 1)
