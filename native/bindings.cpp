@@ -6,6 +6,7 @@
 
 #include "calls.h"
 #include "pool.h"
+#include "rows.h"
 #include "snapshot.h"
 
 using namespace unspool;
@@ -136,6 +137,9 @@ NB_MODULE(_native, m) {
     check_index(places.ints(), places.columns, rows);
     return places.columns;
   });
+
+  m.def("move_rows", &move_rows, nb::arg("values"), nb::arg("block"), nb::arg("offsets"), nb::arg("starts"), nb::arg("at"),
+        nb::arg("fill").none(), nb::arg("threads"));
 
   // gradient (n, width) of the rows (n); decays (2, n).
   m.def("adam_step", [](nb::handle table, nb::handle mean, nb::handle square, nb::handle rows, nb::handle gradient,

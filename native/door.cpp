@@ -23,8 +23,9 @@ struct Torch {
   int32_t (*storage_size)(Handle, int64_t*);
   int32_t (*data)(Handle, void**);
   int32_t float32, float64, int64, cpu;
+  std::vector<std::pair<int32_t, int64_t>> sizes_of;   // bytes of a number of each dtype
   PyObject *tensor, *parameter, *plain_dispatch;   // classes; what __torch_dispatch__ is where there is none
-  PyObject *cdata, *is_neg;                        // names
+  PyObject *cdata, *is_neg, *is_conj;              // names
 };
 
 Torch* torch_ = nullptr;   // made once, under the interpreter's lock
@@ -64,6 +65,11 @@ void load() {
   t->plain_dispatch = torch.attr("_C").attr("_disabled_torch_dispatch_impl").inc_ref().ptr();
   t->cdata = PyUnicode_InternFromString("_cdata");
   t->is_neg = PyUnicode_InternFromString("is_neg");
+  t->is_conj = PyUnicode_InternFromString("is_conj");
+  for (auto [name, size] : {std::pair{"dtype_bool", 1}, {"dtype_uint8", 1}, {"dtype_int8", 1}, {"dtype_int16", 2},
+                            {"dtype_int32", 4}, {"dtype_int64", 8}, {"dtype_float16", 2}, {"dtype_bfloat16", 2},
+                            {"dtype_float32", 4}, {"dtype_float64", 8}, {"dtype_complex64", 8}, {"dtype_complex128", 16}})
+    t->sizes_of.push_back({number(name), size});
   torch_ = t;
 }
 
@@ -109,16 +115,61 @@ void check_class(nb::handle tensor, const Name& name) {
                             described(tensor, "layout") + " " + why + ". Make a copy of its numbers, or use engine='eager'.");
 }
 
-Seen see(nb::handle tensor, const Name& name, bool real, Type wanted) {
+// torch's own of a tensor that is one.
+void* implementation_of(nb::handle tensor, const Name& name) {
   if (!torch_) load();
-  const Torch& t = *torch_;
   check_class(tensor, name);
-  PyObject* number = PyObject_GetAttr(tensor.ptr(), t.cdata);
+  PyObject* number = PyObject_GetAttr(tensor.ptr(), torch_->cdata);
   if (!number) throw nb::python_error();
   void* implementation = PyLong_AsVoidPtr(number);
   Py_DECREF(number);
   if (!implementation && PyErr_Occurred()) throw nb::python_error();
+  return implementation;
+}
+
+struct Memory {
+  void* data;
+  int64_t axes, *sizes, *strides, offset, bytes;
+};
+
+Memory memory_of(Handle h, nb::handle tensor, const Name& name) {
+  const Torch& t = *torch_;
+  Memory m{};
+  if (t.dim(h, &m.axes) || t.sizes(h, &m.sizes) || t.strides(h, &m.strides) || t.offset(h, &m.offset) ||
+      t.storage_size(h, &m.bytes) || t.data(h, &m.data))
+    refuse_memory(tensor, name, "without an address");
+  return m;
+}
+
+void check_applied(nb::handle tensor, const Name& name, PyObject* asked, const char* why) {
+  PyObject* self = tensor.ptr();
+  PyObject* answer = PyObject_VectorcallMethod(asked, &self, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+  if (!answer) throw nb::python_error();
+  const bool lazy = answer == Py_True;
+  Py_DECREF(answer);
+  if (lazy) refuse_memory(tensor, name, why);
+}
+
+void check_sign(nb::handle tensor, const Name& name) {
+  check_applied(tensor, name, torch_->is_neg, "whose sign is not in memory yet (resolve_neg)");
+}
+
+void check_storage(const Memory& m, const Name& name, int64_t item) {
+  bool empty = false;
+  __int128 last = m.offset;
+  for (int64_t i = 0; i < m.axes; i++) {
+    empty |= m.sizes[i] == 0;
+    last += (__int128)(m.sizes[i] - 1) * m.strides[i];
+  }
+  if (!empty && (!m.data || (last + 1) * item > m.bytes))
+    refuse(Error::ENGINE, name.text() + " of shape " + shape_text(m.sizes, m.axes) + " must lie within its storage. Got one of " +
+                              std::to_string(m.bytes) + " bytes: the storage was resized after the tensor was made.");
+}
+
+Seen see(nb::handle tensor, const Name& name, bool real, Type wanted) {
+  void* implementation = implementation_of(tensor, name);
   Handle h = &implementation;
+  const Torch& t = *torch_;
 
   int32_t dtype, device;
   if (t.dtype(h, &dtype) || t.device(h, &device)) refuse_memory(tensor, name, "that torch cannot describe");
@@ -129,41 +180,25 @@ Seen see(nb::handle tensor, const Name& name, bool real, Type wanted) {
   if (!known || !right || device != t.cpu)
     refuse_type(tensor, name, real ? "torch.float32 or torch.float64" : type_text(wanted));
 
+  const Memory m = memory_of(h, tensor, name);
   Array& a = seen.array;
-  int64_t *sizes, *strides, offset, bytes;
-  if (t.dim(h, &a.axes) || t.sizes(h, &sizes) || t.strides(h, &strides) || t.offset(h, &offset) ||
-      t.storage_size(h, &bytes) || t.data(h, &a.data))
-    refuse_memory(tensor, name, "without an address");
-  seen.sizes = sizes;
-  seen.strides = strides;
-  if (real || wanted != Type::INT64) {   // whole numbers have no lazy sign
-    PyObject* self = tensor.ptr();
-    PyObject* negative = PyObject_VectorcallMethod(t.is_neg, &self, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
-    if (!negative) throw nb::python_error();
-    const bool lazy = negative == Py_True;
-    Py_DECREF(negative);
-    if (lazy) refuse_memory(tensor, name, "whose sign is not in memory yet (resolve_neg)");
-  }
-
-  bool empty = false;
-  __int128 last = offset;
-  for (int64_t i = 0; i < a.axes; i++) {
-    empty |= sizes[i] == 0;
-    last += (__int128)(sizes[i] - 1) * strides[i];
-    if (i + 2 < a.axes && sizes[i] != 1)
+  a.data = m.data;
+  a.axes = m.axes;
+  seen.sizes = m.sizes;
+  seen.strides = m.strides;
+  if (real || wanted != Type::INT64) check_sign(tensor, name);   // whole numbers have no lazy sign
+  for (int64_t i = 0; i + 2 < a.axes; i++)
+    if (m.sizes[i] != 1)
       refuse(Error::ENGINE, name.text() + " must have at most two axes that are not 1. Got shape " +
-                                shape_text(sizes, a.axes) + ".");
-  }
-  if (!empty && (!a.data || (last + 1) * (a.type == Type::FLOAT32 ? 4 : 8) > bytes))
-    refuse(Error::ENGINE, name.text() + " of shape " + shape_text(sizes, a.axes) + " must lie within its storage. Got one of " +
-                              std::to_string(bytes) + " bytes: the storage was resized after the tensor was made.");
+                                shape_text(m.sizes, m.axes) + ".");
+  check_storage(m, name, a.type == Type::FLOAT32 ? 4 : 8);
   if (a.axes >= 1) {
-    a.columns = sizes[a.axes - 1];
-    a.column_stride = strides[a.axes - 1];
+    a.columns = m.sizes[a.axes - 1];
+    a.column_stride = m.strides[a.axes - 1];
   }
   if (a.axes >= 2) {
-    a.rows = sizes[a.axes - 2];
-    a.row_stride = strides[a.axes - 2];
+    a.rows = m.sizes[a.axes - 2];
+    a.row_stride = m.strides[a.axes - 2];
   }
   return seen;
 }
@@ -207,6 +242,33 @@ Array open_block(nb::handle tensor, const Name& name, const Shape& shape, Type t
     refuse(Error::ENGINE, name.text() + " must be contiguous. Got strides (" + std::to_string(array.row_stride) + ", " +
                               std::to_string(array.column_stride) + "). Call .contiguous() on it.");
   return array;
+}
+
+Bytes open_bytes(nb::handle tensor, const Name& name) {
+  void* implementation = implementation_of(tensor, name);
+  Handle h = &implementation;
+  const Torch& t = *torch_;
+  Bytes b;
+  int32_t device;
+  if (t.dtype(h, &b.dtype) || t.device(h, &device)) refuse_memory(tensor, name, "that torch cannot describe");
+  for (auto [dtype, size] : t.sizes_of)
+    if (dtype == b.dtype) b.item = size;
+  if (!b.item || device != t.cpu) refuse_type(tensor, name, "of one of torch's plain dtypes");
+  const Memory m = memory_of(h, tensor, name);
+  check_sign(tensor, name);
+  check_applied(tensor, name, t.is_conj, "whose conjugate is not in memory yet (resolve_conj)");
+  check_storage(m, name, b.item);
+  b.width = b.item;
+  bool beside = m.axes > 0;
+  for (int64_t i = m.axes - 1; i > 0; b.width *= m.sizes[i--])
+    beside &= m.sizes[i] == 1 || m.strides[i] * b.item == b.width;
+  if (!beside && (m.axes == 0 || (m.sizes[0] > 0 && b.width > 0)))
+    refuse(Error::ENGINE, name.text() + " must have rows whose numbers lie side by side. Got shape " +
+                              shape_text(m.sizes, m.axes) + ". Call .contiguous() on it.");
+  b.data = static_cast<char*>(m.data);
+  b.rows = m.axes ? m.sizes[0] : 0;
+  b.stride = m.axes ? m.strides[0] * b.item : 0;
+  return b;
 }
 
 Items::Items(nb::handle sequence, const char* what) {

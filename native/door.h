@@ -27,6 +27,13 @@ struct Array {
   }
 };
 
+// Rows (n, ...) of any dtype as bytes: `width` of them side by side in each, the rows `stride` bytes apart.
+struct Bytes {
+  char* data = nullptr;
+  int64_t rows = 0, width = 0, stride = 0, item = 0;
+  int32_t dtype = 0;   // torch's number of it
+};
+
 using Shape = std::vector<int64_t>;
 
 // What a message calls a tensor: "state part 1", "weight 'weight_ih'". The text is made only where there is an error.
@@ -49,6 +56,9 @@ Array open_real(nb::handle tensor, const Name&);
 Array open_shaped(nb::handle tensor, const Name&, const Shape&, Type type = Type::FLOAT32);
 // And contiguous.
 Array open_block(nb::handle tensor, const Name&, const Shape&, Type type = Type::FLOAT32);
+
+// Of rows (n, ...) of any of torch's plain dtypes, each contiguous.
+Bytes open_bytes(nb::handle tensor, const Name&);
 
 // Of a list or tuple: its items, borrowed.
 class Items {

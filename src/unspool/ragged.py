@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from unspool.errors import DataError, check_choice
+from unspool.rows import Places, put, take
 
 
 class Ragged:
@@ -100,9 +101,8 @@ class Ragged:
             flat = (x if batch_first else x.transpose(0, 1)).reshape(size * steps, *x.shape[2:])
             return cls(flat, _steps(size + 1) * steps)
         offsets = _offsets(_check_lengths(lengths, size, steps))
-        start, stride = (rows * steps, 1) if batch_first else (rows, size)
-        index = _spread(start, offsets) + _positions(offsets) * stride
-        return cls(_take(x.flatten(0, 1), index), offsets)
+        starts, at = (rows * steps, _steps(steps)) if batch_first else (rows, _steps(steps) * size)
+        return cls._of(take(x.flatten(0, 1), Places(offsets, starts, at, int(offsets[-1]))), offsets)
 
     @classmethod
     def _from_mask(cls, x: Tensor, mask: Tensor, batch_first: bool) -> Ragged:
@@ -113,7 +113,9 @@ class Ragged:
             )
         if not batch_first:
             x, mask = x.transpose(0, 1), mask.transpose(0, 1)
-        return cls(x[mask.to(x.device)], _offsets(mask.sum(1)))
+        real = mask.flatten().nonzero().flatten()
+        places = Places(_offsets([len(real)]), _steps(1), real, len(real))
+        return cls._of(take(x.flatten(0, 1), places), _offsets(mask.sum(1)))
 
     @classmethod
     def from_packed(cls, packed: PackedSequence) -> Ragged:
@@ -126,8 +128,8 @@ class Ragged:
             place = packed.unsorted_indices.cpu()
             lengths = lengths[place]
         offsets = _offsets(lengths)
-        starts = _offsets(sizes)[:-1]
-        return cls(_take(packed.data, starts[_positions(offsets)] + _spread(place, offsets)), offsets)
+        places = Places(offsets, place, _offsets(sizes)[:-1], len(packed.data))
+        return cls._of(take(packed.data, places), offsets)
 
     @classmethod
     def from_nested(cls, nested: Tensor) -> Ragged:
@@ -145,9 +147,7 @@ class Ragged:
         if lengths is None:
             return cls(nested.values(), starts)
         offsets = _offsets(lengths.cpu())
-        return cls(
-            _take(nested.values(), _positions(offsets) + _spread(starts[: len(lengths)], offsets)), offsets
-        )
+        return cls._of(_select(nested.values(), starts[: len(lengths)], offsets), offsets)
 
     @classmethod
     def from_arrow(cls, column: Any) -> Ragged:
@@ -186,9 +186,12 @@ class Ragged:
         if not self.values.is_floating_point() and not float(value).is_integer():
             raise DataError(f"A pad of {self.values.dtype} values must be a whole number. Got {value}.")
         batch = len(self)
-        padded = self.values.new_full((batch * steps, *self.values.shape[1:]), value)
-        index = self._padded_index(side, steps).to(self.values.device)
-        return padded.index_copy_(0, index, self.values).unflatten(0, (batch, steps))
+        check_choice("Ragged.to_padded", "side", side, ("right", "left"))
+        starts = _steps(batch) * steps
+        if side == "left":
+            starts = starts + steps - self.lengths
+        places = Places(self._offsets, starts, _steps(steps), len(self.values))
+        return put(self.values, places, batch * steps, value).unflatten(0, (batch, steps))
 
     def mask(self, side: str = "right", length: int | None = None) -> Tensor:
         """(B, T) bool on the device of the values: True where `to_padded` puts a real step."""
@@ -218,9 +221,9 @@ class Ragged:
             order = _steps(len(self)) if sorting[0] is None else sorting[0].cpu()
             if not torch.equal(sizes, like.batch_sizes) or bool((lengths[order].diff() > 0).any()):
                 raise DataError("The PackedSequence given as like= has other lengths than this batch.")
-        steps = _offsets(sizes)
-        index = self._offsets[order[_positions(steps)]] + _spread(_steps(len(sizes)), steps)
-        return PackedSequence(_take(self.values, index), sizes, *sorting)
+        total = len(self.values)
+        places = Places(self._offsets, torch.argsort(order), _offsets(sizes)[:-1], total)
+        return PackedSequence(put(self.values, places, total), sizes, *sorting)
 
     def to_nested(self) -> Tensor:
         """A torch nested tensor (B, j, ...) of jagged layout, sharing the values."""
@@ -243,8 +246,9 @@ class Ragged:
 
     def reverse(self) -> Ragged:
         """Each sequence back to front; the order of the sequences stays."""
-        ends = _spread(self._offsets[:-1] + self._offsets[1:] - 1, self._offsets, len(self.values))
-        return self.with_values(_take(self.values, ends - _steps(len(self.values))))
+        total = len(self.values)
+        places = Places(self._offsets, self._offsets[1:] - 1, -_steps(total), total)
+        return self.with_values(take(self.values, places))
 
     def with_values(self, values: Tensor) -> Ragged:
         """The same offsets around other values (N, ...)."""
@@ -308,8 +312,7 @@ class Ragged:
 
     def _select(self, rows: Tensor) -> Ragged:
         offsets = _offsets(self.lengths[rows])
-        index = _positions(offsets) + _spread(self._offsets[:-1][rows], offsets)
-        return Ragged(_take(self.values, index), offsets)
+        return Ragged._of(_select(self.values, self._offsets[:-1][rows], offsets), offsets)
 
     def _pick(self, index: Tensor, default: Tensor | float | None) -> Tensor:
         if default is None:
@@ -334,14 +337,6 @@ class Ragged:
         if length is not None and length < longest:
             raise DataError(f"length must be at least that of the longest sequence, {longest}. Got {length}.")
         return longest if length is None else length
-
-    def _padded_index(self, side: str, steps: int) -> Tensor:
-        check_choice("Ragged.to_padded", "side", side, ("right", "left"))
-        starts = _steps(len(self)) * steps - self._offsets[:-1]
-        if side == "left":
-            starts = starts + steps - self.lengths
-        total = len(self.values)
-        return _steps(total) + _spread(starts, self._offsets, total)
 
 
 def _tensor(x: Any, what: str = "The values") -> Tensor:
@@ -396,16 +391,13 @@ def _offsets(lengths: Any) -> Tensor:
     return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
 
 
-def _spread(per_sequence: Tensor, offsets: Tensor, total: int | None = None) -> Tensor:
-    """(B,) -> (N,): each sequence's number at each of its steps."""
-    total = int(offsets[-1]) if total is None else total
-    return per_sequence.repeat_interleave(offsets.diff(), output_size=total)
-
-
-def _positions(offsets: Tensor) -> Tensor:
-    """(N,): the step's position in its own sequence."""
+def _select(values: Tensor, starts: Tensor, offsets: Tensor) -> Tensor:
+    """(N, ...): the sequences that start at `starts` (B,), some maybe more than once, end to end."""
     total = int(offsets[-1])
-    return _steps(total) - _spread(offsets[:-1], offsets, total)
+    places = Places(offsets, starts.contiguous(), _steps(total), total)
+    if values.requires_grad:  # a sequence chosen twice adds its gradients
+        return _take(values, places.index())
+    return take(values, places)
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:

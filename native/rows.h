@@ -1,0 +1,13 @@
+// Rows of sequences moved between layouts: end to end, and wherever else they lie in a block of rows.
+#pragma once
+#include <nanobind/nanobind.h>
+
+namespace unspool {
+
+// Step t of sequence s, row offsets[s] + t of `values` (N, ...), is row starts[s] + at[t] of `block` (M, ...). With
+// `fill` None the values are read from the block; else they are written to it, no two to one row, and `fill`, one
+// number, to all rows that none of them takes.
+void move_rows(nanobind::handle values, nanobind::handle block, nanobind::handle offsets, nanobind::handle starts,
+               nanobind::handle at, nanobind::handle fill, int threads);
+
+}  // namespace unspool
