@@ -63,29 +63,31 @@ void copy(const Bytes& to, int64_t to_row, const Bytes& from, int64_t from_row, 
   }
 }
 
-void fill_row(const Bytes& block, int64_t row, const char* number, bool zero) {
+void fill(const Bytes& block, int64_t row, int64_t count, const char* number, bool zero) {
   char* out = block.data + row * block.stride;
-  if (zero)
-    std::memset(out, 0, (size_t)block.width);
-  else
+  if (zero && block.stride == block.width) {
+    std::memset(out, 0, (size_t)(count * block.width));
+    return;
+  }
+  for (int64_t n = 0; n < count; n++, out += block.stride)
     for (int64_t i = 0; i < block.width; i += block.item) std::memcpy(out + i, number, (size_t)block.item);
 }
 
 }  // namespace
 
 void move_rows(nb::handle values_, nb::handle block_, nb::handle offsets, nb::handle starts, nb::handle at,
-               nb::handle fill, int threads) {
+               nb::handle fill_, int threads) {
   const Bytes values = open_bytes(values_, {"the values"}), block = open_bytes(block_, {"the block"});
   if (values.dtype != block.dtype || values.width != block.width)
     refuse(Error::ENGINE, "The values and the block must have one dtype and rows of one width. Got rows of " +
                               std::to_string(values.width) + " and " + std::to_string(block.width) + " bytes.");
-  const bool put = !fill.is_none();
+  const bool put = !fill_.is_none();
   const Bytes& written = put ? block : values;
   if (written.rows > 1 && written.stride < written.width)
     refuse(Error::ENGINE, "What is written must have rows apart from each other.");
   Bytes number;
   if (put) {
-    number = open_bytes(fill, {"the fill"});
+    number = open_bytes(fill_, {"the fill"});
     if (number.dtype != block.dtype || number.rows != 1 || number.width != number.item)
       refuse(Error::ENGINE, "The fill must be one number, (1,), of the block's dtype.");
   }
@@ -106,9 +108,15 @@ void move_rows(nb::handle values_, nb::handle block_, nb::handle offsets, nb::ha
       if (from >= to) continue;
       put ? copy(block, row, values, from, to - from) : copy(values, from, block, row, to - from);
     }
-    if (put)
-      for (int64_t row = block.rows * k / shares; row < block.rows * (k + 1) / shares; row++)
-        if (!taken[row]) fill_row(block, row, number.data, zero);
+    if (!put) return;
+    const auto begin = taken.begin(), stop = begin + block.rows * (k + 1) / shares;
+    for (auto free = begin + block.rows * k / shares;;) {
+      free = std::find(free, stop, 0);
+      if (free == stop) break;
+      const auto next = std::find(free, stop, 1);
+      fill(block, free - begin, next - free, number.data, zero);
+      free = next;
+    }
   });
 }
 

@@ -12,7 +12,16 @@ from unspool import _native
 from unspool.program import surroundings
 
 _MOVED = {
-    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16),
+    *(
+        torch.bool,
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.float16,
+        torch.bfloat16,
+    ),
     *(torch.float32, torch.float64, torch.complex64, torch.complex128),
 }
 
@@ -66,6 +75,7 @@ def _natively(x: Tensor) -> bool:
         and x.dtype in _MOVED
         and not (x.is_neg() or x.is_conj())
         and surroundings.calm()
+        and not torch._C._functorch.is_legacy_batchedtensor(x)  # of is_grads_batched
     )
 
 
@@ -91,9 +101,7 @@ def _put(values: Tensor, places: Places, rows: int, fill: float) -> Tensor:
 
 
 def _move(values: Tensor, block: Tensor, places: Places, fill: Tensor | None) -> None:
-    _native.move_rows(
-        values, block, places.offsets, places.starts, places.at, fill, torch.get_num_threads()
-    )
+    _native.move_rows(values, block, places.offsets, places.starts, places.at, fill, torch.get_num_threads())
 
 
 class _Take(torch.autograd.Function):
