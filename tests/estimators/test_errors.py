@@ -231,3 +231,24 @@ def test_empty_sequences_train_and_predict() -> None:
         prediction = model.fit(X, [1.0, 2.0, 3.0, 4.0]).predict(X)
         assert np.isfinite(prediction).all() and prediction[1] == prediction[3]
         assert torch.isfinite(model.network_.embedding.weight).all()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "settings", "message"),
+    [
+        (
+            SequenceRegressor,
+            {"label_smoothing": 0.1},
+            "'label_smoothing'.* None: numbers have no classes. Got 0.1",
+        ),
+        (SequenceRegressor, {"class_weight": "balanced"}, "'class_weight'.* None: numbers have no classes"),
+        (SequenceRegressor, {"quantile": 0.9}, "'quantile'.* 0.5 with loss='squared'.* Got 0.9"),
+        (SequenceClassifier, {"quantile": 0.9}, "'quantile'.* left at 0.5: classes have cross-entropy"),
+        (SequenceClassifier, {"loss": "huber"}, "'loss'.* left at 'squared': classes have cross-entropy"),
+    ],
+)
+def test_options_of_the_other_task_are_refused(
+    estimator: Any, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
+        estimator(**QUICK, **settings).fit(WORDS, [0, 1, 0])

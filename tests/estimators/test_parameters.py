@@ -55,7 +55,11 @@ def test_fit_has_an_option_for_every_parameter_with_its_default() -> None:
 def test_compare_has_the_same_options_but_those_that_it_varies() -> None:
     fit, compare = options("fit"), options("compare")
     missing = set(fit) - set(compare)
-    assert missing == {"report", *(name for name in VARIED if name not in ("random_state", "verbose"))}
+    assert missing == {
+        "report",
+        "blend",
+        *(name for name in VARIED if name not in ("random_state", "verbose")),
+    }
     for name in set(fit) & set(compare) - {"quiet", "out"}:
         assert (fit[name].help, fit[name].default) == (compare[name].help, compare[name].default)
 

@@ -83,7 +83,7 @@ class SequenceEstimator(BaseEstimator):
         ensemble: int = 1,
         loss: str = "squared",
         quantile: float = 0.5,
-        label_smoothing: float = 0.1,
+        label_smoothing: float | None = None,
         class_weight: str | dict[Any, float] | None = None,
         epochs: int = 20,
         batch_size: int = 32,

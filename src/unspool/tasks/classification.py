@@ -25,6 +25,7 @@ from unspool.training.losses import ClassLoss
 if TYPE_CHECKING:
     from unspool.tables import Table
 
+SMOOTHING = 0.1
 _SAVED_KINDS = {"U": str, "i": int, "u": int, "f": float, "b": bool, "O": str}
 
 
@@ -48,10 +49,12 @@ class Classification(Task):
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> Classification:
         """settings: the estimator's parameters; `InvalidParameterError` for those of the other task."""
-        if settings["loss"] != "squared":
-            expected = "left at its default: classes have cross-entropy"
-            bad_parameter("SequenceClassifier", "loss", expected, settings["loss"])
-        return cls(settings["label_smoothing"], settings["class_weight"])
+        for name, default in (("loss", "squared"), ("quantile", 0.5)):
+            if settings[name] != default:
+                expected = f"left at {default!r}: classes have cross-entropy"
+                bad_parameter("SequenceClassifier", name, expected, settings[name])
+        smoothing = settings["label_smoothing"]
+        return cls(SMOOTHING if smoothing is None else smoothing, settings["class_weight"])
 
     def read(self, y: Any, count: int, learn: bool) -> np.ndarray:
         """Class numbers (n,) int64."""

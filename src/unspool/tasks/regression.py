@@ -45,9 +45,13 @@ class Regression(Task):
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> Regression:
         """settings: the estimator's parameters; `InvalidParameterError` for those of the other task."""
-        if settings["class_weight"] is not None:
+        for name in ("class_weight", "label_smoothing"):
+            if settings[name] is not None and settings[name] != 0:
+                bad_parameter("SequenceRegressor", name, "None: numbers have no classes", settings[name])
+        if settings["quantile"] != 0.5 and settings["loss"] != "quantile":
+            expected = f"0.5 with loss={settings['loss']!r}, which has no level"
             bad_parameter(
-                "SequenceRegressor", "class_weight", "None: numbers have no classes", settings["class_weight"]
+                "SequenceRegressor", "quantile", expected, settings["quantile"], "Use loss='quantile'."
             )
         return cls(NumberLoss(settings["loss"], settings["quantile"]))
 
