@@ -7,10 +7,11 @@
 
 namespace unspool {
 #if defined(__x86_64__)
-namespace avx512_bf16 { extern const Kernels table; }   // and VNNI: products of narrower numbers
-namespace avx512 { extern const Kernels table; }
-namespace avx2 { extern const Kernels table; }
-namespace portable { extern const Kernels table; }
+// Weak: at address 0 where CMake's UNSPOOL_ISAS lacks it.
+namespace avx512_bf16 { extern const Kernels table __attribute__((weak)); }   // and VNNI: products of narrower numbers
+namespace avx512 { extern const Kernels table __attribute__((weak)); }
+namespace avx2 { extern const Kernels table __attribute__((weak)); }
+namespace portable { extern const Kernels table __attribute__((weak)); }
 #elif defined(__ARM_NEON)
 namespace neon { extern const Kernels table; }
 #else
@@ -25,10 +26,10 @@ const Kernels* kernels_named(const char* name) {
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   const bool has_narrow = has_avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
-  if (has_narrow && (wanted == "avx512_bf16" || wanted.empty())) return &avx512_bf16::table;
-  if (has_avx512 && (wanted == "avx512" || wanted.empty())) return &avx512::table;
-  if (has_avx2 && (wanted == "avx2" || wanted.empty())) return &avx2::table;
-  if (wanted == "portable" || wanted.empty()) return &portable::table;
+  if (has_narrow && &avx512_bf16::table && (wanted == "avx512_bf16" || wanted.empty())) return &avx512_bf16::table;
+  if (has_avx512 && &avx512::table && (wanted == "avx512" || wanted.empty())) return &avx512::table;
+  if (has_avx2 && &avx2::table && (wanted == "avx2" || wanted.empty())) return &avx2::table;
+  if (&portable::table && (wanted == "portable" || wanted.empty())) return &portable::table;
 #elif defined(__ARM_NEON)
   if (wanted == "neon" || wanted == "portable" || wanted.empty()) return &neon::table;
 #else

@@ -21,6 +21,7 @@ SMALL = (
 
 SANITIZERS = {
     "address,undefined": {
+        "isas": ["portable", "avx512_bf16"],
         "runtimes": ["libasan.so", "libubsan.so"],
         # torch's allocations at exit are no leaks of ours; a wild size is an error to be raised, not to stop at.
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:abort_on_error=0",
@@ -33,6 +34,7 @@ SANITIZERS = {
         ],
     },
     "thread": {
+        "isas": ["portable"],
         "runtimes": ["libtsan.so"],
         "TSAN_OPTIONS": f"ignore_noninstrumented_modules=1:die_after_fork=0:halt_on_error=1:exitcode=66:"
         f"suppressions={ROOT / 'tests' / 'tsan.supp'}",
@@ -69,7 +71,10 @@ def environment(name: str) -> Path:
         "--editable",
         ".",
     ]
-    settings = ["-C", f"build-dir={place / 'cmake'}", "-C", f"cmake.define.UNSPOOL_SANITIZE={name}"]
+    defines = {"UNSPOOL_SANITIZE": name, "UNSPOOL_ISAS": ";".join(SANITIZERS[name]["isas"])}
+    settings = ["-C", f"build-dir={place / 'cmake'}"]
+    for key, value in defines.items():
+        settings += ["-C", f"cmake.define.{key}={value}"]
     tools = os.pathsep.join([*(str(Path(p).parents[2] / "bin") for p in shared), os.environ["PATH"]])
     subprocess.run([*install, *settings], check=True, cwd=ROOT, env={**os.environ, "PATH": tools})
     return python

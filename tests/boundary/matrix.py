@@ -5,6 +5,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
+import torch._dynamo
+import torch._dynamo.backends.debugging
+import torch.export
+import torch.fx.experimental.symbolic_shapes  # noqa: F401  what tracers import at their first use
+
 from .disturbances import ALL as DISTURBANCES
 from .given import Case, clean
 from .subjects import ALL as SUBJECTS
