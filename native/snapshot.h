@@ -21,11 +21,12 @@ class Snapshot {
       for (auto [key, value] : d) items_.push_back({nb::borrow(key), nb::borrow(value)});
     }
     for (const nb::tuple& e : entries) {
-      if (!PyDict_Check(nb::object(e[0]).ptr())) throw nb::type_error("an entry is (dict, key) or (dict, key, value)");
+      if ((e.size() != 2 && e.size() != 3) || !PyDict_Check(nb::object(e[0]).ptr()))
+        throw nb::type_error("An entry is (dict, key) or (dict, key, value).");
       entries_.push_back({nb::object(e[0]), nb::object(e[1]), e.size() > 2 ? nb::object(e[2]) : nb::object()});
     }
     for (const nb::tuple& c : closures) {
-      if (!PyCell_Check(nb::object(c[0]).ptr())) throw nb::type_error("a closure is (cell, value)");
+      if (c.size() != 2 || !PyCell_Check(nb::object(c[0]).ptr())) throw nb::type_error("A closure is (cell, value).");
       closures_.push_back({nb::object(c[0]), nb::object(c[1])});
     }
   }

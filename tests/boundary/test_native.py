@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -211,6 +212,15 @@ def fuzz(name: str) -> str:
         except ERRORS as error:
             raised[type(error).__name__] = raised.get(type(error).__name__, 0) + 1
     return f"error: {raised}" if raised else "fault: no error of any junk"
+
+
+def test_parts_of_a_snapshot_that_are_missing_are_refused() -> None:
+    for entry in ((), ({},), ({}, "key", 1, 2), (3, "key"), ([], "key", 1)):
+        with pytest.raises(TypeError, match="entry is"):
+            _native.Snapshot([], [entry])
+    for closure in ((), (types.CellType(1),), (types.CellType(1), 1, 2), (1, 1)):
+        with pytest.raises(TypeError, match="closure is"):
+            _native.Snapshot([], [], [closure])
 
 
 WITHOUT_ARGUMENTS = ("isa", "isas", "threads_of", "waits_how", "lanes")
