@@ -103,6 +103,7 @@ struct Sums {
   const float* const* a;
   int64_t tokens;
   bool spread;               // rows of a lie an odd number of cache lines apart: they share a cache without a copy
+  Form form;                 // BFLOAT16: what is multiplied is rounded to it, sums are not; else FLOAT32
   std::vector<Outer> products;
   std::vector<ColumnSum> columns;
 };

@@ -109,7 +109,7 @@ NB_MODULE(_native, m) {
   bind_snapshot(m);
 
   nb::class_<Call>(m, "Call")
-      .def(nb::init<const nb::list&, bool>(), nb::arg("directions"), nb::arg("training"))
+      .def(nb::init<const nb::list&, bool, int>(), nb::arg("directions"), nb::arg("training"), nb::arg("form") = (int)FLOAT32)
       .def("forward", &Call::forward, nb::arg("values"), nb::arg("offsets"), nb::arg("index").none(), nb::arg("tensors"),
            nb::arg("results"), nb::arg("kept"), nb::arg("threads"))
       .def("backward", &Call::backward, nb::arg("values"), nb::arg("offsets"), nb::arg("index").none(),

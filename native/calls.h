@@ -112,8 +112,10 @@ inline Batch batch_of(nb::handle values, nb::handle offsets, nb::handle index, i
 // What stays the same from call to call of the same directions.
 class Call {
  public:
-  // directions: of (Program, reverse, used sources).
-  Call(const nb::list& directions, bool training) : training(training) {
+  // directions: of (Program, reverse, used sources). form: of what products multiply, FLOAT32 or BFLOAT16.
+  Call(const nb::list& directions, bool training, int form) : training(training), form((Form)form) {
+    if (form != FLOAT32 && form != BFLOAT16)
+      throw nb::value_error(("Calls have the forms float32 and bfloat16. Got form " + std::to_string(form) + ".").c_str());
     for (nb::handle item : directions) {
       const Items d(item, "a direction", 3);
       each.push_back({nb::borrow(d[0]), &nb::cast<const Program&>(d[0]), nb::cast<bool>(d[1]),
@@ -132,7 +134,8 @@ class Call {
   // final state's parts. kept, in training: of each direction the rows (N, ·) of all parts but the first, pstash, lstash.
   void forward(nb::handle values, nb::handle offsets, nb::handle index, nb::handle tensors, nb::handle results,
                nb::handle kept, int threads) const {
-    const Batch batch = batch_of(values, offsets, index, each[0].program->input, threads);
+    Batch batch = batch_of(values, offsets, index, each[0].program->input, threads);
+    batch.form = form;
     auto streams = streams_of(batch, tensors, results, kept, true);
     nb::gil_scoped_release release;
     run_forward(batch, streams);
@@ -168,7 +171,8 @@ class Call {
                 nb::handle kept, nb::handle dy, nb::handle d_finals, nb::handle dx, nb::handle gradients, nb::handle work,
                 int threads) const {
     if (!training) throw nb::value_error("A call without training has no backward.");
-    const Batch batch = batch_of(values, offsets, index, each[0].program->input, threads);
+    Batch batch = batch_of(values, offsets, index, each[0].program->input, threads);
+    batch.form = form;
     const Items in(tensors, "tensors", parts + sources), keep(kept, "kept", parts + each.size());
     const Items finals(d_finals, "d_finals", parts), grads(gradients, "gradients", parts + sources);
     const Items space(work, "work", 3 * each.size());
@@ -221,6 +225,7 @@ class Call {
 
   std::vector<Direction> each;
   bool training;
+  Form form;
   size_t parts = 0, sources = 0;   // of all directions
   int64_t width = 0;               // of the output
 

@@ -241,8 +241,34 @@ static void pack_float32(const View& m, float* out, int32_t first, int32_t last)
   }
 }
 
+// Of a matrix whose columns, or whose rows, are contiguous: whole vectors at a time.
+static void pack_bfloat16(const View& m, float* out, int32_t first, int32_t last) {
+  const int32_t count = groups(m.inner, BFLOAT16);
+  for (int32_t p = first; p < last; p++) {
+    const int32_t n0 = p * 2 * W, left = m.width - n0, columns = left > W ? 2 * W : W;
+    const int32_t valid = left < columns ? left : columns;
+    float* dst = out + (int64_t)n0 * count;
+    const float* src = m.data + n0 * m.width_stride;
+    for (int32_t g = 0; g < count && m.width_stride == 1; g++) {
+      const float* row = src + 2 * g * m.inner_stride;
+      pair_rows(row, 2 * g + 1 < m.inner ? row + m.inner_stride : nullptr, valid, dst + (int64_t)g * columns);
+    }
+    for (int32_t g = 0; g < count && m.width_stride != 1; g += W)
+      for (int32_t n = 0; n < columns; n += W) {
+        float rows[W * W] = {}, turned[W * W];
+        const int32_t k = 2 * g, inner = m.inner - k < 2 * W ? m.inner - k : 2 * W;
+        for (int32_t i = 0; i < W && n + i < valid; i++)
+          narrow_row(src + (n + i) * m.width_stride + k, inner, BFLOAT16, (uint32_t*)rows + i * W);
+        transpose(rows, W, turned, W);
+        for (int32_t i = 0; i < W && g + i < count; i++) store(dst + (int64_t)(g + i) * columns + n, load(turned + i * W));
+      }
+  }
+}
+
 static void pack(const Factor& f, int32_t first, int32_t last) {
   if (f.form == FLOAT32) pack_float32(f.view, f.packed, first, last);
+  else if (f.form == BFLOAT16 && (f.view.width_stride == 1 || f.view.inner_stride == 1))
+    pack_bfloat16(f.view, f.packed, first, last);
   else pack_narrow(f, first, last);
 }
 

@@ -64,6 +64,30 @@ static inline float narrow_row(const float* x, int n, Form form, uint32_t* out) 
   return step;
 }
 
+// The bfloat16 of x in the lower half of each number, that of y in the upper one.
+static inline V pair(V x, V y) {
+#if defined(__AVX512BF16__)
+  const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x));
+  const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)y));
+  return (V)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+#else
+  const auto rounded = [](V v) {
+    const I bits = (I)v;
+    return v == v ? bits + 0x7fff + ((bits >> 16) & 1) : bits | 0x400000;
+  };
+  return (V)(((rounded(x) >> 16) & 0xffff) | (rounded(y) & (int32_t)0xffff0000));
+#endif
+}
+
+// `columns` of a row of pairs from two rows; the second may be null. Writes whole vectors.
+static inline void pair_rows(const float* x, const float* y, int32_t columns, float* out) {
+  for (int32_t u = 0; u < columns; u += W) {
+    const int n = columns - u < W ? columns - u : W;
+    const auto read = [u, n](const float* p) { return !p ? V{} : n == W ? load(p + u) : load(p + u, n); };
+    store(out + u, pair(read(x), read(y)));
+  }
+}
+
 // Columns of panels first ... last of a matrix, with its scales and sums for INT8.
 static inline void pack_narrow(const Factor& f, int32_t first, int32_t last) {
   const View& m = f.view;

@@ -89,7 +89,7 @@ struct Batch {
   int64_t x_stride = 0, input_rows = 0;
   const int64_t* index = nullptr;    // (tokens): input row of each token; null: its own
   int threads = 1;
-  bool training = false;
+  Form form = FLOAT32;               // of what products multiply: FLOAT32 or BFLOAT16
 };
 
 void run_forward(const Batch&, std::vector<Stream>&);

@@ -188,7 +188,7 @@ void run_step(int64_t rows, const float* x, int threads, const Stream& s, const 
 void run_forward(const Batch& batch, std::vector<Stream>& streams) {
   call_space.reset();
   Phases phases;
-  const auto ready = prepare(call_space, batch.threads, streams, {&Program::prologue, &Program::loop}, phases);
+  const auto ready = prepare(call_space, batch.threads, streams, {&Program::prologue, &Program::loop}, phases, batch.form);
   run_forward(batch, streams, ready, std::move(phases));
 }
 
@@ -245,7 +245,7 @@ void run_backward(const Batch& batch, std::vector<Stream>& streams) {
   call_space.reset();
   Phases phases;
   const auto ready =
-      prepare(call_space, batch.threads, streams, {&Program::loop_back, &Program::prologue_back}, phases);
+      prepare(call_space, batch.threads, streams, {&Program::loop_back, &Program::prologue_back}, phases, batch.form);
   for (auto& s : streams) keep_state_of_empty(batch, s, true);
   add_tasks(batch, streams, &Program::loop_back, false, phases, [&](const Task& task, Member* member) {
     Backward(batch, streams[task.stream], ready[task.stream], member).run(task.sequences);

@@ -90,7 +90,7 @@ class GradientSums {
   Sums& group(const Place& place) {
     const Pointers& a = rows(place);
     auto [at, fresh] = groups_.try_emplace(a.data());
-    if (fresh) at->second = {a.data(), (int64_t)a.size(), a.size() > 1 && (a[1] - a[0]) / 16 % 2 != 0, {}, {}};
+    if (fresh) at->second = {a.data(), (int64_t)a.size(), a.size() > 1 && (a[1] - a[0]) / 16 % 2 != 0, batch_.form, {}, {}};
     return at->second;
   }
 

@@ -39,6 +39,7 @@ class Call:
     training: bool
     input_gradient: bool
     once: bool = False  # gradients of gradients are an error, not the plain loop's
+    precision: str = "float32"  # of what products multiply; states, sums and weights are float32
     out_widths: list[int] = field(init=False)
     native: Any = field(init=False)
 
@@ -46,10 +47,10 @@ class Call:
         self.out_widths = [s.program.state_sizes[0] for s in self.streams]
         rows = [(p.native, s.reverse, s.sources) for s, p in zip(self.streams, self.plans())]
         known = self.streams[0].program.plans
-        key = ("call", self.training, *((id(program), reverse) for program, reverse, _ in rows))
+        key = ("call", self.training, self.precision, *((id(program), reverse) for program, reverse, _ in rows))
         self.native = known.get(key)
         if self.native is None:  # it holds the programs that the key names by identity
-            self.native = known[key] = _native.Call(rows, self.training)
+            self.native = known[key] = _native.Call(rows, self.training, _native.FORMS[self.precision])
 
     def plans(self) -> list[Plan]:
         return [s.plan(self.training, self.input_gradient) for s in self.streams]
