@@ -120,7 +120,7 @@ struct Kernels {
   void (*sums)(const Sums&, int32_t first, int32_t last, float* workspace);   // of columns first ... last of a
   void (*adam_step)(const AdamRows&, const AdamStep&);
   void (*adam_catch_up)(const AdamRows&, const AdamGap&);
-  double (*peak)(double seconds);
+  double (*peak)(double seconds, Form);   // FLOAT32 or BFLOAT16
 };
 
 const Kernels& kernels();                     // the one chosen at start, or by UNSPOOL_ISA

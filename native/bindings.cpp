@@ -171,16 +171,17 @@ NB_MODULE(_native, m) {
   m.def("threads_of", [] { return std::string(threads_of()); });
   m.def("waits_how", [] { return std::string(waits_how()); });
   m.def("lanes", [] { return kernels().lanes; });
-  m.def("peak_flops", [](double seconds, int threads) {
+  m.def("peak_flops", [](double seconds, int threads, int form) {
     if (!(seconds >= 0 && seconds <= 3600))
       throw std::invalid_argument("seconds must be in [0, 3600]. Got " + std::to_string(seconds) + ".");
+    if (form != FLOAT32 && form != BFLOAT16) throw std::invalid_argument("form must be that of float32 or bfloat16.");
     std::vector<double> each(checked_threads(threads));
     nb::gil_scoped_release release;
-    parallel(threads, threads, [&](int i) { each[i] = kernels().peak(seconds); });
+    parallel(threads, threads, [&](int i) { each[i] = kernels().peak(seconds, (Form)form); });
     double sum = 0;
     for (double v : each) sum += v;
     return sum;
-  });
+  }, nb::arg("seconds"), nb::arg("threads"), nb::arg("form") = (int)FLOAT32);
 
   nb::dict ops, buffers;
   int code = 0;

@@ -267,7 +267,8 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Memb
 }
 
 // Multiply-adds a second, in FLOP/s, of one thread with every sum in a register.
-static double peak(double seconds) {
+template <Form FORM>
+static double peak_of(double seconds) {
   V acc[8];
   for (int i = 0; i < 8; i++) acc[i] = splat(0.5f + i);
   V a = splat(0.999f), b = splat(0.001f);
@@ -277,7 +278,7 @@ static double peak(double seconds) {
   double elapsed = 0;
   while (elapsed < seconds) {
     for (int k = 0; k < 20000; k++) {
-      for (int i = 0; i < 8; i++) acc[i] = acc[i] * a + b;
+      for (int i = 0; i < 8; i++) acc[i] = FORM == FLOAT32 ? acc[i] * a + b : multiply_add<FORM>(acc[i], a, b);
     }
     rounds += 20000;
     elapsed = std::chrono::duration<double>(clock::now() - start).count();
@@ -286,7 +287,10 @@ static double peak(double seconds) {
   for (int i = 0; i < 8; i++) s += acc[i];
   volatile float sink = total(s);
   (void)sink;
-  return 2.0 * W * 8 * (double)rounds / elapsed;
+  return 2.0 * W * 8 * (FORM == FLOAT32 ? 1 : 2) * (double)rounds / elapsed;
+}
+static double peak(double seconds, Form form) {
+  return form == FLOAT32 ? peak_of<FLOAT32>(seconds) : peak_of<BFLOAT16>(seconds);
 }
 
 #define UNSPOOL_STRING_(x) #x

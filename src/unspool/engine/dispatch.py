@@ -21,6 +21,7 @@ from unspool.program.ir import Program
 from unspool.state import flatten, unflatten
 
 ENGINES = ("auto", "native", "eager")
+PRECISIONS = ("float32", "bfloat16")
 SCRIPT = (
     "torch.jit.trace and torch.jit.script cannot see through the engine: a trace would keep one batch's lengths. "
     "Use torch.export.export(layer, ...), or torch.compile."
@@ -90,18 +91,20 @@ def run(
     states: Sequence[Any],
     engine: str = "auto",
     index: Tensor | None = None,
+    precision: str = "float32",
 ) -> tuple[Tensor, list[Any]]:
     """Every direction over every sequence: output (N, sum of widths) and each direction's final state.
 
     values (N, F), offsets (B+1,) int64 on the CPU, states: one for each direction, of (B, ·) parts.
     With `index` (N,) the input of row n is `values[index[n]]`.
-    Raises `EngineError` where `engine` is "native" and the call cannot run there.
+    precision: of what products multiply where gradients are recorded; states, sums and weights are float32.
+    Raises `EngineError` where `engine` is "native", or `precision` "bfloat16", and the call cannot run there.
     """
     if torch.compiler.is_compiling():
-        return _run_compiled(directions, values, offsets, states, engine, index)
+        return _run_compiled(directions, values, offsets, states, engine, index, precision)
     if surroundings.scripted():
         raise EngineError(SCRIPT)
-    return _run_now(directions, values, offsets, states, engine, index)
+    return _run_now(directions, values, offsets, states, engine, index, precision)
 
 
 def _run_now(
@@ -111,13 +114,20 @@ def _run_now(
     states: Sequence[Any],
     engine: str,
     index: Tensor | None,
+    precision: str,
 ) -> tuple[Tensor, list[Any]]:
     if not surroundings.watched() and not any(map(surroundings.is_fake, (values, offsets))):
         offsets, index = door.batch(values, offsets, index)
     taken, starts = _as_computed(values, states)
     path = choose(directions, taken, starts, engine)
     if path.engine == "native":
-        return _run_native(directions, path.programs, taken, offsets, starts, index, engine == "native")
+        once = engine == "native"
+        return _run_native(directions, path.programs, taken, offsets, starts, index, once, precision)
+    if precision != "float32":
+        raise EngineError(
+            f"Only the native engine has products of {precision}, and it cannot run this call: {path.reason}. "
+            "Build the layer with precision='float32'."
+        )
     if engine == "auto":
         warn_slow(path)
     if index is not None:
@@ -197,6 +207,7 @@ def _run_compiled(
     states: Sequence[Any],
     engine: str,
     index: Tensor | None,
+    precision: str,
 ) -> tuple[Tensor, list[Any]]:
     """Under torch.compile: one opaque node where the native engine runs; else a graph break around `run`."""
     from unspool.engine import compiled
@@ -206,14 +217,15 @@ def _run_compiled(
     leaves += [weight for d in directions for weight in d.all_weights() if weight.is_floating_point()]
     if engine != "eager" and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in leaves):
         plan = compiled.plan(directions, taken, starts)
-        if plan is not None:
+        if plan is not None and precision == "float32":
             return compiled.run(plan, directions, taken, offsets, starts, index)
     if torch.compiler.is_exporting():
         raise EngineError(
             "Only what the native engine runs can be exported: cells that it has all operations of, in torch.float32 "
-            "on the CPU, with sizes that are not dynamic but for batch and time. explain_path(layer, x) tells more."
+            "on the CPU, with precision='float32', with sizes that are not dynamic but for batch and time. "
+            "explain_path(layer, x) tells more."
         )
-    return compiled.outside(_run_now, directions, values, offsets, states, engine, index)
+    return compiled.outside(_run_now, directions, values, offsets, states, engine, index, precision)
 
 
 def choose(
@@ -290,6 +302,7 @@ def _run_native(
     states: Sequence[Any],
     index: Tensor | None,
     once: bool,
+    precision: str,
 ) -> tuple[Tensor, list[Any]]:
     from unspool.engine import native, operators
     from unspool.program import sources
@@ -307,10 +320,14 @@ def _run_native(
         )
     if surroundings.watched() or any(type(t) not in surroundings.PLAIN for t in (values, *tensors)):
         reverses = [direction.reverse for direction in directions]
-        output, finals = operators.run(programs, reverses, values, offsets, index, tensors)
+        output, finals = operators.run(
+            programs, reverses, values, offsets, index, tensors, precision=precision
+        )
         return output, [unflatten(s, f) for s, f in zip(states, finals)]
     training = torch.is_grad_enabled() and (values.requires_grad or any(t.requires_grad for t in tensors))
-    call = native.Call(streams, training, training and values.requires_grad, once)
+    call = native.Call(
+        streams, training, training and values.requires_grad, once, precision if training else "float32"
+    )
     output, finals = native.run(call, values, offsets, index, tensors)
     return output, [unflatten(s, f) for s, f in zip(states, finals)]
 

@@ -47,7 +47,12 @@ class Call:
         self.out_widths = [s.program.state_sizes[0] for s in self.streams]
         rows = [(p.native, s.reverse, s.sources) for s, p in zip(self.streams, self.plans())]
         known = self.streams[0].program.plans
-        key = ("call", self.training, self.precision, *((id(program), reverse) for program, reverse, _ in rows))
+        key = (
+            "call",
+            self.training,
+            self.precision,
+            *((id(program), reverse) for program, reverse, _ in rows),
+        )
         self.native = known.get(key)
         if self.native is None:  # it holds the programs that the key names by identity
             self.native = known[key] = _native.Call(rows, self.training, _native.FORMS[self.precision])
@@ -76,6 +81,14 @@ def info() -> dict[str, Any]:
         "thread_pool": _native.threads_of(),
         "threads_wait": _native.waits_how(),
     }
+
+
+def bfloat16_gain(seconds: float = 0.05) -> float:
+    """Multiply-adds of bfloat16 a second by those of float32, of one thread with every sum in a register."""
+    form = _native.FORMS["bfloat16"]
+    return max(_native.peak_flops(seconds, 1, form) for _ in range(2)) / max(
+        _native.peak_flops(seconds, 1) for _ in range(2)
+    )
 
 
 def run(

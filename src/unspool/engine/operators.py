@@ -29,11 +29,13 @@ def run(
     index: Tensor | None,
     tensors: list[Tensor],
     live: str = "",
+    precision: str = "float32",
 ) -> tuple[Tensor, list[list[Tensor]]]:
     """As `native.run`, as one operator. live: the cells' numbers, where these may change (`engine.compiled`)."""
     training = torch.is_grad_enabled() and (values.requires_grad or any(t.requires_grad for t in tensors))
     input_gradient = training and (values.requires_grad or torch.compiler.is_exporting())
-    text = "\n".join([head(list(reverses), training, input_gradient), *map(to_text, programs)])
+    first = head(list(reverses), training, input_gradient, precision if training else "float32")
+    text = "\n".join([first, *map(to_text, programs)])
     output, *rest = torch.ops.unspool.forward(text, live, values, offsets, index, tensors)
     finals, at = [], 0
     for program in programs:
@@ -42,9 +44,10 @@ def run(
     return output, finals
 
 
-def head(reverse: list[bool], training: bool, input_gradient: bool) -> str:
+def head(reverse: list[bool], training: bool, input_gradient: bool, precision: str = "float32") -> str:
     """The first line of a call's text."""
-    return json.dumps({"reverse": reverse, "training": training, "input_gradient": input_gradient})
+    how = {"reverse": reverse, "training": training, "input_gradient": input_gradient}
+    return json.dumps({**how, "precision": precision})
 
 
 @lru_cache(maxsize=64)
@@ -54,12 +57,13 @@ def call_of(text: str) -> native.Call:
     try:
         how = json.loads(first)
         reverses, training, input_gradient = how["reverse"], how["training"], how["input_gradient"]
+        precision = {"float32": "float32", "bfloat16": "bfloat16"}[how["precision"]]
         streams = [_stream(of_text(program), bool(r)) for program, r in zip(programs, reverses, strict=True)]
     except (ValueError, TypeError, KeyError) as error:
         raise EngineError(
             f"The operator unspool::forward was given a call that it cannot read: {error}."
         ) from None
-    return native.Call(streams, bool(training), bool(input_gradient))
+    return native.Call(streams, bool(training), bool(input_gradient), precision=precision)
 
 
 def _stream(program: Program, reverse: bool) -> native.Stream:

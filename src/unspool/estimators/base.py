@@ -98,6 +98,7 @@ class SequenceEstimator(BaseEstimator):
         patience: int = 4,
         validation_fraction: float = 0.1,
         embedding_update: str = "dense",
+        precision: str = "float32",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 1,
     ) -> None:
@@ -140,6 +141,7 @@ class SequenceEstimator(BaseEstimator):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.embedding_update = embedding_update
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
 
@@ -310,6 +312,7 @@ class SequenceEstimator(BaseEstimator):
             recurrent_dropout=self.recurrent_dropout,
             zoneout=self.zoneout,
             weight_dropout=self.weight_dropout,
+            precision=self.precision,
         )
 
     # --- using

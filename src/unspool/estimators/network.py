@@ -27,7 +27,7 @@ class SequenceNetwork(nn.Module):
     sparse_embedding: the gradient of the embedding holds only the rows that the batch has.
     given (V, E), trained: of a `GivenEmbedding`, in place of an embedding that starts at random.
     word_dropout: probability of taking a token for an unknown one while training.
-    options: of `Stack`: merge, connection, input_dropout, recurrent_dropout, zoneout, weight_dropout.
+    options: of `Stack`: merge, connection, input_dropout, recurrent_dropout, zoneout, weight_dropout, precision.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.engine import numbers
-from unspool.engine.dispatch import ENGINES, Direction, choose, refuse_script, run
+from unspool.engine.dispatch import ENGINES, PRECISIONS, Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
 from unspool.engine.step import step
 from unspool.errors import DataError, bad_parameter, check_choice
@@ -43,6 +43,10 @@ class Recurrent(nn.Module):
     batch_first: for padded tensors: (B, T, F), the default, or (T, B, F).
     engine: "auto" picks the fastest that can run the call (`unspool.explain_path` tells which and why);
         "native" raises `EngineError` where the native engine cannot; "eager" is the plain loop.
+    precision: "bfloat16": in training, what products multiply is rounded to 8 significant bits; sums, states and
+        weights stay float32, and so does all of prediction (`freeze` has narrower forms for that). It pays on
+        processors whose bfloat16 products are faster than their float32 ones: `unspool doctor` measures both.
+        Raises `EngineError` at a call that the native engine cannot run.
 
     `output, state = layer(x, state=None)`: x a Ragged, PackedSequence or padded tensor; output the same kind;
     state the final state of each sequence, in batch order.
@@ -65,6 +69,7 @@ class Recurrent(nn.Module):
         initial_state: str | Callable[[int], Any] = "cell",
         batch_first: bool = True,
         engine: str = "auto",
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.frozen: Frozen | None = None
@@ -86,6 +91,9 @@ class Recurrent(nn.Module):
         self.bidirectional = bool(bidirectional)
         self.batch_first = bool(batch_first)
         self.engine = check_choice("Recurrent", "engine", engine, ENGINES)
+        self.precision = check_choice("Recurrent", "precision", precision, PRECISIONS)
+        if precision != "float32" and engine == "eager":
+            bad_parameter("Recurrent", "precision", "'float32' with engine='eager'", precision)
         if bidirectional:
             self.reverse_cell = _fresh_copy(cell) if reverse_cell is None else reverse_cell
         cells = self.cells()
@@ -204,7 +212,7 @@ class Recurrent(nn.Module):
             output, finals = self.frozen.run(values, offsets, states, index)
         else:
             directions, values, starts, index = self._call(values, offsets, states, index)
-            output, finals = run(directions, values, offsets, starts, self.engine, index)
+            output, finals = run(directions, values, offsets, starts, self.engine, index, self.precision)
         return self._merged(output), [unflatten(s, flatten(f)) for s, f in zip(states, finals)]
 
     def _call(self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None) -> Any:

@@ -47,7 +47,7 @@ class Stack(nn.Module):
     connection: around layers 2, 3, ..., between what goes in (before dropout) and what comes out: None, "residual"
         (their sum) or "highway" (a learned mixture, `Highway`). All layers must have one output width.
     options: of `Recurrent`, for every layer: merge (not None), input_dropout, recurrent_dropout, zoneout,
-        weight_dropout, initial_state ("cell" or "learned").
+        weight_dropout, precision, initial_state ("cell" or "learned").
 
     `output, state = stack(x, state=None)`: x a Ragged (N, F), a PackedSequence or a padded tensor (B, T, F);
     output of the same kind, `output_size` wide; state is a list over layers of tuples over directions.
