@@ -505,7 +505,8 @@ TABLE: tuple[Parameter, ...] = (
         "float32",
         _choice("float32", "bfloat16"),
         '"float32" (default), or "bfloat16": what the recurrent layers multiply in training is rounded to 8 '
-        "significant bits; states, sums and weights are not, nor is anything in prediction. Faster where `unspool doctor` says so.",
+        "significant bits; states, sums and weights are not, nor is anything in prediction. Faster where `unspool "
+        "doctor` says so.",
         TRAINING,
         "float32, or bfloat16 products in training.",
         later=True,
