@@ -7,7 +7,6 @@ import multiprocessing
 import pickle
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,13 +84,14 @@ class SlowList(list):
     """Lets the other threads run in the middle of an append."""
 
     def append(self, item: Any) -> None:
-        time.sleep(1e-4)
+        for _ in range(300):  # of Python: a step that sleeps would have no program
+            pass
         super().append(item)
 
 
 @pytest.mark.parametrize("make", [GRU2014, CoupledLSTM, LayerNormLSTM, MinimalGated])
 def test_threads_plan_one_program_at_once(
-    make: type[torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+    make: type[torch.nn.Module], monkeypatch: pytest.MonkeyPatch, eager_switches: None
 ) -> None:
     """Cells of one new class share a program; some threads plan it for training, others for prediction."""
     start = Graph.__init__

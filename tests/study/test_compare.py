@@ -83,7 +83,14 @@ def test_every_arrangement_has_the_same_seeds(result):
 def test_a_run_is_that_of_the_estimator(result):
     problem, run = result.problem, next(e for e in result.entries if e.name == TWO[1]).runs[2, 0]
     model = unspool.SequenceClassifier(
-        **SMALL, cell="lstm", pooling="mean+max", num_layers=2, random_state=2, verbose=0, blend=False
+        **SMALL,
+        cell="lstm",
+        pooling="mean+max",
+        num_layers=2,
+        bidirectional=False,
+        random_state=2,
+        verbose=0,
+        blend=False,
     )
     (X, y), (Xv, yv) = problem.train, problem.validation
     model.fit(X.data, y, validation_data=(Xv.data, yv))
@@ -240,7 +247,7 @@ def test_cross_validation(small):
 
 def test_equal_parameters():
     texts, worth = reviews(60)
-    given = {"hidden_size": 80, "embedding_dim": 24, "epochs": 1}
+    given = {"hidden_size": 80, "embedding_dim": 24, "epochs": 1, "bidirectional": False}
     result = study.compare(
         texts,
         worth,
