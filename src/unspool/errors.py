@@ -35,6 +35,22 @@ class InvalidParameterError(UnspoolError, ValueError):
     """A parameter has a value outside its range."""
 
 
+def described(value: Any) -> str:
+    """What a value is, for a message: "a tuple of 2 (ndarray, NoneType)", "a Tensor of shape (3, 4)", "None"."""
+    if value is None:
+        return "None"
+    if isinstance(value, (tuple, list)):
+        parts = ", ".join(type(part).__name__ for part in value[:6]) + (", ..." if len(value) > 6 else "")
+        return (
+            f"a {type(value).__name__} of {len(value)} ({parts})"
+            if value
+            else f"an empty {type(value).__name__}"
+        )
+    shape = getattr(value, "shape", None)
+    named = f"{'an' if type(value).__name__[0].lower() in 'aeiou' else 'a'} {type(value).__name__}"
+    return named if shape is None else f"{named} of shape {tuple(shape)}"
+
+
 def bad_parameter(owner: str, name: str, expected: str, got: Any, hint: str = "") -> NoReturn:
     """Raise `InvalidParameterError`: "The 'hidden_size' parameter of GRU must be an int in [1, inf). Got 0."."""
     tail = f" {hint}" if hint else ""

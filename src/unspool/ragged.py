@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils._python_dispatch import _disable_current_modes
 
-from unspool.errors import DataError, check_choice
+from unspool.errors import DataError, check_choice, described
 from unspool.rows import Places, put, take
 
 
@@ -35,18 +37,29 @@ class Ragged:
     _offsets: Tensor
 
     def __init__(self, values: Tensor, offsets: Tensor | Sequence[int]) -> None:
+        if not isinstance(values, Tensor):
+            raise DataError(
+                f"The values of a Ragged must be a tensor (N, ...). Got {described(values)}. "
+                "Make one with torch.as_tensor, or the whole batch with Ragged.from_list."
+            )
         self.values = values
-        given = torch.as_tensor(offsets, device="cpu")
+        if isinstance(offsets, Tensor) and offsets.is_meta:
+            raise DataError("The offsets must have numbers. Got some on the 'meta' device.")
+        with _real(offsets):
+            given = torch.as_tensor(offsets, device="cpu")
         if given.numel() and (given.is_floating_point() or given.dtype == torch.bool):
             raise DataError(f"The offsets must be ints. Got {given.dtype}.")
-        self._offsets = given.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
-        if not torch.compiler.is_compiling():
-            _check_offsets(self.values, self._offsets)
+        with _real(given):
+            self._offsets = given.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
+        if not _traced(self._offsets):
+            with _real(given):
+                _check_offsets(self.values, self._offsets)
 
     @property
     def offsets(self) -> Tensor:
         """(B + 1,) int64 on the CPU: a copy."""
-        return self._offsets.clone()
+        with _real(self._offsets):
+            return self._offsets.clone()
 
     @classmethod
     def _of(cls, values: Tensor, offsets: Tensor) -> Ragged:
@@ -356,6 +369,28 @@ def _tensor(x: Any, what: str = "The values") -> Tensor:
     return torch.from_numpy(array if array.flags.writeable and min(array.strides) >= 0 else array.copy())
 
 
+def _mode(name: str) -> Any:
+    """torch's mode of this kind that is on; None: none is."""
+    return torch._C._get_dispatch_mode(getattr(torch._C._TorchDispatchModeKey, name))
+
+
+def _is_fake(tensor: Any) -> bool:
+    return getattr(tensor, "fake_mode", None) is not None
+
+
+def _traced(offsets: Tensor) -> bool:
+    """Whether the offsets have no numbers now, but will have where what is traced runs."""
+    return torch.compiler.is_compiling() or _is_fake(offsets) or _mode("PROXY") is not None
+
+
+def _real(offsets: Any) -> AbstractContextManager[Any]:
+    """Offsets with numbers keep them where torch makes fake tensors, which have shapes alone."""
+    if torch.compiler.is_compiling() or not torch._C._len_torch_dispatch_stack():
+        return nullcontext()
+    beside = _mode("FAKE") is not None and not _is_fake(offsets)
+    return _disable_current_modes() if beside else nullcontext()
+
+
 def _check_offsets(values: Tensor, offsets: Tensor) -> None:
     if values.dim() == 0:
         raise DataError("The values of a Ragged need a time axis. Got a single number.")
@@ -364,7 +399,7 @@ def _check_offsets(values: Tensor, offsets: Tensor) -> None:
     if offsets[0] != 0 or offsets[-1] != len(values) or bool((offsets.diff() < 0).any()):
         raise DataError(
             f"The offsets must go from 0 to the number of steps, {len(values)}, and never down. "
-            f"Got {offsets[:4].tolist()} ... {offsets[-1].item()}."
+            f"Got values of shape {tuple(values.shape)} and offsets {offsets[:4].tolist()} ... {offsets[-1].item()}."
         )
 
 

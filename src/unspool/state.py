@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unspool.errors import DataError
+
 
 def flatten(state: Any) -> list[Tensor]:
     """The tensors of a state, depth first."""
@@ -36,7 +38,13 @@ def unflatten(like: Any, leaves: Sequence[Tensor]) -> Any:
 
 def widths(state: Any) -> Any:
     """The width of each part, nested as the state is."""
-    return int(state.shape[1]) if isinstance(state, Tensor) else tuple(widths(part) for part in state)
+    if not isinstance(state, Tensor):
+        return tuple(widths(part) for part in state)
+    if state.dim() != 2:
+        raise DataError(
+            f"A state must have parts of shape (B, width). Got one of shape {tuple(state.shape)}."
+        )
+    return int(state.shape[1])
 
 
 def of_widths(nested: Any) -> Any:

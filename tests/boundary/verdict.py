@@ -31,6 +31,7 @@ LONGEST = 600  # characters of a clear message
 TORCHS = (  # what torch says, clearly, of its own: it is not ours to say it again
     "has been modified by an inplace operation",
     "Inference tensors cannot be saved for backward",
+    "are out of bounds for storage of size",
 )
 
 
@@ -115,14 +116,14 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Raised by a `raise` in our sources."""
+    """Raised by a `raise` in our sources, or by our native code."""
     if isinstance(error, UnspoolError):
         return True
     frames = traceback.extract_tb(error.__traceback__)
     if not frames or not frames[-1].filename.startswith(OURS):
         return False
-    last = frames[-1]
-    return linecache.getline(last.filename, last.lineno or 0).strip().startswith("raise ")
+    line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0)
+    return line.strip().startswith("raise ") or "_native." in line
 
 
 def _judge_error(found: dict[str, Any], disturbance: Any, surrounding: Any) -> str:
@@ -132,6 +133,8 @@ def _judge_error(found: dict[str, Any], disturbance: Any, surrounding: Any) -> s
         return f"fault: no error was due: {found['type']}: {text[:300]} {found['where']}"
     if any(sentence in text for sentence in TORCHS):
         return f"error: torch's: {text}"
+    if "Observed exception" in text and "raise EngineError(" in text:
+        return f"error: ours, as torch.compile tells it: {text}"
     if not found["ours"]:
         return f"fault: not an error of ours: {found['type']}: {text[:300]} {found['where']}"
     if not any(word in text for word in words):

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspool.engine import cudnn, door, eager, programs
+from unspool.engine import cudnn, door, eager, mismatch, programs
 from unspool.engine.programs import Reason, program_of
-from unspool.errors import DataError, EngineError, SlowPathWarning
+from unspool.errors import EngineError, SlowPathWarning
 from unspool.program import surroundings
 from unspool.program.ir import Program
 from unspool.state import flatten, unflatten
@@ -118,6 +118,8 @@ def _run_now(
 ) -> tuple[Tensor, list[Any]]:
     if not surroundings.watched() and not any(map(surroundings.is_fake, (values, offsets))):
         offsets, index = door.batch(values, offsets, index)
+    elif torch._is_functional_tensor(offsets):  # torch.func.functionalize: the numbers are inside
+        offsets = torch._from_functional_tensor(offsets)
     taken, starts = _as_computed(values, states)
     path = choose(directions, taken, starts, engine)
     if path.engine == "native":
@@ -128,11 +130,16 @@ def _run_now(
             f"Only the native engine has products of {precision}, and it cannot run this call: {path.reason}. "
             "Build the layer with precision='float32'."
         )
+    if surroundings.traced() or surroundings.is_fake(values):
+        raise EngineError(
+            f"The plain loop reads the lengths of the sequences, which make_fx and fake tensors cannot follow, and "
+            f"only it can run this call: {path}. Trace a call that the native engine runs."
+        )
     if engine == "auto":
         warn_slow(path)
     if index is not None:
         values = values[index]
-    try:
+    with mismatch.explained(directions, values, states):
         if path.engine == "cudnn":
             results = [
                 cudnn.run(d.cell, d.named_weights(), values, offsets, s, d.reverse)
@@ -140,11 +147,6 @@ def _run_now(
             ]
         else:
             results = [eager.run(d.step, values, offsets, s, d.reverse) for d, s in zip(directions, states)]
-    except (RuntimeError, ValueError, TypeError) as error:
-        mixed = _mixed(directions, values, states)
-        if mixed is None:
-            raise
-        raise DataError(mixed) from error
     outputs = [output for output, _ in results]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1), [final for _, final in results]
 
@@ -158,23 +160,6 @@ def _as_computed(values: Tensor, states: Sequence[Any]) -> tuple[Tensor, Sequenc
         return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
     return widened(values), [unflatten(s, [widened(leaf) for leaf in flatten(s)]) for s in states]
-
-
-def _mixed(directions: Sequence[Direction], values: Tensor, states: Sequence[Any]) -> str | None:
-    """What is wrong with a call whose floating numbers are of several types or places; None: they agree."""
-    found: dict[tuple[torch.dtype, torch.device], str] = {}
-    for direction, state in zip(directions, states):
-        named = [("input", values), *(("state", leaf) for leaf in flatten(state))]
-        named += [(f"weight '{name}'", weight) for name, weight in direction.named_weights().items()]
-        for name, tensor in named:
-            if tensor.is_floating_point():
-                found.setdefault((tensor.dtype, tensor.device), f"{name}: {tensor.dtype} on {tensor.device}")
-    if len(found) < 2:
-        return None
-    return (
-        "The input, the state and the weights of a layer must have one dtype and be on one device. "
-        f"Got {', '.join(found.values())}. Convert the input, x.to(weight.dtype), or the layer, layer.to(x.dtype)."
-    )
 
 
 _warned: weakref.WeakSet[type] = weakref.WeakSet()
@@ -320,6 +305,7 @@ def _run_native(
         )
     if surroundings.watched() or any(type(t) not in surroundings.PLAIN for t in (values, *tensors)):
         reverses = [direction.reverse for direction in directions]
+        offsets, index = surroundings.as_fake_as(values, offsets), surroundings.as_fake_as(values, index)
         output, finals = operators.run(
             programs, reverses, values, offsets, index, tensors, precision=precision
         )

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from unspool import _native
-from unspool.engine import memory, native
+from unspool.engine import memory, mismatch, native
 from unspool.engine.dispatch import Direction
 from unspool.engine.programs import program_of
 from unspool.errors import DataError, EngineError
-from unspool.program import sources
+from unspool.program import sources, surroundings
 from unspool.state import flatten, unflatten
 
 FORMS: dict[str, int] = dict(_native.FORMS)
@@ -65,7 +66,8 @@ class Frozen:
         for direction, state in zip(self.directions, states):
             program = program_of(direction.cell, input_size, state)
             if isinstance(program, str):
-                raise EngineError(f"Only what the native engine runs can be frozen: {program}.")
+                weighted = f"The weights have the shapes {mismatch.shapes_of_weights(direction)}."
+                raise EngineError(f"Only what the native engine runs can be frozen: {program}. {weighted}")
             used = sources.used(program)
             stream = native.Stream(program, direction.reverse, used)
             with torch.no_grad():
@@ -102,9 +104,8 @@ class Frozen:
     ) -> tuple[Tensor, list[Any]]:
         """As `engine.dispatch.run`. `index` into `values` that are the `table`: into the projected rows."""
         if torch.compiler.is_compiling():
-            from unspool.engine import compiled
-
-            return compiled.outside(self.run, values, offsets, states, index)
+            return _outside(self.run, values, offsets, states, index)
+        _check_surroundings([values, *(leaf for state in states for leaf in flatten(state))])
         ready = self._checked(values, states, len(offsets) - 1)
         projected = index is not None and values is ready.table
         if index is not None:
@@ -123,11 +124,11 @@ class Frozen:
     def step(self, x: Tensor, state: Any) -> Any:
         """The state after one step: x (B, F), state of (B, ·) parts."""
         if torch.compiler.is_compiling():
-            from unspool.engine import compiled
-
-            return compiled.outside(self.step, x, state)
+            return _outside(self.step, x, state)
         batch, ready, threads = x.shape[0], self.ready, torch.get_num_threads()
-        if ready is not None and not torch.is_grad_enabled():
+        if not surroundings.calm():
+            _check_surroundings([x, *flatten(state)])
+        elif ready is not None and not torch.is_grad_enabled():
             new = [memory.empty(batch, width) for width in ready.widths[1:]]
             parts = state if type(state) is tuple else (state,)
             if ready.made.step((x, *parts, *new), threads):
@@ -136,7 +137,10 @@ class Frozen:
         new = [memory.empty(batch, width) for width in ready.widths[1:]]
         given = [tensor.contiguous() for tensor in (x, *flatten(state))]
         if not ready.made.step((*given, *new), threads):
-            raise EngineError("A step of a frozen layer takes plain tensors. Use the layer itself.")
+            raise EngineError(
+                "A step of a frozen layer takes plain tensors with memory of their own. Got "
+                f"{', '.join(_kind(tensor) for tensor in given)}. Use the layer itself."
+            )
         return unflatten(state, new)
 
     def _ready(self, input_size: int, states: Sequence[Any]) -> Ready:
@@ -169,6 +173,42 @@ class Frozen:
                 f"The state must have parts of shape {expected}. Got {[tuple(leaf.shape) for leaf in leaves]}."
             )
         return ready
+
+
+def _outside(function: Any, *args: Any) -> Any:
+    """`function(*args)` under torch.compile: the compiler breaks its graph."""
+    from unspool.engine import compiled
+
+    if torch.compiler.is_exporting():
+        raise EngineError(FOLLOWED.format("torch.export"))
+    return compiled.outside(function, *args)
+
+
+FOLLOWED = (
+    "A frozen layer computes outside of torch, where {} cannot follow. Use the layer itself, not frozen."
+)
+
+
+def _check_surroundings(tensors: Sequence[Tensor]) -> None:
+    """Raises `EngineError` where something wants to see each operation on `tensors`."""
+    if surroundings.calm() and not any(map(surroundings.is_fake, tensors)):
+        return
+    if surroundings.scripted():
+        raise EngineError(FOLLOWED.format("torch.jit.trace"))
+    if surroundings.traced() or any(map(surroundings.is_fake, tensors)):
+        raise EngineError(FOLLOWED.format("a tracer of operations (make_fx, fake tensors, torch.export)"))
+    if torch._C._are_functorch_transforms_active():
+        raise EngineError(FOLLOWED.format("a transform of torch.func (vmap, grad, jvp, functionalize)"))
+    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+        raise EngineError(FOLLOWED.format("forward-mode differentiation"))
+
+
+def _kind(tensor: Tensor) -> str:
+    """What a tensor that the native engine refused is."""
+    if tensor.layout is not torch.strided:
+        return f"one of the layout {tensor.layout}"
+    size = tensor.untyped_storage().nbytes()
+    return f"a {type(tensor).__name__} of shape {tuple(tensor.shape)} in a storage of {size} bytes"
 
 
 def check_ids(ids: Tensor) -> None:

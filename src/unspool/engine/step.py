@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool import _native
-from unspool.engine import memory
+from unspool.engine import memory, mismatch
 from unspool.engine.dispatch import Direction, choose, run, warn_slow
 from unspool.engine.native import Call, Stream
 from unspool.engine.programs import Memory, current
@@ -38,7 +38,8 @@ def step(cell: nn.Module, x: Tensor, state: Any, engine: str = "auto") -> Any:
         if path.engine != "native":
             if engine == "auto":
                 warn_slow(path)
-            return cell(x, state)
+            with mismatch.explained([Direction(cell)], x, [state]):
+                return cell(x, state)
         known = of_cell.step = Step(cell, path.programs[0], (int(x.shape[1]), widths(state)))
     new = known.run(cell, x, state)
     return _as_sequences(cell, x, state, engine) if new is None else new

@@ -13,8 +13,8 @@ from unspool.cells import GRUCell, LSTMCell, RNNCell
 from unspool.engine import numbers
 from unspool.engine.dispatch import Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
-from unspool.errors import InputError, bad_parameter, check_choice
-from unspool.nn.layout import to_ragged
+from unspool.errors import InputError, bad_parameter, check_choice, described
+from unspool.nn.layout import check_layout, check_layouts, to_ragged
 from unspool.nn.like_torch import LikeTorch
 
 
@@ -46,6 +46,7 @@ class _Layers(LikeTorch):
     def freeze(self, weights: str = "float32") -> Any:
         """A copy for prediction, its weights laid out once in the form `weights`: see `Recurrent.freeze`."""
         check_choice(type(self).__name__, "weights", weights, list(FORMS))
+        check_layouts(self)
         twin = copy.deepcopy(self).eval().requires_grad_(False)
         given = twin._initial(next(twin.parameters()), 1, None, True)
         twin.frozen = []
@@ -115,9 +116,19 @@ class _Layers(LikeTorch):
             weights = {}
             for name, _ in cell.named_parameters():
                 weight = own.get(name + suffix)
-                weights[name] = getattr(self, name + suffix) if weight is None else weight
+                weights[name] = self._weight(name + suffix) if weight is None else weight
             found.append(Direction(cell, bool(reverse), weights))
         return found
+
+    def _weight(self, name: str) -> Tensor:
+        """A weight that is no parameter of the layer's own: parametrised, or missing."""
+        weight = getattr(self, name, None)
+        if not isinstance(weight, Tensor):
+            raise InputError(
+                f"The weight {name!r} of {type(self).__name__} must be a tensor. Got {described(weight)}. "
+                "Build the layer anew and load its state_dict, or set the weight to an nn.Parameter."
+            )
+        return weight
 
     def initial_state(self, batch_size: int) -> Any:
         """The state that a call without one starts from: zeros (layers * directions, B, width), for LSTM (h, c)."""
@@ -143,9 +154,7 @@ class _Layers(LikeTorch):
         widths = [self.proj_size or self.hidden_size] + [self.hidden_size] * (self.mode == "LSTM")
         if hx is None:
             return tuple(values.new_zeros(count, batch, width) for width in widths)
-        parts = tuple(hx) if self.mode == "LSTM" else (hx,)
-        if len(parts) != len(widths):
-            raise InputError(f"The initial state of LSTM must be a pair (h_0, c_0). Got {len(parts)} parts.")
+        parts = self._parts(hx)
         self._check_axes(parts, 3 if batched else 2)
         for k, (part, width) in enumerate(zip(parts, widths)):
             part = part if batched else part.unsqueeze(1)
@@ -157,6 +166,19 @@ class _Layers(LikeTorch):
                     f"{values.dtype} and hidden tensor with {part.dtype}"
                 )
         return tuple((part if batched else part.unsqueeze(1)).to(values.dtype) for part in parts)
+
+    def _parts(self, hx: Any) -> tuple[Tensor, ...]:
+        """The tensors of a given state."""
+        parts = (hx,) if self.mode != "LSTM" else tuple(hx) if isinstance(hx, (tuple, list, Tensor)) else ()
+        if len(parts) != (2 if self.mode == "LSTM" else 1) or not all(isinstance(p, Tensor) for p in parts):
+            expected = "a pair of tensors (h_0, c_0)" if self.mode == "LSTM" else "a tensor"
+            raise InputError(
+                f"The initial state of {type(self).__name__} must be {expected}. Got {described(hx)}. "
+                "Leave it out for zeros."
+            )
+        for part in parts:
+            check_layout(part, "initial state", type(self).__name__)
+        return parts
 
     def _check_axes(self, parts: tuple[Tensor, ...], axes: int) -> None:
         if any(part.dim() != axes for part in parts):

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from unspool.errors import DataError
+from unspool.errors import DataError, InputError, described
 from unspool.ragged import Ragged
 
 
@@ -20,9 +20,13 @@ def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[
     axes, so that `output.view(T * B, H)` holds as in torch.
     """
     if isinstance(x, Ragged):
+        check_layout(x.values, "input", owner)
         return x, lambda output: output, True
     if isinstance(x, PackedSequence):
+        check_layout(x.data, "input", owner)
         return Ragged.from_packed(x), lambda output: output.to_packed(like=x), True
+    if isinstance(x, Tensor):
+        check_layout(x, "input", owner)
     if isinstance(x, Tensor) and x.dim() in (2, 3):
         batched = x if x.dim() == 3 else x.unsqueeze(0 if batch_first else 1)
         if not batch_first:
@@ -40,8 +44,30 @@ def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[
             return padded if batch_first else padded.transpose(0, 1).contiguous()
 
         return Ragged._of(batched.reshape(batch * time, x.shape[-1]), offsets), restore, x.dim() == 3
-    got = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
     raise DataError(
         f"The input of {owner} must be a Ragged, a PackedSequence or a tensor of 3 axes (2 if unbatched). "
-        f"Got {got}. Build one with unspool.Ragged.from_list or .from_padded."
+        f"Got {described(x)}. Build one with unspool.Ragged.from_list or .from_padded."
     )
+
+
+def check_layout(tensor: Tensor, what: str, owner: str) -> None:
+    """Raises `InputError` unless the numbers of `tensor` lie in memory one by one."""
+    if tensor.is_nested:
+        raise InputError(
+            f"The {what} of {owner} must not be a nested tensor. Build a Ragged with unspool.Ragged.from_nested."
+        )
+    if tensor.layout is not torch.strided:
+        raise InputError(
+            f"The {what} of {owner} must have the layout torch.strided. Got {tensor.layout}. "
+            "Convert it with .to_dense()."
+        )
+    if tensor.is_quantized:
+        raise InputError(
+            f"The {what} of {owner} must not be quantized. Got {tensor.dtype}. Convert it with .dequantize()."
+        )
+
+
+def check_layouts(layer: nn.Module) -> None:
+    """`check_layout` of every weight."""
+    for name, weight in layer.named_parameters():
+        check_layout(weight, f"weight {name!r}", type(layer).__name__)

@@ -13,8 +13,8 @@ from unspool.engine import numbers
 from unspool.engine.dispatch import ENGINES, PRECISIONS, Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
 from unspool.engine.step import step
-from unspool.errors import DataError, bad_parameter, check_choice
-from unspool.nn.layout import to_ragged
+from unspool.errors import DataError, bad_parameter, check_choice, described
+from unspool.nn.layout import check_layout, check_layouts, to_ragged
 from unspool.nn.noise import Noise, Zoneout, make_twins, with_noise
 from unspool.state import flatten, unflatten
 
@@ -114,6 +114,7 @@ class Recurrent(nn.Module):
         Raises `EngineError` where the native engine cannot run the cell.
         """
         check_choice(type(self).__name__, "weights", weights, list(FORMS))
+        check_layouts(self)
         twin = copy.deepcopy(self).eval().requires_grad_(False)
         size = getattr(self.cell, "input_size", None)
         twin.frozen = Frozen(twin._still(), weights, size if isinstance(size, int) else None)
@@ -234,6 +235,8 @@ class Recurrent(nn.Module):
         return directions
 
     def _check_width(self, values: Tensor) -> None:
+        if not isinstance(values, Tensor):
+            raise DataError(f"The input of a layer must be a tensor (N, F). Got {described(values)}.")
         size = getattr(self.cell, "input_size", None)
         if isinstance(size, int) and (values.dim() != 2 or values.shape[1] != size):
             got = ", ".join(["N", *map(str, values.shape[1:])])
@@ -253,6 +256,8 @@ class Recurrent(nn.Module):
         """
         if self.bidirectional or self.reverse:
             raise DataError("A step needs the past only: build Recurrent without reverse or bidirectional.")
+        if not isinstance(x, Tensor) or x.dim() != 2:
+            raise DataError(f"The input of a step must be a tensor of 2 axes, (B, F). Got {described(x)}.")
         if state is None:
             state = self.initial_state(x.shape[0])
         if self.frozen is not None:
@@ -290,9 +295,9 @@ class Recurrent(nn.Module):
             initial = self.initial_state(batch)
             return list(initial) if self.bidirectional else [initial]
         cells = self.cells()
+        if self.bidirectional and not (isinstance(state, (tuple, list)) and len(state) == 2):
+            raise DataError(f"A bidirectional layer takes a pair of states. Got {described(state)}.")
         given = list(state) if self.bidirectional else [state]
-        if len(given) != len(cells):
-            raise DataError(f"A bidirectional layer takes a pair of states. Got {len(given)}.")
         return [check_state(s, cell.initial_state(batch), batched) for s, cell in zip(given, cells)]
 
     def extra_repr(self) -> str:
@@ -323,6 +328,8 @@ def merge_outputs(parts: Sequence[Tensor], merge: str | None) -> Any:
 def check_state(state: Any, like: Any, batched: bool = True) -> Any:
     """`state` with a batch axis, once its parts have the shapes of `like`'s."""
     leaves = flatten(state) if batched else [leaf.unsqueeze(0) for leaf in flatten(state)]
+    for leaf in leaves:
+        check_layout(leaf, "state", "a layer")
     expected = [tuple(leaf.shape) for leaf in flatten(like)]
     got = [tuple(leaf.shape) for leaf in leaves]
     if got != expected:

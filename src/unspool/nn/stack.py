@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unspool import cells
 from unspool.engine.frozen import check_ids
-from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int
+from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int, described
 from unspool.nn.layout import to_ragged
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.ragged import Ragged
@@ -181,13 +181,15 @@ class Stack(nn.Module):
     def _layers(
         self, x: Ragged, state: Sequence[Any] | None, embedding: nn.Embedding | None = None
     ) -> tuple[Ragged, list[tuple]]:
-        if state is not None and len(state) != len(self.layers):
-            raise DataError(f"The state must have one entry a layer, {len(self.layers)}. Got {len(state)}.")
+        if state is not None and not (isinstance(state, (tuple, list)) and len(state) == len(self.layers)):
+            raise DataError(
+                f"The state must have one entry a layer, {len(self.layers)}. Got {described(state)}."
+            )
         finals: list[tuple] = []
         for depth, layer in enumerate(self._recurrent()):
             given = None if state is None else state[depth]
             if given is not None and not layer.bidirectional:
-                given = given[0]
+                given = _only(given, depth)
             states = layer._states(x.batch_size, given, True)
             values, index = x.values, None
             if depth == 0 and embedding is not None:
@@ -202,6 +204,15 @@ class Stack(nn.Module):
             finals.append(tuple(final))
             x = x.with_values(output)
         return x, finals
+
+
+def _only(state: Any, depth: int) -> Any:
+    """The state of a layer's one direction."""
+    if not isinstance(state, (tuple, list)) or len(state) != 1:
+        raise DataError(
+            f"The state of layer {depth} must have one entry, of its one direction. Got {described(state)}."
+        )
+    return state[0]
 
 
 def _rows(embedding: nn.Embedding) -> Tensor:

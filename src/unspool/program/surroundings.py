@@ -94,6 +94,14 @@ def watched() -> bool:
     return bool(torch._C._len_torch_dispatch_stack())
 
 
+def traced() -> bool:
+    """Whether the operations are written down, or carried out on shapes alone (`make_fx`, fake tensors)."""
+    keys = torch._C._TorchDispatchModeKey
+    return any(
+        torch._C._get_dispatch_mode(key) is not None for key in (keys.PROXY, keys.FAKE, keys.FUNCTIONAL)
+    )
+
+
 def transformed() -> str | None:
     """The transform that the call is in, which only the plain loop can go through; None: there is none."""
     if torch._C._are_functorch_transforms_active():
@@ -116,3 +124,10 @@ def is_fake(tensor: Tensor) -> bool:
     """Whether `tensor` has a shape alone, of torch's FakeTensorMode."""
     module = sys.modules.get("torch._subclasses.fake_tensor")
     return module is not None and isinstance(tensor, module.FakeTensor)
+
+
+def as_fake_as(like: Tensor, tensor: Any) -> Any:
+    """`tensor` as a fake one where `like` is, in its mode."""
+    if tensor is None or not is_fake(like) or is_fake(tensor) or like.fake_mode.allow_non_fake_inputs:  # type: ignore[attr-defined]
+        return tensor
+    return like.fake_mode.from_tensor(tensor)  # type: ignore[attr-defined]
