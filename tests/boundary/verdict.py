@@ -32,6 +32,7 @@ TORCHS = (  # what torch says, clearly, of its own: it is not ours to say it aga
     "has been modified by an inplace operation",
     "Inference tensors cannot be saved for backward",
     "are out of bounds for storage of size",
+    "Please convert all Tensors to FakeTensors first",
 )
 
 

@@ -242,5 +242,5 @@ def test_arguments_out_of_range() -> None:
 
 
 def test_text_is_an_error() -> None:
-    with pytest.raises(DataError, match="Got list"):
+    with pytest.raises(DataError, match=r"Got a list of 1 \(list\)"):
         unspool.nn.LSTM(F, H)([[1.0, 2.0]])

@@ -108,7 +108,11 @@ WRONG: dict[str, tuple[Callable[[Recurrent], Any], type[Exception], str]] = {
     "float64 step": (lambda f: f.step(torch.randn(2, F).double()), EngineError, r"Got torch\.float64"),
     "width": (lambda f: f(torch.randn(2, 3, 6)), DataError, r"5 features, \(N, 5\). Got \(N, 6\)"),
     "width of a step": (lambda f: f.step(torch.randn(2, 6)), DataError, r"\(rows, 5\). Got \(2, 6\)"),
-    "a step of one axis": (lambda f: f.step(torch.randn(F)), DataError, r"\(rows, 5\). Got \(5,\)"),
+    "a step of one axis": (
+        lambda f: f.step(torch.randn(F)),
+        DataError,
+        r"\(B, F\). Got a Tensor of shape \(5,\)",
+    ),
     "state": (
         lambda f: f(torch.randn(2, 3, F), (zeros(2, H), zeros(2, 8))),
         DataError,

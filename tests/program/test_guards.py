@@ -532,3 +532,18 @@ class TestMemory:
         assert programs.program_for(first, F_IN, H) is programs.program_for(second, F_IN, H)
         other = cells.GRUCell(F_IN, H, reset_after=False)
         assert programs.program_for(other, F_IN, H) is not programs.program_for(first, F_IN, H)
+
+
+def test_what_the_collector_calls_back_is_no_part_of_a_step() -> None:
+    def called(phase: str, info: Any) -> None:
+        time.perf_counter()
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(called)
+    gc.set_threshold(1)
+    try:
+        path = explain_path(Recurrent(cells.LSTMCell(F_IN + 1, H)), ragged(F_IN + 1))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(called)
+    assert path == "native"

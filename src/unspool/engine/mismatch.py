@@ -88,7 +88,9 @@ def _shapes(directions: Sequence[Direction], values: Tensor, states: Sequence[An
 def _shape(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"({', '.join(map(_shape, value))})"
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else str(value)
+    if not isinstance(value, Tensor):
+        return str(value)
+    return f"{tuple(value.shape)}{'' if value.dtype is torch.float32 else f' {value.dtype}'}"
 
 
 def _weights(direction: Direction) -> Mapping[str, Any]:

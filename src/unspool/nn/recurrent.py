@@ -257,7 +257,7 @@ class Recurrent(nn.Module):
         if self.bidirectional or self.reverse:
             raise DataError("A step needs the past only: build Recurrent without reverse or bidirectional.")
         if not isinstance(x, Tensor) or x.dim() != 2:
-            raise DataError(f"The input of a step must be a tensor of 2 axes, (B, F). Got {described(x)}.")
+            raise DataError(f"The input of a step must be a tensor of shape (B, F). Got {described(x)}.")
         if state is None:
             state = self.initial_state(x.shape[0])
         if self.frozen is not None:

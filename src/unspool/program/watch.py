@@ -58,6 +58,8 @@ class Watch:
             self.keep.class_(kind)
         self.keep(self.cell, "self")
         self.generators = surroundings.generators()
+        self.collects = gc.isenabled()
+        gc.disable()  # what it calls back is no part of the step
         self.profiler: Any = sys.getprofile()
         sys.setprofile(self._event)
         return self
@@ -68,6 +70,8 @@ class Watch:
             self.profiler.enable()
         elif self.profiler is not None:
             sys.setprofile(self.profiler)
+        if self.collects:
+            gc.enable()
         self.changed = self.keep.changed()
         self.drew = surroundings.generators() != self.generators
         self.keep.restore()
