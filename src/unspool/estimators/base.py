@@ -22,6 +22,7 @@ from unspool.estimators import blending, saving
 from unspool.estimators.network import Ensemble, SequenceNetwork, count_parameters, layer_table, members_of
 from unspool.estimators.splitting import split_rows
 from unspool.parameters import check_parameters, described
+from unspool.program import surroundings
 from unspool.ragged import Ragged
 from unspool.tasks import Target, Task
 from unspool.tasks.base import take
@@ -152,6 +153,7 @@ class SequenceEstimator(BaseEstimator):
 
     # --- fitting
 
+    @surroundings.training()
     def fit(
         self,
         X: Any,
@@ -161,7 +163,7 @@ class SequenceEstimator(BaseEstimator):
         callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> Any:
-        """Train on X (n sequences) and y (n,) or (n, K); returns self.
+        """Train on X (n sequences) and y (n,) or (n, K), in float32 on the CPU whatever torch's defaults; returns self.
 
         sample_weight: (n,), the weight of each sequence in the loss, 0 or more.
         validation_data: (X, y) to validate on; otherwise `validation_fraction` of the rows is held back if
@@ -317,6 +319,7 @@ class SequenceEstimator(BaseEstimator):
 
     # --- using
 
+    @surroundings.defaults()
     def freeze(self, weights: str = "float32") -> Any:
         """Predict from now on with weights laid out once, until the next `fit`; returns self.
 
@@ -345,6 +348,7 @@ class SequenceEstimator(BaseEstimator):
             names = ["prediction"] if count == 1 else [f"prediction_{k + 1}" for k in range(count)]
         return self.task_.columns(outputs, names)
 
+    @surroundings.defaults()
     def _outputs(self, X: Any) -> Any:
         """What the network, and the linear part if there is one, give for X, in its order.
 
@@ -406,6 +410,7 @@ class SequenceEstimator(BaseEstimator):
         saved.save(path, saving.content(self), saving.tensors(self))
 
     @classmethod
+    @surroundings.defaults()
     def from_saved(cls, content: saved.Fields, weights: saved.Weights) -> Any:
         """The estimator of a saved model; used by `unspool.load`."""
         return saving.restore(cls, content, weights)

@@ -59,6 +59,13 @@ def defaults() -> Iterator[None]:
             torch._C._push_on_torch_function_stack(mode)
 
 
+@contextlib.contextmanager
+def training() -> Iterator[None]:
+    """As `defaults`, with gradients, which inference mode and no_grad outside are without."""
+    with defaults(), torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
 def usual() -> bool:
     """Whether the caller's defaults are the engine's own."""
     return (
