@@ -200,7 +200,7 @@ def as_now(call: str, live: str) -> str:
 def _alike(head: str, *texts: str) -> bool:
     """Whether what programs leave for their backward has one shape."""
     how = {**json.loads(head), "reverse": [False]}
-    plans = [operators.call_of(f"{operators.head(**how)}\n{text}").plans()[0] for text in texts]
+    plans = [operators.call_of(f"{operators.head(**how)}\n{text}").plans[0] for text in texts]
     return len({(plan.widths["pstash"], plan.widths["lstash"]) for plan in plans}) == 1
 
 

@@ -87,7 +87,7 @@ class Frozen:
 
     def projected_width(self, input_size: int, states: Sequence[Any]) -> int:
         """Numbers that a projected row takes."""
-        return sum(plan.widths["pro"] for plan in self._ready(input_size, states).call.plans())
+        return sum(plan.widths["pro"] for plan in self._ready(input_size, states).call.plans)
 
     def project(self, values: Tensor, states: Sequence[Any]) -> None:
         """Compute once what the cells make of each row of `values` (V, F), such as an embedding's. states: of one row.

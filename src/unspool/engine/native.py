@@ -42,10 +42,12 @@ class Call:
     precision: str = "float32"  # of what products multiply; states, sums and weights are float32
     out_widths: list[int] = field(init=False)
     native: Any = field(init=False)
+    plans: list[Plan] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.plans = [s.plan(self.training, self.input_gradient) for s in self.streams]
         self.out_widths = [s.program.state_sizes[0] for s in self.streams]
-        rows = [(p.native, s.reverse, s.sources) for s, p in zip(self.streams, self.plans())]
+        rows = [(p.native, s.reverse, s.sources) for s, p in zip(self.streams, self.plans)]
         known = self.streams[0].program.plans
         key = (
             "call",
@@ -56,9 +58,6 @@ class Call:
         self.native = known.get(key)
         if self.native is None:  # it holds the programs that the key names by identity
             self.native = known[key] = _native.Call(rows, self.training, _native.FORMS[self.precision])
-
-    def plans(self) -> list[Plan]:
-        return [s.plan(self.training, self.input_gradient) for s in self.streams]
 
     def flat(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """`tensors` with the initial state parts contiguous."""
@@ -178,7 +177,7 @@ def forward(
     rows = values.shape[0]
     tokens = rows if index is None else index.shape[0]
     results, kept = [own(tokens, sum(call.out_widths))], []
-    for stream, plan in zip(call.streams, call.plans()):
+    for stream, plan in zip(call.streams, call.plans):
         results += [memory.empty(batch, width) for width in stream.program.state_sizes]
         if call.training:
             kept += [own(tokens, width) for width in stream.program.state_sizes[1:]]
@@ -212,7 +211,7 @@ def backward(
     dx = [own(*values.shape) for _ in call.streams] if call.input_gradient else None
     grads: list[Tensor | None] = []
     work: list[Tensor] = []
-    for d, (stream, plan) in enumerate(zip(call.streams, call.plans())):
+    for d, (stream, plan) in enumerate(zip(call.streams, call.plans)):
         states = len(grads) + len(stream.program.state_sizes)
         for k in range(len(grads), states + len(stream.sources)):
             gradient = own(*tensors[k].shape) if needs[4 + k] else None

@@ -95,7 +95,7 @@ def forward_shapes(
     results = [values.new_empty(tokens, sum(made.out_widths))]
     results += [values.new_empty(batch, w) for s in made.streams for w in s.program.state_sizes]
     if made.training:
-        for stream, plan in zip(made.streams, made.plans()):
+        for stream, plan in zip(made.streams, made.plans):
             results += [values.new_empty(tokens, w) for w in stream.program.state_sizes[1:]]
             results += [
                 values.new_empty(rows, plan.widths["pstash"]),

@@ -33,6 +33,12 @@ def _template(mode: str, input_size: int, hidden_size: int, bias: bool, proj_siz
     return cell
 
 
+@lru_cache(maxsize=256)
+def _names(cell: nn.Module) -> tuple[str, ...]:
+    """The names of a template's weights, which never change."""
+    return tuple(name for name, _ in cell.named_parameters())
+
+
 class _Layers(LikeTorch):
     """What the three layers share. Also takes and returns a `Ragged`; sequences of length 0 keep their state."""
 
@@ -79,9 +85,9 @@ class _Layers(LikeTorch):
             got = f"{input.dim()}D{' tensor' if self.mode.startswith('RNN') else ''}"
             raise InputError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {got} instead")
         ragged, restore, batched = to_ragged(input, self.batch_first, type(self).__name__)
-        values = ragged.values
+        values, offsets = ragged.values, ragged._offsets
         if self.frozen is None:
-            self.check_input(values, ragged.offsets)
+            self.check_input(values, offsets)
             values = values.to(self.weight_dtype())
         else:
             self.check_features(values, 2)
@@ -98,9 +104,9 @@ class _Layers(LikeTorch):
             first = layer * len(directions)
             states = [self._state(given, first + d) for d in range(len(directions))]
             if self.frozen is None:
-                values, final = run(directions, values, ragged.offsets, states)
+                values, final = run(directions, values, offsets, states)
             else:
-                values, final = self.frozen[layer].run(values, ragged.offsets, states)
+                values, final = self.frozen[layer].run(values, offsets, states)
             finals += [f if isinstance(f, tuple) else (f,) for f in final]
         last = tuple(torch.stack(p) if len(p) > 1 else p[0].unsqueeze(0) for p in zip(*finals))
         if not batched:
@@ -114,7 +120,7 @@ class _Layers(LikeTorch):
         for reverse in range(2 if self.bidirectional else 1):
             suffix = f"_l{layer}{'_reverse' if reverse else ''}"
             weights = {}
-            for name, _ in cell.named_parameters():
+            for name in _names(cell):
                 weight = own.get(name + suffix)
                 weights[name] = self._weight(name + suffix) if weight is None else weight
             found.append(Direction(cell, bool(reverse), weights))
