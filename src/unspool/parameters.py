@@ -26,11 +26,11 @@ class Parameter:
     """One parameter.
 
     name, default: of the constructor. check(owner, name, value) raises `InvalidParameterError`. text: what it means.
-    group: the heading of its option; None: no option. help: of the option. kind: its type on the command line; None:
-    that of the default. many: the option takes one or several numbers of this type joined by commas, and a saved list
-    is a tuple of them. repeat: a tuple, given by repeating the option. option: its name there. option_default: where
-    it differs from `default`. later: files of the first models lack it; before: what those models do, where that is not
-    the default. read: what the option's value stands for.
+    group: the heading of its option; None: no option, and `instead` says what there is. help: of the option.
+    kind: its type on the command line; None: that of the default. many: the option takes one or several numbers of
+    this type joined by commas, and a saved list is a tuple of them. repeat: a tuple, given by repeating the option.
+    option: its name there. option_default: where it differs from `default`. later: files of the first models lack it;
+    before: what those models do, where that is not the default. read: what the option's value stands for.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Parameter:
     later: bool = False
     before: Any = ...
     read: Callable[[Any], Any] = as_given
+    instead: str = "none"
 
     @property
     def option_name(self) -> str:
@@ -143,6 +144,16 @@ def _vectors(owner: str, name: str, value: Any) -> None:
 
     for source in as_list(value):
         check_source(owner, name, source)
+
+
+def _names(owner: str, name: str, value: Any) -> None:
+    if not isinstance(value, (tuple, list)) or not all(isinstance(v, str) for v in value):
+        bad_parameter(owner, name, "a tuple of names of columns, such as ('price',)", value)
+
+
+def _text_column(owner: str, name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        bad_parameter(owner, name, "None or the name of a column", value)
 
 
 def _read_vectors(value: list[str] | None) -> Any:
@@ -363,6 +374,36 @@ TABLE: tuple[Parameter, ...] = (
         before=False,
     ),
     Parameter(
+        "text_column",
+        None,
+        _text_column,
+        "the column of X that holds the sequences, where X is a DataFrame or a dict of columns.",
+        instead="`--input`",
+        later=True,
+    ),
+    Parameter(
+        "numeric",
+        (),
+        _names,
+        "columns of X with a number a row, beside the sequences: brought to mean 0 and variance 1 over the training "
+        "part, a missing one to the mean, and where training has missing ones these are told apart.",
+        MODEL,
+        "A column of numbers beside the text; repeat it.",
+        repeat=str,
+        later=True,
+    ),
+    Parameter(
+        "categorical",
+        (),
+        _names,
+        "columns of X with a category a row, beside the sequences: a 1 at the row's own; missing, unknown and single "
+        "ones share a place.",
+        MODEL,
+        "A column of categories beside the text; repeat it.",
+        repeat=str,
+        later=True,
+    ),
+    Parameter(
         "ensemble",
         1,
         _int(1),
@@ -522,7 +563,7 @@ TABLE: tuple[Parameter, ...] = (
         option="seed",
         option_default=0,
     ),
-    Parameter("verbose", 1, _int(0), "0 silent, 1 a line an epoch."),
+    Parameter("verbose", 1, _int(0), "0 silent, 1 a line an epoch.", instead="`--quiet`"),
 )
 
 
@@ -547,7 +588,7 @@ def table() -> str:
     """The rows of docs/parameters.md."""
     rows = ["| parameter | default | option of `fit` | what it is |", "|---|---|---|---|"]
     for p in TABLE:
-        option = f"`--{p.option_name.replace('_', '-')}`" if p.group else "`--quiet`"
+        option = f"`--{p.option_name.replace('_', '-')}`" if p.group else p.instead
         if p.option_default is not ...:
             option += f", default {p.option_default}"
         text = p.text[0].upper() + p.text[1:]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ARRANGEMENTS, STUDY = "Arrangements", "Study"
 # What an arrangement sets itself.
-VARIED = ("cell", "pooling", "num_layers", "bidirectional", "blend")
+VARIED = ("cell", "pooling", "num_layers", "bidirectional", "blend", "numeric", "categorical")
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unspool.encode.base import Input
+from unspool.encode.columns import Columns, read_rows
 from unspool.encode.ids import IdInput
 from unspool.encode.reading import Raw, read_input
 from unspool.encode.series import SeriesInput
@@ -13,6 +14,7 @@ from unspool.encode.text import TextInput
 from unspool.saved.fields import Fields
 
 __all__ = [
+    "Columns",
     "IdInput",
     "Input",
     "Raw",
@@ -21,6 +23,7 @@ __all__ = [
     "input_from_fields",
     "new_input",
     "read_input",
+    "read_rows",
 ]
 
 #: Kind of raw input -> its encoder.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,19 +23,24 @@ _SHOWN = {"text": "texts", "ids": "token ids", "series": "series of numbers"}
 
 @dataclass(frozen=True)
 class Raw:
-    """Sequences of a kind: "text" (list of str), "ids" (Ragged (N,) int64) or "series" (Ragged (N, F))."""
+    """Sequences of a kind: "text" (list of str), "ids" (Ragged (N,) int64) or "series" (Ragged (N, F)).
+
+    columns: name -> a value for each of them, where `unspool.encode.columns` read further columns.
+    """
 
     kind: str
     data: Any
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.data)
 
     def take(self, rows: np.ndarray) -> Raw:
         """The sequences at `rows`."""
+        columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
         if self.kind == "text":
-            return Raw(self.kind, [self.data[i] for i in rows])
-        return Raw(self.kind, self.data[torch.from_numpy(rows)])
+            return Raw(self.kind, [self.data[i] for i in rows], columns)
+        return Raw(self.kind, self.data[torch.from_numpy(rows)], columns)
 
 
 def read_input(X: Any, kind: str | None = None) -> Raw:

@@ -12,10 +12,10 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
+from torch import Tensor, nn
 
 from unspool import saved
-from unspool.encode import Raw, TextInput, new_input, read_input
+from unspool.encode import Columns, Raw, TextInput, new_input, read_rows
 from unspool.encode.vectors import TEXTS, as_list
 from unspool.errors import DataError, bad_parameter
 from unspool.estimators import blending, saving
@@ -40,6 +40,8 @@ class SequenceEstimator(BaseEstimator):
       off), a list of lists of ints, or a `Ragged` of ids;
     - series of numbers: a list of (T, F) or (T,) arrays, a float array (B, T, F) or (B, T), a float `Ragged`;
       each feature is standardised.
+    With `text_column` X is a DataFrame, or a dict of columns, of which that one is one of these, and `numeric` and
+    `categorical` name others, which the output layers see beside the sequence, as the blend's linear part does.
     Encoder, feature scaling and target scaling are fitted on the training part only.
 
     {parameters}
@@ -81,6 +83,9 @@ class SequenceEstimator(BaseEstimator):
         vector_words: int = 50000,
         vectors_rate: float | None = None,
         blend: bool | None = None,
+        text_column: str | None = None,
+        numeric: Sequence[str] = (),
+        categorical: Sequence[str] = (),
         ensemble: int = 1,
         loss: str = "squared",
         quantile: float = 0.5,
@@ -124,6 +129,9 @@ class SequenceEstimator(BaseEstimator):
         self.vector_words = vector_words
         self.vectors_rate = vectors_rate
         self.blend = blend
+        self.text_column = text_column
+        self.numeric = numeric
+        self.categorical = categorical
         self.ensemble = ensemble
         self.loss = loss
         self.quantile = quantile
@@ -150,6 +158,7 @@ class SequenceEstimator(BaseEstimator):
 
     task: ClassVar[type[Task]]
     task_: Any
+    columns_: Columns | None = None
 
     # --- fitting
 
@@ -177,7 +186,7 @@ class SequenceEstimator(BaseEstimator):
         """
         check_parameters(type(self).__name__, self.get_params(deep=False))
         check_callbacks(type(self).__name__, callbacks)
-        raw = read_input(X)
+        raw = self._read(X)
         self._check_texts(raw.kind)
         self.task_ = self.task.new(self.get_params(deep=False))
         target = self.task_.read(y, len(raw), learn=True)
@@ -189,6 +198,7 @@ class SequenceEstimator(BaseEstimator):
         rows, held_back = split_rows(len(raw), fraction, self.task_.strata(target), random)
         self.__dict__.pop("frozen_", None)
         self.input_ = new_input(raw.kind, self.get_params(deep=False)).fit(raw.take(rows))
+        self.columns_ = self._new_columns(raw.take(rows))
         self.task_.fit(take(target, rows))
         training = self._data(raw, target, weights, rows)
         validation = None
@@ -207,13 +217,25 @@ class SequenceEstimator(BaseEstimator):
         self.linear_ = self.blend_ = None
         if blends and validation is not None and not self.interrupted_:
             own = validation_data is None
-            held = raw.take(held_back) if own else read_input(validation_data[0], raw.kind)  # type: ignore[index]
+            held = raw.take(held_back) if own else self._read(validation_data[0], raw.kind)  # type: ignore[index]
             texts = raw.take(rows).data
             self.linear_, self.blend_ = blending.fit_blend(
                 self, texts, training, held.data, validation, seed, refit=own
             )
         self._finish()
         return self
+
+    def _read(self, X: Any, kind: str | None = None) -> Raw:
+        return read_rows(type(self).__name__, X, self.get_params(deep=False), kind)
+
+    def _new_columns(self, raw: Raw) -> Columns | None:
+        """Fitted on the training part; None where X has no further columns."""
+        if not raw.columns:
+            return None
+        if self.task.per_step:
+            name = "numeric" if self.numeric else "categorical"
+            bad_parameter(type(self).__name__, name, "(): there is a target a step", getattr(self, name))
+        return Columns.fit(raw, self.numeric, self.categorical)
 
     def _check_texts(self, kind: str) -> None:
         """`InvalidParameterError` for what only texts can have, where X is not texts."""
@@ -249,15 +271,17 @@ class SequenceEstimator(BaseEstimator):
         self, raw: Raw, target: Target, weights: np.ndarray | Ragged | None, rows: np.ndarray
     ) -> SequenceData:
         """The encoded rows; weights brought to mean 1."""
-        inputs = self.input_.encode(raw.take(rows))
+        part = raw.take(rows)
+        inputs = self.input_.encode(part)
+        columns = None if self.columns_ is None else self.columns_.encode(part)
         targets = self.task_.encode(take(target, rows))
         if isinstance(targets, Ragged):
             check_lengths(targets, inputs, rows)
         scaled = None if weights is None else scale_weights(take(weights, rows), targets)
-        return SequenceData(inputs, targets, scaled, torch.from_numpy(rows))
+        return SequenceData(inputs, targets, scaled, torch.from_numpy(rows), columns)
 
     def _validation_data(self, X: Any, y: Any) -> SequenceData:
-        raw = read_input(X, self.input_.kind)
+        raw = self._read(X, self.input_.kind)
         target = self.task_.read(y, len(raw), learn=False)
         return self._data(raw, target, None, np.arange(len(raw)))
 
@@ -294,6 +318,7 @@ class SequenceEstimator(BaseEstimator):
         return SequenceNetwork(
             given=given,
             trained=getattr(self.input_, "trained", 0),
+            columns=0 if self.columns_ is None else self.columns_.width,
             word_dropout=self.word_dropout if self.input_.kind == "text" else 0.0,
             cell=self.cell,
             vocabulary_size=self.input_.vocabulary_size,
@@ -355,11 +380,12 @@ class SequenceEstimator(BaseEstimator):
         float64 (n, output size), or a Ragged of it for each step.
         """
         check_is_fitted(self, "network_")
-        raw = read_input(X, self.input_.kind)
-        outputs = self._network_outputs(self.input_.encode(raw, warn=True))
+        raw = self._read(X, self.input_.kind)
+        columns = None if self.columns_ is None else self.columns_.encode(raw, warn=True)
+        outputs = self._network_outputs(self.input_.encode(raw, warn=True), columns)
         if self.linear_ is None or self.blend_ is None:
             return outputs
-        return self.blend_(outputs, self.linear_.outputs(raw.data))
+        return self.blend_(outputs, self.linear_.outputs(raw.data, blending.matrix(columns)))
 
     def network_alone(self) -> Any:
         """This model without its linear part, sharing its network: what the blend is measured against."""
@@ -368,15 +394,15 @@ class SequenceEstimator(BaseEstimator):
         alone.linear_ = alone.blend_ = None
         return alone
 
-    def _network_outputs(self, inputs: Ragged) -> Any:
-        """As `_outputs`, of the network alone, for encoded sequences."""
-        data = SequenceData(inputs)
+    def _network_outputs(self, inputs: Ragged, columns: Tensor | None = None) -> Any:
+        """As `_outputs`, of the network alone, for encoded sequences and columns."""
+        data = SequenceData(inputs, columns=columns)
         network = getattr(self, "frozen_", self.network_)
         rows, parts = [], []
         with torch.inference_mode():
             for batch in PredictionBatches(data):
                 rows.append(batch.rows)
-                parts.append(network(batch.inputs))
+                parts.append(network(*batch.given))
         back = torch.cat(rows).argsort()
         if self.task.per_step:
             return Ragged.cat(parts)[back].to(torch.float64)
@@ -392,9 +418,11 @@ class SequenceEstimator(BaseEstimator):
         return "\n".join([f"{type(self).__name__} on {self.describe()}", *lines])
 
     def describe(self) -> str:
-        """Input, ensemble and blend, in a line."""
+        """Input, further columns, ensemble and blend, in a line."""
         check_is_fitted(self, "network_")
         parts = [self.input_.describe()]
+        if self.columns_ is not None:
+            parts.append(self.columns_.describe())
         if self.ensemble_ > 1:
             parts.append(f"ensemble of {self.ensemble_}")
         if self.linear_ is not None and self.blend_ is not None:

@@ -59,10 +59,11 @@ def fit_blend(
     classes = None if training.targets.is_floating_point() else model.task_.output_size  # type: ignore[union-attr]
     assert isinstance(model.input_, TextInput)
     encoder = model.input_.encoder
+    beside, others = matrix(training.columns), matrix(held.columns)
     y, weight = _numbers(training.targets), _weights(model, training)
     z = _numbers(held.targets)
-    part = fit_linear(encoder, texts, y, classes=classes, sample_weight=weight, seed=seed)
-    outputs, other = model._network_outputs(held.inputs), part.outputs(held_texts)
+    part = fit_linear(encoder, texts, y, classes=classes, columns=beside, sample_weight=weight, seed=seed)
+    outputs, other = model._network_outputs(held.inputs, held.columns), part.outputs(held_texts, others)
     blend = (blend_logits if classes else blend_numbers)(outputs, other, z, _weights(model, held))
     if refit:
         both = None
@@ -71,9 +72,21 @@ def fit_blend(
             both = np.concatenate([weight, np.ones(len(z)) if found is None else found])
         everything, target = [*texts, *held_texts], np.concatenate([y, z])
         part = fit_linear(
-            encoder, everything, target, classes=classes, sample_weight=both, penalty=part.penalty, seed=seed
+            encoder,
+            everything,
+            target,
+            classes=classes,
+            columns=None if beside is None or others is None else np.concatenate([beside, others]),
+            sample_weight=both,
+            penalty=part.penalty,
+            seed=seed,
         )
     return part, blend
+
+
+def matrix(columns: Tensor | None) -> np.ndarray | None:
+    """(n, C) float64 for the linear part."""
+    return None if columns is None else columns.numpy().astype(np.float64)
 
 
 def _numbers(targets: Any) -> np.ndarray:
@@ -109,11 +122,16 @@ def tensors(linear: LinearText) -> dict[str, Tensor]:
     return {PREFIX + name: torch.from_numpy(array) for name, array in linear.arrays().items()}
 
 
-def expected(fields: Fields, outputs: int) -> dict[str, Tensor]:
-    """Meta tensors of the shapes that `tensors` must have."""
+def expected(fields: Fields, outputs: int, columns: int) -> dict[str, Tensor]:
+    """Meta tensors of the shapes that `tensors` must have; columns: those beside the terms."""
     count = len(fields.items("terms", str))
     penalties = len(fields.child("blend").items("first", float))
-    shapes = {"weights": (count, outputs), "bias": (outputs,), "penalty": (penalties,), "idf": (count,)}
+    shapes = {
+        "weights": (count + columns, outputs),
+        "bias": (outputs,),
+        "penalty": (penalties,),
+        "idf": (count,),
+    }
     return {PREFIX + name: torch.empty(shapes[name], device="meta", dtype=torch.float32) for name in ARRAYS}
 
 

@@ -26,6 +26,7 @@ class SequenceNetwork(nn.Module):
     hidden_size: of every layer, or a sequence with one for each; `num_layers` may then be 1.
     sparse_embedding: the gradient of the embedding holds only the rows that the batch has.
     given (V, E), trained: of a `GivenEmbedding`, in place of an embedding that starts at random.
+    columns: numbers of a row that the head has beside the pooled sequence.
     word_dropout: probability of taking a token for an unknown one while training.
     options: of `Stack`: merge, connection, input_dropout, recurrent_dropout, zoneout, weight_dropout, precision.
     """
@@ -49,6 +50,7 @@ class SequenceNetwork(nn.Module):
         given: Tensor | None = None,
         trained: int = 0,
         word_dropout: float = 0.0,
+        columns: int = 0,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -80,10 +82,10 @@ class SequenceNetwork(nn.Module):
             expected = f"'concat' for pooling {pooling!r} with connection={connection!r}"
             hint = "The two directions end at different steps: use it, or pool over the steps."
             bad_parameter("SequenceNetwork", "merge", expected, merge, hint)
-        self.head = DenseHead(self.pooling.output_size, output_size, dense, dropout)
+        self.head = DenseHead(self.pooling.output_size, output_size, dense, dropout, columns)
 
-    def forward(self, x: Ragged) -> Tensor | Ragged:
-        """x: a batch of B sequences, N steps in all. Gradients flow to every parameter."""
+    def forward(self, x: Ragged, columns: Tensor | None = None) -> Tensor | Ragged:
+        """x: a batch of B sequences, N steps in all; columns (B, columns). Gradients flow to every parameter."""
         if self.embedding is None:
             output, state = self.stack(x)
         else:
@@ -93,7 +95,7 @@ class SequenceNetwork(nn.Module):
         if self.pooling is None:
             return self.head(output)
         last = self.stack.final_output(output, state) if self.pools_last else None
-        return self.head(self.pooling(output, state, last))
+        return self.head(self.pooling(output, state, last), *([] if columns is None else [columns]))
 
     def freeze(self, weights: str = "float32") -> SequenceNetwork:
         """A copy for prediction, its recurrent layers frozen: see `Stack.freeze`."""
@@ -121,8 +123,8 @@ class Ensemble(nn.Module):
         """(V, E), or None for series."""
         return members_of(self)[0].embedding
 
-    def forward(self, x: Ragged) -> Tensor | Ragged:
-        outputs = [member(x) for member in self.members]
+    def forward(self, x: Ragged, columns: Tensor | None = None) -> Tensor | Ragged:
+        outputs = [member(x, columns) for member in self.members]
         if isinstance(outputs[0], Ragged):
             return outputs[0].with_values(torch.stack([o.values for o in outputs]).mean(0))
         return torch.stack(outputs).mean(0)

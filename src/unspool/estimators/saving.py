@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from unspool.encode import TextInput, input_from_fields
+from unspool.encode import Columns, TextInput, input_from_fields
 from unspool.encode.vectors import as_list
 from unspool.errors import ModelFileError, bad_parameter
 from unspool.estimators import blending
@@ -27,8 +27,10 @@ def content(model: SequenceEstimator) -> dict[str, Any]:
     linear = {}
     if model.linear_ is not None and model.blend_ is not None:
         linear = {"linear": blending.content(model.linear_, model.blend_)}
+    beside = {} if model.columns_ is None else {"columns": model.columns_.to_dict()}
     return {
         **linear,
+        **beside,
         "class": type(model).__name__,
         "parameters": _parameters(model),
         "input": model.input_.to_dict(),
@@ -56,6 +58,10 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
     """
     model = cls(**_read_parameters(cls, fields.child("parameters")))
     model.input_ = input_from_fields(fields.child("input"))
+    model.columns_ = Columns.from_fields(fields.child("columns")) if "columns" in fields.data else None
+    named = [] if model.columns_ is None else [part.name for part in model.columns_.parts]
+    if named != [*model.numeric, *model.categorical]:
+        raise ModelFileError("its columns are not those that its parameters name.")
     model.task_ = cls.task.from_fields(fields.child("target"))
     training = fields.child("training")
     model.history_ = [_read_epoch(epoch) for epoch in training.items("history", dict)]
@@ -76,9 +82,10 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
             expected = model._build_network().state_dict()
     except (RuntimeError, OverflowError, TypeError) as error:
         raise ModelFileError(f"its settings do not make a network ({error}).") from error
+    beside = 0 if model.columns_ is None else model.columns_.width
     linear = fields.child("linear") if "linear" in fields.data else None
     if linear is not None:
-        expected = {**expected, **blending.expected(linear, model.task_.output_size)}
+        expected = {**expected, **blending.expected(linear, model.task_.output_size, beside)}
     tensors = weights.read(expected)
     model.linear_ = model.blend_ = None
     if linear is not None:
@@ -130,7 +137,7 @@ def _read_parameters(cls: type[SequenceEstimator], fields: Fields) -> dict[str, 
     values["cell"] = fields.get("cell", str)
     for p in TABLE:
         kind = p.many or p.repeat
-        if kind is not None and (p.repeat or isinstance(values[p.name], list)):
+        if kind is not None and p.name in fields.data and (p.repeat or isinstance(values[p.name], list)):
             values[p.name] = tuple(fields.items(p.name, kind))
     fields.get("pooling", str)
     if isinstance(values["class_weight"], list):

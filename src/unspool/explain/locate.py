@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspool.encode import read_input
+from unspool.encode import read_rows
 from unspool.engine.dispatch import Direction, run
 from unspool.errors import DataError, bad_parameter, check_int
 from unspool.nn import GRU, LSTM, RNN, Recurrent, Stack
@@ -77,7 +77,9 @@ def layer_input(model: Any, X: Any, layer: int = 1) -> Ragged:
 
 
 def _embedded(model: Any, X: Any) -> Ragged:
-    ids = model.input_.encode(read_input(X, model.input_.kind), warn=True)
+    ids = model.input_.encode(
+        read_rows(type(model).__name__, X, model.get_params(deep=False), model.input_.kind), warn=True
+    )
     embedding = model.network_.embedding
     return ids if embedding is None else ids.with_values(embedding(ids.values))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from unspool.errors import check_float, check_int
@@ -15,14 +16,22 @@ class DenseHead(nn.Module):
 
     Weights start uniform (Glorot & Bengio 2010), biases at 0.
     dropout: probability of zeroing an input of each of these layers while training.
+    beside: numbers that the first of these layers has beside its input, without dropout.
     """
 
     def __init__(
-        self, input_size: int, output_size: int, hidden: Sequence[int] = (), dropout: float = 0.0
+        self,
+        input_size: int,
+        output_size: int,
+        hidden: Sequence[int] = (),
+        dropout: float = 0.0,
+        beside: int = 0,
     ) -> None:
         super().__init__()
         check_float("DenseHead", "dropout", dropout, 0.0, 1.0)
-        widths = [check_int("DenseHead", "input_size", input_size)]
+        widths = [
+            check_int("DenseHead", "input_size", input_size) + check_int("DenseHead", "beside", beside, 0)
+        ]
         widths += [check_int("DenseHead", "hidden", width) for width in hidden]
         steps: list[nn.Module] = []
         for before, after in pairwise(widths):
@@ -34,6 +43,8 @@ class DenseHead(nn.Module):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, input_size) -> (B, output_size)."""
-        return self.layers(x)
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """x (B, input_size), beside (B, beside) -> (B, output_size)."""
+        if beside is None:
+            return self.layers(x)
+        return self.layers[1:](torch.cat([self.layers[0](x), beside], 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,8 +20,8 @@ PREDICTION_STEPS = 2**17  # steps a prediction batch may have, so that long seri
 class SequenceData:
     """Encoded sequences with their targets and weights, where there are any.
 
-    targets: a Tensor (B, ...) with a row a sequence, or a Ragged (N, ...) with one a step. weights: (B,) or a Ragged
-    (N,) likewise.
+    columns: (B, C) numbers beside them, or None. targets: a Tensor (B, ...) with a row a sequence, or a Ragged
+    (N, ...) with one a step. weights: (B,) or a Ragged (N,) likewise.
     origin: (B,), the row of each in the X that it came from; None: its own number.
     """
 
@@ -28,6 +29,7 @@ class SequenceData:
     targets: Tensor | Ragged | None = None
     weights: Tensor | Ragged | None = None
     origin: Tensor | None = None
+    columns: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -41,6 +43,12 @@ class Batch:
     inputs: Ragged
     targets: Tensor | Ragged | None
     weights: Tensor | Ragged | None
+    columns: Tensor | None = None
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """What the network takes: the inputs, and the columns where there are any."""
+        return (self.inputs,) if self.columns is None else (self.inputs, self.columns)
 
     @property
     def count(self) -> int:
@@ -91,6 +99,7 @@ def _cut(data: SequenceData, rows: Tensor, size: int, starts: list[int] | range)
     inputs = data.inputs[rows]
     targets = None if data.targets is None else data.targets[rows]
     weights = None if data.weights is None else data.weights[rows]
+    columns = None if data.columns is None else data.columns[rows]
     for start in starts:
         part = slice(start, min(start + size, len(rows)))
         yield Batch(
@@ -98,4 +107,5 @@ def _cut(data: SequenceData, rows: Tensor, size: int, starts: list[int] | range)
             inputs[part],
             None if targets is None else targets[part],
             None if weights is None else weights[part],
+            None if columns is None else columns[part],
         )

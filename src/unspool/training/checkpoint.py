@@ -88,9 +88,10 @@ def _about(trainer: Trainer) -> dict[str, Any]:
 
 
 def _digest(data: SequenceData) -> str:
-    """SHA-256 of inputs, targets and weights."""
+    """SHA-256 of inputs, targets, weights, and columns where there are any."""
     total = hashlib.sha256()
-    for part in (data.inputs, data.targets, data.weights):
+    beside = [] if data.columns is None else [data.columns]
+    for part in (data.inputs, data.targets, data.weights, *beside):
         tensors = [part.values, part.offsets] if isinstance(part, Ragged) else [part]
         for t in tensors:
             total.update(b"none" if t is None else f"{t.dtype}{tuple(t.shape)}".encode() + _bytes(t))

@@ -128,7 +128,7 @@ class Trainer:
         self._schedule()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        prediction = self.network(batch.inputs)
+        prediction = self.network(*batch.given)
         loss = self.loss(prediction, batch.targets, batch.weights)
         loss.backward()
         norm = clip_gradients(self.trained, self.settings.gradient_clip, self.settings.gradient_clip_value)
@@ -144,7 +144,7 @@ class Trainer:
     def validation_step(self, batch: Batch) -> dict[str, Any]:
         """The loss of a batch, nothing learnt."""
         with torch.inference_mode():
-            prediction = self.network(batch.inputs)
+            prediction = self.network(*batch.given)
             loss = self.loss(prediction, batch.targets, batch.weights)
             return {"loss": loss.item(), "gradient_norm": 0.0, "prediction": prediction}
 
