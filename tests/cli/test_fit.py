@@ -160,10 +160,12 @@ def test_defaults_are_the_estimators():
     signature = inspect.signature(unspool.SequenceRegressor).parameters
     options = inspect.signature(fit_command).parameters
     mirrored = [name for name in options if name in signature]
-    assert set(signature) - set(mirrored) == {"random_state", "verbose"}, "--seed and --quiet stand for these"
+    assert set(signature) - set(mirrored) == {"random_state", "text_column", "verbose"}, (
+        "--seed, --input and --quiet"
+    )
     differing = {name for name in mirrored if options[name].default != signature[name].default}
-    # An empty --dense is None on the command line and () in the estimator, no --vectors "texts".
-    assert differing == {"dense", "vectors"} and signature["dense"].default == ()
+    # No --dense, --numeric or --categorical is None on the command line and () in the estimator, no --vectors "texts".
+    assert differing == {"dense", "numeric", "categorical", "vectors"} and signature["dense"].default == ()
     assert _read_vectors(options["vectors"].default) == signature["vectors"].default == "texts"
 
 
@@ -189,6 +191,8 @@ def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):
         "vector_words": 123,
         "vectors_rate": 0.2,
         "blend": False,
+        "numeric": ("price",),
+        "categorical": ("shop", "split"),
         "ensemble": 2,
         "loss": "huber",
         "quantile": 0.7,
@@ -221,6 +225,7 @@ def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):
         elif name != "verbose":
             values = value if isinstance(value, (tuple, list)) else (value,)
             options += [part for v in values for part in (option, v)]
+    pl.read_csv(table).with_columns(price=1.5, shop=pl.lit("a")).write_csv(table)
     seen = {}
 
     def record(self, *_, **__):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import typer
@@ -18,6 +20,7 @@ from unspool.tables import (
     Table,
     by_column,
     by_fraction,
+    columns_beside,
     decide_task,
     require_columns,
     shared_texts,
@@ -29,11 +32,45 @@ from unspool.tasks import Task, registry
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one part. texts: B strings. y: (B,) numbers or labels, or (B, K). rows (B,): row numbers."""
+    """Rows of one part. texts: B strings. y: (B,) numbers or labels, or (B, K). rows (B,): row numbers.
+
+    beside: name -> B values of a column beside the texts; text_column: what the model then calls the texts.
+    """
 
     texts: list[str]
     y: np.ndarray
     rows: np.ndarray
+    beside: dict[str, list[Any]] = field(default_factory=dict)
+    text_column: str | None = None
+
+    @property
+    def inputs(self) -> Any:
+        """What estimators and baselines take as X."""
+        return self.texts if self.text_column is None else {self.text_column: self.texts, **self.beside}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The columns beside the texts, as the parameters of an estimator name them."""
+
+    text_column: str | None = None
+    numeric: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Of all but the texts."""
+        return [*self.numeric, *self.categorical]
+
+    @classmethod
+    def of(cls, model: Any) -> Beside:
+        """Those of a saved model."""
+        return cls(model.text_column, model.numeric, model.categorical)
+
+    def part(self, table: Table, input: str, y: np.ndarray) -> Part:
+        """All rows of a table."""
+        beside = columns_beside(table, self.numeric, self.categorical)
+        return Part(text_column(table, input), y, table.rows, beside, self.text_column)
 
 
 @dataclass(frozen=True)
@@ -75,7 +112,7 @@ def check_out(out: Path) -> None:
     raise ModelFileError(f"{str(out)!r} exists and is not a saved model. Choose another --out, or remove it.")
 
 
-def prepare(source: Source, seed: int) -> Data:
+def prepare(source: Source, seed: int, beside: Beside | None = None) -> Data:
     """Read, check and split, the test rows drawn by `seed`; `DataError` for all that is wrong with the tables."""
     check_choice("fit", "task", source.task, ("auto", *registry))
     input, targets = source.input, source.target
@@ -84,26 +121,29 @@ def prepare(source: Source, seed: int) -> Data:
     given = [name for name, value in ways.items() if value is not None]
     if len(given) > 1:
         raise DataError(f"{' and '.join(given)} both say which rows are for the test. Give one of them.")
-    if len(set(targets)) < len(targets) or input in targets:
-        raise DataError("--input and every --target must be different columns.")
-    needed = [input, *targets, *([split_column] if split_column else [])]
+    beside = beside or Beside()
+    used = [input, *targets, *beside.names]
+    if len(set(used)) < len(used):
+        others = ", every --numeric and --categorical" if beside.names else ""
+        raise DataError(f"--input and every --target{others} must be different columns.")
+    needed = [*used, *([split_column] if split_column else [])]
     table = source.read(source.table, needed)
     require_columns(table, needed)
     decided = decide_task(table, targets, source.task)
     kind = registry[decided.name]
     table, dropped = without_missing(table, input, targets, decided.name, drop=source.drop_missing)
-    texts, y = text_column(table, input), kind.read_columns(table, targets)
-    everything = Part(texts, y, table.rows)
+    y = kind.read_columns(table, targets)
+    everything = beside.part(table, input, y)
 
     if test is not None:
         train, validation = everything, None
-        test_part, dropped_test = read_part(source, test, input, targets, kind)
+        test_part, dropped_test = read_part(source, test, input, targets, kind, beside)
         dropped += dropped_test
         how = f"test rows from {test.name}"
     else:
         split = _split(table, split_column, test_fraction, seed, y if kind.has_classes else None)
-        train, test_part = _take(everything, split.train), _take(everything, split.test)
-        validation = _take(everything, split.validation) if len(split.validation) else None
+        train, test_part = take(everything, split.train), take(everything, split.test)
+        validation = take(everything, split.validation) if len(split.validation) else None
         how = f"parts from column {split_column!r}" if split_column else f"test rows drawn with seed {seed}"
     _check_varied(train.y, targets, kind.has_classes)
     shared = shared_texts(train.texts, test_part.texts)
@@ -121,13 +161,14 @@ def prepare(source: Source, seed: int) -> Data:
 
 
 def read_part(
-    reading: Reading, path: Path, input: str, targets: list[str], task: type[Task]
+    reading: Reading, path: Path, input: str, targets: list[str], task: type[Task], beside: Beside
 ) -> tuple[Part, int]:
     """All rows of another table as one part, and how many were dropped."""
-    table = reading.read(path, [input, *targets])
-    require_columns(table, [input, *targets])
+    needed = [input, *targets, *beside.names]
+    table = reading.read(path, needed)
+    require_columns(table, needed)
     table, dropped = without_missing(table, input, targets, task.name, drop=reading.drop_missing)
-    return Part(text_column(table, input), task.read_columns(table, targets), table.rows), dropped
+    return beside.part(table, input, task.read_columns(table, targets)), dropped
 
 
 def _split(
@@ -139,8 +180,10 @@ def _split(
     return by_fraction(len(table), share, seed, labels)
 
 
-def _take(part: Part, index: np.ndarray) -> Part:
-    return Part([part.texts[i] for i in index], part.y[index], part.rows[index])
+def take(part: Part, index: np.ndarray) -> Part:
+    """The rows at `index`."""
+    texts, beside = [part.texts[i] for i in index], {n: [v[i] for i in index] for n, v in part.beside.items()}
+    return Part(texts, part.y[index], part.rows[index], beside, part.text_column)
 
 
 def _check_varied(y: np.ndarray, targets: list[str], has_classes: bool) -> None:

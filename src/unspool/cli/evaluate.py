@@ -41,12 +41,12 @@ def evaluate(
     """
     import numpy as np
 
-    from unspool.cli.data import read_part
+    from unspool.cli.data import Beside, read_part
     from unspool.cli.report import measure, print_metrics, write_report
 
     estimator = load_model(model, weights)
     task = estimator.task
-    part, dropped = read_part(Reading.of(options), table, input, target, task)
+    part, dropped = read_part(Reading.of(options), table, input, target, task, Beside.of(estimator))
     if dropped:
         typer.echo(f"{dropped} rows with missing values dropped.")
     if task.has_classes:

@@ -37,21 +37,23 @@ def fit(
 
     unspool fit reviews.csv --input text --target score --out model
     """
-    from unspool.cli.data import check_out, prepare
+    from unspool.cli.data import Beside, check_out, prepare
     from unspool.cli.report import measure, measure_baselines, print_metrics, write_report
 
     report = report or out.with_name(out.name + "-report")
     check_out(out)
     source = Source.of(options)
     settings = {**settings_of(options), "verbose": 0 if quiet else 1}
-    data = prepare(source, settings["random_state"])
+    numeric, categorical = settings["numeric"], settings["categorical"]
+    settings["text_column"] = source.input if numeric or categorical else None
+    data = prepare(source, settings["random_state"], Beside(settings["text_column"], numeric, categorical))
     for line in data.notes:
         typer.echo(line)
     started = time.perf_counter()
     model = train(ctx, data, settings, out)
     seconds = time.perf_counter() - started
     result = measure("this model", model, data.test, data.task)
-    baselines = measure_baselines(data, settings["level"], settings["random_state"])
+    baselines = measure_baselines(data, settings)
     typer.echo(f"Model: {model.describe()}.")
     alone = []
     if model.blend_ is not None:
@@ -80,8 +82,8 @@ def train(ctx: typer.Context, data: Data, settings: dict[str, Any], out: Path) -
     from unspool.estimators import for_task
 
     model = for_task(data.task.name)(**settings)
-    validation = None if data.validation is None else (data.validation.texts, data.validation.y)
-    model.fit(data.train.texts, data.train.y, validation_data=validation)
+    validation = None if data.validation is None else (data.validation.inputs, data.validation.y)
+    model.fit(data.train.inputs, data.train.y, validation_data=validation)
     model.save(out)
     interrupted = bool(model.interrupted_)
     state = f"the {'best model so far' if interrupted else 'trained model'} is saved in {out}"

@@ -90,7 +90,15 @@ def _stdin_lines(encoding: str) -> list[str]:
 def _predict_lines(path: Path, weights: str, texts: list[str]) -> None:
     import numpy as np
 
-    columns = load_model(path, weights).columns(texts)
+    estimator = load_model(path, weights)
+    beside = [*estimator.numeric, *estimator.categorical]
+    if beside:
+        raise DataError(
+            f"The model needs the column{'s' * (len(beside) > 1)} {', '.join(map(repr, beside))} beside a text: "
+            "give a table, with its column of texts as --input."
+        )
+    X = texts if estimator.text_column is None else {estimator.text_column: texts}
+    columns = estimator.columns(X)
     predicted = [column for name, column in columns.items() if name.startswith("prediction")]
     probabilities = [column for name, column in columns.items() if name.startswith("probability_")]
     shown = [*predicted, *([np.max(probabilities, 0)] if probabilities else [])]
@@ -101,8 +109,10 @@ def _predict_lines(path: Path, weights: str, texts: list[str]) -> None:
 def _predict_table(
     path: Path, weights: str, table_path: Path, input: str, out: Path | None, reading: Reading
 ) -> None:
+    import numpy as np
     import polars as pl
 
+    from unspool.cli.data import Beside, take
     from unspool.files import check_place
     from unspool.tables import check_writable, require_columns, text_column, without_missing, write_table
     from unspool.tables.read import file_format
@@ -115,19 +125,26 @@ def _predict_table(
     table = reading.read(table_path, [input])
     require_columns(table, [input])
     texts, dropped = text_column(table, input), 0
-    if reading.drop_missing or not any(text is not None for text in texts):
+    drop = reading.drop_missing or not any(text is not None for text in texts)
+    if drop:
         table, dropped = without_missing(table, input, [], "classification", drop=True)
-        texts = text_column(table, input)
-    rows = [row for row, text in enumerate(texts) if text is not None]
-    present = [texts[row] for row in rows]
     # All that can fail for another reason than the model fails before it is asked.
     check_writable(table.frame, out)
     if out is not None:
         check_place(out)
     model = load_model(path, weights)
+    beside = Beside.of(model)
+    if beside.names and reading.columns is not None:
+        table = reading.read(table_path, [input, *beside.names])
+        table = without_missing(table, input, [], "classification", drop=True)[0] if drop else table
+    require_columns(table, [input, *beside.names])
+    everything = beside.part(table, input, np.zeros(len(table)))
+    texts = everything.texts
+    rows = [row for row, text in enumerate(texts) if text is not None]
+    first, present = (take(everything, np.array(part)).inputs for part in (rows[:1], rows))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        names = [*model.columns(present[:1])]
+        names = [*model.columns(first)]
     taken = [name for name in names if name in table.frame.columns]
     if taken:
         raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")

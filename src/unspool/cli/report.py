@@ -35,14 +35,24 @@ class Result:
 
 def measure(name: str, model: Any, part: Part, task: type[Task]) -> Result:
     """Predict the texts of `part` with an estimator or a baseline, and measure it against `part.y`."""
-    return Result(name, task.measure(model, part.texts, part.y))
+    return Result(name, task.measure(model, part.inputs, part.y))
 
 
-def measure_baselines(data: Data, level: str, seed: int) -> list[tuple[Result, dict[str, Any]]]:
-    """Both baselines of the task, fitted on the training part, and the settings that were chosen for each."""
-    validation = None if data.validation is None else (data.validation.texts, data.validation.y)
+def measure_baselines(data: Data, settings: Mapping[str, Any]) -> list[tuple[Result, dict[str, Any]]]:
+    """Both baselines of the task, fitted on the training part, and the settings that were chosen for each.
+
+    settings: the estimator's parameters; the linear model has the same columns beside the texts.
+    """
+    validation = None if data.validation is None else (data.validation.inputs, data.validation.y)
     train = data.train
-    found = data.task.baselines(train.texts, train.y, level=level, validation=validation, seed=seed)
+    found = data.task.baselines(
+        train.inputs,
+        train.y,
+        level=settings["level"],
+        validation=validation,
+        seed=settings["random_state"],
+        settings=settings if settings["text_column"] else None,
+    )
     return [(measure(b.name, b, data.test, data.task), b.settings) for b in found]
 
 

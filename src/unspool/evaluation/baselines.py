@@ -7,7 +7,7 @@ that goes on as long as one of its ends is the best; it is then fitted on the wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,46 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
+from unspool.encode import Columns, read_rows
 from unspool.evaluation.linear import LinearText, fit_linear
 from unspool.text import TextEncoder
+
+Given = tuple[Sequence[str], np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """X as an estimator with these settings takes it, to texts and the matrix (n, C) of the columns beside them."""
+
+    settings: Mapping[str, Any]
+    columns: Columns | None
+
+    @classmethod
+    def fit(cls, X: Any, settings: Mapping[str, Any]) -> Reader:
+        """Learn the columns of the training part."""
+        raw = read_rows("Baseline", X, settings)
+        columns = Columns.fit(raw, settings["numeric"], settings["categorical"]) if raw.columns else None
+        return cls(settings, columns)
+
+    def __call__(self, X: Any) -> Given:
+        raw = read_rows("Baseline", X, self.settings)
+        return raw.data, None if self.columns is None else self.columns.encode(raw).numpy().astype(np.float64)
+
+
+def texts_alone(X: Sequence[str]) -> Given:
+    """X is texts."""
+    return X, None
+
+
+def _reader(X: Any, settings: Mapping[str, Any] | None) -> Callable[[Any], Given]:
+    return texts_alone if settings is None else Reader.fit(X, settings)
 
 
 @dataclass(frozen=True)
 class Baseline:
     """A fitted baseline. `settings` says what was chosen; `predict` as scikit-learn's.
 
+    read: what turns X into texts and a matrix.
     model: a `LinearText`, or a dummy of scikit-learn. classes_: the classes (K,), sorted; None for numbers, whose
     axes, 1 or 2, are `ndim`.
     """
@@ -32,74 +64,96 @@ class Baseline:
     model: Any
     classes_: np.ndarray | None = None
     ndim: int = 1
+    read: Callable[[Any], Given] = texts_alone
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
+    def predict(self, X: Any) -> np.ndarray:
         """Numbers (B,) or (B, K), or labels (B,)."""
+        texts, columns = self.read(X)
         if not isinstance(self.model, LinearText):
             return self.model.predict(np.zeros((len(texts), 1)))
-        outputs = self.model.outputs(texts)
+        outputs = self.model.outputs(texts, columns)
         if self.classes_ is not None:
             return self.classes_[outputs.argmax(1)]
         return outputs[:, 0] if self.ndim == 1 else outputs
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (B, K), columns as in `classes_`."""
+        texts, columns = self.read(X)
         if isinstance(self.model, LinearText):
-            return softmax(self.model.outputs(texts), 1)
+            return softmax(self.model.outputs(texts, columns), 1)
         return self.model.predict_proba(np.zeros((len(texts), 1)))
 
 
-def mean_baseline(y: np.ndarray) -> Baseline:
+def mean_baseline(y: np.ndarray, read: Callable[[Any], Given] = texts_alone) -> Baseline:
     """The mean of y (B,) or (B, K), for input of any kind."""
-    return Baseline("mean", {}, DummyRegressor().fit(np.zeros((len(y), 1)), y), ndim=y.ndim)
+    return Baseline("mean", {}, DummyRegressor().fit(np.zeros((len(y), 1)), y), ndim=y.ndim, read=read)
 
 
-def majority_baseline(y: np.ndarray) -> Baseline:
+def majority_baseline(y: np.ndarray, read: Callable[[Any], Given] = texts_alone) -> Baseline:
     """The most frequent class of y (B,); its probabilities are the classes' shares."""
     model = DummyClassifier(strategy="prior").fit(np.zeros((len(y), 1)), y)
-    return Baseline("majority", {}, model, model.classes_)
+    return Baseline("majority", {}, model, model.classes_, read=read)
 
 
 def regression_baselines(
-    texts: Sequence[str],
+    X: Any,
     y: np.ndarray,
     *,
     level: str = "word",
-    validation: tuple[Sequence[str], np.ndarray] | None = None,
+    validation: tuple[Any, np.ndarray] | None = None,
     seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Baseline]:
-    """The mean, and TF-IDF + ridge; y (B,) or (B, K)."""
-    held = None if validation is None else (*validation, None)
-    model = fit_linear(TextEncoder(level=level), texts, y, validation=held, seed=seed)
+    """The mean, and TF-IDF + ridge; y (B,) or (B, K). X: texts, or with `settings`, an estimator's parameters, a
+    DataFrame or dict of the columns that they name."""
+    read = _reader(X, settings)
+    texts, columns = read(X)
+    held = None
+    if validation is not None:
+        others, beside = read(validation[0])
+        held = (others, validation[1], beside)
+    model = fit_linear(TextEncoder(level=level), texts, y, columns=columns, validation=held, seed=seed)
     alpha = model.penalty.tolist()
-    settings = _settings(model, alpha=alpha[0] if len(alpha) == 1 else alpha)
-    return [mean_baseline(y), Baseline("TF-IDF + ridge", settings, model, ndim=y.ndim)]
+    chosen = _settings(model, alpha=alpha[0] if len(alpha) == 1 else alpha)
+    return [mean_baseline(y, read), Baseline("TF-IDF + ridge", chosen, model, ndim=y.ndim, read=read)]
 
 
 def classification_baselines(
-    texts: Sequence[str],
+    X: Any,
     y: np.ndarray,
     *,
     level: str = "word",
-    validation: tuple[Sequence[str], np.ndarray] | None = None,
+    validation: tuple[Any, np.ndarray] | None = None,
     seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Baseline]:
-    """The majority class (probabilities: the classes' shares), and TF-IDF + logistic regression; y (B,)."""
+    """The majority class (probabilities: the classes' shares), and TF-IDF + logistic regression; y (B,). X, settings:
+    as of `regression_baselines`."""
+    read = _reader(X, settings)
+    texts, columns = read(X)
     classes, numbers = np.unique(y, return_inverse=True)
     held = None
     if validation is not None:
         known = np.flatnonzero(np.isin(validation[1], classes))
+        others, beside = read(validation[0])
         held = (
-            [validation[0][i] for i in known.tolist()],
+            [others[i] for i in known.tolist()],
             np.searchsorted(classes, validation[1][known]),
-            None,
+            None if beside is None else beside[known],
         )
         held = held if len(known) else None
     model = fit_linear(
-        TextEncoder(level=level), texts, numbers, classes=len(classes), validation=held, seed=seed
+        TextEncoder(level=level),
+        texts,
+        numbers,
+        classes=len(classes),
+        columns=columns,
+        validation=held,
+        seed=seed,
     )
-    settings = _settings(model, C=float(1 / model.penalty[0]))
-    return [majority_baseline(y), Baseline("TF-IDF + logistic regression", settings, model, classes)]
+    chosen = _settings(model, C=float(1 / model.penalty[0]))
+    linear = Baseline("TF-IDF + logistic regression", chosen, model, classes, read=read)
+    return [majority_baseline(y, read), linear]
 
 
 def _settings(model: LinearText, **chosen: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from unspool.tables.columns import (
     Decision,
+    columns_beside,
     decide_task,
     label_column,
     number_columns,
@@ -22,6 +23,7 @@ __all__ = [
     "by_column",
     "by_fraction",
     "check_writable",
+    "columns_beside",
     "decide_task",
     "decode",
     "file_format",

@@ -165,6 +165,29 @@ def number_columns(table: Table, names: Sequence[str]) -> np.ndarray:
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1)
 
 
+def columns_beside(
+    table: Table, numeric: Sequence[str], categorical: Sequence[str]
+) -> dict[str, list[float | str | None]]:
+    """Name -> R numbers or categories, None where one is missing; `DataError` for cells that are no numbers."""
+    require_columns(table, [*numeric, *categorical])
+    found: dict[str, list[float | str | None]] = {}
+    for name in numeric:
+        missing = _numbers(table, name)[1].to_numpy()
+        there = number_columns(table.take(~missing), [name]) if not missing.all() else np.zeros(0)
+        values: list[float | str | None] = [None] * len(table)
+        for row, number in zip(np.flatnonzero(~missing), there, strict=True):
+            values[row] = float(number)
+        found[name] = values
+    for name in categorical:
+        column = table.frame[name]
+        if column.dtype.is_nested():
+            raise DataError(
+                f"Column {name!r} of {table.name} holds {column.dtype} values, which are no categories."
+            )
+        found[name] = column.to_list() if column.dtype.is_numeric() else column.cast(pl.String).to_list()
+    return found
+
+
 def label_column(table: Table, name: str) -> np.ndarray:
     """The labels of column `name` (R,): int64 where every label is a whole number, otherwise str."""
     column = table.frame[name]

@@ -143,9 +143,17 @@ class Task(ABC):
 
     @classmethod
     def baselines(
-        cls, X: Any, y: np.ndarray, *, level: str, validation: tuple[Any, np.ndarray] | None, seed: int
+        cls,
+        X: Any,
+        y: np.ndarray,
+        *,
+        level: str,
+        validation: tuple[Any, np.ndarray] | None,
+        seed: int,
+        settings: Mapping[str, Any] | None = None,
     ) -> list[Baseline]:
-        """What a model must beat, fitted on the training part. X: texts, or None for input of any other kind."""
+        """What a model must beat, fitted on the training part. X: texts, or None for input of any other kind;
+        with `settings`, an estimator's parameters, a DataFrame or dict as they name its columns."""
         return []
 
     @classmethod

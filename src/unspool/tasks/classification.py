@@ -154,11 +154,20 @@ class Classification(Task):
 
     @classmethod
     def baselines(
-        cls, X: Any, y: np.ndarray, *, level: str, validation: tuple[Any, np.ndarray] | None, seed: int
+        cls,
+        X: Any,
+        y: np.ndarray,
+        *,
+        level: str,
+        validation: tuple[Any, np.ndarray] | None,
+        seed: int,
+        settings: Mapping[str, Any] | None = None,
     ) -> list[Baseline]:
         if X is None:
             return [majority_baseline(y)]
-        return classification_baselines(X, y, level=level, validation=validation, seed=seed)
+        return classification_baselines(
+            X, y, level=level, validation=validation, seed=seed, settings=settings
+        )
 
     @classmethod
     def plot(cls, path: str | Path, y: np.ndarray, found: Measured, targets: Sequence[str]) -> None:

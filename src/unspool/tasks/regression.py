@@ -147,11 +147,18 @@ class Regression(Task):
 
     @classmethod
     def baselines(
-        cls, X: Any, y: np.ndarray, *, level: str, validation: tuple[Any, np.ndarray] | None, seed: int
+        cls,
+        X: Any,
+        y: np.ndarray,
+        *,
+        level: str,
+        validation: tuple[Any, np.ndarray] | None,
+        seed: int,
+        settings: Mapping[str, Any] | None = None,
     ) -> list[Baseline]:
         if X is None:
             return [mean_baseline(y)]
-        return regression_baselines(X, y, level=level, validation=validation, seed=seed)
+        return regression_baselines(X, y, level=level, validation=validation, seed=seed, settings=settings)
 
     @classmethod
     def plot(cls, path: str | Path, y: np.ndarray, found: Measured, targets: Sequence[str]) -> None:
