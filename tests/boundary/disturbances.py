@@ -97,7 +97,7 @@ for dtype in (torch.float64, torch.float16, torch.bfloat16, torch.complex64, tor
 # --- devices and kinds of tensors
 tensors(lambda t: t.to("meta"), "meta", "error", "meta")
 tensors(lambda t: t.to_sparse(), "sparse", "either", "sparse", "layout", "strided")
-tensors(lambda t: t.flatten(0, -2).to_mkldnn(), "mkldnn", "error", "mkldnn", "layout", "axes", "shape")
+tensors(lambda t: t.flatten(0, -2).to_mkldnn(), "mkldnn", "error", "mkldnn", "layout", "axes", "shape", "2-D")
 tensors(
     lambda t: torch.quantize_per_tensor(t, 0.05, 0, torch.qint8), "quantized", "error", "quantized", "qint8"
 )
@@ -140,7 +140,7 @@ def _put(t: Tensor, number: float) -> Tensor:
 
 
 # --- shapes
-SHAPES = ("shape", "features", "columns", "axes", "axis", "width", "rows")
+SHAPES = ("shape", "features", "columns", "axes", "axis", "width", "rows", "size", "2D", "2-D", "3-D")
 
 tensors(lambda t: torch.cat([t, t[..., :1]], -1), "one column more", "error", *SHAPES)
 tensors(lambda t: t[..., :-1].contiguous(), "one column less", "error", *SHAPES)

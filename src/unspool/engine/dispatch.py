@@ -116,10 +116,12 @@ def _run_now(
     index: Tensor | None,
     precision: str,
 ) -> tuple[Tensor, list[Any]]:
+    if isinstance(offsets, Tensor) and torch._is_functional_tensor(offsets):
+        offsets = torch._from_functional_tensor(
+            offsets
+        )  # of torch.func.functionalize: the numbers are inside
     if not surroundings.watched() and not any(map(surroundings.is_fake, (values, offsets))):
         offsets, index = door.batch(values, offsets, index)
-    elif torch._is_functional_tensor(offsets):  # torch.func.functionalize: the numbers are inside
-        offsets = torch._from_functional_tensor(offsets)
     taken, starts = _as_computed(values, states)
     path = choose(directions, taken, starts, engine)
     if path.engine == "native":

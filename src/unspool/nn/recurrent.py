@@ -237,6 +237,7 @@ class Recurrent(nn.Module):
     def _check_width(self, values: Tensor) -> None:
         if not isinstance(values, Tensor):
             raise DataError(f"The input of a layer must be a tensor (N, F). Got {described(values)}.")
+        check_layout(values, "input", "a layer")
         size = getattr(self.cell, "input_size", None)
         if isinstance(size, int) and (values.dim() != 2 or values.shape[1] != size):
             got = ", ".join(["N", *map(str, values.shape[1:])])
