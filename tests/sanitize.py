@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ENGINE = ["schedule", "team", "narrow", "frozen", "step", "process", "door"]
+ENGINE = ["team", "narrow", "frozen", "step", "process"]
 SMALL = (
     "lstm or gru or layer_norm or GRU2014 or Coupled"  # of the contract: a product, a split, a row reduction
 )
@@ -30,7 +30,7 @@ SANITIZERS = {
             ["tests/engine/test_contract.py", "-k", SMALL],
             [f"tests/engine/test_{name}.py" for name in ENGINE],
             ["tests/estimators/test_optimizers.py", "tests/test_ragged.py"],
-            ["tests/boundary"],
+            ["tests/boundary/test_native.py", "tests/boundary/test_threads.py"],
         ],
     },
     "thread": {
@@ -39,8 +39,12 @@ SANITIZERS = {
         "TSAN_OPTIONS": f"ignore_noninstrumented_modules=1:die_after_fork=0:halt_on_error=1:exitcode=66:"
         f"suppressions={ROOT / 'tests' / 'tsan.supp'}",
         "tests": [
-            [f"tests/engine/test_{name}.py" for name in ("team", "schedule", "process", "frozen", "step")],
-            ["tests/boundary", "-k", "threads or another"],
+            [
+                "tests/engine/test_team.py",
+                "tests/boundary/test_threads.py",
+                "-k",
+                "eight or first or copies or gru",
+            ],
         ],
     },
 }
