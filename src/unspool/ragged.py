@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import _disable_current_modes
 
+from unspool.arrays import native
 from unspool.errors import DataError, check_choice, described
 from unspool.rows import Places, put, take
 
@@ -366,6 +367,7 @@ def _tensor(x: Any, what: str = "The values") -> Tensor:
         raise DataError(f"{what} must be sequences of numbers. Got {array.dtype} of {array.ndim} axes.")
     if not isinstance(x, np.ndarray) and array.dtype == np.float64:
         array = array.astype(np.float32)
+    array = native(array)
     return torch.from_numpy(array if array.flags.writeable and min(array.strides) >= 0 else array.copy())
 
 

@@ -104,7 +104,7 @@ def test_out_that_is_no_model_is_left_alone(table, tmp_path):
         else:
             out.write_text("precious")
         result = run("fit", table, "--input", "text", "--target", "score", "--out", out, code=2)
-        assert "exists and is not a saved model" in one_error(result)
+        assert "something that is not a saved model is there" in one_error(result)
     assert (tmp_path / "folder" / "thesis.txt").read_text() == (tmp_path / "file").read_text() == "precious"
 
 

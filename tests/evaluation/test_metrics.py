@@ -66,7 +66,9 @@ def test_verdict_names_the_metrics_on_which_a_baseline_is_better():
     )
     won = beside_baselines(ridge, {"mean": mean, "tie": ridge}, "V")
     assert not won.baseline_wins
-    assert won.sentence == "The model is better than both baselines on every metric for 'V'."
+    assert won.sentence == (
+        "No baseline is better than the model for 'V'; it is level with the tie baseline (RMSE, MAE, Pearson r, R2)."
+    )
 
 
 def test_less_log_loss_is_better():

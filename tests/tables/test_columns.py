@@ -123,3 +123,23 @@ def test_split_by_fraction_is_seeded_disjoint_and_stratified():
 
 def test_shared_texts_counts_test_rows():
     assert shared_texts(["a", "b", "a"], ["a", "a", "c", "B"]) == 2
+
+
+@pytest.mark.parametrize(("n", "classes"), [(200, 100), (200, 150), (200, 3), (10, 9), (7, 7)])
+def test_the_test_part_has_the_size_that_was_asked_for(n, classes):
+    labels = np.arange(n) % classes
+    for fraction in (0.2, 0.5):
+        split = by_fraction(n, fraction, 1, labels)
+        assert len(split.test) == round(n * fraction) and len(split.train) == n - len(split.test)
+        counts = np.bincount(labels[split.test], minlength=classes)
+        if len(split.test) <= n - classes:
+            assert (counts < np.bincount(labels, minlength=classes)).all()
+
+
+def test_shares_of_classes_are_within_a_row_of_exact():
+    random = np.random.default_rng(0)
+    labels = random.choice(12, 500, p=np.arange(1, 13) / 78)
+    for seed, fraction in enumerate((0.1, 0.2, 0.37)):
+        test = labels[by_fraction(500, fraction, seed, labels).test]
+        exact = np.bincount(labels) * round(500 * fraction) / 500
+        assert (np.abs(np.bincount(test, minlength=12) - exact) < 1).all()

@@ -99,6 +99,7 @@ def compare(
     from unspool.cli.data import prepare
     from unspool.estimators import for_task
 
+    out = out.expanduser()
     seconds = None if budget is None else parse_duration(budget)
     names = _names(arrangements) if arrangements not in (None, "twelve") else arrangements
     settings = settings_of(options, VARIED)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 import typer
 
 from unspool.cli.options import Reading, Source
-from unspool.errors import DataError, ModelFileError, check_choice, check_float
+from unspool.errors import DataError, check_choice, check_float
 from unspool.tables import (
     Decision,
     Split,
@@ -96,20 +94,6 @@ class Data:
             "dropped": self.dropped,
             "test_texts_also_in_training": self.shared,
         }
-
-
-def check_out(out: Path) -> None:
-    """`ModelFileError` unless `out` is free, an empty folder or a saved model (which is then replaced)."""
-    if not os.path.lexists(out):
-        return
-    if out.is_dir():
-        if (out / "model.json").is_file() or not any(out.iterdir()):
-            return
-    elif zipfile.is_zipfile(out):
-        with zipfile.ZipFile(out) as archive:
-            if "model.json" in archive.namelist():
-                return
-    raise ModelFileError(f"{str(out)!r} exists and is not a saved model. Choose another --out, or remove it.")
 
 
 def prepare(source: Source, seed: int, beside: Beside | None = None) -> Data:

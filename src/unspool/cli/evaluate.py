@@ -20,6 +20,7 @@ from unspool.cli.options import (
     with_options,
 )
 from unspool.errors import DataError
+from unspool.files import check_place
 
 
 @with_options(source_options(Reading))
@@ -43,7 +44,11 @@ def evaluate(
 
     from unspool.cli.data import Beside, read_part
     from unspool.cli.report import measure, print_metrics, write_report
+    from unspool.tasks.classification import like_classes
 
+    if report is not None:
+        report = report.expanduser()
+        check_place(report / "metrics.json")
     estimator = load_model(model, weights)
     task = estimator.task
     part, dropped = read_part(Reading.of(options), table, input, target, task, Beside.of(estimator))
@@ -51,13 +56,13 @@ def evaluate(
         typer.echo(f"{dropped} rows with missing values dropped.")
     if task.has_classes:
         known = estimator.classes_
-        if known.dtype.kind in "US":
-            part = replace(part, y=part.y.astype(str))
-        strange = ~np.isin(part.y, known)
+        part = replace(part, y=like_classes(part.y, known))
+        names = set(known.tolist())
+        strange = np.array([label not in names for label in part.y.tolist()])
         if strange.any():
             typer.echo(
                 f"warning: {int(strange.sum())} rows have a class that the model does not know, such as "
-                f"{part.y[strange][0].item()!r}; they count as wrong.",
+                f"{part.y[strange].tolist()[0]!r}; they count as wrong.",
                 err=True,
             )
     wanted = estimator.task_.columns_wanted

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +19,15 @@ from unspool.cli.options import (
     source_options,
     with_options,
 )
+from unspool.errors import ModelFileError, UnspoolError
+from unspool.files import check_place
 
 if TYPE_CHECKING:
     from unspool.cli.data import Data
+
+
+class RescuedError(UnspoolError):
+    """The model is not where it should be, but somewhere."""
 
 
 @with_options(source_options(), setting_options())
@@ -37,11 +45,15 @@ def fit(
 
     unspool fit reviews.csv --input text --target score --out model
     """
-    from unspool.cli.data import Beside, check_out, prepare
+    from unspool import saved
+    from unspool.cli.data import Beside, prepare
     from unspool.cli.report import measure, measure_baselines, print_metrics, write_report
 
-    report = report or out.with_name(out.name + "-report")
-    check_out(out)
+    # What would refuse the results refuses them before the training.
+    out = out.expanduser()
+    saved.check_place(out)
+    report = out.with_name(out.name + "-report") if report is None else report.expanduser()
+    check_place(report / "metrics.json")
     source = Source.of(options)
     settings = {**settings_of(options), "verbose": 0 if quiet else 1}
     numeric, categorical = settings["numeric"], settings["categorical"]
@@ -77,6 +89,21 @@ def fit(
     typer.echo(f"Model: {out}. Metrics, plot and test predictions: {report}.")
 
 
+def save(model: Any, out: Path) -> Path:
+    """Save to `out`; where that fails now, beside it or in the folder for temporary files, and say so."""
+    try:
+        model.save(out)
+        return out
+    except (ModelFileError, OSError) as error:
+        beside = [out.with_name(f"{out.stem}-rescued{out.suffix}"), Path(tempfile.mkdtemp()) / out.name]
+        for place in beside:
+            with contextlib.suppress(ModelFileError, OSError):
+                model.save(place)
+                hint = f"The trained model is saved in {str(place)!r} instead, not evaluated."
+                raise RescuedError(f"{error} {hint}") from error
+        raise
+
+
 def train(ctx: typer.Context, data: Data, settings: dict[str, Any], out: Path) -> Any:
     """The fitted estimator, saved; after Ctrl-C the best model so far is, and KeyboardInterrupt raised."""
     from unspool.estimators import for_task
@@ -84,7 +111,7 @@ def train(ctx: typer.Context, data: Data, settings: dict[str, Any], out: Path) -
     model = for_task(data.task.name)(**settings)
     validation = None if data.validation is None else (data.validation.inputs, data.validation.y)
     model.fit(data.train.inputs, data.train.y, validation_data=validation)
-    model.save(out)
+    out = save(model, out)
     interrupted = bool(model.interrupted_)
     state = f"the {'best model so far' if interrupted else 'trained model'} is saved in {out}"
     ctx.meta[SAVED] = f"{state}, not evaluated."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
+from unspool.arrays import native, unwrapped
 from unspool.errors import DataError
 from unspool.ragged import Ragged
 from unspool.text import unpad
@@ -18,6 +21,7 @@ _EXPECTED = (
     "X must be a list of texts, an integer array (B, T) of token ids, a float array (B, T, F), a list of "
     "(T, F) arrays, or a Ragged"
 )
+_TURN_LIST = "Those of sktime and aeon are (channels, time): pass [x.T for x in X]."
 _SHOWN = {"text": "texts", "ids": "token ids", "series": "series of numbers"}
 
 
@@ -58,6 +62,10 @@ def read_input(X: Any, kind: str | None = None) -> Raw:
 
 
 def _read(X: Any, kind: str | None) -> Raw:
+    if isinstance(X, PackedSequence):
+        X = Ragged.from_packed(X)
+    elif isinstance(X, Tensor) and X.is_nested:
+        X = Ragged.from_nested(X)
     if isinstance(X, Ragged):
         return _from_ragged(X, kind)
     if hasattr(X, "toarray"):
@@ -68,8 +76,7 @@ def _read(X: Any, kind: str | None) -> Raw:
         X = _numbers_of_frame(X)
     elif hasattr(X, "to_list"):  # a pandas or polars Series
         X = X.to_list()
-    if isinstance(X, Tensor):
-        X = X.detach().cpu().numpy()
+    X = unwrapped(X)
     if hasattr(X, "__array__") and not hasattr(X, "__iter__"):
         X = np.asarray(X)
     if isinstance(X, np.ndarray) and X.dtype.kind == "c":
@@ -80,13 +87,28 @@ def _read(X: Any, kind: str | None) -> Raw:
 
 
 def _numbers_of_frame(X: Any) -> np.ndarray:
+    if getattr(getattr(X, "index", None), "nlevels", 1) > 1:
+        raise DataError(
+            "X is a table with a row a step and an index of several levels (pd-multiindex of sktime and aeon). Pass "
+            "its sequences: [part.to_numpy() for _, part in X.groupby(level=0)]."
+        )
+    if not hasattr(X, "to_numpy"):  # an Arrow table
+        import polars as pl
+
+        X = pl.DataFrame(X)
     array = np.asarray(X.to_numpy())
+    if array.dtype.kind == "O" and array.size and np.ndim(array.flat[0]) > 0:
+        raise DataError(
+            "X is a table whose cells are series (nested_univ of sktime). Pass (time, features) arrays: "
+            "[np.stack([np.asarray(cell) for cell in row], 1) for row in X.to_numpy()]."
+        )
     if array.dtype.kind not in "iufb" or array.shape[1] < 2:
         raise DataError(f"{_EXPECTED}. Got a table of {array.shape[1]} columns; pass one: df['text'].")
     return array
 
 
 def _from_ragged(X: Ragged, kind: str | None) -> Raw:
+    X = X.with_values(X.values.detach().cpu())
     whole = not X.values.is_floating_point()
     if X.values.dim() == 1 and whole and kind != "series":
         return Raw("ids", X.to(torch.int64))
@@ -105,11 +127,14 @@ def _from_array(X: np.ndarray, kind: str | None) -> Raw:
         )
     if X.dtype.kind in "iu" and X.ndim == 2 and kind != "series":
         return Raw("ids", unpad(X))
+    if X.ndim == 3 and kind is None:
+        _tell_axes(X.shape[1:])
     X = X if X.dtype.kind == "f" and X.dtype.itemsize <= 8 else X.astype(np.float64)
     return _from_ragged(Ragged.from_padded(X if X.ndim == 3 else X[:, :, None]), "series")
 
 
 def _from_rows(rows: list[Any], kind: str | None) -> Raw:
+    rows = [row.as_py() if hasattr(row, "as_py") else row for row in rows]  # Arrow's scalars
     if any(isinstance(row, str) for row in rows):
         for i, row in enumerate(rows):
             if not isinstance(row, str):
@@ -119,6 +144,15 @@ def _from_rows(rows: list[Any], kind: str | None) -> Raw:
         return Raw("text", rows)
     arrays = [_row(row, i) for i, row in enumerate(rows)]
     filled = [a for a in arrays if a.size]
+    if len(filled) > 1 and all(a.ndim == 2 for a in filled):
+        channels, widths = {a.shape[0] for a in filled}, {a.shape[1] for a in filled}
+        if len(widths) > 1 and len(channels) == 1:
+            raise DataError(
+                "The sequences must agree in the number of features: (time, features) each. Got "
+                f"{filled[0].shape} and others with as many rows and {len(widths)} widths. {_TURN_LIST}"
+            )
+        if kind is None and all(a.shape[1] > a.shape[0] for a in filled):
+            _tell_axes(filled[0].shape)
     if len({a.ndim for a in filled}) > 1:
         raise DataError(f"{_EXPECTED}. Got rows of {sorted({a.ndim for a in filled})} axes mixed.")
     whole = all(a.dtype.kind in "iu" and a.ndim == 1 for a in filled)
@@ -127,11 +161,23 @@ def _from_rows(rows: list[Any], kind: str | None) -> Raw:
     return _from_ragged(Ragged.from_list([a.astype(np.float64) for a in arrays]), "series")
 
 
+def _tell_axes(shape: tuple[int, ...]) -> None:
+    """Warn where there are more features than steps: those of sktime and aeon are the other way round."""
+    if shape[1] > shape[0]:
+        warnings.warn(
+            f"X is read as sequences of {shape[0]} steps with {shape[1]} features each, axes (n, time, features). "
+            "Arrays of sktime and aeon are (n, channels, time): pass X.transpose(0, 2, 1), or [x.T for x in X].",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
 def _row(row: Any, i: int) -> np.ndarray:
-    if isinstance(row, Tensor):
-        row = row.detach().cpu()
+    row = unwrapped(row)
+    if isinstance(row, (bytes, bytearray, memoryview)):
+        raise DataError(f"{_EXPECTED}. Got {type(row).__name__} in row {i}. Decode texts first.")
     try:
-        array = np.asarray(row)
+        array = native(np.asarray(row))
         if array.dtype == object and array.ndim:
             array = np.array(array.tolist(), dtype=np.float64)
     except (ValueError, TypeError) as error:

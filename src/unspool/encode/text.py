@@ -18,6 +18,7 @@ from unspool.errors import ModelFileError
 from unspool.ragged import Ragged
 from unspool.saved.fields import Fields
 from unspool.text import TextEncoder
+from unspool.text.scripts import unspaced_script
 
 SMALL_VOCABULARY = 1000
 
@@ -47,6 +48,14 @@ class TextInput(Input):
         """Learn the vocabulary, and look up its vectors: `given` (V, E), the first `trained` rows of the training
         texts' words; coverage: the share of the training tokens that the sources have."""
         self.encoder.fit(raw.data)
+        script = unspaced_script(raw.data) if self.encoder.level == "word" else None
+        if script is not None:
+            warnings.warn(
+                f"The texts hold {script}, which is written without spaces: whole clauses are read as one word. Use "
+                "level='char' (--level char), or put spaces between the words first.",
+                UserWarning,
+                stacklevel=4,
+            )
         texts = vectors.TEXTS in self.sources and self._worth_counting()
         others = [source for source in self.sources if source != vectors.TEXTS]
         if not texts and not others:

@@ -10,11 +10,13 @@ from sklearn.base import ClassifierMixin
 from unspool.estimators.base import SequenceEstimator
 from unspool.saved import register
 from unspool.tasks import Classification
+from unspool.tasks.classification import class_numbers
+from unspool.tasks.reading import read_labels
 
 
 @register
 class SequenceClassifier(ClassifierMixin, SequenceEstimator):
-    """One of two or more classes for each sequence, by cross-entropy; labels of any one type.
+    """One of two or more classes for each sequence, by cross-entropy; labels of any one type, or one-hot rows.
 
     Parameters, attributes and kinds of X: see `SequenceEstimator`; also `classes_`, the labels, sorted.
     `predict(X)` gives labels (n,), `predict_proba(X)` float64 (n, classes) in the order of `classes_`;
@@ -28,6 +30,10 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         """float64 (n, classes), rows adding up to 1, columns in the order of `classes_`."""
         outputs = self._outputs(X)
         return self.task_.probabilities(outputs)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy; y: labels (n,), or one-hot (n, C) where it was so in `fit`."""
+        return super().score(X, class_numbers(read_labels(y, len(y))), sample_weight)
 
     @property
     def classes_(self) -> np.ndarray:

@@ -64,16 +64,19 @@ def classification_metrics(true: np.ndarray, probabilities: np.ndarray, classes:
     """
     from sklearn.metrics import f1_score
 
-    predicted = np.asarray(classes)[probabilities.argmax(1)]
+    chosen_column = probabilities.argmax(1)
     column = {label: k for k, label in enumerate(classes.tolist())}
     index = np.array([column.get(label, -1) for label in true.tolist()])
+    # Labels outside `classes`, of whatever type, as numbers of their own.
+    others = {label: -1 - k for k, label in enumerate(dict.fromkeys(true[index < 0].tolist()))}
+    numbers = np.array([column.get(label, others.get(label)) for label in true.tolist()])
     loss = None
     if (index >= 0).all():
         chosen = probabilities[np.arange(len(index)), index].astype(float)
         loss = float(-np.log(np.clip(chosen, np.finfo(np.float32).eps, 1.0)).mean())
     return {
-        "accuracy": float(np.mean(predicted == true)),
-        "macro_f1": float(f1_score(true, predicted, average="macro", zero_division=0)),
+        "accuracy": float(np.mean(chosen_column == numbers)),
+        "macro_f1": float(f1_score(numbers, chosen_column, average="macro", zero_division=0)),
         "log_loss": loss,
     }
 
@@ -89,16 +92,22 @@ class BesideBaselines:
 def beside_baselines(model: Metrics, baselines: Mapping[str, Metrics], target: str = "") -> BesideBaselines:
     """Compare the model with each baseline, metric by metric, on the same test rows.
 
-    Names every metric on which a baseline is better; a tie counts for the model.
+    Names every metric on which a baseline is better; what is equal as it is shown is level.
     """
     where = f" for {target!r}" if target else ""
-    sentences = []
+    sentences: list[str] = []
+    tied: list[str] = []
     for name, metrics in baselines.items():
+        level = [
+            key for key, value in metrics.items() if value is not None and shown(value) == shown(model[key])
+        ]
         better = [
             f"{METRICS[key][0]} {shown(value)} against {shown(model[key])}"
             for key, value in metrics.items()
-            if beats(key, value, model[key])
+            if key not in level and beats(key, value, model[key])
         ]
+        if level:
+            tied.append(f"the {name} baseline ({', '.join(METRICS[key][0] for key in level)})")
         if better:
             every = "" if len(better) == len(metrics) else f" on {len(better)} of {len(metrics)} metrics"
             sentences.append(
@@ -106,6 +115,10 @@ def beside_baselines(model: Metrics, baselines: Mapping[str, Metrics], target: s
             )
     if sentences:
         return BesideBaselines(True, " ".join(sentences))
+    if tied:
+        return BesideBaselines(
+            False, f"No baseline is better than the model{where}; it is level with {', '.join(tied)}."
+        )
     return BesideBaselines(False, f"The model is better than both baselines on every metric{where}.")
 
 

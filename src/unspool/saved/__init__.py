@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unspool.errors import ModelFileError, UnspoolError
 from unspool.saved.document import decode, encode
 from unspool.saved.fields import Fields
-from unspool.saved.store import read_parts, write_parts
+from unspool.saved.store import check_place, read_parts, write_parts
 from unspool.saved.weights import Weights, to_bytes
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=type)
 
-__all__ = ["Fields", "Weights", "load", "register", "save"]
+__all__ = ["Fields", "Weights", "check_place", "load", "register", "save"]
 
 #: The classes that a saved model may be of, by name; each enters itself by `register`.
 registry: dict[str, Any] = {}
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     `ModelFileError`, with the reason, where the model is missing, damaged, truncated, inconsistent or newer
     than this version of unspool reads.
     """
-    name = os.fspath(path)
+    name = os.path.expanduser(os.fspath(path))
     try:
         with read_parts(name) as (document, stream, size):
             content, checksum = decode(document)

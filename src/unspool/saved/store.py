@@ -28,9 +28,33 @@ Parts = tuple[bytes, BinaryIO, int]
 # --- writing
 
 
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise the `ModelFileError` that writing a model to `path` would, by its own steps; what is there stays."""
+    target, name = _target(path), os.fspath(path)
+    try:
+        _check_replaceable(target, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name[:100]}.", dir=target.parent) as work:
+            trial = Path(work) / "old"
+            if target.exists():
+                os.rename(target, trial)
+                os.rename(trial, target)
+            else:
+                trial.mkdir()
+                os.rename(trial, target)
+                target.rmdir()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ModelFileError(f"A model cannot be saved to {name!r}: {reason}. Save elsewhere.") from error
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    return Path(os.path.realpath(os.path.expanduser(path)))
+
+
 def write_parts(path: str | os.PathLike[str], document: bytes, weights: bytes) -> None:
     """Write a model to `path`, all or nothing."""
-    target = Path(os.path.realpath(path))
+    target = _target(path)
     name = os.fspath(path)
     try:
         _check_replaceable(target, name)
@@ -63,6 +87,12 @@ def _is_zip_path(path: Path) -> bool:
 def _check_replaceable(target: Path, name: str) -> None:
     if not target.exists():
         return
+    here = Path(os.path.realpath(os.curdir))
+    if target == here or target in here.parents:
+        raise ModelFileError(
+            f"Cannot save to {name!r}: it is the folder that this runs in, or one around it. Name a folder in it, such "
+            f"as {os.path.join(name, 'model')!r}."
+        )
     if _is_zip_path(target):
         if target.is_file() and (target.stat().st_size == 0 or _names_a_model(target)):
             return

@@ -109,7 +109,7 @@ def compare(
             loop.ended = "interrupted"
         result = loop.result()
         if out is not None:
-            result.write(Path(out), progress.say)
+            result.write(Path(out).expanduser(), progress.say)
     return result
 
 

@@ -25,7 +25,7 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None, facts: dict[str, Any]) -> None:
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else Path(folder).expanduser()
         self.runs: dict[str, list[Run]] = {}
         self.facts = {"format": FORMAT, "unspool": unspool.__version__, **facts}
         if self.folder is not None:

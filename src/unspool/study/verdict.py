@@ -102,9 +102,9 @@ def _baseline(result: Results, baseline: BaselineRow) -> str:
     values = row.entry.scores(metric, cells, part)
     difference = estimate(values - np.array([known[fold] for _, fold in cells]), result.problem.ratio)
     clear = difference.p is not None and difference.p < LEVEL
-    word = (
-        "ahead of" if beats(metric, ours.mean, theirs) else "behind" if ours.mean != theirs else "level with"
-    )
+    word = "ahead of" if beats(metric, ours.mean, theirs) else "behind"
+    if shown(ours.mean) == shown(theirs):
+        word = "level with"
     spread = (
         "" if clear or difference.p is None or word == "level with" else ", within the spread of its runs"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unspool.errors import DataError
+from unspool.stratify import stratified
 from unspool.tables.read import Table
 
 PARTS = {
@@ -54,26 +55,18 @@ def by_column(table: Table, name: str) -> Split:
 def by_fraction(n: int, fraction: float, seed: int, labels: np.ndarray | None = None) -> Split:
     """A seeded random share of `n` rows for the test, the rest for training.
 
-    fraction: of the rows, in (0, 1). labels (n,): keeps every class's share; a class with one row stays in
-    the training part. Raises `DataError` where no row is left for the test.
+    fraction: of the rows, in (0, 1). labels (n,): keeps every class's share as nearly as the size of the test allows
+    (`unspool.stratify`). Raises `DataError` where no row is left for the test.
     """
-    rng = np.random.default_rng(seed)
-    groups = [np.arange(n)]
-    if labels is not None:
-        classes, codes = np.unique(labels, return_inverse=True)
-        groups = [np.flatnonzero(codes == code) for code in range(len(classes))]
-    test = []
-    for group in groups:
-        count = min(max(round(len(group) * fraction), 1), len(group) - 1)
-        test.append(rng.permutation(group)[:count])
-    chosen = np.sort(np.concatenate(test))
-    if not len(chosen):
+    if n < 2:
         raise DataError(
-            f"{n} row{'s are' if n > 1 else ' is'} too few to set some aside for the test. "
+            f"{n} row{'s are' if n != 1 else ' is'} too few to set some aside for the test. "
             "Add rows, or give a test table with --test."
         )
-    rest = np.setdiff1d(np.arange(n), chosen)
-    return Split(rest, np.arange(0), chosen)
+    rng = np.random.default_rng(seed)
+    size = min(max(round(n * fraction), 1), n - 1)
+    chosen = np.sort(rng.permutation(n)[:size]) if labels is None else stratified(labels, size, rng)
+    return Split(np.setdiff1d(np.arange(n), chosen), np.arange(0), chosen)
 
 
 def shared_texts(train: Sequence[str], test: Sequence[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -60,6 +62,7 @@ class Classification(Task):
         """Class numbers (n,) int64."""
         labels = _labels(read_labels(y, count))
         if learn:
+            _tell_near_ones(labels)
             classes = np.unique(labels)
             if len(classes) < 2:
                 raise DataError(f"y must have two classes or more. Got 1 class: {classes.tolist()[0]!r}.")
@@ -174,10 +177,66 @@ class Classification(Task):
         from unspool.evaluation.plots import plot_confusion
 
         assert found.classes is not None
-        plot_confusion(path, y, found.predicted, sorted({*found.classes.tolist(), *y.tolist()}))
+        strange = sorted({*y.tolist()} - {*found.classes.tolist()}, key=str)
+        plot_confusion(path, y, found.predicted, [*found.classes.tolist(), *strange])
+
+
+def like_classes(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """`labels` (n,) by the type of `classes`, such as a table's "true" and "1" for True: each the class that is
+    written alike, or the label as it is where there is none."""
+    if labels.dtype.kind == classes.dtype.kind:
+        return labels
+    known = {_written(value): value for value in classes.tolist()}
+    if classes.dtype.kind == "b":
+        known |= {"1": True, "0": False}
+    found = [known.get(_written(value), value) for value in labels.tolist()]
+    if all(type(value) is type(classes.tolist()[0]) for value in found):
+        return np.array(found, dtype=None if classes.dtype.kind in "US" else classes.dtype)
+    return np.array([*found, None], dtype=object)[:-1]
+
+
+def _written(value: Any) -> str:
+    whole = isinstance(value, float) and value.is_integer()
+    text = str(int(value)) if whole else str(value).strip()
+    return text.lower() if text.lower() in ("true", "false") else text
+
+
+def class_numbers(y: np.ndarray) -> np.ndarray:
+    """y as it is, or of one-hot rows (n, C) the columns' numbers (n,). `DataError` for rows of several labels."""
+    if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
+        return y
+    several = np.flatnonzero(y.sum(1) != 1)
+    if len(several):
+        row = int(several[0])
+        raise DataError(
+            f"y must have one label a sequence. Row {row} of y {y.shape} has {int(y[row].sum())} ones. For several "
+            "labels a sequence fit a SequenceRegressor on these columns (near 1: yes), or a classifier a column."
+        )
+    return y.argmax(1)
+
+
+def _tell_near_ones(labels: np.ndarray) -> None:
+    """Warn of labels that differ in case, blanks or Unicode form only."""
+    if labels.dtype.kind not in "UO":
+        return
+    spellings: dict[str, list[str]] = {}
+    for label in dict.fromkeys(labels.tolist()):
+        if isinstance(label, str):
+            same = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+            spellings.setdefault(same, []).append(label)
+    near = [group for group in spellings.values() if len(group) > 1]
+    if near:
+        shown = "; ".join(", ".join(map(repr, sorted(group))) for group in near[:3])
+        warnings.warn(
+            f"Some labels differ in case or blanks only, and are classes of their own: {shown}"
+            f"{'; ...' if len(near) > 3 else ''}. If they are meant to be one, write them alike.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _labels(y: np.ndarray) -> np.ndarray:
+    y = class_numbers(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     if y.ndim != 1:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unspool.arrays import unwrapped
 from unspool.errors import DataError
 from unspool.ragged import Ragged
 
@@ -18,12 +19,15 @@ def read_labels(y: Any, count: int) -> np.ndarray:
         raise DataError(
             "y is required to fit, one target a sequence: requires y to be passed, but the target y is None."
         )
-    if isinstance(y, Tensor):
-        y = y.detach().cpu().numpy()
+    y = unwrapped(y)
     try:
         array = np.asarray(y)
+        if array.dtype.kind == "f" and array.ndim == 1 and any(type(v) is int and abs(v) > 2**53 for v in y):
+            array = np.array([*y, None], dtype=object)[:-1]  # whole numbers that float64 would merge
     except ValueError as error:
-        raise DataError(f"y must be a list or array of one shape. {error}") from error
+        raise DataError(
+            f"y must be a list or array of one shape, one target a sequence (no lists of labels). {error}"
+        ) from error
     if array.ndim not in (1, 2) or len(array) != count:
         raise DataError(
             f"y must have one row for each of the {count} sequences of X. Got shape {array.shape}."

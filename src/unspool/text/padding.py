@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
+from unspool.arrays import native
 from unspool.errors import DataError, bad_parameter, check_choice, check_int
 from unspool.ragged import Ragged
 
@@ -73,7 +74,7 @@ def unpad(array: Any, value: float = 0) -> Ragged:
 
     Raises `DataError` for an array with fewer than two axes.
     """
-    x = array if isinstance(array, torch.Tensor) else torch.from_numpy(np.array(array))
+    x = array if isinstance(array, torch.Tensor) else torch.from_numpy(native(np.array(array)))
     if x.dim() < 2:
         raise DataError(f"unpad needs an array (B, T, ...). Got shape {tuple(x.shape)}.")
     if not x.is_floating_point() and x.dtype != torch.bool:

@@ -1,0 +1,50 @@
+"""Arrays as users have them - tensors, Arrow columns, any byte order - to NumPy's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unspool.errors import DataError
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """In a byte order and a float width that torch has; anything else as it is."""
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def of_tensor(tensor: Tensor) -> np.ndarray:
+    """A dense tensor of any device and dtype; float types that NumPy lacks become float32."""
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if tensor.layout != torch.strided or tensor.device.type == "meta":
+        kind = "without numbers (meta)" if tensor.device.type == "meta" else f"of layout {tensor.layout}"
+        raise DataError(f"Expected a dense tensor. Got one {kind}. Use .to_dense() first.")
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    try:
+        return tensor.numpy()
+    except TypeError:
+        return tensor.float().numpy()
+
+
+def unwrapped(X: Any) -> Any:
+    """Tensors and Arrow columns (pyarrow's, and whatever else speaks Arrow's interface) as arrays and lists; the rest
+    as it is. `DataError` for masked arrays, whose masks NumPy forgets."""
+    if isinstance(X, Tensor):
+        return of_tensor(X)
+    if isinstance(X, np.ma.MaskedArray):
+        raise DataError(
+            "Masked arrays are not read. For sequences of uneven length: "
+            "Ragged.from_padded(X.data, mask=~X.mask); otherwise fill them first: X.filled(...)."
+        )
+    arrow = hasattr(X, "__arrow_c_stream__") or hasattr(X, "__arrow_c_array__")
+    if arrow and not (hasattr(X, "columns") or hasattr(X, "to_list")):
+        import polars as pl
+
+        return pl.Series(X).to_list()
+    return native(X) if isinstance(X, np.ndarray) else X

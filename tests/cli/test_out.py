@@ -1,0 +1,116 @@
+"""Where results go: what would refuse them refuses them before the training, and no trained model is lost."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+import unspool
+from unspool.errors import ModelFileError
+
+from .conftest import SMALL, reviews, run
+from .test_errors import fit, one_error
+
+
+@pytest.fixture
+def never_trained(monkeypatch):
+    from unspool import estimators
+
+    def trained(*_, **__):
+        raise AssertionError("trained before --out was checked")
+
+    monkeypatch.setattr(estimators.SequenceRegressor, "fit", trained)
+
+
+def start(table, out, *more, code=2):
+    return run("fit", table, "--input", "text", "--target", "score", "--out", out, *SMALL, *more, code=code)
+
+
+def test_out_is_checked_by_its_own_operations(trained, table, tmp_path, never_trained, monkeypatch):
+    import shutil
+
+    shutil.copytree(trained / "model", tmp_path / "noted")
+    (tmp_path / "noted" / "note.txt").write_text("mine")
+    assert "holds other files beside a model ('note.txt')" in one_error(start(table, tmp_path / "noted"))
+    (tmp_path / "here" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here" / "in")
+    for out in (".", "..", "/", tmp_path / "here" / "in", "../in"):
+        assert "is the folder that this runs in" in one_error(start(table, out))
+    assert os.getcwd() == str(tmp_path / "here" / "in")
+    (tmp_path / "file").write_text("x")
+    assert "A model cannot be saved to" in one_error(start(table, tmp_path / "file" / "model"))
+    assert str(tmp_path / "file") in one_error(start(table, tmp_path / "m", "--report", tmp_path / "file"))
+
+
+def test_a_rename_that_is_refused(trained, table, tmp_path, never_trained, monkeypatch):
+    """A mounted folder can be written to, and not be renamed."""
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    rename = os.rename
+
+    def busy(source, target, **options):
+        if str(source) == str(mounted):
+            raise OSError(16, "Device or resource busy", str(source))
+        return rename(source, target, **options)
+
+    monkeypatch.setattr(os, "rename", busy)
+    assert "Device or resource busy" in one_error(start(table, mounted))
+
+
+@pytest.mark.parametrize("name", ["model", "model.zip"])
+def test_a_trained_model_is_not_lost(table, tmp_path, monkeypatch, name):
+    from unspool.estimators import SequenceRegressor
+
+    save, out = SequenceRegressor.save, tmp_path / name
+
+    def refused(self, path):
+        if os.fspath(path) == str(out):
+            raise ModelFileError("refused.")
+        save(self, path)
+
+    monkeypatch.setattr(SequenceRegressor, "save", refused)
+    line = one_error(start(table, out, "--epochs", "1"))
+    rescued = tmp_path / name.replace("model", "model-rescued")
+    assert f"refused. The trained model is saved in {str(rescued)!r} instead" in line
+    assert np.isfinite(unspool.load(rescued).predict(["good"])).all() and not out.exists()
+
+
+def test_the_home_folder_and_new_folders(table, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fit(table, "--epochs", "1", "--out", "~/new/er/model", code=0)
+    assert sorted(p.name for p in (tmp_path / "new" / "er").iterdir()) == ["model", "model-report"]
+    run("predict", "~/new/er/model", "~/reviews.csv", "--input", "text", "--out", "~/p/q.csv")
+    assert (tmp_path / "p" / "q.csv").is_file()
+    assert unspool.load("~/new/er/model").cell == "lstm"
+
+
+def test_boolean_labels_of_a_table_for_a_model_of_booleans(tmp_path):
+    frame = reviews(60)
+    up = (frame["mood"] == "up").to_numpy()
+    small = {"hidden_size": 4, "epochs": 1, "verbose": 0, "random_state": 0}
+    for y in (up, up.astype(int), up.astype(float), np.where(up, "true", "false")):
+        model = unspool.SequenceClassifier(**small).fit(frame["text"].to_list(), y)
+        model.save(tmp_path / "model")
+        expected = model.score(frame["text"].to_list(), y)
+        for suffix, labels in (
+            (".csv", up),
+            (".jsonl", up),
+            (".csv", up.astype(int)),
+            (".csv", up.astype(float)),
+        ):
+            if np.asarray(y).dtype.kind in "if" and labels.dtype.kind == "b":
+                continue
+            if np.asarray(y).dtype.kind in "U" and labels.dtype.kind != "b":
+                continue
+            table = frame.with_columns(mood=labels)
+            path = tmp_path / f"t{suffix}"
+            table.write_csv(path) if suffix == ".csv" else table.write_ndjson(path)
+            report = ["--report", tmp_path / "report"]
+            result = run("evaluate", tmp_path / "model", path, "--input", "text", "--target", "mood", *report)
+            assert f"{expected:.4g}" in result.stdout and not result.stderr
+    table = frame.with_columns(mood=np.where(up, "up", "down"))
+    table.write_csv(tmp_path / "t.csv")
+    result = run("evaluate", tmp_path / "model", tmp_path / "t.csv", "--input", "text", "--target", "mood")
+    assert "60 rows have a class that the model does not know" in result.stderr
