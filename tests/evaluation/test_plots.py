@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from matplotlib.image import imread
 
 from unspool.evaluation.metrics import regression_metrics
-from unspool.evaluation.plots import plot_confusion, plot_regression
+from unspool.evaluation.plots import drawable, plot_confusion, plot_regression
 
 
 def test_scatter_has_a_panel_a_target(tmp_path):
@@ -30,3 +32,16 @@ def test_confusion_colours_the_diagonal_of_a_perfect_model(tmp_path):
     assert np.corrcoef(rows, columns)[0, 1] > 0.8
     rows, columns = np.nonzero(wrong.mean(-1) < 0.35)
     assert np.corrcoef(rows, columns)[0, 1] < 0.3
+
+
+def test_names_that_the_font_cannot_draw(tmp_path):
+    assert drawable("caf\u00e9 \u5929\n x") == "caf\u00e9 \\u5929 x" and drawable("$a$") == r"\$a\$"
+    names = ["\u5929\u6c14", "\u0e17", "\U0001f389", "a $x_1$ b", "two\nlines", "$\\frac$"]
+    true = np.array(names * 3)
+    numbers = np.random.default_rng(0).normal(size=(9, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_confusion(tmp_path / "c.png", true, np.roll(true, 1), names)
+        for name in names:
+            metrics = [regression_metrics(numbers[:, 0], numbers[:, 0])]
+            plot_regression(tmp_path / "r.png", numbers, numbers, [name], metrics)

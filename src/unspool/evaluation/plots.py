@@ -8,10 +8,19 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from unspool.evaluation.metrics import Metrics, shown
 
 PANEL = 4.6  # inches
+
+
+def drawable(text: object) -> str:
+    """One line that the font can draw: a character that it lacks as its code, and no `$` that begins a formula."""
+    known = get_font(findfont(FontProperties())).get_charmap()
+    line = " ".join(str(text).split())
+    shown = (c if ord(c) in known else c.encode("ascii", "backslashreplace").decode() for c in line)
+    return "".join(shown).replace("$", r"\$")
 
 
 def plot_regression(
@@ -39,8 +48,8 @@ def plot_regression(
             xlim=(low, high),
             ylim=(low, high),
             aspect="equal",
-            xlabel=f"true {name}",
-            ylabel=f"predicted {name}",
+            xlabel=f"true {drawable(name)}",
+            ylabel=f"predicted {drawable(name)}",
         )
         axes.set_title(f"{len(true)} test rows: r {shown(result['pearson_r'])}, RMSE {shown(result['rmse'])}")
         axes.legend(loc="upper left", frameon=False)
@@ -64,7 +73,7 @@ def plot_confusion(
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes))
-    names = [str(label) for label in classes]
+    names = [drawable(label) for label in classes]
     axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(ticks, names)
     axes.set(xlabel="predicted", ylabel="true")

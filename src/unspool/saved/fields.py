@@ -86,5 +86,5 @@ def _fits(value: Any, kind: Any) -> bool:
         digits = key is str or all(k.isdecimal() for k in value)
         return digits and all(_fits(item, inner) for item in value.values())
     if isinstance(value, bool):
-        return kind is bool
+        return kind is bool or (isinstance(kind, tuple) and bool in kind)
     return isinstance(value, kind)

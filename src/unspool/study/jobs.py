@@ -19,7 +19,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from unspool import cells
-from unspool.errors import UnspoolError
+from unspool.errors import DataError, UnspoolError
 from unspool.estimators import DivergenceError, SequenceEstimator
 from unspool.estimators.network import count_parameters, members_of
 from unspool.evaluation.linear import LinearText
@@ -78,8 +78,9 @@ def perform(problem: Problem, task: Job) -> list[Run]:
     """Train, predict, measure: one `Run`, or one a baseline. Raises KeyboardInterrupt after Ctrl-C."""
     if task.arrangement is None:
         return _baselines(problem, task)
-    started = time.perf_counter()
     training, held_out = problem.parts(task.repeat, task.fold)
+    _warm_up(problem, task, training)
+    started = time.perf_counter()
     seed = problem.seed(task.repeat)
     facts: dict[str, Any] = {
         "name": task.name,
@@ -111,6 +112,28 @@ def perform(problem: Problem, task: Job) -> list[Run]:
     return [run]
 
 
+_warm: set[tuple[Arrangement, int]] = set()
+
+
+def _warm_up(problem: Problem, task: Job, training: Part) -> None:
+    """Train the arrangement once in this process for an epoch on a few rows, so that no run is timed with the tracing,
+    the loading of libraries and the first touch of memory that only the first one has."""
+    assert task.arrangement is not None
+    key = (task.arrangement, task.hidden_size)
+    if key in _warm:
+        return
+    _warm.add(key)
+    y = training.y
+    rows = np.arange(min(len(y), 2 * problem.estimator.batch_size))
+    if problem.task.has_classes:
+        rows = np.union1d(rows, np.unique(y, return_index=True)[1])
+    few = training.take(rows)
+    short = replace(problem, estimator=clone(problem.estimator).set_params(epochs=1, ensemble=1))
+    with warnings.catch_warnings(), contextlib.suppress(DivergenceError, DataError):
+        warnings.simplefilter("ignore")
+        train(short, task.arrangement, task.hidden_size, 0, few, few)
+
+
 def train(
     problem: Problem,
     arrangement: Arrangement,
@@ -126,7 +149,8 @@ def train(
     if model.blend is None:
         model.blend = False  # networks are compared, and the linear model beside them
     given = None if validation is None else (validation.X.data, validation.y)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Some labels differ in case")  # told once, by the study
         model.fit(training.X.data, training.y, validation_data=given)
     if model.interrupted_:
         raise KeyboardInterrupt

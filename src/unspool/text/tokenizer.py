@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unspool.errors import DataError, ModelFileError, check_choice
+from unspool.errors import DataError, ModelFileError, bad_parameter, check_choice
 from unspool.saved.fields import checked
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
@@ -66,10 +66,12 @@ class Tokenizer:
         lower: bool = True,
         split: str = " ",
         char_level: bool = False,
-        oov_token: str | None = None,
+        oov_token: str | float | None = None,
         *,
         document_count: int = 0,
     ) -> None:
+        if not isinstance(oov_token, (str, int, float, type(None))):
+            bad_parameter("Tokenizer", "oov_token", "a str, a number or None", oov_token)
         self.num_words = num_words
         self.filters = filters
         self.lower = lower
@@ -80,8 +82,8 @@ class Tokenizer:
         self.word_counts: Counter[str] = Counter()
         self.word_docs: Counter[str] = Counter()
         self.index_docs: Counter[int] = Counter()
-        self.word_index: dict[str, int] = {}
-        self.index_word: dict[int, str] = {}
+        self.word_index: dict[Any, int] = {}
+        self.index_word: dict[int, Any] = {}
 
     def fit_on_texts(self, texts: Iterable[str | list[str]]) -> None:
         """Count the words of `texts` and number them anew; further calls add to the counts."""
@@ -91,7 +93,7 @@ class Tokenizer:
             self.word_docs.update(dict.fromkeys(words, 1))
         by_count = sorted(self.word_counts, key=self.word_counts.__getitem__, reverse=True)
         first = [] if self.oov_token is None else [self.oov_token]
-        self.word_index = {word: i for i, word in enumerate(first + by_count, start=1)}
+        self.word_index = {word: i for i, word in enumerate([*first, *by_count], start=1)}
         self.index_word = {i: word for word, i in self.word_index.items()}
         for word, count in self.word_docs.items():
             self.index_docs[self.word_index[word]] = count
@@ -126,7 +128,7 @@ class Tokenizer:
         unknown = None if self._unknown() is None else self.oov_token
         for sequence in sequences:
             words = (self.index_word.get(i, unknown) if i < limit else unknown for i in sequence)
-            yield " ".join(word for word in words if word is not None)
+            yield " ".join(str(word) for word in words if word is not None)
 
     def texts_to_matrix(self, texts: Iterable[str | list[str]], mode: str = "binary") -> NDArray[np.float64]:
         """`sequences_to_matrix` of the texts' sequences."""
@@ -177,7 +179,7 @@ class Tokenizer:
             "word_counts": dict(self.word_counts),
             "word_docs": dict(self.word_docs),
             "index_docs": {str(i): count for i, count in self.index_docs.items()},
-            "word_index": dict(self.word_index),
+            "word_index": {str(word): i for word, i in self.word_index.items()},
         }
 
     @classmethod
@@ -191,7 +193,7 @@ class Tokenizer:
             lower=bool,
             split=str,
             char_level=bool,
-            oov_token=(str, type(None)),
+            oov_token=(str, int, float, bool, type(None)),
             document_count=int,
             word_counts={str: int},
             word_docs={str: int},
@@ -204,6 +206,10 @@ class Tokenizer:
         tokenizer.word_docs.update(counts["word_docs"])
         tokenizer.index_docs.update({int(i): count for i, count in counts["index_docs"].items()})
         tokenizer.word_index = dict(counts["word_index"])
+        if tokenizer.word_index and not isinstance(tokenizer.oov_token, (str, type(None))):
+            # The keys of JSON are texts; this one always has number 1.
+            words = {word: i for word, i in tokenizer.word_index.items() if i != 1}
+            tokenizer.word_index = {tokenizer.oov_token: 1, **words}
         tokenizer.index_word = {i: word for word, i in tokenizer.word_index.items()}
         return tokenizer
 

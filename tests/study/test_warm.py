@@ -1,0 +1,41 @@
+"""No run is timed with what only the first one in a process has to do."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from unspool import SequenceClassifier, study
+from unspool.study import jobs
+
+
+@pytest.mark.parametrize("labels", [["yes", "no"], ["Yes", "yes"]])
+def test_the_first_run_is_not_timed_with_its_warm_up(monkeypatch, labels):
+    """The first fit of a process takes half a second more here; no run may have it in its time."""
+    fit, first = SequenceClassifier.fit, [True]
+
+    def slow(self, *given, **named):
+        if first:
+            first.clear()
+            time.sleep(0.5)
+        return fit(self, *given, **named)
+
+    monkeypatch.setattr(SequenceClassifier, "fit", slow)
+    monkeypatch.setattr(jobs, "_warm", set())
+    texts = [f"a{i % 7} b{i % 3}" for i in range(60)]
+    y = np.array(labels)[np.arange(60) % 2]
+    model = SequenceClassifier(hidden_size=4, embedding_dim=4, epochs=1, batch_size=16, verbose=0)
+    options = {
+        "cells": ["rnn"],
+        "poolings": ["last"],
+        "layouts": ["one"],
+        "repeats": 2,
+        "jobs": 1,
+        "verbose": 0,
+    }
+    result = study.compare(texts, y, estimator=model, **options)
+    (entry,) = result.entries
+    seconds = [run.train_seconds for run in entry.runs.values()]
+    assert not first and len(seconds) == 2 and max(seconds) < 0.4
