@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from unspool import SequenceClassifier, study
+from unspool.errors import DataError
 from unspool.study import jobs
 
 
@@ -39,3 +40,10 @@ def test_the_first_run_is_not_timed_with_its_warm_up(monkeypatch, labels):
     (entry,) = result.entries
     seconds = [run.train_seconds for run in entry.runs.values()]
     assert not first and len(seconds) == 2 and max(seconds) < 0.4
+
+
+@pytest.mark.parametrize("cell", ["{}.5", "{},5", "{}%", "{} kg", "2024-01-{:02d}"])
+def test_texts_that_look_like_numbers_are_no_labels_in_silence(cell):
+    y = [cell.format(i) for i in range(1, 29)]
+    with pytest.raises(DataError, match=r"texts that seem to be .*estimator=SequenceClassifier"):
+        study.compare([f"a{i}" for i in range(28)], y, verbose=0)

@@ -77,6 +77,8 @@ def test_encodings(tmp_path):
         ("t.csv", 'text,n\na,1\n"b,2\n', "line 3: a quote is never closed.*--no-quotes"),
         ("t.csv", 'text,n\n"a" b,1\n', "line 2: .*--no-quotes"),
         ("t.csv", "text,n\na,1\nb\n", "line 3: 1 cells where the header has 2"),
+        ("t.csv", "text;n\na,b;1\n", r"another delimiter needed: --delimiter ';'"),
+        ("t.csv", "text\tn\na,b\t1\n", r"another delimiter needed: --delimiter tab"),
         ("t.csv", "text,n\na,1\nb,2,3\n", "line 3: 3 cells where the header has 2"),
         ("t.jsonl", "", "is empty"),
         ("t.jsonl", '{"text": "a"}\n{"text": "b', "line 2 is not JSON.*half-written"),

@@ -152,10 +152,30 @@ def _default(y: np.ndarray) -> SequenceEstimator:
     """A regressor for several columns, or numbers with any fraction or many values; else a classifier."""
     if y.ndim == 2 and y.shape[1] > 1:
         return SequenceRegressor()
+    if y.dtype.kind in "UO" and y.ndim == 1 and all(isinstance(v, str) for v in y):
+        _check_words(y)
     if y.dtype.kind not in "iuf":
         return SequenceClassifier()
     whole = bool((y == np.floor(y)).all())
     return SequenceClassifier() if whole and len(np.unique(y)) <= MANY_VALUES else SequenceRegressor()
+
+
+def _check_words(y: np.ndarray) -> None:
+    """`DataError` for texts (n,) that are, or look like, numbers: which of the two is meant must be said."""
+    import polars as pl
+
+    from unspool.tables.numbers import Style, looks_like, to_numbers
+
+    cells = pl.Series(y.tolist())
+    values, missing, _ = to_numbers(cells, Style())
+    found = looks_like(cells.filter(~missing & values.is_null()))
+    numbers = len(y) - values.null_count() > len(y) / 2
+    if (numbers or found) and cells.n_unique() > MANY_VALUES:
+        what = "numbers" if found is None else found[0]
+        raise DataError(
+            f"y holds texts that seem to be {what}, such as {y[0]!r}. Convert them to floats; if they are labels, pass "
+            "estimator=SequenceClassifier()."
+        )
 
 
 def _target(task: type[Task], y: np.ndarray) -> np.ndarray:

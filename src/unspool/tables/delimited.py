@@ -13,6 +13,8 @@ import polars as pl
 
 from unspool.errors import DataError
 
+TAB = "\t"
+
 
 def read_delimited(
     text: str, name: str, delimiter: str | None, quotes: bool, header: bool
@@ -48,10 +50,15 @@ def read_delimited(
             if not row:
                 continue
             if len(row) != len(first):
+                hint = f"Is the file half-written, or a text with {delimiter!r} not quoted?"
+                other = next((mark for mark in ";\t|," if mark in first[0] and mark != delimiter), None)
+                if len(first) == 1 and other is not None:
+                    hint = (
+                        f"Is another delimiter needed: --delimiter {'tab' if other == TAB else repr(other)}?"
+                    )
                 raise DataError(
                     f"{name!r}, line {reader.line_num + skipped}: {len(row)} cells where the "
-                    f"{'header' if header else 'first row'} has {len(first)}. Is the file half-written, or a text "
-                    f"with {delimiter!r} not quoted?"
+                    f"{'header' if header else 'first row'} has {len(first)}. {hint}"
                 )
             rows.append(row)
     except csv.Error as error:
