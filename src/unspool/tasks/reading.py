@@ -22,7 +22,12 @@ def read_labels(y: Any, count: int) -> np.ndarray:
     y = unwrapped(y)
     try:
         array = np.asarray(y)
-        if array.dtype.kind == "f" and array.ndim == 1 and any(type(v) is int and abs(v) > 2**53 for v in y):
+        if (
+            array.dtype.kind == "f"
+            and array.ndim == 1
+            and isinstance(y, (list, tuple))
+            and any(type(v) is int and abs(v) > 2**53 for v in y)
+        ):
             array = np.array([*y, None], dtype=object)[:-1]  # whole numbers that float64 would merge
     except ValueError as error:
         raise DataError(
