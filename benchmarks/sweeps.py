@@ -195,10 +195,46 @@ def _kernel(layer: Recurrent, x: Tensor, state: Any) -> Callable[[], object]:
     return kernel
 
 
+RAGGED_STEPS = """
+import statistics, sys, time
+import torch
+from unspool import Ragged, nn
+
+torch.manual_seed(0)
+x = Ragged.from_list([torch.randn(int(n), 128) for n in torch.randint(5, 151, (32,))])
+layer, times, end = nn.LSTM(128, 64, bidirectional=True, batch_first=True), [], None
+while end is None or time.perf_counter() < end:
+    start = time.perf_counter()
+    layer(x)[0].values.square().sum().backward()
+    times.append(time.perf_counter() - start)
+    if len(times) == 20:
+        end = time.perf_counter() + float(sys.argv[1])
+print(1e3 * statistics.median(times[20:]))
+"""
+
+
+def ragged_steps(processes: int, seconds: float) -> float:
+    """Milliseconds of a training step of an LSTM 64, ragged, both directions, in as many processes at once."""
+    command = [sys.executable, "-c", RAGGED_STEPS, str(seconds)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    return statistics.mean(float(process.communicate()[0]) for process in running)
+
+
 def busy(quick: bool) -> dict[str, Any]:
-    """A training step of an LSTM 64, dense, alone and while another process holds a core, milliseconds."""
+    """A training step of an LSTM 64, alone, beside another training and beside a process that holds a core, ms.
+
+    The first three in processes of their own on ragged batches, ours; the rest in this one, dense, with the peers.
+    """
+    seconds = 2.0 if quick else 6.0
+    own = {"ragged, alone": ragged_steps(1, seconds), "ragged, two at once": ragged_steps(2, seconds)}
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        own["ragged, busy"] = ragged_steps(1, seconds)
+    finally:
+        other.kill()
+        other.wait()
     runs = competitors(STEP.but(batch=32), plain_loop=False)
-    ms = {f"{name}, alone": 1e3 * t.median for name, t in interleave(runs, 0.5).items()}
+    ms = own | {f"{name}, alone": 1e3 * t.median for name, t in interleave(runs, 0.5).items()}
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         for name, run in runs.items():
