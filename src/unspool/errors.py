@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -91,3 +95,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     spelled = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=0.6)
     return f"Did you mean {spelled[near[0]]!r}?" if near else ""
+
+
+_OURS = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning, through: tuple[str, ...] = ()) -> None:
+    """Warn at the line outside this package, and outside the folders `through`, from which it was called."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((*_OURS, *through)):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

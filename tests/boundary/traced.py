@@ -96,6 +96,7 @@ def exported_elsewhere(given: Given) -> Named:
     child = os.fork()
     if child == 0:
         os.close(reading)
+        torch.set_num_threads(1)  # torch's own operations wait for threads that a child is without
         try:
             program = torch.export.export(Called(given), _others(given), strict=False)
             buffer = io.BytesIO()

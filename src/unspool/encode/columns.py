@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from unspool.encode.reading import Raw, read_input
-from unspool.errors import DataError, ModelFileError, bad_parameter, did_you_mean
+from unspool.errors import DataError, ModelFileError, bad_parameter, did_you_mean, warn_caller
 from unspool.saved.fields import Fields
 
 MOST = 1000  # categories of a column
@@ -154,11 +153,9 @@ class Columns:
             found.append(matrix)
             if warn and strange:
                 as_what = "the mean" if isinstance(part, Numeric) else "no category"
-                warnings.warn(
+                warn_caller(
                     f"{strange} of {len(raw)} rows have a value of {part.name!r} that is missing or that the model "
                     f"does not know, which no training row had; it counts as {as_what}.",
-                    UserWarning,
-                    stacklevel=4,
                 )
         return torch.from_numpy(np.concatenate(found, 1).astype(np.float32))
 

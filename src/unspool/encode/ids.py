@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 
 from unspool.encode.base import Input, row_of
 from unspool.encode.reading import Raw
-from unspool.errors import DataError, ModelFileError
+from unspool.errors import DataError, ModelFileError, warn_caller
 from unspool.ragged import Ragged
 from unspool.saved.fields import Fields
 
@@ -46,11 +45,9 @@ class IdInput(Input):
                 f"Give rare ids one in common, or hash them (id % 1_000_000). {_FLOATS}"
             )
         if _measured(raw.data):
-            warnings.warn(
+            warn_caller(
                 f"The integers of X are read as token ids, below {self.vocabulary_size:,}, but neighbours are near "
                 f"each other, as in a series of measurements. {_FLOATS.replace('a series of ', '')}",
-                UserWarning,
-                stacklevel=4,
             )
         return self
 
@@ -61,10 +58,8 @@ class IdInput(Input):
             place = torch.searchsorted(self.known, ids).clamp(max=len(self.known) - 1)
             found = self.known[place] == ids
             if warn and not bool(found.all()):
-                warnings.warn(
+                warn_caller(
                     f"{int((~found).sum())} of {len(ids)} ids do not occur in training: they share one vector.",
-                    UserWarning,
-                    stacklevel=4,
                 )
             return raw.data.with_values(torch.where(found, place + 1, 0))
         if ids.numel() and int(ids.max()) >= self.vocabulary_size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from unspool.arrays import native, unwrapped
-from unspool.errors import DataError
+from unspool.errors import DataError, warn_caller
 from unspool.ragged import Ragged
 from unspool.text import unpad
 
@@ -164,11 +163,9 @@ def _from_rows(rows: list[Any], kind: str | None) -> Raw:
 def _tell_axes(shape: tuple[int, ...]) -> None:
     """Warn where there are more features than steps: those of sktime and aeon are the other way round."""
     if shape[1] > shape[0]:
-        warnings.warn(
+        warn_caller(
             f"X is read as sequences of {shape[0]} steps with {shape[1]} features each, axes (n, time, features). "
             "Arrays of sktime and aeon are (n, channels, time): pass X.transpose(0, 2, 1), or [x.T for x in X].",
-            UserWarning,
-            stacklevel=6,
         )
 
 

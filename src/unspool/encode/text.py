@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -14,7 +13,7 @@ from unspool.encode.base import Input
 from unspool.encode.cooccurrence import word_vectors
 from unspool.encode.reading import Raw
 from unspool.encode.vector_files import MAX_DIMENSIONS
-from unspool.errors import ModelFileError
+from unspool.errors import ModelFileError, warn_caller
 from unspool.ragged import Ragged
 from unspool.saved.fields import Fields
 from unspool.text import TextEncoder
@@ -50,11 +49,9 @@ class TextInput(Input):
         self.encoder.fit(raw.data)
         script = unspaced_script(raw.data) if self.encoder.level == "word" else None
         if script is not None:
-            warnings.warn(
+            warn_caller(
                 f"The texts hold {script}, which is written without spaces: whole clauses are read as one word. Use "
                 "level='char' (--level char), or put spaces between the words first.",
-                UserWarning,
-                stacklevel=4,
             )
         texts = vectors.TEXTS in self.sources and self._worth_counting()
         others = [source for source in self.sources if source != vectors.TEXTS]
@@ -95,11 +92,9 @@ class TextInput(Input):
         unknown = self.encoder.unknown_texts_
         if warn and unknown:
             level = "word" if self.encoder.level == "word" else "character"
-            warnings.warn(
+            warn_caller(
                 f"{unknown} of {len(raw)} texts hold no {level} of the training texts: "
                 "their predictions say nothing about them.",
-                UserWarning,
-                stacklevel=4,
             )
         return ids
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 
 from unspool.engine import cudnn, door, eager, mismatch, programs
 from unspool.engine.programs import Reason, program_of
-from unspool.errors import EngineError, SlowPathWarning
+from unspool.errors import EngineError, SlowPathWarning, warn_caller
 from unspool.program import surroundings
 from unspool.program.ir import Program
 from unspool.state import flatten, unflatten
@@ -165,8 +163,7 @@ def _as_computed(values: Tensor, states: Sequence[Any]) -> tuple[Tensor, Sequenc
 
 
 _warned: weakref.WeakSet[type] = weakref.WeakSet()
-_PACKAGE = os.path.dirname(os.path.dirname(__file__))
-_QUIET = (_PACKAGE + os.sep, os.path.dirname(torch.__file__) + os.sep)
+_TORCH = (os.path.dirname(torch.__file__) + os.sep,)
 
 
 def warn_slow(path: Path) -> None:
@@ -176,14 +173,11 @@ def warn_slow(path: Path) -> None:
     _warned.add(type(path.cell))
     where = path.reason.where if isinstance(path.reason, Reason) else None
     line = "" if where is None else f" ({where[0]}, line {where[1]})"
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_QUIET):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(
+    warn_caller(
         f"{type(path.cell).__name__} runs in the plain loop, several times slower than natively: {path.reason}{line}. "
         "Build the layer with engine='eager' to say that this is meant.",
         SlowPathWarning,
-        stacklevel=level,
+        _TORCH,
     )
 
 

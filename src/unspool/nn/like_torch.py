@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import os
 from functools import cache
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._guards import CompileContext
 
-from unspool.errors import EngineError, InputError
+from unspool.errors import EngineError, InputError, warn_caller
 
 _real_class: Any = object.__dict__["__class__"]
 
@@ -71,7 +71,9 @@ class LikeTorch(SeenAsTorchs, nn.RNNBase):
         )
         if asked is not None:
             raise EngineError(message)
-        warnings.warn(f"{message} This layer stays as it is.", stacklevel=4)
+        warn_caller(
+            f"{message} This layer stays as it is.", through=(os.path.dirname(torch.__file__) + os.sep,)
+        )
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Raises `InputError` where the input has another type, number of axes or features than the layer takes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
-from unspool.errors import DataError, ModelFileError, bad_parameter
+from unspool.errors import DataError, ModelFileError, bad_parameter, warn_caller
 from unspool.evaluation.baselines import Baseline, classification_baselines, majority_baseline
 from unspool.evaluation.metrics import CLASSIFICATION, classification_metrics
 from unspool.saved.fields import Fields
@@ -227,11 +226,9 @@ def _tell_near_ones(labels: np.ndarray) -> None:
     near = [group for group in spellings.values() if len(group) > 1]
     if near:
         shown = "; ".join(", ".join(map(repr, sorted(group))) for group in near[:3])
-        warnings.warn(
+        warn_caller(
             f"Some labels differ in case or blanks only, and are classes of their own: {shown}"
             f"{'; ...' if len(near) > 3 else ''}. If they are meant to be one, write them alike.",
-            UserWarning,
-            stacklevel=4,
         )
 
 
