@@ -563,6 +563,13 @@ TABLE: tuple[Parameter, ...] = (
         option="seed",
         option_default=0,
     ),
+    Parameter(
+        "warm_start",
+        False,
+        _flag,
+        "`fit` goes on from the weights of the last fit; vocabulary, scales, columns and classes stay as they are.",
+        later=True,
+    ),
     Parameter("verbose", 1, _int(0), "0 silent, 1 a line an epoch.", instead="`--quiet`"),
 )
 

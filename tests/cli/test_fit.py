@@ -160,7 +160,7 @@ def test_defaults_are_the_estimators():
     signature = inspect.signature(unspool.SequenceRegressor).parameters
     options = inspect.signature(fit_command).parameters
     mirrored = [name for name in options if name in signature]
-    assert set(signature) - set(mirrored) == {"random_state", "text_column", "verbose"}, (
+    assert set(signature) - set(mirrored) == {"random_state", "text_column", "verbose", "warm_start"}, (
         "--seed, --input and --quiet"
     )
     differing = {name for name in mirrored if options[name].default != signature[name].default}

@@ -28,6 +28,7 @@ LEFT_OUT = {
     "check_n_features_in": _STEPS,
     "check_n_features_in_after_fitting": _STEPS,
     "check_dont_overwrite_attributes": _STEPS,
+    "check_estimators_partial_fit_n_features": _STEPS,
     "check_classifiers_train": _ROUNDS,
     "check_regressors_train": _ROUNDS,
     "check_sample_weight_equivalence_on_dense_data": "weight 2 is one step with twice the loss, not two rows",

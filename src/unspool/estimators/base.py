@@ -18,7 +18,7 @@ from unspool import saved
 from unspool.encode import Columns, Raw, TextInput, new_input, read_rows
 from unspool.encode.vectors import TEXTS, as_list
 from unspool.errors import DataError, bad_parameter
-from unspool.estimators import blending, saving
+from unspool.estimators import blending, continuing, saving
 from unspool.estimators.network import Ensemble, SequenceNetwork, count_parameters, layer_table, members_of
 from unspool.estimators.splitting import split_rows
 from unspool.parameters import check_parameters, described
@@ -106,6 +106,7 @@ class SequenceEstimator(BaseEstimator):
         embedding_update: str = "dense",
         precision: str = "float32",
         random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
         verbose: int = 1,
     ) -> None:
         self.cell = cell
@@ -152,12 +153,15 @@ class SequenceEstimator(BaseEstimator):
         self.embedding_update = embedding_update
         self.precision = precision
         self.random_state = random_state
+        self.warm_start = warm_start
         self.verbose = verbose
 
     # --- what a kind of target defines
 
     task: ClassVar[type[Task]]
     task_: Any
+    input_: Any
+    interrupted_: bool
     columns_: Columns | None = None
 
     # --- fitting
@@ -186,10 +190,12 @@ class SequenceEstimator(BaseEstimator):
         """
         check_parameters(type(self).__name__, self.get_params(deep=False))
         check_callbacks(type(self).__name__, callbacks)
-        raw = self._read(X)
+        again = self.warm_start and hasattr(self, "network_")
+        raw = self._read(X, self.input_.kind if again else None)
         self._check_texts(raw.kind)
-        self.task_ = self.task.new(self.get_params(deep=False))
-        target = self.task_.read(y, len(raw), learn=True)
+        fresh = self.task.new(self.get_params(deep=False))
+        self.task_ = self.task_ if again else fresh
+        target = self.task_.read(y, len(raw), learn=not again)
         weights = read_weights(sample_weight, len(raw), self.task.per_step)
         if len(raw) < 2:
             raise DataError("At least two sequences are needed to fit. Got 1 sample.")
@@ -197,9 +203,12 @@ class SequenceEstimator(BaseEstimator):
         fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
         rows, held_back = split_rows(len(raw), fraction, self.task_.strata(target), random)
         self.__dict__.pop("frozen_", None)
-        self.input_ = new_input(raw.kind, self.get_params(deep=False)).fit(raw.take(rows))
-        self.columns_ = self._new_columns(raw.take(rows))
-        self.task_.fit(take(target, rows))
+        if again:
+            self.task_.renew(fresh, take(target, rows))
+        else:
+            self.input_ = new_input(raw.kind, self.get_params(deep=False)).fit(raw.take(rows))
+            self.columns_ = self._new_columns(raw.take(rows))
+            self.task_.fit(take(target, rows))
         training = self._data(raw, target, weights, rows)
         validation = None
         if validation_data is not None:
@@ -211,8 +220,11 @@ class SequenceEstimator(BaseEstimator):
         calls = [*callbacks, *([] if checkpoint is None else [Checkpoint(checkpoint)])]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.ensemble_ = self.ensemble
-            self.network_ = self._build_network()
+            if again:
+                self.network_ = continuing.network_of(self)
+            else:
+                self.ensemble_ = self.ensemble
+                self.network_ = self._build_network()
             self._train(training, validation, seed, calls)
         self.linear_ = self.blend_ = None
         if blends and validation is not None and not self.interrupted_:
@@ -223,6 +235,10 @@ class SequenceEstimator(BaseEstimator):
                 self, texts, training, held.data, validation, seed, refit=own
             )
         self._finish()
+        return self
+
+    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Any:
+        continuing.partial_fit(self, X, y, classes, sample_weight)
         return self
 
     def _read(self, X: Any, kind: str | None = None) -> Raw:
@@ -246,14 +262,19 @@ class SequenceEstimator(BaseEstimator):
                 bad_parameter(type(self).__name__, name, f"{what} where X is {kind}, not texts", value)
 
     def _train(
-        self, training: SequenceData, validation: SequenceData | None, seed: int, calls: list[Callback]
+        self,
+        training: SequenceData,
+        validation: SequenceData | None,
+        seed: int,
+        calls: list[Callback],
+        settings: Settings | None = None,
     ) -> None:
         """Each member of the ensemble, with a seed of its own."""
         members = members_of(self.network_)
         self.history_, self.best_epoch_, self.interrupted_ = [], 0, False
         for number, member in enumerate(members):
             loss, own = self.task_.loss, (seed + number) % 2**31
-            outcome = train(member, loss, training, validation, self._settings(), own, calls)
+            outcome = train(member, loss, training, validation, settings or self._settings(), own, calls)
             of = {"member": number + 1} if len(members) > 1 else {}
             self.history_ += [{**row, **of} for row in outcome.history]
             self.best_epoch_ = self.best_epoch_ or outcome.best_epoch

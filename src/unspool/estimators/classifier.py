@@ -26,6 +26,17 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
     task = Classification
     task_: Classification
 
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
+        """Go once over X and y, from the weights as they are; returns self.
+
+        classes: all labels that there will be; needed at the first call, of a model that is not fitted. That call
+        learns vocabulary, scales and columns from its X, which later calls and words do not add to. Nothing is held
+        back: there is no early stopping, no average of the weights and no schedule, the optimiser starts anew, and a
+        linear part stays as it is. Raises as `fit`, and `InvalidParameterError` where parameters have changed the
+        network's shape.
+        """
+        return self._partial_fit(X, y, classes, sample_weight)
+
     def predict_proba(self, X: Any) -> np.ndarray:
         """float64 (n, classes), rows adding up to 1, columns in the order of `classes_`."""
         outputs = self._outputs(X)

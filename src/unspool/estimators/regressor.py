@@ -33,6 +33,16 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         """(K,): their standard deviations, 1 for a constant one."""
         return self.task_.scale
 
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Go once over X and y, from the weights as they are; returns self.
+
+        The first call, of a model that is not fitted, learns vocabulary, scales and columns from its X, which
+        later calls and words do not add to. Nothing is held back: there is no early stopping, no average of the
+        weights and no schedule, the optimiser starts anew, and a linear part stays as it is. Raises as `fit`, and
+        `InvalidParameterError` where parameters have changed the network's shape.
+        """
+        return self._partial_fit(X, y, None, sample_weight)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True

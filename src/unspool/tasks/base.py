@@ -72,6 +72,10 @@ class Task(ABC):
     def fit(self, target: Target) -> None:
         """Learn from the targets of the training part what `encode` needs, such as a scale."""
 
+    def renew(self, fresh: Any, target: Target) -> None:
+        """Learn on from `target` by the settings of `fresh`, a new task; what was learnt of the targets stays."""
+        raise NotImplementedError(f"The task {self.name!r} cannot be learnt on.")
+
     @abstractmethod
     def encode(self, target: Target) -> Tensor | Ragged:
         """Targets for the loss."""

@@ -70,7 +70,8 @@ class Classification(Task):
         strange = self.classes[numbers] != labels
         if strange.any():
             raise DataError(
-                f"The validation y has a class that the training y has not: {labels[strange].tolist()[0]!r}."
+                f"y has a class that the model was not fitted with: {labels[strange].tolist()[0]!r}. "
+                f"It has {', '.join(map(repr, self.classes.tolist()[:10]))}."
             )
         return numbers.astype(np.int64)
 
@@ -86,6 +87,11 @@ class Classification(Task):
             ) from error
         found = found / found[target].mean()
         self.criterion.class_weight = torch.from_numpy(found.astype(np.float32))
+
+    def renew(self, fresh: Classification, target: Any) -> None:
+        """The losses and weights of `fresh`; the weights of classes from those that `target` has."""
+        self.criterion, self.class_weight = fresh.criterion, fresh.class_weight
+        self.fit(target)
 
     def encode(self, target: Any) -> Tensor:
         """Class numbers (n,)."""

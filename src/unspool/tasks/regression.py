@@ -81,6 +81,14 @@ class Regression(Task):
         # A constant target: its deviation is rounding of its own size.
         self.scale = np.where(scale <= 1e-12 * np.abs(columns).max(0), 1.0, scale)
 
+    def renew(self, fresh: Regression, target: Any) -> None:
+        """The loss of `fresh`; the scale stays, which for poisson is another one."""
+        names = self.criterion.name, fresh.criterion.name
+        if names[0] != names[1] and "poisson" in names:
+            hint = "Under 'poisson' a network predicts logarithms, under others not: fit a new model."
+            bad_parameter("SequenceRegressor", "loss", f"{names[0]!r}, as it was fitted with", names[1], hint)
+        self.criterion = fresh.criterion
+
     def encode(self, target: Any) -> Tensor:
         """float32 (n, K), of mean 0 and variance 1 over the training part."""
         if target.ndim != self.ndim or target.reshape(len(target), -1).shape[1] != len(self.mean):
