@@ -161,7 +161,7 @@ def test_what_a_fitted_model_refuses() -> None:
     assert series.predict([np.zeros((0, 2)), np.eye(2)]).shape == (2,)
     assert np.array_equal(series.predict([np.eye(2, dtype=int)]), series.predict([np.eye(2)]))
     classes = SequenceClassifier(**QUICK)
-    with pytest.raises(DataError, match="class that the training y has not: 'z'"):
+    with pytest.raises(DataError, match="class that the model was not fitted with: 'z'"):
         classes.fit(WORDS, ["x", "y", "x"], validation_data=(["a"], ["z"]))
 
 
