@@ -7,6 +7,7 @@ python benchmarks/sweeps.py memory             # peak of a training step against
 python benchmarks/sweeps.py threads            # one thread against two
 python benchmarks/sweeps.py single             # batch 1: whole sequences, `.step`, its kernel
 python benchmarks/sweeps.py first-use          # import, first call, a new cell
+python benchmarks/sweeps.py precision          # products of bfloat16 in training: time, and what they move
 python benchmarks/sweeps.py busy               # a core less than there are threads
 """
 
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,8 +30,10 @@ from peers.record import save, setting
 from remote import wake
 from torch import Tensor
 
+from unspool import Ragged
 from unspool.bench import Case, Runner, competitors, interleave, runner
-from unspool.cells import LSTMCell
+from unspool.cells import GRUCell, LSTMCell
+from unspool.engine import native
 from unspool.engine.programs import Memory
 from unspool.nn import Recurrent
 
@@ -246,6 +250,38 @@ def busy(quick: bool) -> dict[str, Any]:
     return {"ms": ms}
 
 
+def precision(quick: bool) -> dict[str, Any]:
+    """A training step in both directions, ragged, with products of float32 and of bfloat16: times, largest changes."""
+    lengths = torch.randint(10, 151, (32,))
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    x = Ragged(torch.randn(int(offsets[-1]), 128), offsets)
+    rows = []
+    for cell in (LSTMCell, GRUCell):
+        for hidden in (64,) if quick else (64, 128, 256):
+            layers = {"float32": Recurrent(cell(128, hidden), bidirectional=True)}
+            layers["bfloat16"] = Recurrent(cell(128, hidden), bidirectional=True, precision="bfloat16")
+            layers["bfloat16"].load_state_dict(layers["float32"].state_dict())
+            found = {}
+
+            def step(name: str, layers: dict[str, Any] = layers, found: dict[str, Any] = found) -> None:
+                layers[name].zero_grad()
+                output = layers[name](x)[0].values
+                output.square().sum().backward()
+                found[name] = [output.detach(), *(p.grad for p in layers[name].parameters())]
+
+            times = interleave({name: runner(partial(step, name)) for name in layers}, 0.5 if quick else 3.0)
+            pairs = zip(found["float32"], found["bfloat16"])
+            moved = max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
+            ms = {name: 1e3 * t.median for name, t in times.items()}
+            row = {"cell": cell.__name__, "units": hidden, "ms": ms, "moved": moved}
+            rows.append({**row, "gain": ms["float32"] / ms["bfloat16"]})
+            print(
+                f"{cell.__name__} {hidden:4d}  {ms}  gain {rows[-1]['gain']:.2f}  moved {moved:.1e}",
+                flush=True,
+            )
+    return {"rows": rows, "gain_of_one_instruction": native.bfloat16_gain()}
+
+
 def first_use(quick: bool) -> dict[str, Any]:
     """Medians over new processes, seconds."""
     answers = [fresh.ask("first-use") for _ in range(2 if quick else 5)]
@@ -262,6 +298,7 @@ SWEEPS = {
     "single": single,
     "first-use": first_use,
     "busy": busy,
+    "precision": precision,
 }
 
 
