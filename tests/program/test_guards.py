@@ -547,3 +547,32 @@ def test_what_the_collector_calls_back_is_no_part_of_a_step() -> None:
         gc.set_threshold(*threshold)
         gc.callbacks.remove(called)
     assert path == "native"
+
+
+class Comprehending(nn.Module):
+    """A step whose comprehension and inner function close over variables of its own, one of which grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((4, 4), 0.1))
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, 4)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        made = [x, h]
+
+        def last() -> Tensor:
+            return made[-1]
+
+        for _ in range(2):
+            made.append(sum(part for part in [made[i] for i in range(len(made))]) @ self.weight)
+            made.append(torch.tanh(last()))
+        return made[-1]
+
+
+def test_variables_of_the_step_itself_are_no_state() -> None:
+    layer = Recurrent(Comprehending())
+    x = torch.randn(2, 3, 4)
+    assert explain_path(layer, x) == "native"
+    assert torch.allclose(layer(x)[0], Recurrent(layer.cell, engine="eager")(x)[0], atol=1e-6)

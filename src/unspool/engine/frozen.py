@@ -66,7 +66,10 @@ class Frozen:
         for direction, state in zip(self.directions, states):
             program = program_of(direction.cell, input_size, state)
             if isinstance(program, str):
-                weighted = f"It takes weights of torch.float32. Got {mismatch.shapes_of_weights(direction)}."
+                got = mismatch.shapes_of_weights(direction)
+                weighted = (
+                    f"It takes weights of torch.float32, of the shapes that its step multiplies. Got {got}."
+                )
                 raise EngineError(f"Only what the native engine runs can be frozen: {program}. {weighted}")
             used = sources.used(program)
             stream = native.Stream(program, direction.reverse, used)

@@ -60,6 +60,7 @@ class Watch:
         self.generators = surroundings.generators()
         self.collects = gc.isenabled()
         gc.disable()  # what it calls back is no part of the step
+        self.outside = sys._getframe(1)
         self.profiler: Any = sys.getprofile()
         sys.setprofile(self._event)
         return self
@@ -75,6 +76,7 @@ class Watch:
         self.changed = self.keep.changed()
         self.drew = surroundings.generators() != self.generators
         self.keep.restore()
+        del self.outside
 
     def check(self) -> None:
         """Raise `Impure` where the step does what a program would do once, or not at all."""
@@ -143,7 +145,8 @@ class Watch:
             self.globals[id(frame.f_globals), name] = (frame.f_globals, name)
             if name in frame.f_globals:
                 self.keep.entry(frame.f_globals, name, f"the global '{name}'")
-        free = [name for name in code.co_freevars if name != "__class__"]
+        own = self._made_by_the_step(frame)
+        free = [name for name in code.co_freevars if name != "__class__" and name not in own]
         if free:
             values = frame.f_locals
             self.free[code] = {name: values[name] for name in free if name in values}
@@ -155,6 +158,15 @@ class Watch:
             if name in self.keep.streams:
                 self.world = f"reads {self.keep.streams[name]}, which gives each of its values once"
                 raise Impure(self.world)
+
+    def _made_by_the_step(self, frame: types.FrameType) -> set[str]:
+        """The variables of the step's own functions that are running, as a comprehension in one closes over them."""
+        found: set[str] = set()
+        back = frame.f_back
+        while back is not None and back is not self.outside:
+            found.update(back.f_code.co_cellvars)
+            back = back.f_back
+        return found
 
 
 def _texts(constants: Any) -> list[str]:
