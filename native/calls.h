@@ -275,27 +275,30 @@ inline int64_t open_step(Stream& s, const float*& x, nb::handle tensors) {
   return in.rows;
 }
 
-// A step from Python; it keeps the interpreter's lock, which guards the stream.
+// A step from Python. Looking at a tensor can let go of the interpreter's lock, so what it finds is the call's own;
+// the step itself then runs under the lock, which guards its memory.
 class PythonStep {
  public:
   // call: of one direction, without training.
-  explicit PythonStep(const Call& call) : direction_(only(call)), step_(stream(direction_)) {}
+  explicit PythonStep(const Call& call) : direction_(only(call)), step_(*direction_.program) {}
 
   // Whether the tensors are what the program needs; then it has run.
   bool run(nb::handle tensors, nb::handle sources, int threads) {
     const float* x;
     int64_t rows;
+    Stream stream;
+    stream.program = direction_.program;
     try {
-      rows = open_step(step_.stream, x, tensors);
+      rows = open_step(stream, x, tensors);
       const Items given(sources, "sources", direction_.used.size());
       size_t at = 0;
-      add_parameters(step_.stream, direction_, given, at);
+      add_parameters(stream, direction_, given, at);
     } catch (const nb::python_error&) {
       return false;
     } catch (const nb::builtin_exception&) {
       return false;
     }
-    step_.run(rows, x, checked_threads(threads));
+    step_.run(rows, x, checked_threads(threads), stream);
     return true;
   }
 
@@ -305,11 +308,6 @@ class PythonStep {
   }
 
  private:
-  static Stream stream(const Direction& d) {
-    Stream s;
-    s.program = d.program;
-    return s;
-  }
   Direction direction_;
   Step step_;
 };
@@ -358,14 +356,16 @@ class FrozenCall {
     PythonStep::only(call_);
     const float* x;
     int64_t rows;
+    Stream stream;
+    stream.program = call_.each[0].program;
     try {
-      rows = open_step(streams_[0], x, tensors);
+      rows = open_step(stream, x, tensors);
     } catch (const nb::python_error&) {
       return false;
     } catch (const nb::builtin_exception&) {
       return false;
     }
-    frozen_->step(rows, x, checked_threads(threads), streams_[0]);
+    frozen_->step(rows, x, checked_threads(threads), stream);
     return true;
   }
 

@@ -180,13 +180,14 @@ Seen see(nb::handle tensor, const Name& name, bool real, Type wanted) {
   if (!known || !right || device != t.cpu)
     refuse_type(tensor, name, real ? "torch.float32 or torch.float64" : type_text(wanted));
 
+  // Whole numbers have no lazy sign. Asking lets other threads run: before an address is taken.
+  if (real || wanted != Type::INT64) check_sign(tensor, name);
   const Memory m = memory_of(h, tensor, name);
   Array& a = seen.array;
   a.data = m.data;
   a.axes = m.axes;
   seen.sizes = m.sizes;
   seen.strides = m.strides;
-  if (real || wanted != Type::INT64) check_sign(tensor, name);   // whole numbers have no lazy sign
   for (int64_t i = 0; i + 2 < a.axes; i++)
     if (m.sizes[i] != 1)
       refuse(Error::ENGINE, name.text() + " must have at most two axes that are not 1. Got shape " +
@@ -254,9 +255,9 @@ Bytes open_bytes(nb::handle tensor, const Name& name) {
   for (auto [dtype, size] : t.sizes_of)
     if (dtype == b.dtype) b.item = size;
   if (!b.item || device != t.cpu) refuse_type(tensor, name, "of one of torch's plain dtypes");
-  const Memory m = memory_of(h, tensor, name);
   check_sign(tensor, name);
   check_applied(tensor, name, t.is_conj, "whose conjugate is not in memory yet (resolve_conj)");
+  const Memory m = memory_of(h, tensor, name);
   check_storage(m, name, b.item);
   b.width = b.item;
   bool beside = m.axes > 0;

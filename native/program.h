@@ -105,9 +105,8 @@ struct Prepared {
 // One step after another of a stream, from its states' initial rows to their final ones, on weights as they are.
 class Step {
  public:
-  explicit Step(const Stream&);
-  void run(int64_t rows, const float* x, int threads);
-  Stream stream;
+  explicit Step(const Program&);
+  void run(int64_t rows, const float* x, int threads, const Stream&);   // not by two threads at once
 
  private:
   Workspace space_;

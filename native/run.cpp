@@ -192,14 +192,13 @@ void run_forward(const Batch& batch, std::vector<Stream>& streams) {
   run_forward(batch, streams, ready, std::move(phases));
 }
 
-Step::Step(const Stream& stream) : stream(stream) {
-  const Program& p = *stream.program;
+Step::Step(const Program& p) {
   in_place_.matrices.resize(p.matrices.size());
   in_place_.vectors = space_.floats(p.vectors);
 }
 
 // Products in place add in another order than packed ones: a step agrees with a run to rounding, not to the bit.
-void Step::run(int64_t rows, const float* x, int threads) {
+void Step::run(int64_t rows, const float* x, int threads, const Stream& stream) {
   constexpr int64_t FEW_ROWS = 4;      // packing would cost more than it gains
   if (rows > FEW_ROWS) {
     call_space.reset();

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from unspool import cells
+from unspool.nn import Recurrent
+
 from .given import Given, clean
 from .processes import in_child
 from .subjects import SUBJECTS, F, H
@@ -75,6 +78,31 @@ def check(given: list[Given], rounds: int = 3) -> str:
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_eight_threads(subject: str, shared: bool) -> None:
     assert check(calls(subject, shared)) == "the same"
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_many_steps(frozen: bool) -> None:
+    """Looking at a tensor lets other threads run, a step's own memory notwithstanding: each has its own numbers.
+
+    In a process of its own: another step's addresses are those of freed memory.
+    """
+
+    def work(name: str) -> str:
+        torch.manual_seed(0)
+        layer: Any = Recurrent(cells.LSTMCell(21, 37))
+        layer = layer.freeze() if frozen else layer
+        rows = [torch.randn(rows, 21) for rows in range(1, THREADS + 1)]
+        with torch.no_grad():
+            serial = [layer.step(x) for x in rows]
+
+        def steps(k: int) -> bool:
+            with torch.no_grad():
+                found = [layer.step(rows[k]) for _ in range(400)]
+            return all(torch.equal(a, b) for each in found for a, b in zip(each, serial[k], strict=True))
+
+        return str(at_once([lambda k=k: steps(k) for k in range(THREADS)]))
+
+    assert in_child(work, str(frozen)) == str([True] * THREADS)
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
