@@ -177,7 +177,7 @@ def test_what_cannot_be_frozen() -> None:
         {"bidirectional": True, "reverse_cell": cells.GRUCell(F, 3)},
         {"batch_first": False},
     ],
-    ids=str,
+    ids=lambda options: ", ".join(f"{k}={getattr(v, '__name__', v)}" for k, v in options.items()),
 )
 def test_options(options: dict[str, Any], form: str) -> None:
     """As in evaluation, to the bit in float32, also after `train()`; the layer goes on training."""

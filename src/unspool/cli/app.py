@@ -18,6 +18,7 @@ from unspool.cli.doctor import doctor
 from unspool.cli.evaluate import evaluate
 from unspool.cli.fit import fit
 from unspool.cli.inspect import inspect
+from unspool.cli.kinds import command_for
 from unspool.cli.options import DEBUG, SAVED
 from unspool.cli.predict import predict
 from unspool.errors import UnspoolError
@@ -59,6 +60,11 @@ def _flush() -> None:
 
 class Commands(TyperGroup):
     """Turns errors into one line and exit code 2, Ctrl-C into exit code 130; `--debug` lets them through."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command, or that of the task or saved model that its arguments name."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command_for(name or "", rest) or command, rest
 
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,10 +17,16 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=type)
 
-__all__ = ["Fields", "Weights", "check_place", "load", "register", "save"]
+__all__ = ["Fields", "Weights", "check_place", "class_of", "load", "register", "save"]
 
 #: The classes that a saved model may be of, by name; each enters itself by `register`.
 registry: dict[str, Any] = {}
+
+#: Name -> the module whose import registers it.
+MODULES = {
+    "SequenceRegressor": "unspool.estimators",
+    "SequenceClassifier": "unspool.estimators",
+}
 
 
 def register(cls: C) -> C:
@@ -39,9 +46,14 @@ def save(path: str | os.PathLike[str], content: dict[str, Any], tensors: dict[st
     write_parts(path, encode(content, weights), weights)
 
 
+def class_of(path: str | os.PathLike[str]) -> str:
+    """The name of the saved model's class; `ModelFileError` as of `load` where there is no readable document."""
+    with read_parts(os.path.expanduser(os.fspath(path))) as (document, _, _):
+        return decode(document)[0].get("class", str)
+
+
 def load(path: str | os.PathLike[str]) -> Any:
-    """The estimator that `save` wrote to `path` (a folder or a zip), ready to predict. Use it as `unspool.load`,
-    which brings the classes of the models along.
+    """The estimator that `save` wrote to `path` (a folder or a zip), ready to predict.
 
     Nothing in the file is run, and no more memory is taken than the file itself accounts for. Raises
     `ModelFileError`, with the reason, where the model is missing, damaged, truncated, inconsistent or newer
@@ -51,9 +63,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         with read_parts(name) as (document, stream, size):
             content, checksum = decode(document)
-            return registry[content.choice("class", registry)].from_saved(
-                content, Weights(stream, size, checksum)
-            )
+            name_of_class = content.choice("class", {**MODULES, **registry})
+            if name_of_class not in registry:
+                importlib.import_module(MODULES[name_of_class])
+            return registry[name_of_class].from_saved(content, Weights(stream, size, checksum))
     except ModelFileError as error:
         raise ModelFileError(f"Cannot load the model {name!r}: {error}") from error
     except UnspoolError as error:

@@ -1,0 +1,67 @@
+"""Commands of a kind of model: `unspool fit --task KIND`, and any command that gets a saved model of its class."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from unspool.errors import DataError, ModelFileError
+
+#: (command, kind) -> "module:function" of the typer command that does it. A kind not named here, or a command that
+#: is not, has the common one (regression, classification).
+COMMANDS: dict[tuple[str, str], str] = {}
+
+#: The class of a saved model -> its kind.
+CLASSES: dict[str, str] = {}
+
+
+def command_for(name: str, arguments: Sequence[str]) -> Any | None:
+    """The command that `unspool NAME ARGUMENTS` is for; None for the common one.
+
+    Raises `DataError` for a saved model of a kind that NAME cannot work with.
+    """
+    kind = _task(arguments) if name in ("fit", "compare") else _kind_of_model(arguments)
+    if kind is None:
+        return None
+    if (name, kind) in COMMANDS:
+        return _load(COMMANDS[name, kind], name)
+    if kind in CLASSES.values() and name != "bench":
+        able = ", ".join(sorted(command for command, of in COMMANDS if of == kind))
+        raise DataError(f"unspool {name} does not work with the task {kind!r}. It has: {able}.")
+    return None
+
+
+def _task(arguments: Sequence[str]) -> str | None:
+    for before, argument in zip(["", *arguments], arguments):
+        if before == "--task":
+            return argument
+        if argument.startswith("--task="):
+            return argument.removeprefix("--task=")
+    return None
+
+
+def _kind_of_model(arguments: Sequence[str]) -> str | None:
+    """Of the first argument that is a saved model."""
+    from unspool import saved
+
+    for argument in arguments:
+        path = os.path.expanduser(argument)
+        if argument.startswith("-") or not (os.path.isdir(path) or path.lower().endswith(".zip")):
+            continue
+        try:
+            return CLASSES.get(saved.class_of(path))
+        except ModelFileError:
+            continue
+    return None
+
+
+def _load(place: str, name: str) -> Any:
+    """The typer command of a function."""
+    module, function = place.split(":")
+    app = typer.Typer(add_completion=False)
+    app.command(name)(getattr(importlib.import_module(module), function))
+    return typer.main.get_command(app)
