@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unspool.encode.base import Input
+from unspool.encode.characters import CharacterEncoder
 from unspool.encode.columns import Columns, read_rows
 from unspool.encode.ids import IdInput
 from unspool.encode.reading import Raw, read_input
@@ -14,6 +15,7 @@ from unspool.encode.text import TextInput
 from unspool.saved.fields import Fields
 
 __all__ = [
+    "CharacterEncoder",
     "Columns",
     "IdInput",
     "Input",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unspool.nn.cells import GRUCell, LSTMCell, RNNCell
+from unspool.nn.characters import CharacterNet, WordsAndCharacters
 from unspool.nn.drop_in import GRU, LSTM, RNN
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.nn.stack import Highway, Stack
@@ -12,12 +13,14 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "CharacterNet",
     "GRUCell",
     "Highway",
     "LSTMCell",
     "RNNCell",
     "Recurrent",
     "Stack",
+    "WordsAndCharacters",
     "chunks",
     "detach",
     "final_output",
