@@ -233,6 +233,19 @@ def test_input_dropout_has_one_mask_a_sequence(engine: str) -> None:
     assert abs(float((runs[:, 0] == 0).float().mean()) - 0.25) < 0.03  # 3,000 draws: deviation 0.008
 
 
+def test_input_dropout_of_each_layer_of_a_stack() -> None:
+    def hold(width: int, _: int) -> Affine:
+        return Affine(width, 0.0, 0.0)
+
+    torch.manual_seed(0)
+    stack = Stack(hold, 60, 60, 2, input_dropout=(0.0, 0.5))
+    assert [layer.noise.input_dropout for layer in stack.layers] == [0.0, 0.5]
+    assert (stack.layers[0](Ragged(torch.ones(4, 60), [0, 4]))[0].values == 1).all()
+    assert set(stack(Ragged(torch.ones(4, 60), [0, 4]))[0].values.unique().tolist()) == {0.0, 2.0}
+    with pytest.raises(InvalidParameterError, match="a rate, or one for each of 2 layers"):
+        Stack(hold, 60, 60, 2, input_dropout=(0.1,))
+
+
 @pytest.mark.parametrize("options", OPTIONS[:2] + OPTIONS[3:4])
 def test_evaluation_is_the_cell_itself(options: dict[str, Any]) -> None:
     torch.manual_seed(0)

@@ -48,6 +48,11 @@ def test_chunks_by_hand() -> None:
     ]
     assert [part.values.tolist() for part in chunks(x, 9)] == [list(range(10))]
     assert list(chunks(Ragged(torch.zeros(0), [0, 0]), 3)) == []
+    assert [[s.tolist() for s in part] for part in chunks(x, iter([1, 3, 9, 9]))] == [
+        [[0], [], [5], [7]],
+        [[1, 2, 3], [], [6], [8, 9]],
+        [[4], [], [], []],
+    ]
     with pytest.raises(InvalidParameterError, match="'length'"):
         next(chunks(x, 0))
 

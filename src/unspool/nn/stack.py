@@ -46,8 +46,9 @@ class Stack(nn.Module):
     dropout: probability of zeroing an input of layers 2, 3, ... while training, drawn for every step.
     connection: around layers 2, 3, ..., between what goes in (before dropout) and what comes out: None, "residual"
         (their sum) or "highway" (a learned mixture, `Highway`). All layers must have one output width.
-    options: of `Recurrent`, for every layer: merge (not None), input_dropout, recurrent_dropout, zoneout,
-        weight_dropout, precision, initial_state ("cell" or "learned").
+    input_dropout: as `Recurrent`'s, of every layer, or a sequence with a rate for each layer.
+    options: of `Recurrent`, for every layer: merge (not None), recurrent_dropout, zoneout, weight_dropout, precision,
+        initial_state ("cell" or "learned").
 
     `output, state = stack(x, state=None)`: x a Ragged (N, F), a PackedSequence or a padded tensor (B, T, F);
     output of the same kind, `output_size` wide; state is a list over layers of tuples over directions.
@@ -64,6 +65,7 @@ class Stack(nn.Module):
         engine: str = "auto",
         *,
         connection: str | None = None,
+        input_dropout: float | Sequence[float] = 0.0,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -81,12 +83,19 @@ class Stack(nn.Module):
         self.dropout = nn.Dropout(check_float("Stack", "dropout", dropout, 0.0, 1.0))
         self.layers = nn.ModuleList()
         width = input_size
-        for size in layer_sizes("Stack", hidden_size, num_layers):
+        sizes = layer_sizes("Stack", hidden_size, num_layers)
+        rates = input_dropout if isinstance(input_dropout, (tuple, list)) else [input_dropout] * len(sizes)
+        if len(rates) != len(sizes):
+            bad_parameter(
+                "Stack", "input_dropout", f"a rate, or one for each of {len(sizes)} layers", input_dropout
+            )
+        for size, rate in zip(sizes, rates):
             layer = Recurrent(
                 make(width, size),
                 bidirectional=bidirectional,
                 reverse_cell=make(width, size) if bidirectional else None,
                 engine=engine,
+                input_dropout=rate,
                 **options,
             )
             self.layers.append(layer)

@@ -5,7 +5,8 @@ A state is what `Recurrent`, `Stack`, `LSTM`, `GRU` and `RNN` return beside thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -50,21 +51,26 @@ def reset(state: Any, rows: Rows, layer: nn.Module) -> Any:
     return _map(put, state, fresh)
 
 
-def chunks(x: Ragged, length: int) -> Iterator[Ragged]:
+def chunks(x: Ragged, length: int | Iterable[int]) -> Iterator[Ragged]:
     """`x` cut along time: steps 0 to length - 1 of every sequence, then the next ones, until the longest ends.
+
+    length: steps of every chunk, or of each in turn, as many as are needed.
 
     Every chunk has all the sequences, in order; one that has ended is empty there, and an empty sequence keeps its
     state. So with the state carried on, the chunks together give what `x` gives at once. Also for targets (N, ...).
     """
-    check_int("chunks", "length", length)
+    each = iter(length) if isinstance(length, Iterable) else repeat(check_int("chunks", "length", length))
     starts, lengths = x.offsets[:-1], x.lengths
     longest = int(lengths.max()) if len(x) else 0
-    for begin in range(0, longest, length):
-        part = (lengths - begin).clamp(0, length)
+    begin = 0
+    while begin < longest:
+        steps = check_int("chunks", "length", next(each, None))
+        part = (lengths - begin).clamp(0, steps)
         offsets = torch.cat([part.new_zeros(1), part.cumsum(0)])
         shift = (starts + begin - offsets[:-1]).repeat_interleave(part)
         rows = torch.arange(int(offsets[-1]), device="cpu") + shift
         yield Ragged(x.values.index_select(0, rows.to(x.values.device)), offsets)
+        begin += steps
 
 
 def _map(f: Callable[..., Tensor], *states: Any) -> Any:

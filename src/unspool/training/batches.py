@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ class SequenceData:
     columns: (B, C) numbers beside them, or None. targets: a Tensor (B, ...) with a row a sequence, or a Ragged
     (N, ...) with one a step. weights: (B,) or a Ragged (N,) likewise.
     origin: (B,), the row of each in the X that it came from; None: its own number.
+    How the rows are cut into batches is theirs to say: a subclass may cut them otherwise.
     """
 
     inputs: Ragged
@@ -33,6 +34,18 @@ class SequenceData:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def training_batches(self, size: int, generator: torch.Generator) -> Iterable[Batch]:
+        """One pass in batches of `size` sequences, drawn by `generator`."""
+        return TrainingBatches(self, size, generator)
+
+    def prediction_batches(self) -> Iterable[Batch]:
+        """One pass over all rows, always the same."""
+        return PredictionBatches(self)
+
+    def steps(self, size: int) -> int:
+        """The batches of a training pass."""
+        return -(-len(self) // size)
 
 
 @dataclass

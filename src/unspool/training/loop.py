@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from unspool.training.averaging import MovingAverage
-from unspool.training.batches import Batch, PredictionBatches, SequenceData, TrainingBatches
+from unspool.training.batches import Batch, SequenceData
 from unspool.training.by_rows import embedding_by_rows, rows_of_batches
 from unspool.training.callbacks import Callback, KeepBest
 from unspool.training.divergence import DivergenceError, first_bad_value
@@ -80,7 +80,7 @@ class Trainer:
         """Set the learning rate of the coming step, where it is not constant."""
         settings, step = self.settings, self.steps
         if settings.schedule != "constant" or 0 < settings.warmup >= step:
-            steps = settings.epochs * -(-len(self.training) // settings.batch_size)
+            steps = settings.epochs * self.training.steps(settings.batch_size)
             self.learning_rate = settings.learning_rate * factor(
                 settings.schedule, step, steps, settings.warmup
             )
@@ -106,12 +106,12 @@ class Trainer:
         self.epoch = len(self.history) + 1
         self._notify("on_epoch_begin")
         rate = self.learning_rate
-        batches: Iterable[Batch] = TrainingBatches(self.training, self.settings.batch_size, self.generator)
+        batches = self.training.training_batches(self.settings.batch_size, self.generator)
         loss, norms, seconds = self._pass(batches, training=True)
         row: dict[str, float] = {"epoch": self.epoch, "train_loss": loss}
         validation_seconds = 0.0
         if self.validation is not None:
-            batches = PredictionBatches(self.validation)
+            batches = self.validation.prediction_batches()
             with self._averaged():
                 row["validation_loss"], _, validation_seconds = self._pass(batches, training=False)
         row |= {

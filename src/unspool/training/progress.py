@@ -36,7 +36,7 @@ class Progress(Callback):
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
         if self.bar is not None:
-            batches = -(-len(trainer.training) // trainer.settings.batch_size)
+            batches = trainer.training.steps(trainer.settings.batch_size)
             self.bar.reset(self.task, total=batches, description=f"epoch {trainer.epoch}")
         elif self.verbose and trainer.epoch == 1:
             validation = trainer.validation
