@@ -326,6 +326,17 @@ TABLE: tuple[Parameter, ...] = (
         "Tokens: word or char.",
     ),
     Parameter(
+        "characters",
+        None,
+        _choice(None, "cnn", "recurrent"),
+        'beside each word\'s vector 50 numbers from its characters, known word or not: "cnn" (filters of three, the '
+        'largest answer of each) or "recurrent" (the cell, 25 units each way). Texts by words only.',
+        MODEL,
+        "Beside each word's vector one of its characters: cnn or recurrent.",
+        kind=str | None,
+        later=True,
+    ),
+    Parameter(
         "vectors",
         "texts",
         _vectors,

@@ -14,8 +14,10 @@ from unspool.bench.case import Case
 from unspool.bench.competitors import TORCH, work
 from unspool.bench.timing import Runner, runner
 from unspool.cells import GRUCell, LSTMCell, RNNCell
+from unspool.errors import DataError
 from unspool.estimators.network import SequenceNetwork
 from unspool.nn import Recurrent
+from unspool.nn.spelled import SpelledEmbedding
 from unspool.ragged import Ragged
 
 PEERS = {RNNCell: "rnn", GRUCell: "gru", LSTMCell: "lstm"}
@@ -24,7 +26,7 @@ PEERS = {RNNCell: "rnn", GRUCell: "gru", LSTMCell: "lstm"}
 class Layers(nn.Module):
     """Embedding, where the model has one, and recurrent layers: `call(x, embedding or None) -> (output, state)`."""
 
-    def __init__(self, embedding: nn.Embedding | None, layers: nn.Module, call: Callable[..., Any]) -> None:
+    def __init__(self, embedding: nn.Module | None, layers: nn.Module, call: Callable[..., Any]) -> None:
         super().__init__()
         self.embedding, self.layers, self.call = embedding, layers, call
 
@@ -37,6 +39,10 @@ def random_input(network: SequenceNetwork, case: Case) -> Ragged:
     lengths = case.lengths()
     if network.embedding is None:
         return Ragged.from_padded(case.padded(), lengths)
+    if isinstance(network.embedding, SpelledEmbedding):
+        raise DataError(
+            "This model reads the characters of words, which no random token has: bench one without `characters`."
+        )
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(network.embedding.num_embeddings, (int(lengths.sum()),), generator=generator)
     return Ragged(ids, torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
@@ -50,7 +56,7 @@ def model_runs(network: SequenceNetwork, case: Case) -> dict[str, Runner]:
     x = random_input(network, case)
 
     def ours(network: SequenceNetwork) -> Layers:
-        def call(x: Ragged, embedding: nn.Embedding | None) -> Any:
+        def call(x: Ragged, embedding: nn.Module | None) -> Any:
             return network.stack(x) if embedding is None else network.stack.embedded(x, embedding)
 
         return Layers(network.embedding, network.stack, call)
@@ -64,10 +70,10 @@ def model_runs(network: SequenceNetwork, case: Case) -> dict[str, Runner]:
     if twin is not None:
         padded, lengths = x.to_padded(), x.lengths
 
-        def dense(x: Tensor, embedding: nn.Embedding | None) -> Any:
+        def dense(x: Tensor, embedding: nn.Module | None) -> Any:
             return twin(x if embedding is None else embedding(x))
 
-        def packed(x: Tensor, embedding: nn.Embedding | None) -> Any:
+        def packed(x: Tensor, embedding: nn.Module | None) -> Any:
             x = x if embedding is None else embedding(x)
             return twin(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
 

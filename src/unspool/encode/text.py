@@ -12,6 +12,7 @@ from unspool.encode import vectors
 from unspool.encode.base import Input
 from unspool.encode.cooccurrence import word_vectors
 from unspool.encode.reading import Raw
+from unspool.encode.spelling import Spelling
 from unspool.encode.vector_files import MAX_DIMENSIONS
 from unspool.errors import ModelFileError, warn_caller
 from unspool.ragged import Ragged
@@ -28,11 +29,17 @@ class TextInput(Input):
     kind: ClassVar[str] = "text"
 
     def __init__(
-        self, encoder: TextEncoder, sources: Sequence[Any] = (), extra: int = 0, dimensions: int = 100
+        self,
+        encoder: TextEncoder,
+        sources: Sequence[Any] = (),
+        extra: int = 0,
+        dimensions: int = 100,
+        spelled: bool = False,
     ) -> None:
         """sources: of word vectors, see `unspool.encode.vectors`; "texts": of the training texts themselves, in
-        `dimensions` numbers. extra: further words of the sources that are kept."""
-        self.encoder = encoder
+        `dimensions` numbers. extra: further words of the sources that are kept. spelled: characters beside the ids."""
+        self.encoder, self.spelled = encoder, spelled
+        self.spelling: Spelling | None = None
         self.sources, self.extra, self.dimensions = list(sources), extra, dimensions
         self.given: np.ndarray | None = None
         self.trained, self.coverage = 0, 0.0
@@ -41,12 +48,15 @@ class TextInput(Input):
     def new(cls, settings: Mapping[str, Any]) -> TextInput:
         sources = vectors.as_list(settings["vectors"])
         encoder = TextEncoder(settings["max_words"], settings["level"])
-        return cls(encoder, sources, settings["vector_words"], settings["embedding_dim"])
+        spelled = settings["characters"] is not None
+        return cls(encoder, sources, settings["vector_words"], settings["embedding_dim"], spelled)
 
     def fit(self, raw: Raw) -> TextInput:
         """Learn the vocabulary, and look up its vectors: `given` (V, E), the first `trained` rows of the training
         texts' words; coverage: the share of the training tokens that the sources have."""
         self.encoder.fit(raw.data)
+        if self.spelled:
+            self.spelling = Spelling.fit(raw.data, self.encoder)
         script = unspaced_script(raw.data) if self.encoder.level == "word" else None
         if script is not None:
             warn_caller(
@@ -87,19 +97,21 @@ class TextInput(Input):
         return self.encoder.level == "word" and self.encoder.vocabulary_size > SMALL_VOCABULARY
 
     def encode(self, raw: Raw, warn: bool = False) -> Ragged:
-        """Ragged of (N,) ids; `warn` tells of texts without any known token."""
+        """Ragged of (N,) ids, or with characters, see `Spelling`; `warn` tells of texts without any known token."""
         ids = self.encoder.encode(raw.data)
-        unknown = self.encoder.unknown_texts_
+        unknown = self.encoder.unknown_texts_ if self.spelling is None else int((ids.lengths == 0).sum())
         if warn and unknown:
             level = "word" if self.encoder.level == "word" else "character"
             warn_caller(
                 f"{unknown} of {len(raw)} texts hold no {level} of the training texts: "
                 "their predictions say nothing about them.",
             )
-        return ids
+        return ids if self.spelling is None else self.spelling.beside(ids, raw.data, self.encoder)
 
     def decode(self, batch: Ragged) -> list[str]:
-        return self.encoder.decode(batch)
+        return self.encoder.decode(
+            batch if self.spelling is None else batch.with_values(batch.values[:, 0].long())
+        )
 
     @property
     def vocabulary_size(self) -> int:  # type: ignore[override]
@@ -114,6 +126,8 @@ class TextInput(Input):
 
     def to_dict(self) -> dict[str, Any]:
         own: dict[str, Any] = {"kind": self.kind, "encoder": self.encoder.to_dict()}
+        if self.spelling is not None:
+            own["characters"] = self.spelling.encoder.to_dict()
         if self.trained:
             own["vectors"] = {"trained": self.trained, "width": self.dimensions, "coverage": self.coverage}
         return own
@@ -121,6 +135,10 @@ class TextInput(Input):
     @classmethod
     def from_fields(cls, fields: Fields) -> TextInput:
         found = cls(TextEncoder.from_dict(fields.get("encoder", dict)))
+        if "characters" in fields.data:
+            found.spelling = Spelling(TextEncoder.from_dict(fields.get("characters", dict)))
+            if found.spelling.encoder.level != "char" or found.encoder.level != "word":
+                raise ModelFileError("its characters are not those of words.")
         if "vectors" in fields.data:
             own = fields.child("vectors")
             found.trained, found.dimensions = own.get("trained", int), own.get("width", int)

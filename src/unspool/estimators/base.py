@@ -79,6 +79,7 @@ class SequenceEstimator(BaseEstimator):
         word_dropout: float = 0.0,
         max_words: int = 10000,
         level: str = "word",
+        characters: str | None = None,
         vectors: Any = "texts",
         vector_words: int = 50000,
         vectors_rate: float | None = None,
@@ -126,6 +127,7 @@ class SequenceEstimator(BaseEstimator):
         self.word_dropout = word_dropout
         self.max_words = max_words
         self.level = level
+        self.characters = characters
         self.vectors = vectors
         self.vector_words = vector_words
         self.vectors_rate = vectors_rate
@@ -256,10 +258,22 @@ class SequenceEstimator(BaseEstimator):
     def _check_texts(self, kind: str) -> None:
         """`InvalidParameterError` for what only texts can have, where X is not texts."""
         given = [source for source in as_list(self.vectors) if source != TEXTS]
-        for name, value in (("vectors", given or None), ("word_dropout", self.word_dropout or None)):
+        texts_only = {
+            "vectors": given or None,
+            "word_dropout": self.word_dropout or None,
+            "characters": self.characters,
+        }
+        for name, value in texts_only.items():
             if kind != "text" and value is not None:
-                what = "None" if name == "vectors" else "0"
+                what = "0" if name == "word_dropout" else "None"
                 bad_parameter(type(self).__name__, name, f"{what} where X is {kind}, not texts", value)
+        if self.characters is not None and self.level == "char":
+            bad_parameter(
+                type(self).__name__,
+                "characters",
+                "None with level='char', where a token is one",
+                self.characters,
+            )
 
     def _train(
         self,
@@ -333,11 +347,14 @@ class SequenceEstimator(BaseEstimator):
         return self._build_member() if count == 1 else Ensemble([self._build_member() for _ in range(count)])
 
     def _build_member(self) -> SequenceNetwork:
-        ids, given = self.input_.vocabulary_size is not None, None
+        ids, given, spelling = self.input_.vocabulary_size is not None, None, None
         if isinstance(self.input_, TextInput) and self.input_.trained:
             given = self.input_.given_table()
+        if isinstance(self.input_, TextInput) and self.input_.spelling is not None and self.characters:
+            spelling = (self.characters, self.input_.spelling.size)
         return SequenceNetwork(
             given=given,
+            spelling=spelling,
             trained=getattr(self.input_, "trained", 0),
             columns=0 if self.columns_ is None else self.columns_.width,
             word_dropout=self.word_dropout if self.input_.kind == "text" else 0.0,

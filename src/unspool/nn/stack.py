@@ -14,6 +14,7 @@ from unspool.engine.frozen import check_ids
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int, described
 from unspool.nn.layout import to_ragged
 from unspool.nn.recurrent import Recurrent, final_output
+from unspool.nn.spelled import SpelledEmbedding
 from unspool.ragged import Ragged
 from unspool.state import flatten
 
@@ -130,10 +131,11 @@ class Stack(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, Recurrent)]
 
     def embedded(
-        self, ids: Ragged, embedding: nn.Embedding, state: Sequence[Any] | None = None
+        self, ids: Ragged, embedding: nn.Module, state: Sequence[Any] | None = None
     ) -> tuple[Ragged, list[tuple]]:
-        """As `self(ids.with_values(embedding(ids.values)), state)`, computing once what tokens share. ids: of (N,)."""
-        check_ids(ids.values)
+        """As `self(ids.with_values(embedding(ids.values)), state)`, computing once what tokens share. ids: of (N,), or
+        of (N, 1 + L) for a `SpelledEmbedding`."""
+        check_ids(ids.values[:, 0] if isinstance(embedding, SpelledEmbedding) else ids.values)
         return self._layers(ids, state, embedding)
 
     def freeze(self, weights: str = "float32", embedding: nn.Embedding | None = None) -> Stack:
@@ -188,7 +190,7 @@ class Stack(nn.Module):
         return paths[0] if len(set(paths)) == 1 else "; ".join(f"layer {i}: {p}" for i, p in enumerate(paths))
 
     def _layers(
-        self, x: Ragged, state: Sequence[Any] | None, embedding: nn.Embedding | None = None
+        self, x: Ragged, state: Sequence[Any] | None, embedding: nn.Module | None = None
     ) -> tuple[Ragged, list[tuple]]:
         if state is not None and not (isinstance(state, (tuple, list)) and len(state) == len(self.layers)):
             raise DataError(
@@ -232,13 +234,13 @@ def _rows(embedding: nn.Embedding) -> Tensor:
         return embedding(torch.arange(len(embedding.weight), device=embedding.weight.device))
 
 
-def _looked_up(layer: Recurrent, ids: Tensor, embedding: nn.Embedding) -> tuple[Tensor, Tensor | None]:
+def _looked_up(layer: Recurrent, ids: Tensor, embedding: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The first layer's input, and for each token its row there; None: the row of its own number."""
     if layer.frozen is not None and layer.frozen.table is not None:
         return layer.frozen.table, ids
     index = None
-    if not embedding.scale_grad_by_freq:
-        ids, index = ids.unique(return_inverse=True)
+    if not getattr(embedding, "scale_grad_by_freq", False):
+        ids, index = ids.unique(return_inverse=True, dim=0 if ids.dim() > 1 else None)
     values = embedding(ids)
     return (values if layer.frozen is None else values.detach()), index
 
