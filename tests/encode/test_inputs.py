@@ -15,7 +15,14 @@ from unspool.saved import Fields
 from unspool.text import TextEncoder
 
 TEXTS = ["a b b", "", "b c"]
-SETTINGS = {"max_words": 100, "level": "word", "vectors": None, "vector_words": 1, "embedding_dim": 4}
+SETTINGS = {
+    "max_words": 100,
+    "level": "word",
+    "vectors": None,
+    "characters": None,
+    "vector_words": 1,
+    "embedding_dim": 4,
+}
 
 
 def test_marks_by_hand() -> None:
