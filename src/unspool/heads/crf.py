@@ -19,6 +19,7 @@ from unspool.ragged import Ragged
 
 REDUCTIONS = ("none", "sum", "mean", "token_mean")
 ANY = -1
+CACHED = 2**17  # numbers
 
 
 class CRF(nn.Module):
@@ -94,25 +95,25 @@ class CRF(nn.Module):
         steps = TimeMajor(emissions)
         e = emissions.values[steps.index].double()
         transitions, start, end = self._weights()
-        best, came_from = torch.empty_like(e), []
+        into = transitions.T.contiguous()  # (K, K): to, from
+        part = max(1, CACHED // into.numel())
+        best = torch.empty_like(e)  # the largest score of a path that ends at a step with a tag
         for time in range(len(steps)):
-            here = steps.at(e, time)
-            if time == 0:
-                steps.at(best, 0).copy_(start + here)
-                continue
-            before = steps.at(best, time - 1)[: len(here)]
-            score, tag = (before[:, :, None] + transitions).max(1)
-            steps.at(best, time).copy_(score + here)
-            came_from.append(tag)
+            here, rows = steps.at(e, time), steps.at(best, time)
+            if time:
+                before = steps.at(best, time - 1)[: len(here)]
+                # Some rows at a time, whose sums stay in the cache: 256 rows of 127 tags took 4 ms a step, at once 20.
+                for i in range(0, len(here), part):
+                    torch.amax(before[i : i + part, None, :] + into, 2, out=rows[i : i + part])
+                rows += here
+            else:
+                torch.add(here, start, out=rows)
         path = torch.empty(len(e), dtype=torch.int64, device=e.device)
-        ends = (best[steps.last] + end).argmax(1)
-        after = ends[:0]
-        for time in reversed(range(len(steps))):
-            here = ends[: steps.sizes[time]].clone()
-            if len(after):
-                here[: len(after)] = came_from[time].gather(1, after[:, None])[:, 0]
-            steps.at(path, time).copy_(here)
-            after = here
+        path[steps.last] = (best[steps.last] + end).argmax(1)
+        for time in reversed(range(1, len(steps))):
+            after = steps.at(path, time)
+            before = steps.at(best, time - 1)[: len(after)]
+            steps.at(path, time - 1)[: len(after)] = (before + into[after]).argmax(1)
         return emissions.with_values(torch.empty_like(path).index_copy(0, steps.index, path))
 
     def marginals(self, emissions: Ragged) -> Ragged:
