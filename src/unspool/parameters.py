@@ -328,11 +328,11 @@ TABLE: tuple[Parameter, ...] = (
     Parameter(
         "characters",
         None,
-        _choice(None, "cnn", "recurrent"),
+        _choice(None, "cnn", "lstm"),
         'beside each word\'s vector 50 numbers from its characters, known word or not: "cnn" (filters of three, the '
-        'largest answer of each) or "recurrent" (the cell, 25 units each way). Texts by words only.',
+        'largest answer of each) or "lstm" (25 units each way). Texts by words only.',
         MODEL,
-        "Beside each word's vector one of its characters: cnn or recurrent.",
+        "Beside each word's vector one of its characters: cnn or lstm.",
         kind=str | None,
         later=True,
     ),

@@ -8,7 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from unspool.errors import InvalidParameterError
-from unspool.nn import CharacterNet, WordsAndCharacters
+from unspool.nn import CharacterNet, Stack, WordsAndCharacters
+from unspool.nn.given import GivenEmbedding
+from unspool.ragged import Ragged
 
 ROWS = torch.tensor(
     [[2, 4, 5, 6, 3, 0, 0], [2, 7, 3, 0, 0, 0, 0], [2, 3, 0, 0, 0, 0, 0], [2, 5, 5, 5, 5, 5, 3]]
@@ -90,3 +92,19 @@ def test_refused():
         CharacterNet(8, "lstm", size=5)
     with pytest.raises(InvalidParameterError, match="'cnn', 'lstm'"):
         CharacterNet(8, "gru")
+
+
+def test_a_stack_computes_once_what_words_share():
+    torch.manual_seed(0)
+    given = GivenEmbedding(torch.randn(5, 4), 5)
+    both = WordsAndCharacters(given, CharacterNet(9, "cnn"))
+    stack = Stack("gru", 54, 3)
+    rows = [[2, 0, 2, 5, 3], [3, 1, 2, 6, 3], [2, 0, 2, 5, 3], [1, 2, 2, 7, 3], [1, 3, 2, 8, 3]]
+    steps = Ragged(torch.tensor(rows), [0, 3, 5])
+    seen = []
+    both.characters.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+    output, _ = stack.embedded(steps, both)
+    assert seen == [4]
+    torch.testing.assert_close(output.values, stack(steps.with_values(both(steps.values)))[0].values)
+    assert torch.equal(both.merged()(steps.values), both(steps.values))
+    assert type(both.merged().embedding) is torch.nn.Embedding and both.embedding is given

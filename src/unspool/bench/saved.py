@@ -17,7 +17,7 @@ from unspool.cells import GRUCell, LSTMCell, RNNCell
 from unspool.errors import DataError
 from unspool.estimators.network import SequenceNetwork
 from unspool.nn import Recurrent
-from unspool.nn.spelled import SpelledEmbedding
+from unspool.nn.characters import WordsAndCharacters
 from unspool.ragged import Ragged
 
 PEERS = {RNNCell: "rnn", GRUCell: "gru", LSTMCell: "lstm"}
@@ -39,7 +39,7 @@ def random_input(network: SequenceNetwork, case: Case) -> Ragged:
     lengths = case.lengths()
     if network.embedding is None:
         return Ragged.from_padded(case.padded(), lengths)
-    if isinstance(network.embedding, SpelledEmbedding):
+    if isinstance(network.embedding, WordsAndCharacters):
         raise DataError(
             "This model reads the characters of words, which no random token has: bench one without `characters`."
         )

@@ -101,8 +101,8 @@ def _print(estimator: Any) -> None:
 def _cell(estimator: Any) -> tuple[Any, int]:
     """The first layer's cell and the features of its input."""
     embedding = estimator.network_.embedding
-    features = estimator.input_.n_features if embedding is None else embedding.embedding_dim
-    return estimator.network_.stack.layers[0].cell, features
+    width = getattr(embedding, "output_size", None) or getattr(embedding, "embedding_dim", None)
+    return estimator.network_.stack.layers[0].cell, width or estimator.input_.n_features
 
 
 def _draw_activations(estimator: Any, text: str, folder: Path) -> None:

@@ -10,9 +10,9 @@ import torch
 
 from unspool.encode import vectors
 from unspool.encode.base import Input
+from unspool.encode.characters import CharacterEncoder, beside_ids
 from unspool.encode.cooccurrence import word_vectors
 from unspool.encode.reading import Raw
-from unspool.encode.spelling import Spelling
 from unspool.encode.vector_files import MAX_DIMENSIONS
 from unspool.errors import ModelFileError, warn_caller
 from unspool.ragged import Ragged
@@ -39,7 +39,7 @@ class TextInput(Input):
         """sources: of word vectors, see `unspool.encode.vectors`; "texts": of the training texts themselves, in
         `dimensions` numbers. extra: further words of the sources that are kept. spelled: characters beside the ids."""
         self.encoder, self.spelled = encoder, spelled
-        self.spelling: Spelling | None = None
+        self.characters: CharacterEncoder | None = None
         self.sources, self.extra, self.dimensions = list(sources), extra, dimensions
         self.given: np.ndarray | None = None
         self.trained, self.coverage = 0, 0.0
@@ -56,7 +56,7 @@ class TextInput(Input):
         texts' words; coverage: the share of the training tokens that the sources have."""
         self.encoder.fit(raw.data)
         if self.spelled:
-            self.spelling = Spelling.fit(raw.data, self.encoder)
+            self.characters = CharacterEncoder().fit(self._written(raw.data))
         script = unspaced_script(raw.data) if self.encoder.level == "word" else None
         if script is not None:
             warn_caller(
@@ -97,20 +97,25 @@ class TextInput(Input):
         return self.encoder.level == "word" and self.encoder.vocabulary_size > SMALL_VOCABULARY
 
     def encode(self, raw: Raw, warn: bool = False) -> Ragged:
-        """Ragged of (N,) ids, or with characters, see `Spelling`; `warn` tells of texts without any known token."""
+        """Ragged of (N,) ids, or with characters, see `beside_ids`; `warn` tells of texts without any known token."""
         ids = self.encoder.encode(raw.data)
-        unknown = self.encoder.unknown_texts_ if self.spelling is None else int((ids.lengths == 0).sum())
+        unknown = self.encoder.unknown_texts_ if self.characters is None else int((ids.lengths == 0).sum())
         if warn and unknown:
             level = "word" if self.encoder.level == "word" else "character"
             warn_caller(
                 f"{unknown} of {len(raw)} texts hold no {level} of the training texts: "
                 "their predictions say nothing about them.",
             )
-        return ids if self.spelling is None else self.spelling.beside(ids, raw.data, self.encoder)
+        if self.characters is None:
+            return ids
+        return ids.with_values(beside_ids(ids.values, self._written(raw.data), self.characters))
+
+    def _written(self, texts: Sequence[str]) -> list[str]:
+        return [word for text in texts for word in self.encoder.tokens(text)]
 
     def decode(self, batch: Ragged) -> list[str]:
         return self.encoder.decode(
-            batch if self.spelling is None else batch.with_values(batch.values[:, 0].long())
+            batch if self.characters is None else batch.with_values(batch.values[:, 0])
         )
 
     @property
@@ -126,8 +131,8 @@ class TextInput(Input):
 
     def to_dict(self) -> dict[str, Any]:
         own: dict[str, Any] = {"kind": self.kind, "encoder": self.encoder.to_dict()}
-        if self.spelling is not None:
-            own["characters"] = self.spelling.encoder.to_dict()
+        if self.characters is not None:
+            own["characters"] = self.characters.to_dict()
         if self.trained:
             own["vectors"] = {"trained": self.trained, "width": self.dimensions, "coverage": self.coverage}
         return own
@@ -136,8 +141,8 @@ class TextInput(Input):
     def from_fields(cls, fields: Fields) -> TextInput:
         found = cls(TextEncoder.from_dict(fields.get("encoder", dict)))
         if "characters" in fields.data:
-            found.spelling = Spelling(TextEncoder.from_dict(fields.get("characters", dict)))
-            if found.spelling.encoder.level != "char" or found.encoder.level != "word":
+            found.characters = CharacterEncoder.from_fields(fields.child("characters"))
+            if found.encoder.level != "word":
                 raise ModelFileError("its characters are not those of words.")
         if "vectors" in fields.data:
             own = fields.child("vectors")

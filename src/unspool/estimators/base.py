@@ -347,14 +347,14 @@ class SequenceEstimator(BaseEstimator):
         return self._build_member() if count == 1 else Ensemble([self._build_member() for _ in range(count)])
 
     def _build_member(self) -> SequenceNetwork:
-        ids, given, spelling = self.input_.vocabulary_size is not None, None, None
+        ids, given, characters = self.input_.vocabulary_size is not None, None, None
         if isinstance(self.input_, TextInput) and self.input_.trained:
             given = self.input_.given_table()
-        if isinstance(self.input_, TextInput) and self.input_.spelling is not None and self.characters:
-            spelling = (self.characters, self.input_.spelling.size)
+        if isinstance(self.input_, TextInput) and self.input_.characters is not None and self.characters:
+            characters = (self.characters, self.input_.characters.vocabulary_size)
         return SequenceNetwork(
             given=given,
-            spelling=spelling,
+            characters=characters,
             trained=getattr(self.input_, "trained", 0),
             columns=0 if self.columns_ is None else self.columns_.width,
             word_dropout=self.word_dropout if self.input_.kind == "text" else 0.0,

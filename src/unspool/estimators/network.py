@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspool import cells
 from unspool.errors import bad_parameter
 from unspool.heads import DenseHead, PerStep, Pooling
 from unspool.nn import Recurrent, Stack
+from unspool.nn.characters import CharacterNet, WordsAndCharacters
 from unspool.nn.given import GivenEmbedding
-from unspool.nn.spelled import SpelledEmbedding
 from unspool.ragged import Ragged
 from unspool.text.encoder import UNKNOWN_ID
 
@@ -30,7 +29,8 @@ class SequenceNetwork(nn.Module):
     given (V, E), trained: of a `GivenEmbedding`, in place of an embedding that starts at random.
     columns: numbers of a row that the head has beside the pooled sequence.
     word_dropout: probability of taking a token for an unknown one while training.
-    spelling: ("cnn" or "recurrent", how many characters there are), then x is of (N, 1 + L): see `SpelledEmbedding`.
+    characters: (kind, vocabulary size) of a `CharacterNet` beside the words; x is then of (N, 2 + L), see
+        `WordsAndCharacters`.
     options: of `Stack`: merge, connection, input_dropout, recurrent_dropout, zoneout, weight_dropout, precision.
     """
 
@@ -53,7 +53,7 @@ class SequenceNetwork(nn.Module):
         given: Tensor | None = None,
         trained: int = 0,
         word_dropout: float = 0.0,
-        spelling: tuple[str, int] | None = None,
+        characters: tuple[str, int] | None = None,
         columns: int = 0,
         **options: Any,
     ) -> None:
@@ -61,7 +61,7 @@ class SequenceNetwork(nn.Module):
         self.word_dropout = word_dropout
         self.pooling: Pooling | None
         self.head: DenseHead | PerStep
-        self.embedding: nn.Embedding | SpelledEmbedding | None = None
+        self.embedding: nn.Embedding | WordsAndCharacters | None = None
         if given is not None:
             self.embedding = GivenEmbedding(given, trained, sparse_embedding)
             embedding_dim = given.shape[1]
@@ -72,10 +72,10 @@ class SequenceNetwork(nn.Module):
             # of the valence demo: .84 against .81).
             if vocabulary_size > SMALL_VOCABULARY:
                 nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
-        if spelling is not None and self.embedding is not None:
-            make = cells.get(cell) if isinstance(cell, str) else cell
-            self.embedding = SpelledEmbedding(self.embedding, *spelling, make)
-            embedding_dim = self.embedding.embedding_dim
+        if characters is not None and self.embedding is not None:
+            kind, size = characters
+            self.embedding = WordsAndCharacters(self.embedding, CharacterNet(size, kind))
+            embedding_dim = self.embedding.output_size
         width = n_features if self.embedding is None else embedding_dim
         layers = None if isinstance(hidden_size, (tuple, list)) and num_layers == 1 else num_layers
         self.stack = Stack(cell, width, hidden_size, layers, bidirectional, dropout, **options)
@@ -108,9 +108,9 @@ class SequenceNetwork(nn.Module):
     def freeze(self, weights: str = "float32") -> SequenceNetwork:
         """A copy for prediction, its recurrent layers frozen: see `Stack.freeze`."""
         twin = copy.deepcopy(self).eval().requires_grad_(False)
-        if isinstance(twin.embedding, (GivenEmbedding, SpelledEmbedding)):
+        if isinstance(twin.embedding, (GivenEmbedding, WordsAndCharacters)):
             twin.embedding = twin.embedding.merged()
-        table = None if isinstance(twin.embedding, SpelledEmbedding) else twin.embedding
+        table = None if isinstance(twin.embedding, WordsAndCharacters) else twin.embedding
         twin.stack = self.stack.freeze(weights, table)
         return twin
 
@@ -128,7 +128,7 @@ class Ensemble(nn.Module):
         return members_of(self)[0].stack
 
     @property
-    def embedding(self) -> nn.Embedding | SpelledEmbedding | None:
+    def embedding(self) -> nn.Embedding | WordsAndCharacters | None:
         """None for series."""
         return members_of(self)[0].embedding
 
@@ -150,8 +150,8 @@ def members_of(network: nn.Module) -> list[SequenceNetwork]:
 
 
 def without_words(ids: Tensor, rate: float) -> Tensor:
-    """ids (N,), each with probability `rate` that of an unknown word, so that its row is trained too; of rows
-    (N, 1 + L) the first number, so that the spelling stays."""
+    """ids (N,), each with probability `rate` that of an unknown word, so that its row is trained too; of steps
+    (N, 2 + L) the first number, so that the characters stay."""
     drawn = torch.rand(ids.shape[:1], device=ids.device) < rate
     if ids.dim() == 1:
         return ids.masked_fill(drawn, UNKNOWN_ID)
@@ -167,14 +167,18 @@ def layer_table(network: SequenceNetwork, cell: Any) -> list[tuple[str, int, int
     """One (name, output width, trainable numbers) a layer."""
     rows: list[tuple[str, int, int]] = []
     if network.embedding is not None:
-        e = network.embedding.words if isinstance(network.embedding, SpelledEmbedding) else network.embedding
+        e = (
+            network.embedding.embedding
+            if isinstance(network.embedding, WordsAndCharacters)
+            else network.embedding
+        )
         known = f"{e.num_embeddings:,} tokens"
         if isinstance(e, GivenEmbedding):
             known = f"{len(e.given):,} given vectors"
         rows.append((f"embedding, {known}", e.embedding_dim, count_parameters(e)))
-    if isinstance(network.embedding, SpelledEmbedding):
-        spelling = network.embedding.spelling
-        rows.append(("its characters", spelling.output_size, count_parameters(spelling)))
+    if isinstance(network.embedding, WordsAndCharacters):
+        characters = network.embedding.characters
+        rows.append((f"characters, {characters.kind}", characters.output_size, count_parameters(characters)))
     name = cell if isinstance(cell, str) else getattr(cell, "__name__", type(cell).__name__)
     for depth, layer in enumerate(network.stack.layers, 1):
         assert isinstance(layer, Recurrent)

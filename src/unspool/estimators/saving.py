@@ -58,8 +58,8 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
     """
     model = cls(**_read_parameters(cls, fields.child("parameters")))
     model.input_ = input_from_fields(fields.child("input"))
-    spelling = getattr(model.input_, "spelling", None)
-    if (spelling is None) != (model.characters is None):
+    characters = getattr(model.input_, "characters", None)
+    if (characters is None) != (model.characters is None):
         raise ModelFileError("its encoder has characters, or its parameters, but not both.")
     model.columns_ = Columns.from_fields(fields.child("columns")) if "columns" in fields.data else None
     named = [] if model.columns_ is None else [part.name for part in model.columns_.parts]

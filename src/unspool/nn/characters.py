@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unspool.errors import bad_parameter, check_choice, check_float, check_int
 from unspool.nn.cells import LSTMCell
+from unspool.nn.given import GivenEmbedding
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.ragged import Ragged
 
@@ -85,9 +88,21 @@ class WordsAndCharacters(nn.Module):
         self.embedding, self.characters = embedding, characters
         self.output_size = embedding.embedding_dim + characters.output_size
 
-    def forward(self, steps: Tensor) -> Tensor:
-        """steps (N, 2 + L) int64."""
+    def distinct(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """(a step (W, 2 + L) of each form, for each of `steps` its row there (N,))."""
         forms, index = steps[:, 1].unique(return_inverse=True)
         place = index.new_empty(len(forms)).scatter_(0, index, torch.arange(len(index), device=index.device))
-        spelt = self.characters(steps[place, 2:])
+        return steps[place], index
+
+    def forward(self, steps: Tensor) -> Tensor:
+        """steps (N, 2 + L) int64."""
+        rows, index = self.distinct(steps)
+        spelt = self.characters(rows[:, 2:])
         return torch.cat([self.embedding(steps[:, 0]), F.embedding(index, spelt)], 1)
+
+    def merged(self) -> WordsAndCharacters:
+        """A twin with the same lookups, the words' from one table (`GivenEmbedding.merged`)."""
+        twin = copy.copy(self)
+        words = self.embedding.merged() if isinstance(self.embedding, GivenEmbedding) else self.embedding
+        twin._modules = {**self._modules, "embedding": words}
+        return twin

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from unspool import cells
 from unspool.engine.frozen import check_ids
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int, described
+from unspool.nn.characters import WordsAndCharacters
 from unspool.nn.layout import to_ragged
 from unspool.nn.recurrent import Recurrent, final_output
-from unspool.nn.spelled import SpelledEmbedding
 from unspool.ragged import Ragged
 from unspool.state import flatten
 
@@ -134,8 +134,8 @@ class Stack(nn.Module):
         self, ids: Ragged, embedding: nn.Module, state: Sequence[Any] | None = None
     ) -> tuple[Ragged, list[tuple]]:
         """As `self(ids.with_values(embedding(ids.values)), state)`, computing once what tokens share. ids: of (N,), or
-        of (N, 1 + L) for a `SpelledEmbedding`."""
-        check_ids(ids.values[:, 0] if isinstance(embedding, SpelledEmbedding) else ids.values)
+        of (N, 2 + L) for a `WordsAndCharacters`."""
+        check_ids(ids.values[:, 0] if isinstance(embedding, WordsAndCharacters) else ids.values)
         return self._layers(ids, state, embedding)
 
     def freeze(self, weights: str = "float32", embedding: nn.Embedding | None = None) -> Stack:
@@ -239,8 +239,10 @@ def _looked_up(layer: Recurrent, ids: Tensor, embedding: nn.Module) -> tuple[Ten
     if layer.frozen is not None and layer.frozen.table is not None:
         return layer.frozen.table, ids
     index = None
-    if not getattr(embedding, "scale_grad_by_freq", False):
-        ids, index = ids.unique(return_inverse=True, dim=0 if ids.dim() > 1 else None)
+    if isinstance(embedding, WordsAndCharacters):
+        ids, index = embedding.distinct(ids)
+    elif not getattr(embedding, "scale_grad_by_freq", False):
+        ids, index = ids.unique(return_inverse=True)
     values = embedding(ids)
     return (values if layer.frozen is None else values.detach()), index
 
