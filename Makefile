@@ -29,7 +29,7 @@ demo: $(INSTALLED)
 	$(BIN)/unspool predict demo/model $(TEXTS)
 
 test: lint
-	$(BIN)/python -m pytest
+	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 matrix: $(INSTALLED)
 	$(BIN)/python -m tests.boundary

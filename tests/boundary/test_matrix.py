@@ -13,6 +13,8 @@ from .known import listed
 from .matrix import cases
 from .processes import run
 
+pytestmark = pytest.mark.xdist_group("matrix")  # one process that runs them all
+
 SAMPLE = [case.name for case in cases(alone=3, crossed=2500, traced=3)]
 
 
