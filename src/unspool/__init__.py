@@ -15,6 +15,7 @@ _LAZY = {
     "Ragged": "unspool.ragged",
     "SequenceRegressor": "unspool.estimators",
     "SequenceClassifier": "unspool.estimators",
+    "SequenceTagger": "unspool.tagging",
     "load": "unspool.estimators",
     "explain_path": "unspool.engine",
 }
@@ -31,6 +32,7 @@ _MODULES = (
     "program",
     "saved",
     "study",
+    "tagging",
     "tasks",
     "text",
     "training",

@@ -591,12 +591,12 @@ def check_parameters(owner: str, values: Mapping[str, Any]) -> None:
         parameter.check(owner, parameter.name, values[parameter.name])
 
 
-def described(width: int = 112) -> str:
+def described(width: int = 112, of: Iterable[Parameter] = TABLE) -> str:
     """The Parameters section of a docstring."""
     import textwrap
 
     lines = []
-    for p in TABLE:
+    for p in of:
         text = f"{p.name} : {p.text}"
         lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="        ")
     return "\n".join(["Parameters", "    ----------", *lines])

@@ -108,3 +108,13 @@ def test_a_stack_computes_once_what_words_share():
     torch.testing.assert_close(output.values, stack(steps.with_values(both(steps.values)))[0].values)
     assert torch.equal(both.merged()(steps.values), both(steps.values))
     assert type(both.merged().embedding) is torch.nn.Embedding and both.embedding is given
+
+
+def test_a_form_whose_word_is_dropped_at_some_steps():
+    torch.manual_seed(0)
+    both = WordsAndCharacters(nn.Embedding(9, 3), net("cnn"))
+    forms = torch.tensor([2, 0, 2, 2])
+    steps = torch.cat([torch.tensor([[4, 2], [8, 0], [1, 2], [4, 2]]), ROWS[forms]], 1)
+    rows, index = both.distinct(steps)
+    assert len(rows) == 3 and torch.equal(rows[index], steps)
+    assert len(both.distinct(steps[:0])[0]) == 0

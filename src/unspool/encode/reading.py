@@ -26,7 +26,8 @@ _SHOWN = {"text": "texts", "ids": "token ids", "series": "series of numbers"}
 
 @dataclass(frozen=True)
 class Raw:
-    """Sequences of a kind: "text" (list of str), "ids" (Ragged (N,) int64) or "series" (Ragged (N, F)).
+    """Sequences of a kind: "text" (list of str), "tokens" (list of lists of str), "ids" (Ragged (N,) int64) or "series"
+    (Ragged (N, F)).
 
     columns: name -> a value for each of them, where `unspool.encode.columns` read further columns.
     """
@@ -41,7 +42,7 @@ class Raw:
     def take(self, rows: np.ndarray) -> Raw:
         """The sequences at `rows`."""
         columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
-        if self.kind == "text":
+        if isinstance(self.data, list):
             return Raw(self.kind, [self.data[i] for i in rows], columns)
         return Raw(self.kind, self.data[torch.from_numpy(rows)], columns)
 

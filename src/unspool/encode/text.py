@@ -27,10 +27,11 @@ class TextInput(Input):
     """Texts to token ids, by a `TextEncoder`."""
 
     kind: ClassVar[str] = "text"
+    encoder_class: ClassVar[Any] = TextEncoder
 
     def __init__(
         self,
-        encoder: TextEncoder,
+        encoder: Any,
         sources: Sequence[Any] = (),
         extra: int = 0,
         dimensions: int = 100,
@@ -110,7 +111,7 @@ class TextInput(Input):
             return ids
         return ids.with_values(beside_ids(ids.values, self._written(raw.data), self.characters))
 
-    def _written(self, texts: Sequence[str]) -> list[str]:
+    def _written(self, texts: Sequence[Any]) -> list[str]:
         return [word for text in texts for word in self.encoder.tokens(text)]
 
     def decode(self, batch: Ragged) -> list[str]:
@@ -138,11 +139,11 @@ class TextInput(Input):
         return own
 
     @classmethod
-    def from_fields(cls, fields: Fields) -> TextInput:
-        found = cls(TextEncoder.from_dict(fields.get("encoder", dict)))
+    def from_fields(cls, fields: Fields) -> Any:
+        found = cls(cls.encoder_class.from_dict(fields.get("encoder", dict)))
         if "characters" in fields.data:
             found.characters = CharacterEncoder.from_fields(fields.child("characters"))
-            if found.encoder.level != "word":
+            if found.encoder.level == "char":
                 raise ModelFileError("its characters are not those of words.")
         if "vectors" in fields.data:
             own = fields.child("vectors")

@@ -94,18 +94,21 @@ class SequenceNetwork(nn.Module):
 
     def forward(self, x: Ragged, columns: Tensor | None = None) -> Tensor | Ragged:
         """x: a batch of B sequences, N steps in all; columns (B, columns). Gradients flow to every parameter."""
-        if self.embedding is None:
-            output, state = self.stack(x)
-        else:
-            if self.training and self.word_dropout:
-                x = x.with_values(without_words(x.values, self.word_dropout))
-            output, state = self.stack.embedded(x, self.embedding)
+        output, state = self.recurrent(x)
         if self.pooling is None:
             return self.head(output)
         last = self.stack.final_output(output, state) if self.pools_last else None
         return self.head(self.pooling(output, state, last), *([] if columns is None else [columns]))
 
-    def freeze(self, weights: str = "float32") -> SequenceNetwork:
+    def recurrent(self, x: Ragged) -> tuple[Ragged, Any]:
+        """The stack's output (N, size) and state; with word dropout while training."""
+        if self.embedding is None:
+            return self.stack(x)
+        if self.training and self.word_dropout:
+            x = x.with_values(without_words(x.values, self.word_dropout))
+        return self.stack.embedded(x, self.embedding)
+
+    def freeze(self, weights: str = "float32") -> Any:
         """A copy for prediction, its recurrent layers frozen: see `Stack.freeze`."""
         twin = copy.deepcopy(self).eval().requires_grad_(False)
         if isinstance(twin.embedding, (GivenEmbedding, WordsAndCharacters)):

@@ -202,8 +202,8 @@ class CRF(nn.Module):
 
 def _mask(name: str, given: Any, shape: tuple[int, ...]) -> Tensor:
     if given is None:
-        return torch.ones(shape, dtype=torch.bool)
-    mask = torch.as_tensor(given).clone()
+        return torch.ones(shape, dtype=torch.bool, device="cpu")
+    mask = torch.as_tensor(given, device="cpu").clone()
     if mask.dtype != torch.bool or mask.shape != shape:
         bad_parameter("CRF", name, f"bools of shape {shape}", f"{mask.dtype} of shape {tuple(mask.shape)}")
     return mask

@@ -89,9 +89,12 @@ class WordsAndCharacters(nn.Module):
         self.output_size = embedding.embedding_dim + characters.output_size
 
     def distinct(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """(a step (W, 2 + L) of each form, for each of `steps` its row there (N,))."""
-        forms, index = steps[:, 1].unique(return_inverse=True)
-        place = index.new_empty(len(forms)).scatter_(0, index, torch.arange(len(index), device=index.device))
+        """(a step (W, 2 + L) of each form and id, for each of `steps` its row there (N,)). Word dropout gives a form
+        the id of an unknown word at some of its steps."""
+        ids, forms = steps[:, 0], steps[:, 1]
+        keys = forms * (int(ids.max()) + 1) + ids if len(steps) else forms
+        kinds, index = keys.unique(return_inverse=True)
+        place = index.new_empty(len(kinds)).scatter_(0, index, torch.arange(len(index), device=index.device))
         return steps[place], index
 
     def forward(self, steps: Tensor) -> Tensor:

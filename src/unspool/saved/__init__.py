@@ -26,6 +26,7 @@ registry: dict[str, Any] = {}
 MODULES = {
     "SequenceRegressor": "unspool.estimators",
     "SequenceClassifier": "unspool.estimators",
+    "SequenceTagger": "unspool.tagging",
 }
 
 

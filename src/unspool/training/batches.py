@@ -21,7 +21,7 @@ class SequenceData:
     """Encoded sequences with their targets and weights, where there are any.
 
     columns: (B, C) numbers beside them, or None. targets: a Tensor (B, ...) with a row a sequence, or a Ragged
-    (N, ...) with one a step. weights: (B,) or a Ragged (N,) likewise.
+    (N, ...) with one a step, or what is indexed as one and has `values` (N, ...). weights: (B,) or a Ragged (N,).
     origin: (B,), the row of each in the X that it came from; None: its own number.
     How the rows are cut into batches is theirs to say: a subclass may cut them otherwise.
     """
@@ -66,7 +66,8 @@ class Batch:
     @property
     def count(self) -> int:
         """Targets that the mean loss of the batch is over: its sequences, or their steps."""
-        return len(self.targets.values) if isinstance(self.targets, Ragged) else len(self.rows)
+        per_step = self.targets is not None and not isinstance(self.targets, Tensor)
+        return len(self.targets.values) if per_step else len(self.rows)  # type: ignore[union-attr, arg-type]
 
 
 class TrainingBatches:

@@ -57,10 +57,16 @@ def check_callbacks(owner: str, callbacks: Any) -> None:
         bad_parameter(owner, "callbacks", "a list of unspool.training.Callback objects", callbacks)
 
 
-class KeepBest(Callback):
-    """Keeps the weights of the epoch of least validation loss, and puts them back at the end.
+def shortfall(row: dict[str, float]) -> float:
+    """What is least in the best epoch: the validation loss of its row in the history, or minus its score."""
+    return -row["validation_score"] if "validation_score" in row else row["validation_loss"]
 
-    patience: so many epochs in a row without a smaller loss stop the training; None: none do.
+
+class KeepBest(Callback):
+    """Keeps the weights of the epoch of least validation loss, and puts them back at the end; of the largest
+    "validation_score", where the trainer has a score.
+
+    patience: so many epochs in a row without a better one stop the training; None: none do.
     `epoch` is the best one so far, 0 before there is any.
     """
 
@@ -70,7 +76,7 @@ class KeepBest(Callback):
         self.weights: dict[str, Tensor] | None = None
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        loss = trainer.history[-1]["validation_loss"]
+        loss = shortfall(trainer.history[-1])
         if loss < self.loss:
             self.loss, self.epoch, self.waited = loss, trainer.epoch, 0
             self.weights = trainer.weights()

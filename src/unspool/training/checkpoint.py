@@ -92,10 +92,18 @@ def _digest(data: SequenceData) -> str:
     total = hashlib.sha256()
     beside = [] if data.columns is None else [data.columns]
     for part in (data.inputs, data.targets, data.weights, *beside):
-        tensors = [part.values, part.offsets] if isinstance(part, Ragged) else [part]
-        for t in tensors:
+        for t in _tensors(part):
             total.update(b"none" if t is None else f"{t.dtype}{tuple(t.shape)}".encode() + _bytes(t))
     return total.hexdigest()
+
+
+def _tensors(part: Any) -> list[Any]:
+    """Of a Ragged, a tensor or None, or of what has several of them as `parts`."""
+    if isinstance(part, Ragged):
+        return [part.values, part.offsets]
+    if hasattr(part, "parts"):
+        return [t for one in part.parts for t in _tensors(one)]
+    return [part]
 
 
 def _bytes(t: Tensor) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from unspool.training.callbacks import Callback
+from unspool.training.callbacks import Callback, shortfall
 
 if TYPE_CHECKING:
     from unspool.training.batches import Batch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Callback):
-    """verbose 0: silent; 1: a line an epoch to stdout, "*" marking the best validation loss so far."""
+    """verbose 0: silent; 1: a line an epoch to stdout, "*" marking the best epoch so far."""
 
     def __init__(self, verbose: int = 1) -> None:
         self.verbose = verbose
@@ -53,9 +53,11 @@ class Progress(Callback):
         row = trainer.history[-1]
         line = f"epoch {row['epoch']:3d}   train loss {row['train_loss']:.4f}"
         if "validation_loss" in row:
-            loss, earlier = row["validation_loss"], [e["validation_loss"] for e in trainer.history[:-1]]
-            better = loss < min(earlier, default=float("inf"))
-            line += f"   validation loss {loss:.4f}{' *' if better else '  '}"
+            better = shortfall(row) < min(map(shortfall, trainer.history[:-1]), default=float("inf"))
+            line += f"   validation loss {row['validation_loss']:.4f}"
+            if "validation_score" in row:
+                line += f"   score {row['validation_score']:.4f}"
+            line += " *" if better else "  "
         line += f"   {row['train_seconds']:.1f} s"
         (self.bar.print if self.bar is not None else print)(line)
 

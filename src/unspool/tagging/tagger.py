@@ -1,0 +1,434 @@
+"""`SequenceTagger`: sentences to a tag for each token, and to a label of the whole where there is one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from unspool import saved
+from unspool.encode.reading import Raw
+from unspool.encode.tokens import TokenInput, read_sentences
+from unspool.encode.vectors import TEXTS, as_list
+from unspool.errors import DataError
+from unspool.estimators.network import count_parameters, layer_table
+from unspool.estimators.splitting import split_rows
+from unspool.evaluation.spans import Span, spans
+from unspool.parameters import described
+from unspool.program import surroundings
+from unspool.ragged import Ragged
+from unspool.tagging import parameters, saving
+from unspool.tagging.measures import Measures, measure
+from unspool.tagging.network import Outputs, TaggerNetwork, TagLoss
+from unspool.tagging.reading import Numbers, Tags, decide_scheme, in_scheme, read_labels, read_tags
+from unspool.tagging.schemes import legal
+from unspool.training import Callback, Checkpoint, SequenceData, Settings, train
+from unspool.training.callbacks import check_callbacks
+
+
+@saved.register
+class SequenceTagger(BaseEstimator):
+    """A tag for each token of a sentence, and with `labels` also one of the whole sentence, such as its intent.
+
+    X is a list of sentences, each a list of tokens (str); y a list of lists of tags (str) of the same lengths, where
+    None stands for a tag that is not known. Columns of lists (polars, pandas, Arrow) are read too. Vocabulary,
+    characters and tags are learnt from the training part only.
+
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : (K,), the tags, sorted. labels_ : (C,), the labels, sorted; None where there were none.
+    scheme_ : "BIO", "IOBES" or None: how the tags mark spans.
+    history_ : a dict an epoch, as of `SequenceEstimator`; losses are -log p a token, and `validation_score` the F1 of
+        spans (without a scheme: the share of right tags), with labels its mean with their accuracy.
+    best_epoch_ : the epoch whose weights are kept: that of the best score. interrupted_ : whether Ctrl-C ended the fit.
+    network_ : the torch module. n_parameters_ : its trainable numbers. input_ : the encoder.
+    """
+
+    def __init__(
+        self,
+        crf: bool = True,
+        scheme: str | None = "auto",
+        lower: bool = True,
+        label_weight: float = 1.0,
+        cell: str | Callable[[int, int], nn.Module] = "lstm",
+        hidden_size: int | Sequence[int] = 128,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        merge: str = "concat",
+        connection: str | None = None,
+        embedding_dim: int = 100,
+        characters: str | None = "cnn",
+        vectors: Any = None,
+        vector_words: int = 50000,
+        vectors_rate: float | None = None,
+        max_words: int = 50000,
+        dropout: float = 0.5,
+        input_dropout: float = 0.3,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
+        weight_dropout: float = 0.0,
+        word_dropout: float = 0.05,
+        pooling: str = "mean+max",
+        dense: Sequence[int] = (),
+        epochs: int = 40,
+        batch_size: int = 16,
+        learning_rate: float = 2e-3,
+        schedule: str = "constant",
+        warmup: int = 0,
+        averaging: float = 0.99,
+        weight_decay: float = 1e-4,
+        gradient_clip: float | None = 1.0,
+        gradient_clip_value: float | None = None,
+        early_stopping: bool = True,
+        patience: int = 6,
+        validation_fraction: float = 0.1,
+        precision: str = "float32",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 1,
+    ) -> None:
+        self.crf = crf
+        self.scheme = scheme
+        self.lower = lower
+        self.label_weight = label_weight
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.merge = merge
+        self.connection = connection
+        self.embedding_dim = embedding_dim
+        self.characters = characters
+        self.vectors = vectors
+        self.vector_words = vector_words
+        self.vectors_rate = vectors_rate
+        self.max_words = max_words
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.zoneout = zoneout
+        self.weight_dropout = weight_dropout
+        self.word_dropout = word_dropout
+        self.pooling = pooling
+        self.dense = dense
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.warmup = warmup
+        self.averaging = averaging
+        self.weight_decay = weight_decay
+        self.gradient_clip = gradient_clip
+        self.gradient_clip_value = gradient_clip_value
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    input_: TokenInput
+    network_: TaggerNetwork
+    numbers_: Numbers
+    scheme_: str | None
+
+    # --- fitting
+
+    @surroundings.training()
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        labels: Any = None,
+        validation_data: tuple[Any, ...] | None = None,
+        callbacks: Sequence[Callback] = (),
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> SequenceTagger:
+        """Train on n sentences X and their tags y; returns self.
+
+        labels: (n,), of each sentence as a whole, str or int. validation_data: (X, y) or (X, y, labels) to validate
+        on; otherwise `validation_fraction` of the rows is held back if `early_stopping`. callbacks, checkpoint: as of
+        `SequenceEstimator.fit`.
+
+        Raises `DataError` for data that cannot be used, with the row; `InvalidParameterError`; `DivergenceError`.
+        Warns where tags break their scheme, and are learnt as the same spans in it.
+        """
+        name = type(self).__name__
+        parameters.check(name, self.get_params(deep=False))
+        check_callbacks(name, callbacks)
+        sentences, tags, kinds = self._read(X, y, labels)
+        if len(sentences) < 2:
+            raise DataError(f"At least two sentences are needed to fit. Got {len(sentences)}.")
+        random = check_random_state(self.random_state)
+        fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
+        rows, held_back = split_rows(len(sentences), fraction, kinds, random)
+        train_part = _rows(sentences, tags, kinds, rows)
+        self.scheme_ = decide_scheme(self.scheme, train_part[1])
+        learnt = in_scheme(train_part[1], self.scheme_, warn=True)
+        self.numbers_ = Numbers.fit(learnt, train_part[2])
+        raw = Raw(TokenInput.kind, train_part[0])
+        self.input_ = TokenInput.new(self.get_params(deep=False))
+        self.input_.fit(raw)
+        self.__dict__.pop("frozen_", None)
+        training = self._data(train_part[0], learnt, train_part[2], rows)
+        held = None
+        if validation_data is not None:
+            if len(validation_data) != (2 if kinds is None else 3):
+                expected = "(X, y)" if kinds is None else "(X, y, labels), since fit has labels"
+                raise DataError(f"validation_data must be {expected}. Got {len(validation_data)} parts.")
+            held = self._read(*validation_data, *([None] if kinds is None else []))
+        elif len(held_back):
+            held = _rows(sentences, tags, kinds, held_back)
+        validation = score = None
+        if held is not None:
+            if not any(held[0]):
+                raise DataError("No sentence of the validation part holds a token.")
+            own = in_scheme(held[1], self.scheme_)
+            places = held_back if validation_data is None else np.arange(len(held[0]))
+            validation = self._data(held[0], own, held[2], places, warn=True)
+            score = partial(self._score, validation, held)
+        seed = int(random.randint(2**31 - 1))
+        calls = [*callbacks, *([] if checkpoint is None else [Checkpoint(checkpoint)])]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.network_ = self._build_network()
+            loss = TagLoss(self.label_weight)
+            outcome = train(self.network_, loss, training, validation, self._settings(), seed, calls, score)
+        self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
+        self.interrupted_ = outcome.interrupted
+        self._finish()
+        return self
+
+    def _read(self, X: Any, y: Any, labels: Any) -> tuple[list[list[str]], Tags, np.ndarray | None]:
+        sentences = read_sentences(X)
+        return (
+            sentences,
+            read_tags(y, sentences),
+            None if labels is None else read_labels(labels, len(sentences)),
+        )
+
+    def _data(
+        self,
+        sentences: list[list[str]],
+        tags: Tags,
+        labels: np.ndarray | None,
+        rows: np.ndarray,
+        warn: bool = False,
+    ) -> SequenceData:
+        inputs = self.input_.encode(Raw(TokenInput.kind, sentences))
+        targets: Any = self.numbers_.encode(tags, labels, warn)
+        return SequenceData(inputs, targets, origin=torch.from_numpy(rows))
+
+    def _score(self, data: SequenceData, held: tuple[list[list[str]], Tags, np.ndarray | None]) -> float:
+        """Of the validation part, on the network as it is; tokens without a known tag are left out."""
+        tags, labels, _ = self._answers(data, self.network_)
+        return measure(held[1], tags, self.scheme_, held[2], labels).score
+
+    def _settings(self) -> Settings:
+        rate = self.vectors_rate
+        if rate is None:
+            rate = 1.0 if as_list(self.vectors) in ([], [TEXTS]) else 0.3
+        return Settings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            gradient_clip=self.gradient_clip,
+            gradient_clip_value=self.gradient_clip_value,
+            patience=self.patience if self.early_stopping else None,
+            verbose=self.verbose,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            average=self.averaging,
+            vectors_rate=rate,
+        )
+
+    def _build_network(self) -> TaggerNetwork:
+        tags, labels, encoder = self.numbers_.tags, self.numbers_.labels, self.input_.characters
+        return TaggerNetwork(
+            tags=len(tags),
+            crf=self.crf,
+            allowed=None if self.scheme_ is None else legal(tags.tolist(), self.scheme_),
+            labels=0 if labels is None else len(labels),
+            pooling=self.pooling,
+            dense=self.dense,
+            given=self.input_.given_table() if self.input_.trained else None,
+            trained=self.input_.trained,
+            characters=None if encoder is None else (self.characters or "", encoder.vocabulary_size),
+            vocabulary_size=self.input_.vocabulary_size,
+            n_features=1,
+            sparse_embedding=False,
+            **{name: getattr(self, name) for name in _NETWORK},
+        )
+
+    def _finish(self) -> None:
+        self.n_parameters_ = count_parameters(self.network_)
+
+    # --- using
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """(K,): the tags, sorted."""
+        return self.numbers_.tags
+
+    @property
+    def labels_(self) -> np.ndarray | None:
+        """(C,): the labels of sentences, sorted; None where there are none."""
+        return self.numbers_.labels
+
+    @surroundings.defaults()
+    def freeze(self, weights: str = "float32") -> SequenceTagger:
+        """Predict from now on with recurrent weights laid out once, until the next `fit`; returns self.
+
+        weights: as of `SequenceEstimator.freeze`.
+        """
+        check_is_fitted(self, "network_")
+        self.frozen_ = self.network_.freeze(weights)
+        return self
+
+    def predict(self, X: Any) -> list[list[str]]:
+        """A list of tags for each sentence, as long as it."""
+        return self._predicted(X)[0]
+
+    def predict_labels(self, X: Any) -> np.ndarray:
+        """(n,): the label of each sentence; `DataError` where the model has none."""
+        names = self._label_names()
+        return names[self.predict_labels_proba(X).argmax(1)]
+
+    def predict_proba(self, X: Any) -> list[np.ndarray]:
+        """float64 (T, K) for each sentence: of each tag, in the order of `classes_`, at each token. Under a CRF the
+        marginals, whose largest is not always the tag of the best path, which `predict` gives."""
+        found = self._predicted(X, probabilities=True)[2]
+        assert found is not None
+        return [row.numpy() for row in found]
+
+    def predict_labels_proba(self, X: Any) -> np.ndarray:
+        """float64 (n, C), in the order of `labels_`; `DataError` where the model has none."""
+        self._label_names()
+        found = self._predicted(X)[1]
+        assert found is not None
+        return found
+
+    def spans(self, X: Any) -> list[list[Span]]:
+        """The spans (label, start, end) of each sentence, `end` not in it; `DataError` where tags mark none."""
+        check_is_fitted(self, "network_")
+        if self.scheme_ is None:
+            raise DataError("The tags of this model mark no spans: use predict.")
+        return [spans(tags) for tags in self.predict(X)]
+
+    def measure(self, X: Any, y: Any, labels: Any = None) -> Measures:
+        """How good the predictions for X are. labels: (n,), where the model has them."""
+        check_is_fitted(self, "network_")
+        sentences, tags, kinds = self._read(X, y, labels)
+        if kinds is not None:
+            self._label_names()
+        predicted, probabilities, _ = self._predicted(sentences)
+        chosen = (
+            None if kinds is None or probabilities is None else self._label_names()[probabilities.argmax(1)]
+        )
+        return measure(tags, predicted, self.scheme_, kinds, chosen)
+
+    def score(self, X: Any, y: Any) -> float:
+        """F1 over spans as conlleval counts them; without a scheme the share of right tags."""
+        return self.measure(X, y).score
+
+    def _label_names(self) -> np.ndarray:
+        check_is_fitted(self, "network_")
+        if self.numbers_.labels is None:
+            raise DataError("This model has no labels of sentences: give fit the argument labels.")
+        return self.numbers_.labels
+
+    @surroundings.defaults()
+    def _predicted(
+        self, X: Any, probabilities: bool = False
+    ) -> tuple[list[list[str]], np.ndarray | None, Ragged | None]:
+        """(tags, probabilities of the labels (n, C), probabilities of the tags (N, K) if asked for)."""
+        check_is_fitted(self, "network_")
+        sentences = read_sentences(X)
+        if not sentences:
+            empty = np.zeros((0, len(self.numbers_.labels))) if self.numbers_.labels is not None else None
+            return [], empty, Ragged(torch.zeros(0, len(self.classes_), dtype=torch.float64), [0])
+        data = SequenceData(self.input_.encode(Raw(TokenInput.kind, sentences)))
+        tags, _, outputs = self._answers(data, getattr(self, "frozen_", self.network_), probabilities)
+        return tags, outputs[0], outputs[1]
+
+    def _answers(
+        self, data: SequenceData, network: Any, probabilities: bool = False
+    ) -> tuple[list[list[str]], np.ndarray | None, tuple[np.ndarray | None, Ragged | None]]:
+        """(tags, labels, (probabilities of labels, of tags)), in the order of the data."""
+        rows, tags, labels, marginals = [], [], [], []
+        with torch.no_grad():
+            for batch in data.prediction_batches():
+                outputs: Outputs = network(batch.inputs)
+                rows.append(batch.rows)
+                tags.append(outputs.best())
+                if outputs.labels is not None:
+                    labels.append(outputs.labels.double().softmax(1))
+                if probabilities:
+                    marginals.append(outputs.probabilities())
+        back = torch.cat(rows).argsort()
+        found = torch.cat(labels)[back].numpy() if labels else None
+        names = self.numbers_.labels
+        chosen = None if found is None or names is None else names[found.argmax(1)]
+        each = Ragged.cat(marginals)[back] if marginals else None
+        return self.numbers_.tags_of(Ragged.cat(tags)[back]), chosen, (found, each)
+
+    def summary(self) -> str:
+        """The layers with their widths and trainable numbers, as a table."""
+        check_is_fitted(self, "network_")
+        rows = [(n, f"{w:,}", f"{c:,}") for n, w, c in layer_table(self.network_, self.cell)]
+        if self.network_.crf is not None:
+            rows.append(("crf", f"{len(self.classes_):,}", f"{count_parameters(self.network_.crf):,}"))
+        if self.network_.label_head is not None and self.labels_ is not None:
+            parts = (self.network_.pooled, self.network_.label_head)
+            count = sum(count_parameters(part) for part in parts if part is not None)
+            rows.append(("labels", f"{len(self.labels_):,}", f"{count:,}"))
+        rows = [("layer", "width", "parameters"), *rows, ("total", "", f"{self.n_parameters_:,}")]
+        a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
+        lines = [f"{n:<{a}}  {w:>{b}}  {p:>{c}}" for n, w, p in rows]
+        return "\n".join([f"{type(self).__name__} on {self.describe()}", *lines])
+
+    def describe(self) -> str:
+        """Input, tags and labels, in a line."""
+        check_is_fitted(self, "network_")
+        found = f"{self.input_.describe()}; {len(self.classes_)} tags"
+        found += f" ({self.scheme_})" if self.scheme_ else ""
+        return found if self.labels_ is None else f"{found}, {len(self.labels_)} labels"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to `path`: a folder, or one file if it ends in ".zip". `unspool.load` reads it."""
+        check_is_fitted(self, "network_")
+        saved.save(path, saving.content(self), dict(self.network_.state_dict()))
+
+    @classmethod
+    @surroundings.defaults()
+    def from_saved(cls, content: saved.Fields, weights: saved.Weights) -> SequenceTagger:
+        """The tagger of a saved model; used by `unspool.load`."""
+        return saving.restore(cls, content, weights)
+
+
+_NETWORK = (
+    "cell embedding_dim hidden_size num_layers bidirectional dropout input_dropout recurrent_dropout zoneout "
+    "weight_dropout word_dropout merge connection precision"
+).split()
+
+
+def _rows(
+    sentences: list[list[str]], tags: Tags, labels: np.ndarray | None, rows: np.ndarray
+) -> tuple[list[list[str]], Tags, np.ndarray | None]:
+    return [sentences[i] for i in rows], [tags[i] for i in rows], None if labels is None else labels[rows]
+
+
+# Under `python -OO` there are no docstrings.
+SequenceTagger.__doc__ = (SequenceTagger.__doc__ or "").replace(
+    "{parameters}", described(of=parameters.TABLE)
+)
