@@ -16,6 +16,7 @@ _LAZY = {
     "SequenceRegressor": "unspool.estimators",
     "SequenceClassifier": "unspool.estimators",
     "SequenceTagger": "unspool.tagging",
+    "SequenceGenerator": "unspool.generation",
     "load": "unspool.estimators",
     "explain_path": "unspool.engine",
 }
@@ -27,6 +28,7 @@ _MODULES = (
     "estimators",
     "evaluation",
     "explain",
+    "generation",
     "heads",
     "nn",
     "program",

@@ -27,6 +27,7 @@ MODULES = {
     "SequenceRegressor": "unspool.estimators",
     "SequenceClassifier": "unspool.estimators",
     "SequenceTagger": "unspool.tagging",
+    "SequenceGenerator": "unspool.generation",
 }
 
 

@@ -1,0 +1,99 @@
+"""The baseline of a language model: interpolated modified Kneser-Ney over token numbers, by counting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unspool.errors import DataError, check_int
+from unspool.generation.vocabulary import END_ID
+
+
+class KneserNey:
+    """p(w | h) of n-grams, h the n - 1 tokens before w (Chen & Goodman 1999, section 3; `fit`, then `score`).
+
+        p_n(w | h) = max(0, c(h w) - D(c(h w))) / c(h) + γ(h) p_{n-1}(w | h without its first token)
+        γ(h) = (D1 N1(h ·) + D2 N2(h ·) + D3 N3+(h ·)) / c(h)
+
+    Of the highest order c counts occurrences, below it the different tokens that come before (so also of contexts).
+    p_0 is uniform over the vocabulary. D1, D2, D3+ of each order follow from how many n-grams have the counts 1 to 4
+    (equation 26 there). A context that never came leaves all to the order below.
+
+    order: n, at least 1. Texts begin with n - 1 marks. vocabulary_size ** order must be below 2^63.
+    """
+
+    def __init__(self, order: int, vocabulary_size: int) -> None:
+        self.order = check_int("KneserNey", "order", order)
+        self.size = check_int("KneserNey", "vocabulary_size", vocabulary_size)
+        if self.size**self.order >= 2**63:
+            raise DataError(
+                f"{self.order}-grams of {self.size} tokens have no number below 2^63. Take a smaller order."
+            )
+
+    def fit(self, texts: Sequence[np.ndarray], ends: bool = False) -> KneserNey:
+        """Count texts of token numbers; ends: each is followed by a mark."""
+        grams = np.concatenate([self._grams(text, ends) for text in texts])
+        if not len(grams):
+            raise DataError("KneserNey needs at least one token to count. Got none.")
+        found, counts = np.unique(grams, return_counts=True)
+        self.levels = [_Level(found, counts, self.size)]
+        for n in range(self.order - 1, 0, -1):
+            # A gram without its first token, once for each token that came before it.
+            found, counts = np.unique(self.levels[0].grams % self.size**n, return_counts=True)
+            self.levels.insert(0, _Level(found, counts, self.size))
+        return self
+
+    def score(self, text: np.ndarray, ends: bool = False) -> np.ndarray:
+        """log p of each token of a text, and with `ends` of the mark after it, in nats."""
+        grams = self._grams(text, ends)
+        p = np.full(len(grams), 1.0 / self.size)
+        for n, level in enumerate(self.levels, 1):
+            p = level.mixed(grams % self.size**n, p)
+        return np.log(p)
+
+    def _grams(self, text: np.ndarray, ends: bool) -> np.ndarray:
+        """The number of the n-gram that ends at each token, to the base of the vocabulary's size."""
+        n = self.order
+        padded = np.concatenate([[END_ID] * (n - 1), text, [END_ID] * ends]).astype(np.int64)
+        count = len(padded) - n + 1
+        grams = np.zeros(count, dtype=np.int64)
+        for i in range(n):
+            grams = grams * self.size + padded[i : i + count]
+        return grams
+
+
+class _Level:
+    """The n-grams of one order, sorted, with counts, and what their contexts (the grams without the last) have."""
+
+    def __init__(self, grams: np.ndarray, counts: np.ndarray, size: int) -> None:
+        self.grams, self.counts, self.size = grams, counts, size
+        self.discounts = _discounts(counts)
+        kept = self.discounts[np.minimum(counts, 3)]
+        self.contexts, starts = np.unique(grams // size, return_index=True)
+        self.totals = np.add.reduceat(counts, starts)
+        self.left = np.add.reduceat(np.minimum(kept, counts), starts)
+
+    def mixed(self, grams: np.ndarray, below: np.ndarray) -> np.ndarray:
+        """p of the last token of each gram; below: p of the order below."""
+        at, there = _find(self.contexts, grams // self.size)
+        place, known = _find(self.grams, grams)
+        counts = np.where(known, self.counts[place], 0)
+        own = np.maximum(0.0, counts - self.discounts[np.minimum(counts, 3)])
+        return np.where(there, (own + self.left[at] * below) / self.totals[at], below)
+
+
+def _discounts(counts: np.ndarray) -> np.ndarray:
+    """(0, D1, D2, D3+), each at most its count; 0.5, 1, 1.5 where a count that they need never comes."""
+    n1, n2, n3, n4 = (int((counts == k).sum()) for k in range(1, 5))
+    if not (n1 and n2 and n3 and n4):
+        return np.array([0.0, 0.5, 1.0, 1.5])
+    y = n1 / (n1 + 2 * n2)
+    found = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+    return np.array([0.0, *(min(max(d, 0.0), k + 1.0) for k, d in enumerate(found))])
+
+
+def _find(sorted_numbers: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the place of each, whether it is there)."""
+    at = np.minimum(np.searchsorted(sorted_numbers, wanted), len(sorted_numbers) - 1)
+    return at, sorted_numbers[at] == wanted
