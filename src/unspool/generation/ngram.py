@@ -18,7 +18,7 @@ class KneserNey:
 
     Of the highest order c counts occurrences, below it the different tokens that come before (so also of contexts).
     p_0 is uniform over the vocabulary. D1, D2, D3+ of each order follow from how many n-grams have the counts 1 to 4
-    (equation 26 there). A context that never came leaves all to the order below.
+    (equation 26 there, where it gives usable ones). A context that never came leaves all to the order below.
 
     order: n, at least 1. Texts begin with n - 1 marks. vocabulary_size ** order must be below 2^63.
     """
@@ -84,13 +84,15 @@ class _Level:
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """(0, D1, D2, D3+), each at most its count; 0.5, 1, 1.5 where a count that they need never comes."""
+    """(0, D1, D2, D3+); half the count for one that the counts of counts do not give, or give outside (0, count)."""
     n1, n2, n3, n4 = (int((counts == k).sum()) for k in range(1, 5))
-    if not (n1 and n2 and n3 and n4):
-        return np.array([0.0, 0.5, 1.0, 1.5])
-    y = n1 / (n1 + 2 * n2)
-    found = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-    return np.array([0.0, *(min(max(d, 0.0), k + 1.0) for k, d in enumerate(found))])
+    found = [0.0, 0.5, 1.0, 1.5]
+    if n1 and n2 and n3 and n4:
+        y = n1 / (n1 + 2 * n2)
+        for k, ratio in ((1, n2 / n1), (2, n3 / n2), (3, n4 / n3)):
+            estimate = k - (k + 1) * y * ratio
+            found[k] = estimate if 0 < estimate < k else found[k]
+    return np.array(found)
 
 
 def _find(sorted_numbers: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -115,7 +115,7 @@ def text_data(
     """
     inputs, targets, origin = [], [], []
     total = sum(len(text) + ends for text in texts)
-    longest = total if pieces is None else max(1, -(-total // pieces))
+    longest = max(1, total if pieces is None else -(-total // pieces))
     for row, text in enumerate(texts):
         whole = np.concatenate([[END_ID], text, [END_ID] * ends])
         steps = len(whole) - 1
