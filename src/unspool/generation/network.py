@@ -94,9 +94,10 @@ class LanguageModel(nn.Module):
             self.bias = nn.Parameter(torch.zeros(vocabulary_size))
         else:
             self.head = nn.Linear(width, vocabulary_size)
-        # N(0, 1), torch's own, for few tokens, each seen often; small numbers where vectors are output weights too.
+        # N(0, 1), torch's own, for few tokens, each seen often; rows of length 1 where they are output weights too, or
+        # where rare tokens keep the rows they start with.
         if tied or vocabulary_size > SMALL_VOCABULARY:
-            nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+            nn.init.normal_(self.embedding.weight, std=embedding_dim**-0.5)
 
     def forward(self, x: Ragged, carried: Carried | None = None) -> Predicted:
         """x: B sequences. carried: the state that they start from, which becomes the one they end with."""
