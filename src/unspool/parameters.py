@@ -462,6 +462,15 @@ TABLE: tuple[Parameter, ...] = (
         kind=str | None,
         later=True,
     ),
+    Parameter(
+        "multilabel",
+        None,
+        _optional(_flag),
+        "whether y (n, C) of 0 and 1 holds any number of labels a row. None: where a row has not just one 1. "
+        "Classifiers only.",
+        instead="`--task multilabel`",
+        later=True,
+    ),
     Parameter("epochs", 20, _int(1), "passes over the training part, at most.", TRAINING, "At most."),
     Parameter(
         "batch_size",

@@ -210,11 +210,12 @@ def test_one_hot_labels(dtype):
     assert model.score(IDS, np.eye(3)[numbers]) == plain.score(IDS, numbers)
 
 
-def test_several_labels_are_named():
+def test_rows_of_several_labels_fit_no_model_of_one():
+    model = SequenceClassifier(**SMALL).fit(IDS, np.eye(3)[[0, 2, 1, 2]])
     with pytest.raises(
-        DataError, match=r"one label a sequence. Row 1 of y \(4, 2\) has 2 ones.*SequenceRegressor"
+        DataError, match=r"one label a sequence, as in training. Row 1 of y \(4, 3\) has 2 ones"
     ):
-        SequenceClassifier(**SMALL).fit(IDS, [[0, 1], [1, 1], [1, 0], [0, 0]])
+        model.score(IDS, [[0, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]])
     with pytest.raises(DataError, match="no lists of labels"):
         SequenceClassifier(**SMALL).fit(IDS, [["a"], ["a", "b"], ["b"], []])
 
@@ -248,7 +249,7 @@ def test_labels_that_differ_in_case_or_blanks_are_told(labels):
     ],
 )
 def test_scripts_without_spaces_are_told(texts, script):
-    fit = {"max_words": 100, "vectors": None, "vector_words": 1, "embedding_dim": 4}
+    fit = {"max_words": 100, "vectors": None, "characters": None, "vector_words": 1, "embedding_dim": 4}
     with pytest.warns(UserWarning, match=f"hold {script}.*level='char'"):
         new_input("text", {"level": "word", **fit}).fit(read_input(texts))
     with warnings.catch_warnings():

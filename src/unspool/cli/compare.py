@@ -98,12 +98,15 @@ def compare(
     from unspool import study
     from unspool.cli.data import prepare
     from unspool.estimators import for_task
+    from unspool.tasks import MultiLabel
 
     out = out.expanduser()
     seconds = None if budget is None else parse_duration(budget)
     names = _names(arrangements) if arrangements not in (None, "twelve") else arrangements
     settings = settings_of(options, VARIED)
     data = prepare(Source.of(options), settings["random_state"])
+    if data.task is MultiLabel:
+        raise DataError("unspool compare takes one label a text. For several use unspool fit.")
     for line in data.notes:
         typer.echo(line)
     X, y, validation = _training(data, cv)

@@ -22,10 +22,11 @@ from unspool.tables import (
     decide_task,
     require_columns,
     shared_texts,
+    split_labels,
     text_column,
     without_missing,
 )
-from unspool.tasks import Task, registry
+from unspool.tasks import MultiLabel, Task, registry
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,24 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """The column that holds labels, and the mark that joins them."""
+
+    column: str
+    separator: str
+
+    @classmethod
+    def of(cls, source: Source, targets: Sequence[str]) -> Labels:
+        """`DataError` unless there is one target, and the task may be multilabel."""
+        if len(targets) != 1 or source.task not in ("auto", "multilabel"):
+            got = f"{len(targets)} and --task {source.task}"
+            raise DataError(f"--label-separator goes with one --target, and --task multilabel. Got {got}.")
+        if not source.label_separator:
+            raise DataError("--label-separator must be a mark, such as ';'. Got an empty one.")
+        return cls(targets[0], source.label_separator)
+
+
+@dataclass(frozen=True)
 class Data:
     """The parts of a job, and the sentences to print before it starts."""
 
@@ -84,6 +103,11 @@ class Data:
     dropped: int
     shared: int
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def measured(self) -> list[str]:
+        """What the metrics are of."""
+        return self.task.measured(self.targets)
 
     def counts(self) -> dict[str, int]:
         """Rows of each part, rows dropped, and test texts that stand in the training part too."""
@@ -113,7 +137,13 @@ def prepare(source: Source, seed: int, beside: Beside | None = None) -> Data:
     needed = [*used, *([split_column] if split_column else [])]
     table = source.read(source.table, needed)
     require_columns(table, needed)
-    decided = decide_task(table, targets, source.task)
+    labels = None
+    if source.label_separator is not None:
+        labels = Labels.of(source, targets)
+        table, targets = split_labels(table, labels.column, labels.separator)
+        decided = Decision("multilabel", f"{labels.column!r} holds labels joined by {labels.separator!r}")
+    else:
+        decided = decide_task(table, targets, source.task)
     kind = registry[decided.name]
     table, dropped = without_missing(table, input, targets, decided.name, drop=source.drop_missing)
     y = kind.read_columns(table, targets)
@@ -121,7 +151,7 @@ def prepare(source: Source, seed: int, beside: Beside | None = None) -> Data:
 
     if test is not None:
         train, validation = everything, None
-        test_part, dropped_test = read_part(source, test, input, targets, kind, beside)
+        test_part, dropped_test = read_part(source, test, input, targets, kind, beside, labels)
         dropped += dropped_test
         how = f"test rows from {test.name}"
     else:
@@ -129,7 +159,8 @@ def prepare(source: Source, seed: int, beside: Beside | None = None) -> Data:
         train, test_part = take(everything, split.train), take(everything, split.test)
         validation = take(everything, split.validation) if len(split.validation) else None
         how = f"parts from column {split_column!r}" if split_column else f"test rows drawn with seed {seed}"
-    _check_varied(train.y, targets, kind.has_classes)
+    if kind is not MultiLabel:
+        _check_varied(train.y, targets, kind.has_classes)
     shared = shared_texts(train.texts, test_part.texts)
     if shared:
         typer.echo(
@@ -145,12 +176,20 @@ def prepare(source: Source, seed: int, beside: Beside | None = None) -> Data:
 
 
 def read_part(
-    reading: Reading, path: Path, input: str, targets: list[str], task: type[Task], beside: Beside
+    reading: Reading,
+    path: Path,
+    input: str,
+    targets: list[str],
+    task: type[Task],
+    beside: Beside,
+    labels: Labels | None = None,
 ) -> tuple[Part, int]:
-    """All rows of another table as one part, and how many were dropped."""
-    needed = [input, *targets, *beside.names]
+    """All rows of another table as one part, and how many were dropped. labels: where `targets` stand in one column."""
+    needed = [input, *(targets if labels is None else [labels.column]), *beside.names]
     table = reading.read(path, needed)
     require_columns(table, needed)
+    if labels is not None:
+        table = split_labels(table, labels.column, labels.separator, targets)[0]
     table, dropped = without_missing(table, input, targets, task.name, drop=reading.drop_missing)
     return beside.part(table, input, task.read_columns(table, targets)), dropped
 

@@ -11,6 +11,7 @@ import typer
 from unspool.cli.options import (
     Debug,
     Input,
+    LabelSeparator,
     Model,
     Reading,
     Targets,
@@ -29,6 +30,7 @@ def evaluate(
     table: Annotated[Path, typer.Argument(help="CSV, TSV, JSON, Parquet or Excel.", show_default=False)],
     input: Input,
     target: Targets,
+    label_separator: LabelSeparator = None,
     report: Annotated[
         Path | None, typer.Option(help="Also write metrics, plot and predictions to this folder.")
     ] = None,
@@ -42,16 +44,25 @@ def evaluate(
     """
     import numpy as np
 
-    from unspool.cli.data import Beside, read_part
+    from unspool.cli.data import Beside, Labels, read_part
     from unspool.cli.report import measure, print_metrics, write_report
+    from unspool.tasks import MultiLabel
     from unspool.tasks.classification import like_classes
 
     if report is not None:
         report = report.expanduser()
         check_place(report / "metrics.json")
     estimator = load_model(model, weights)
-    task = estimator.task
-    part, dropped = read_part(Reading.of(options), table, input, target, task, Beside.of(estimator))
+    task = type(estimator.task_)
+    labels = None
+    if label_separator is not None:
+        if task is not MultiLabel or len(target) != 1:
+            raise DataError(
+                "--label-separator is for a model of several labels a sequence, and goes with one --target."
+            )
+        labels = Labels(target[0], label_separator)
+        target = [str(label) for label in estimator.classes_]
+    part, dropped = read_part(Reading.of(options), table, input, target, task, Beside.of(estimator), labels)
     if dropped:
         typer.echo(f"{dropped} rows with missing values dropped.")
     if task.has_classes:
@@ -71,7 +82,7 @@ def evaluate(
             f"The model predicts {wanted} target{'s' * (wanted > 1)}. Got {len(target)} --target."
         )
     result = measure("this model", estimator, part, task)
-    print_metrics(target, len(part.texts), result)
+    print_metrics(task.measured(target), len(part.texts), result)
     if report is not None:
         facts = {"task": task.name, "rows": {"test": len(part.texts)}}
         write_report(report, task, input, target, part, result, facts)

@@ -71,21 +71,21 @@ def fit(
     if model.blend_ is not None:
         alone = [measure("its network alone", model.network_alone(), data.test, data.task)]
     others = [other for other, _ in baselines]
-    verdicts = print_metrics(source.target, len(data.test.texts), result, others, alone)
+    verdicts = print_metrics(data.measured, len(data.test.texts), result, others, alone)
     facts = {
         "task": data.task.name,
         "rows": data.counts(),
         "baselines": {
-            other.name: {"settings": chosen, "metrics": dict(zip(source.target, other.metrics, strict=True))}
+            other.name: {"settings": chosen, "metrics": dict(zip(data.measured, other.metrics, strict=True))}
             for other, chosen in baselines
         },
-        "network_alone": [dict(zip(source.target, part.metrics, strict=True)) for part in alone],
+        "network_alone": [dict(zip(data.measured, part.metrics, strict=True)) for part in alone],
         "blend": None if model.blend_ is None else model.blend_.to_dict(),
         "verdicts": [v.sentence for v in verdicts],
         "settings": settings,
         "training": {"seconds": seconds, "parameters": model.n_parameters_, "epochs": model.history_},
     }
-    write_report(report, data.task, source.input, source.target, data.test, result, facts)
+    write_report(report, data.task, source.input, data.targets, data.test, result, facts)
     typer.echo(f"Model: {out}. Metrics, plot and test predictions: {report}.")
 
 
@@ -107,10 +107,13 @@ def save(model: Any, out: Path) -> Path:
 def train(ctx: typer.Context, data: Data, settings: dict[str, Any], out: Path) -> Any:
     """The fitted estimator, saved; after Ctrl-C the best model so far is, and KeyboardInterrupt raised."""
     from unspool.estimators import for_task
+    from unspool.tasks import MultiLabel
 
+    if data.task is MultiLabel:
+        settings["multilabel"] = True
     model = for_task(data.task.name)(**settings)
     validation = None if data.validation is None else (data.validation.inputs, data.validation.y)
-    model.fit(data.train.inputs, data.train.y, validation_data=validation)
+    model.fit(data.train.inputs, data.task.named(data.train.y, data.targets), validation_data=validation)
     out = save(model, out)
     interrupted = bool(model.interrupted_)
     state = f"the {'best model so far' if interrupted else 'trained model'} is saved in {out}"

@@ -87,7 +87,8 @@ def _print(estimator: Any) -> None:
             f"Vocabulary: {len(encoder.words_):,} {kind}, most frequent: {' '.join(encoder.words_[:12])}"
         )
     if hasattr(estimator, "classes_"):
-        typer.echo(f"Classes: {', '.join(map(str, estimator.classes_))}")
+        what = "Labels" if hasattr(estimator.task_, "thresholds") else "Classes"
+        typer.echo(f"{what}: {', '.join(map(str, estimator.classes_))}")
     print_table(("setting", "value"), [(name, str(value)) for name, value in estimator.get_params().items()])
     history = estimator.history_
     columns = [name for name in history[0] if name != "learning_rate"]  # a setting, the same in every epoch

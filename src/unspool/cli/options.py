@@ -46,6 +46,14 @@ Targets = Annotated[
         show_default=False,
     ),
 ]
+LabelSeparator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MARK",
+        help="The one target holds any number of labels, joined by this mark.",
+        show_default=False,
+    ),
+]
 
 
 def load_model(path: Path, weights: str) -> Any:
@@ -155,10 +163,11 @@ class Source(Reading):
     task: Annotated[
         str,
         typer.Option(
-            help="auto, regression or classification. auto: regression for several targets, or numbers with "
-            "fractions or more than 10 distinct values; otherwise classification."
+            help="auto, regression, classification or multilabel (a target of 0 and 1 a label). auto: regression for "
+            "several targets not all of 0 and 1, or numbers with fractions or more than 10 distinct values."
         ),
     ] = "auto"
+    label_separator: LabelSeparator = None
     split_column: Annotated[
         str | None,
         typer.Option(help="Column that holds train, dev (or valid) and test.", rich_help_panel=SPLIT),

@@ -43,9 +43,9 @@ def predict(
 ) -> None:
     """Predict with a saved model.
 
-    Texts given here or on stdin: one line each, the prediction (for classes: the label and its probability)
-    and the text, separated by tabs. A table: its columns and the predictions, to --out or as CSV to stdout; a row
-    without a text stays, without a prediction.
+    Texts given here or on stdin: one line each, the prediction (for classes: the label and its probability; of several
+    labels those that are given, or -) and the text, separated by tabs. A table: its columns and the predictions, to
+    --out or as CSV to stdout; a row without a text stays, without a prediction.
 
     unspool predict model "what a day"
 
@@ -90,6 +90,8 @@ def _stdin_lines(encoding: str) -> list[str]:
 def _predict_lines(path: Path, weights: str, texts: list[str]) -> None:
     import numpy as np
 
+    from unspool.tasks import MultiLabel
+
     estimator = load_model(path, weights)
     beside = [*estimator.numeric, *estimator.categorical]
     if beside:
@@ -101,6 +103,11 @@ def _predict_lines(path: Path, weights: str, texts: list[str]) -> None:
     columns = estimator.columns(X)
     predicted = [column for name, column in columns.items() if name.startswith("prediction")]
     probabilities = [column for name, column in columns.items() if name.startswith("probability_")]
+    if type(estimator.task_) is MultiLabel:
+        for answers, text in zip(estimator.predict(X), texts):
+            given = [str(label) for label, yes in zip(estimator.classes_, answers) if yes]
+            typer.echo("\t".join([", ".join(given) or "-", " ".join(text.split())]))
+        return
     shown = [*predicted, *([np.max(probabilities, 0)] if probabilities else [])]
     for number, text in enumerate(texts):
         typer.echo("\t".join([*(_cell(column[number]) for column in shown), " ".join(text.split())]))

@@ -86,7 +86,7 @@ def write_report(
 ) -> None:
     """Write `metrics.json` (metrics and `facts`), the plot and the predictions of the part to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = dict(zip(targets, model.metrics, strict=True))
+    metrics = dict(zip(task.measured(targets), model.metrics, strict=True))
     text = json.dumps({"metrics": metrics, **facts}, indent=2, ensure_ascii=False)
     write_text(folder / "metrics.json", text + "\n")
     task.plot(folder / "predicted_vs_true.png", part.y, model.found, targets)

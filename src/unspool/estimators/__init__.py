@@ -20,7 +20,9 @@ __all__ = [
 
 #: Name of a task -> its estimator.
 registry: dict[str, type[SequenceEstimator]] = {
-    estimator.task.name: estimator for estimator in (SequenceRegressor, SequenceClassifier)
+    task.name: estimator
+    for estimator in (SequenceRegressor, SequenceClassifier)
+    for task in (estimator.task, *estimator.other_tasks)
 }
 
 

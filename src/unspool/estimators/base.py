@@ -92,6 +92,7 @@ class SequenceEstimator(BaseEstimator):
         quantile: float = 0.5,
         label_smoothing: float | None = None,
         class_weight: str | dict[Any, float] | None = None,
+        multilabel: bool | None = None,
         epochs: int = 20,
         batch_size: int = 32,
         learning_rate: float = 2e-3,
@@ -140,6 +141,7 @@ class SequenceEstimator(BaseEstimator):
         self.quantile = quantile
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
+        self.multilabel = multilabel
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -161,6 +163,7 @@ class SequenceEstimator(BaseEstimator):
     # --- what a kind of target defines
 
     task: ClassVar[type[Task]]
+    other_tasks: ClassVar[tuple[type[Task], ...]] = ()  # that y may also be of
     task_: Any
     input_: Any
     interrupted_: bool
@@ -195,7 +198,7 @@ class SequenceEstimator(BaseEstimator):
         again = self.warm_start and hasattr(self, "network_")
         raw = self._read(X, self.input_.kind if again else None)
         self._check_texts(raw.kind)
-        fresh = self.task.new(self.get_params(deep=False))
+        fresh = (type(self.task_) if again else self._kind_of(y)).new(self.get_params(deep=False))
         self.task_ = self.task_ if again else fresh
         target = self.task_.read(y, len(raw), learn=not again)
         weights = read_weights(sample_weight, len(raw), self.task.per_step)
@@ -214,8 +217,9 @@ class SequenceEstimator(BaseEstimator):
         training = self._data(raw, target, weights, rows)
         validation = None
         if validation_data is not None:
-            validation = self._validation_data(*validation_data)
+            validation, held_target = self._validation_data(*validation_data)
         elif len(held_back):
+            held_target = take(target, held_back)
             validation = self._data(raw, target, weights, held_back)
         blends = blending.wanted(self, raw.kind, 0 if validation is None else len(validation))
         seed = int(random.randint(2**31 - 1))
@@ -233,15 +237,23 @@ class SequenceEstimator(BaseEstimator):
             own = validation_data is None
             held = raw.take(held_back) if own else self._read(validation_data[0], raw.kind)  # type: ignore[index]
             texts = raw.take(rows).data
-            self.linear_, self.blend_ = blending.fit_blend(
+            self.linear_, self.blend_, outputs = blending.fit_blend(
                 self, texts, training, held.data, validation, seed, refit=own
             )
+        elif validation is not None:
+            outputs = self._network_outputs(validation.inputs, validation.columns)
+        if validation is not None:
+            self.task_.tune(outputs, held_target)
         self._finish()
         return self
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Any:
         continuing.partial_fit(self, X, y, classes, sample_weight)
         return self
+
+    def _kind_of(self, y: Any) -> type[Task]:
+        """The task that y is of."""
+        return self.task
 
     def _read(self, X: Any, kind: str | None = None) -> Raw:
         return read_rows(type(self).__name__, X, self.get_params(deep=False), kind)
@@ -315,10 +327,10 @@ class SequenceEstimator(BaseEstimator):
         scaled = None if weights is None else scale_weights(take(weights, rows), targets)
         return SequenceData(inputs, targets, scaled, torch.from_numpy(rows), columns)
 
-    def _validation_data(self, X: Any, y: Any) -> SequenceData:
+    def _validation_data(self, X: Any, y: Any) -> tuple[SequenceData, Target]:
         raw = self._read(X, self.input_.kind)
         target = self.task_.read(y, len(raw), learn=False)
-        return self._data(raw, target, None, np.arange(len(raw)))
+        return self._data(raw, target, None, np.arange(len(raw))), target
 
     def _settings(self) -> Settings:
         return Settings(
@@ -403,13 +415,10 @@ class SequenceEstimator(BaseEstimator):
     def columns(self, X: Any, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """The predictions for X as columns (n,) of a table; of a classifier also the probability of each class.
 
-        names: of the predictions, one a target; None: "prediction", or "prediction_1", "prediction_2", ...
+        names: of the predictions, one a target; None: those of `Task.default_names`.
         """
         outputs = self._outputs(X)
-        if names is None:
-            count = self.task_.columns_wanted
-            names = ["prediction"] if count == 1 else [f"prediction_{k + 1}" for k in range(count)]
-        return self.task_.columns(outputs, names)
+        return self.task_.columns(outputs, self.task_.default_names() if names is None else names)
 
     @surroundings.defaults()
     def _outputs(self, X: Any) -> Any:

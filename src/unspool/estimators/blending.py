@@ -12,13 +12,14 @@ from torch import Tensor
 from unspool.encode import TextInput
 from unspool.encode.vectors import TEXTS, as_list
 from unspool.errors import ModelFileError, bad_parameter
-from unspool.evaluation.blend import Blend, blend_logits, blend_numbers
+from unspool.evaluation.blend import Blend, blend_labels, blend_logits, blend_numbers
 from unspool.evaluation.linear import LinearText, fit_linear
 from unspool.saved import Fields
 from unspool.text import TextEncoder
 
 if TYPE_CHECKING:
     from unspool.estimators.base import SequenceEstimator
+    from unspool.tasks import Task
     from unspool.training import SequenceData
 
 ARRAYS = ("weights", "bias", "penalty", "idf")
@@ -53,35 +54,43 @@ def fit_blend(
     seed: int,
     *,
     refit: bool,
-) -> tuple[LinearText, Blend]:
-    """(the linear part, the blend). refit: the held-back rows are the estimator's own, and the linear part is fitted
-    again on all rows once the weight is found."""
-    classes = None if training.targets.is_floating_point() else model.task_.output_size  # type: ignore[union-attr]
+) -> tuple[LinearText, Blend, np.ndarray]:
+    """(the linear part, the blend, what it gives for the held-back rows).
+
+    refit: the held-back rows are the estimator's own, and the linear part is fitted again on all rows once the weight
+    is found."""
+    kind = model.task_.outputs_are
+    of: dict[str, Any] = {
+        "classes": model.task_.output_size if kind == "classes" else None,
+        "labels": kind == "labels",
+    }
     assert isinstance(model.input_, TextInput)
     encoder = model.input_.encoder
     beside, others = matrix(training.columns), matrix(held.columns)
     y, weight = _numbers(training.targets), _weights(model, training)
     z = _numbers(held.targets)
-    part = fit_linear(encoder, texts, y, classes=classes, columns=beside, sample_weight=weight, seed=seed)
+    part = fit_linear(encoder, texts, y, **of, columns=beside, sample_weight=weight, seed=seed)
     outputs, other = model._network_outputs(held.inputs, held.columns), part.outputs(held_texts, others)
-    blend = (blend_logits if classes else blend_numbers)(outputs, other, z, _weights(model, held))
+    weigh = {"classes": blend_logits, "labels": blend_labels, "numbers": blend_numbers}[kind]
+    blend = weigh(outputs, other, z, _weights(model, held))
+    found = blend(outputs, other)
     if refit:
         both = None
         if weight is not None:
-            found = _weights(model, held)
-            both = np.concatenate([weight, np.ones(len(z)) if found is None else found])
+            beyond = _weights(model, held)
+            both = np.concatenate([weight, np.ones(len(z)) if beyond is None else beyond])
         everything, target = [*texts, *held_texts], np.concatenate([y, z])
         part = fit_linear(
             encoder,
             everything,
             target,
-            classes=classes,
+            **of,
             columns=None if beside is None or others is None else np.concatenate([beside, others]),
             sample_weight=both,
             penalty=part.penalty,
             seed=seed,
         )
-    return part, blend
+    return part, blend, found
 
 
 def matrix(columns: Tensor | None) -> np.ndarray | None:
@@ -122,10 +131,10 @@ def tensors(linear: LinearText) -> dict[str, Tensor]:
     return {PREFIX + name: torch.from_numpy(array) for name, array in linear.arrays().items()}
 
 
-def expected(fields: Fields, outputs: int, columns: int) -> dict[str, Tensor]:
+def expected(fields: Fields, task: Task, columns: int) -> dict[str, Tensor]:
     """Meta tensors of the shapes that `tensors` must have; columns: those beside the terms."""
-    count = len(fields.items("terms", str))
-    penalties = len(fields.child("blend").items("first", float))
+    count, outputs = len(fields.items("terms", str)), task.output_size
+    penalties = 1 if task.outputs_are == "classes" else outputs
     shapes = {
         "weights": (count + columns, outputs),
         "bias": (outputs,),

@@ -9,22 +9,32 @@ from sklearn.base import ClassifierMixin
 
 from unspool.estimators.base import SequenceEstimator
 from unspool.saved import register
-from unspool.tasks import Classification
-from unspool.tasks.classification import class_numbers
+from unspool.tasks import Classification, MultiLabel, Task
+from unspool.tasks.classification import class_numbers, several_labels
 from unspool.tasks.reading import read_labels
 
 
 @register
 class SequenceClassifier(ClassifierMixin, SequenceEstimator):
-    """One of two or more classes for each sequence, by cross-entropy; labels of any one type, or one-hot rows.
+    """One of two or more classes for each sequence, by cross-entropy; labels of any one type, or one-hot rows. Or any
+    number of labels for each: y (n, C) of 0 and 1, where a row may have no 1 or several.
 
     Parameters, attributes and kinds of X: see `SequenceEstimator`; also `classes_`, the labels, sorted.
     `predict(X)` gives labels (n,), `predict_proba(X)` float64 (n, classes) in the order of `classes_`;
     `score(X, y)` is the accuracy.
+
+    Of several labels, `classes_` are the columns' names of a DataFrame y, else 0, 1, ... `predict` gives 0 or 1 (n, C),
+    by a threshold for each label, of largest F1 on the held-back rows (`task_.thresholds`; 0.5 where there are none),
+    `predict_proba` each label's own probability, and `score` is the share of rows with every label right.
     """
 
     task = Classification
-    task_: Classification
+    other_tasks = (MultiLabel,)
+    task_: Any
+
+    def _kind_of(self, y: Any) -> type[Task]:
+        several = self.multilabel if self.multilabel is not None else several_labels(y)
+        return MultiLabel if several else Classification
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
         """Go once over X and y, from the weights as they are; returns self.
@@ -38,15 +48,22 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         return self._partial_fit(X, y, classes, sample_weight)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """float64 (n, classes), rows adding up to 1, columns in the order of `classes_`."""
+        """float64 (n, classes), columns in the order of `classes_`; of one label a row they add up to 1."""
         outputs = self._outputs(X)
         return self.task_.probabilities(outputs)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The accuracy; y: labels (n,), or one-hot (n, C) where it was so in `fit`."""
+        """The accuracy; y: as in `fit`."""
+        if isinstance(getattr(self, "task_", None), MultiLabel):
+            return super().score(X, self.task_.read(y, len(y), learn=False), sample_weight)
         return super().score(X, class_numbers(read_labels(y, len(y))), sample_weight)
 
     @property
     def classes_(self) -> np.ndarray:
         """(C,): the labels, sorted."""
         return self.task_.classes
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -57,10 +57,12 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
     first = not hasattr(model, "network_")
     raw = model._read(X, None if first else model.input_.kind)
     rows = np.arange(len(raw))
-    fresh = model.task.new(settings)
+    fresh = (model._kind_of(y) if first else type(model.task_)).new(settings)
     if isinstance(fresh, Classification):
         known = _classes(model, classes, first)
         fresh.classes = known
+    elif classes is not None:
+        raise DataError("Several labels a sequence are those of y's columns: leave classes out.")
     task = fresh if first else model.task_
     target = task.read(y, len(raw), learn=first and not isinstance(fresh, Classification))
     weights = read_weights(sample_weight, len(raw), model.task.per_step)

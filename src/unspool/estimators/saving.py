@@ -34,6 +34,7 @@ def content(model: SequenceEstimator) -> dict[str, Any]:
         "class": type(model).__name__,
         "parameters": _parameters(model),
         "input": model.input_.to_dict(),
+        **({} if type(model.task_) is model.task else {"task": model.task_.name}),
         "target": model.task_.to_dict(),
         "training": {
             "history": model.history_,
@@ -65,7 +66,9 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
     named = [] if model.columns_ is None else [part.name for part in model.columns_.parts]
     if named != [*model.numeric, *model.categorical]:
         raise ModelFileError("its columns are not those that its parameters name.")
-    model.task_ = cls.task.from_fields(fields.child("target"))
+    kinds = {task.name: task for task in (cls.task, *cls.other_tasks)}
+    kind = kinds[fields.choice("task", kinds)] if "task" in fields.data else cls.task
+    model.task_ = kind.from_fields(fields.child("target"))
     training = fields.child("training")
     model.history_ = [_read_epoch(epoch) for epoch in training.items("history", dict)]
     model.best_epoch_ = training.get("best_epoch", int)
@@ -88,7 +91,7 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
     beside = 0 if model.columns_ is None else model.columns_.width
     linear = fields.child("linear") if "linear" in fields.data else None
     if linear is not None:
-        expected = {**expected, **blending.expected(linear, model.task_.output_size, beside)}
+        expected = {**expected, **blending.expected(linear, model.task_, beside)}
     tensors = weights.read(expected)
     model.linear_ = model.blend_ = None
     if linear is not None:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from unspool.encode import Columns, read_rows
-from unspool.evaluation.linear import LinearText, fit_linear
+from unspool.evaluation.linear import LinearText, fit_linear, fold_rows
+from unspool.evaluation.thresholds import USUAL, best_thresholds
 from unspool.text import TextEncoder
 
 Given = tuple[Sequence[str], np.ndarray | None]
@@ -56,7 +57,7 @@ class Baseline:
 
     read: what turns X into texts and a matrix.
     model: a `LinearText`, or a dummy of scikit-learn. classes_: the classes (K,), sorted; None for numbers, whose
-    axes, 1 or 2, are `ndim`.
+    axes, 1 or 2, are `ndim`. thresholds (K,): of several labels a row, whose names are `classes_`.
     """
 
     name: str
@@ -65,9 +66,12 @@ class Baseline:
     classes_: np.ndarray | None = None
     ndim: int = 1
     read: Callable[[Any], Given] = texts_alone
+    thresholds: np.ndarray | None = None
 
     def predict(self, X: Any) -> np.ndarray:
-        """Numbers (B,) or (B, K), or labels (B,)."""
+        """Numbers (B,) or (B, K), or labels (B,); of several a row 0 or 1 (B, K)."""
+        if self.thresholds is not None:
+            return (self.predict_proba(X) >= self.thresholds).astype(np.int64)
         texts, columns = self.read(X)
         if not isinstance(self.model, LinearText):
             return self.model.predict(np.zeros((len(texts), 1)))
@@ -80,7 +84,10 @@ class Baseline:
         """Class probabilities (B, K), columns as in `classes_`."""
         texts, columns = self.read(X)
         if isinstance(self.model, LinearText):
-            return softmax(self.model.outputs(texts, columns), 1)
+            outputs = self.model.outputs(texts, columns)
+            return softmax(outputs, 1) if self.thresholds is None else expit(outputs)
+        if self.thresholds is not None:
+            return np.tile(self.model.constant_, (len(texts), 1))
         return self.model.predict_proba(np.zeros((len(texts), 1)))
 
 
@@ -154,6 +161,55 @@ def classification_baselines(
     chosen = _settings(model, C=float(1 / model.penalty[0]))
     linear = Baseline("TF-IDF + logistic regression", chosen, model, classes, read=read)
     return [majority_baseline(y, read), linear]
+
+
+def share_baseline(y: np.ndarray, read: Callable[[Any], Given] = texts_alone) -> Baseline:
+    """The share of the rows that have each label, y (B, C) of 0 and 1; given are those of half of the rows or more."""
+    model = DummyRegressor().fit(np.zeros((len(y), 1)), y)
+    names = np.arange(y.shape[1])
+    return Baseline("majority", {}, model, names, 2, read, np.full(y.shape[1], USUAL))
+
+
+def multilabel_baselines(
+    X: Any,
+    y: np.ndarray,
+    *,
+    level: str = "word",
+    validation: tuple[Any, np.ndarray] | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Baseline]:
+    """The labels' shares, and TF-IDF with a logistic regression for each label; y (B, C) of 0 and 1.
+
+    Its thresholds are found on the validation part, or else on a tenth of the rows, for which it is fitted without
+    them. X, settings: as of `regression_baselines`.
+    """
+    read = _reader(X, settings)
+    texts, columns = read(X)
+    held = None
+    if validation is not None:
+        others, beside = read(validation[0])
+        held = (others, validation[1], beside)
+    model = fit_linear(
+        TextEncoder(level=level), texts, y, labels=True, columns=columns, validation=held, seed=seed
+    )
+    if held is not None:
+        thresholds = best_thresholds(expit(model.outputs(held[0], held[2])), held[1])
+    else:
+        some = fold_rows(y, 10, seed)[0]
+        rest = np.setdiff1d(np.arange(len(y)), some)
+        parts = [
+            ([texts[i] for i in rows], y[rows], None if columns is None else columns[rows])
+            for rows in (rest, some)
+        ]
+        (inside, known, beside), (outside, wanted, other) = parts
+        trial = fit_linear(
+            TextEncoder(level=level), inside, known, labels=True, columns=beside, penalty=model.penalty
+        )
+        thresholds = best_thresholds(expit(trial.outputs(outside, other)), wanted)
+    chosen = _settings(model, C=(1 / model.penalty).tolist(), thresholds=thresholds.tolist())
+    name, names = "TF-IDF + logistic regression", np.arange(y.shape[1])
+    return [share_baseline(y, read), Baseline(name, chosen, model, names, 2, read, thresholds)]
 
 
 def _settings(model: LinearText, **chosen: Any) -> dict[str, Any]:

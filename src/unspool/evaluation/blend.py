@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy.special import expit, log_expit, log_softmax
 
 from unspool.errors import DataError
 
@@ -76,6 +76,25 @@ def blend_logits(
     found = minimize(loss, np.array([0.5, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0, 10)] * 2).x
     first, second = found[:1], found[1:]
     return Blend(first, second, _share(first, second, a.std(1).mean(), b.std(1).mean()))
+
+
+def blend_labels(
+    network: np.ndarray, linear: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None
+) -> Blend:
+    """As `blend_logits`, of the logits of C labels, y (n, C) of 0 and 1: one pair of weights for all."""
+    weight = _checked(len(y), weight)[:, None] / y.shape[1]
+    alone = np.array([0.0, 1.0])
+
+    def loss(pair: np.ndarray) -> tuple[float, np.ndarray]:
+        mixed = pair[0] * network + pair[1] * linear
+        wrong = weight * (expit(mixed) - y)
+        slope = np.array([float((wrong * part).sum()) for part in (network, linear)])
+        error = -float((weight * log_expit(np.where(y == 1, mixed, -mixed))).sum())
+        return PRIOR * ((pair - alone) ** 2).sum() / 2 + error, slope + PRIOR * (pair - alone)
+
+    found = minimize(loss, np.array([0.5, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0, 10)] * 2).x
+    first, second = found[:1], found[1:]
+    return Blend(first, second, _share(first, second, network.std(0).mean(), linear.std(0).mean()))
 
 
 def _checked(count: int, weight: np.ndarray | None) -> np.ndarray:

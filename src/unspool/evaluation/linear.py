@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,19 +9,16 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import log_softmax
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import normalize
 
 from unspool.errors import DataError, ModelFileError
+from unspool.evaluation.linear_models import Classes, Kind, Labels, Numbers
 from unspool.text import TextEncoder
 
 STEP = 10**0.5  # between penalties that are tried
 FARTHEST = 14  # steps from 1: 1e-7 to 1e7
 PLATEAU = 1e-4  # a relative gain below it does not draw the search on
-UNSEEN = -20.0  # logit of a class that a fold has not
 CHAR_GRAMS, WORD_GRAMS = (1, 5), (1, 2)
 
 
@@ -77,7 +73,8 @@ class Terms:
 
 @dataclass
 class LinearText:
-    """Ridge regression (numbers) or logistic regression (classes) on `Terms`, and on further columns if there are.
+    """Ridge regression (numbers) or logistic regression (classes, labels) on `Terms`, and on further columns if there
+    are.
 
     `outputs` gives (n, K): numbers in the target's units, or logits. penalty (K,) or (1,): what was chosen, by the
     error of held-out rows: ridge's alpha of each target, or logistic regression's 1 / C.
@@ -118,6 +115,7 @@ def fit_linear(
     y: np.ndarray,
     *,
     classes: int | None = None,
+    labels: bool = False,
     columns: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
     validation: tuple[Sequence[str], np.ndarray, np.ndarray | None] | None = None,
@@ -127,24 +125,24 @@ def fit_linear(
 ) -> LinearText:
     """Choose the penalty, unless it is given, then fit on all of `texts`.
 
-    y: (n,) or (n, K) numbers, or with `classes` (n,) class numbers below it. columns: (n, C) floats.
+    y: (n,) or (n, K) numbers, with `classes` (n,) class numbers below it, or with `labels` (n, K) of 0 and 1.
+    columns: (n, C) floats.
     validation: (texts, y, columns) that the penalty is chosen on; without it, `folds` folds of the texts.
     The range of penalties goes on as long as one of its ends is the best.
     """
-    y, weight = (
-        _target(y, classes),
-        np.ones(len(texts)) if sample_weight is None else np.asarray(sample_weight),
-    )
+    kind: Kind = Classes(classes) if classes else Labels() if labels else Numbers()
+    y = kind.target(y)
+    weight = np.ones(len(texts)) if sample_weight is None else np.asarray(sample_weight)
     terms = Terms(encoder).fit(texts)
     inputs = terms.transform(texts)
     if penalty is None and validation is not None:
         outside = _joined(terms.transform(validation[0]), validation[2])
-        wanted = _target(validation[1], classes)
+        wanted = kind.target(validation[1])
         trial = (_joined(inputs, columns), y, weight, outside, wanted, np.ones(len(wanted)))
-        penalty = _tuned_on([trial], classes)
+        penalty = _tuned_on([trial], kind)
     elif penalty is None:
-        penalty = _tuned_on(list(_folds(inputs, columns, y, weight, folds, seed)), classes)
-    coefficients, bias = _fit(_joined(inputs, columns), y, weight, penalty, classes)
+        penalty = _tuned_on(list(_folds(inputs, columns, y, weight, folds, seed)), kind)
+    coefficients, bias = kind.fit(_joined(inputs, columns), y, weight, penalty)
     terms.vectorizer.idf_ = _single(terms.vectorizer.idf_)
     return LinearText(terms, _single(coefficients), _single(bias), _single(penalty))
 
@@ -152,10 +150,6 @@ def fit_linear(
 def _single(values: np.ndarray) -> np.ndarray:
     """As the saved model will have them: float64 that are float32."""
     return np.asarray(values, np.float32).astype(np.float64)
-
-
-def _target(y: np.ndarray, classes: int | None) -> np.ndarray:
-    return np.asarray(y) if classes else np.asarray(y, np.float64).reshape(len(y), -1)
 
 
 # inputs, targets and weights of the rows to fit on, and of those to measure on
@@ -181,14 +175,14 @@ def _folds(
         yield inside, y[rest], weight[rest], outside, y[held], weight[held]
 
 
-def _tuned_on(trials: list[Trial], classes: int | None) -> np.ndarray:
-    able = [t for t in trials if t[2].sum() > 0 and (not classes or len(np.unique(t[1])) > 1)]
+def _tuned_on(trials: list[Trial], kind: Kind) -> np.ndarray:
+    able = [t for t in trials if t[2].sum() > 0 and kind.able(t[1])]
 
     def error(penalty: float) -> np.ndarray:
         total = np.zeros(())
         for inside, target, weight, outside, wanted, counted in able:
-            coefficients, bias = _fit(inside, target, weight, np.array([penalty]), classes, 1e-4)
-            total = total + _error(outside @ coefficients + bias, wanted, counted, classes)
+            coefficients, bias = kind.fit(inside, target, weight, np.array([penalty]), 1e-4)
+            total = total + kind.error(outside @ coefficients + bias, wanted, counted)
         return np.atleast_1d(total)
 
     return tuned(error) if able else np.ones(1)
@@ -224,37 +218,3 @@ def fold_rows(y: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
 
 def _joined(terms: sp.csr_matrix, columns: np.ndarray | None) -> sp.csr_matrix:
     return terms if columns is None else sp.hstack([terms, sp.csr_matrix(columns)], format="csr")
-
-
-def _fit(
-    inputs: sp.csr_matrix,
-    y: np.ndarray,
-    weight: np.ndarray,
-    penalty: np.ndarray,
-    classes: int | None,
-    tolerance: float = 1e-5,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(coefficients (D, K), bias (K,))."""
-    if classes is None:
-        ridge = Ridge(
-            alpha=penalty if len(penalty) == y.shape[1] else penalty[0], solver="sparse_cg", tol=tolerance
-        )
-        ridge.fit(inputs, y, sample_weight=weight)
-        return ridge.coef_.reshape(y.shape[1], -1).T, np.atleast_1d(ridge.intercept_)
-    coefficients = np.zeros((inputs.shape[1], classes))
-    bias = np.full(classes, UNSEEN)
-    model = LogisticRegression(C=1 / penalty[0], solver="newton-cg", tol=tolerance, max_iter=100)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(inputs, y, sample_weight=weight)
-    rows, intercept = model.coef_, model.intercept_
-    if len(model.classes_) == 2:
-        rows, intercept = np.concatenate([-rows, rows]) / 2, np.concatenate([-intercept, intercept]) / 2
-    coefficients[:, model.classes_], bias[model.classes_] = rows.T, intercept
-    return coefficients, bias
-
-
-def _error(outputs: np.ndarray, y: np.ndarray, weight: np.ndarray, classes: int | None) -> np.ndarray:
-    if classes is None:
-        return (weight[:, None] * (outputs - y) ** 2).sum(0)
-    return -(weight * log_softmax(outputs, 1)[np.arange(len(y)), y]).sum(keepdims=True)

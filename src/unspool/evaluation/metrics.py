@@ -20,7 +20,13 @@ CLASSIFICATION = {
     "macro_f1": ("Macro F1", True),
     "log_loss": ("Log loss", False),
 }
-METRICS = REGRESSION | CLASSIFICATION
+MULTILABEL = {
+    "micro_f1": ("Micro F1", True),
+    "macro_f1": ("Macro F1", True),
+    "exact_match": ("Exact match", True),
+    "log_loss": ("Log loss", False),
+}
+METRICS = REGRESSION | CLASSIFICATION | MULTILABEL
 # The values that a metric can have.
 RANGES = {
     "rmse": (0.0, math.inf),
@@ -30,6 +36,8 @@ RANGES = {
     "accuracy": (0.0, 1.0),
     "macro_f1": (0.0, 1.0),
     "log_loss": (0.0, math.inf),
+    "micro_f1": (0.0, 1.0),
+    "exact_match": (0.0, 1.0),
 }
 
 Metrics = dict[str, float | None]
@@ -78,6 +86,25 @@ def classification_metrics(true: np.ndarray, probabilities: np.ndarray, classes:
         "accuracy": float(np.mean(chosen_column == numbers)),
         "macro_f1": float(f1_score(numbers, chosen_column, average="macro", zero_division=0)),
         "log_loss": loss,
+    }
+
+
+def multilabel_metrics(true: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> Metrics:
+    """Micro and macro F1, share of rows with every label right, and log loss, the mean over rows and labels; (B, C).
+
+    Micro F1 counts the labels of all rows together; macro F1 is the mean over labels that are true or given somewhere.
+    """
+    from sklearn.metrics import f1_score
+
+    there = (true.sum(0) + predicted.sum(0)) > 0
+    right = np.where(true == 1, probabilities, 1 - probabilities)
+    return {
+        "micro_f1": float(f1_score(true, predicted, average="micro", zero_division=0)),
+        "macro_f1": float(f1_score(true, predicted, average=None, zero_division=0)[there].mean())
+        if there.any()
+        else 0.0,
+        "exact_match": float((true == predicted).all(1).mean()),
+        "log_loss": float(-np.log(np.clip(right, np.finfo(np.float32).eps, 1.0)).mean()),
     }
 
 

@@ -56,6 +56,30 @@ def plot_regression(
     figure.savefig(path, dpi=130)
 
 
+def plot_labels(path: str | Path, true: np.ndarray, predicted: np.ndarray, labels: Sequence[object]) -> None:
+    """A bar a label: how many rows have it and were given it, have it and were not, were given it without.
+
+    true, predicted: (B, C) of 0 and 1. labels: C names.
+    """
+    parts = {
+        "right": (true == 1) & (predicted == 1),
+        "missed": (true == 1) & (predicted == 0),
+        "wrongly given": (true == 0) & (predicted == 1),
+    }
+    figure = Figure(figsize=(PANEL * 1.4, max(PANEL, 0.3 * len(labels) + 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    places, left = np.arange(len(labels)), np.zeros(len(labels))
+    for (name, rows), colour in zip(parts.items(), ("#1f5fa8", "#9dbfe0", "#d08a3c"), strict=True):
+        axes.barh(places, rows.sum(0), left=left, label=name, color=colour)
+        left += rows.sum(0)
+    axes.set_yticks(places, [drawable(label) for label in labels])
+    axes.invert_yaxis()
+    axes.set(xlabel="test rows", title=f"{len(true)} test rows")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=130)
+
+
 def plot_confusion(
     path: str | Path, true: np.ndarray, predicted: np.ndarray, classes: Sequence[object]
 ) -> None:

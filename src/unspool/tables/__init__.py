@@ -11,6 +11,7 @@ from unspool.tables.columns import (
     without_missing,
 )
 from unspool.tables.decode import decode
+from unspool.tables.labels import split_labels
 from unspool.tables.read import FORMATS, Table, file_format, read_table
 from unspool.tables.split import Split, by_column, by_fraction, shared_texts
 from unspool.tables.write import check_writable, write_table
@@ -32,6 +33,7 @@ __all__ = [
     "read_table",
     "require_columns",
     "shared_texts",
+    "split_labels",
     "text_column",
     "without_missing",
     "write_table",

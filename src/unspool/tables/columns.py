@@ -75,14 +75,26 @@ def _rows(numbers: np.ndarray, limit: int = 5) -> str:
 
 
 def decide_task(table: Table, targets: Sequence[str], asked: str = "auto") -> Decision:
-    """The task for `targets`; `asked` is "auto", "regression" or "classification".
+    """The task for `targets`; `asked` is "auto", "regression", "classification" or "multilabel".
 
-    The rule of "auto": several targets, or one whose every value is a number with more than 10 distinct
-    values or any fraction, is regression; anything else is classification.
+    The rule of "auto": several targets of 0 and 1 are labels; several others, or one whose every value is a number
+    with more than 10 distinct values or any fraction, is regression; anything else is classification.
     """
+    if asked == "multilabel":
+        if len(targets) == 1:
+            raise DataError(
+                "The task 'multilabel' takes a --target of 0 and 1 for each of two labels or more, or one of labels "
+                "joined by a mark, which --label-separator names."
+            )
+        return Decision("multilabel", "asked for with --task")
     if len(targets) > 1:
         if asked == "classification":
-            raise DataError("Classification takes one --target. Got " + ", ".join(map(repr, targets)) + ".")
+            raise DataError(
+                f"Classification takes one --target. Got {', '.join(map(repr, targets))}. For columns of 0 and 1, any "
+                "number of which may be 1, use --task multilabel."
+            )
+        if asked == "auto" and all(_zero_or_one(table, name) for name in targets):
+            return Decision("multilabel", f"{len(targets)} targets of 0 and 1")
         return Decision("regression", f"{len(targets)} targets")
     if asked == "regression":
         return Decision("regression", "asked for with --task")
@@ -110,18 +122,26 @@ def decide_task(table: Table, targets: Sequence[str], asked: str = "auto") -> De
     return Decision("classification", f"{name!r} holds {distinct} distinct labels, not numbers")
 
 
+def _zero_or_one(table: Table, name: str) -> bool:
+    column = table.frame[name]
+    if column.dtype != pl.String and not column.dtype.is_numeric() and column.dtype != pl.Boolean:
+        return False
+    values, missing, _ = _numbers(table, name)
+    return bool(values.filter(~missing).is_in([0.0, 1.0]).fill_null(False).all())
+
+
 def without_missing(
     table: Table, text: str, targets: Sequence[str], task: str, *, drop: bool = False
 ) -> tuple[Table, int]:
     """The table without rows that lack a text or a target, and how many went.
 
-    task: with "regression" a target cell that is no number is missing too.
+    task: with "regression" and "multilabel" a target cell that is no number is missing too.
     drop: False (default) raises `DataError` with the count and first row numbers of each such column.
     """
     bad = np.zeros(len(table), dtype=bool)
     for name in [text, *targets]:
         column = table.frame[name]
-        if name in targets and task == "regression":
+        if name in targets and task in ("regression", "multilabel"):
             missing = _numbers(table, name)[1].to_numpy()
         else:
             missing = column.is_null().to_numpy()

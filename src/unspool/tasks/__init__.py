@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from unspool.tasks.base import Measured, Target, Task
 from unspool.tasks.classification import Classification
+from unspool.tasks.multilabel import MultiLabel
 from unspool.tasks.regression import Regression
 
-__all__ = ["Classification", "Measured", "Regression", "Target", "Task"]
+__all__ = ["Classification", "Measured", "MultiLabel", "Regression", "Target", "Task"]
 
 #: Name -> task.
-registry: dict[str, type[Task]] = {task.name: task for task in (Regression, Classification)}
+registry: dict[str, type[Task]] = {task.name: task for task in (Regression, Classification, MultiLabel)}

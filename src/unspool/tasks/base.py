@@ -44,13 +44,17 @@ class Task(ABC):
 
     name: in the registry and for `--task`. per_step: one target a step, not one a sequence; the network then predicts
     at every step, and targets, outputs and (where given so) weights are Ragged. has_classes: a target is one of some
-    labels, so that parts of the rows are drawn class by class. metrics: key -> (heading, whether
-    more is better), the first for ranking by `default_metric`.
+    labels, so that parts of the rows are drawn class by class. outputs_are: what the network's outputs stand for,
+    "numbers", or logits of "classes" or of "labels"; a linear part is fitted accordingly. criterion: the loss, as of
+    `unspool.training.losses`. metrics: key -> (heading, whether more is better), the first for ranking by
+    `default_metric`.
     """
 
     name: ClassVar[str]
     per_step: ClassVar[bool] = False
     has_classes: ClassVar[bool] = False
+    outputs_are: ClassVar[str] = "numbers"
+    criterion: Any
     metrics: ClassVar[Mapping[str, tuple[str, bool]]] = {}
     default_metric: ClassVar[str] = ""
 
@@ -89,9 +93,9 @@ class Task(ABC):
     def output_size(self) -> int:
         """Numbers that the network predicts for a target."""
 
-    @abstractmethod
     def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
         """(n,): the loss of each of n targets. prediction (n, output_size), target as `encode` gives it."""
+        return self.criterion.errors(prediction, target)
 
     def loss(self, prediction: Any, target: Any, weight: Any = None) -> Tensor:
         """The mean of the errors, each times its weight, over the sequences of a batch, or over all their steps.
@@ -104,8 +108,16 @@ class Task(ABC):
         return (self.errors(prediction, target) * _values(weight)).mean()
 
     def mean_error(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The mean of `errors`."""
-        return self.errors(prediction, target).mean()
+        """The mean of `errors`, in one operation where that can be."""
+        criterion = getattr(self, "criterion", None)
+        return self.errors(prediction, target).mean() if criterion is None else criterion(prediction, target)
+
+    def tune(self, outputs: np.ndarray, target: Target) -> None:
+        """Learn from held-back rows what the answers need beside the outputs, such as thresholds; by default nothing.
+
+        outputs: as `decode` takes them. target: as `read` gives it.
+        """
+        return
 
     # --- answers
 
@@ -117,6 +129,11 @@ class Task(ABC):
     def columns_wanted(self) -> int:
         """How many names `columns` takes: one a target."""
         return 1
+
+    def default_names(self) -> list[str]:
+        """The names that `columns` takes where none are given: "prediction", or "prediction_1", "prediction_2", ..."""
+        count = self.columns_wanted
+        return ["prediction"] if count == 1 else [f"prediction_{k + 1}" for k in range(count)]
 
     @abstractmethod
     def columns(self, outputs: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -134,6 +151,16 @@ class Task(ABC):
         """The task whose `to_dict` was saved; `ModelFileError` where the fields do not hold."""
 
     # --- tables and measures; of classes, since baselines and studies have no fitted task
+
+    @classmethod
+    def named(cls, y: np.ndarray, names: Sequence[str]) -> Any:
+        """y as `fit` takes it, with the names of its columns where the task keeps them."""
+        return y
+
+    @classmethod
+    def measured(cls, names: Sequence[str]) -> list[str]:
+        """What the dicts of `Measured.metrics` are of, for targets of these names: one each."""
+        return list(names)
 
     @classmethod
     def read_columns(cls, table: Table, names: Sequence[str]) -> np.ndarray:

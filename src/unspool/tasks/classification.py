@@ -38,6 +38,7 @@ class Classification(Task):
 
     name = "classification"
     has_classes = True
+    outputs_are = "classes"
     metrics: ClassVar[Mapping[str, tuple[str, bool]]] = CLASSIFICATION
     default_metric = "accuracy"
 
@@ -50,10 +51,7 @@ class Classification(Task):
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> Classification:
         """settings: the estimator's parameters; `InvalidParameterError` for those of the other task."""
-        for name, default in (("loss", "squared"), ("quantile", 0.5)):
-            if settings[name] != default:
-                expected = f"left at {default!r}: classes have cross-entropy"
-                bad_parameter("SequenceClassifier", name, expected, settings[name])
+        only_classes(settings)
         smoothing = settings["label_smoothing"]
         return cls(SMOOTHING if smoothing is None else smoothing, settings["class_weight"])
 
@@ -101,14 +99,6 @@ class Classification(Task):
     def output_size(self) -> int:
         """C, the number of classes."""
         return len(self.classes)
-
-    def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """prediction (n, C) logits, target (n,) class numbers -> (n,) cross-entropies in nats."""
-        return self.criterion.errors(prediction, target)
-
-    def mean_error(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """In one operation."""
-        return self.criterion(prediction, target)
 
     def decode(self, outputs: Any) -> np.ndarray:
         """The most probable label of each sequence, (n,)."""
@@ -206,6 +196,25 @@ def _written(value: Any) -> str:
     return text.lower() if text.lower() in ("true", "false") else text
 
 
+def only_classes(settings: Mapping[str, Any]) -> None:
+    """`InvalidParameterError` for the parameters of a loss of numbers."""
+    for name, default in (("loss", "squared"), ("quantile", 0.5)):
+        if settings[name] != default:
+            expected = f"left at {default!r}: classes have cross-entropy"
+            bad_parameter("SequenceClassifier", name, expected, settings[name])
+
+
+def several_labels(y: Any) -> bool:
+    """Whether y (n, C) holds zeros and ones, C two or more, and not just one 1 in each row."""
+    try:
+        found = read_labels(y.to_numpy() if hasattr(y, "columns") else y, len(y))
+    except (DataError, TypeError):
+        return False  # `read` says why
+    if found.ndim != 2 or found.shape[1] < 2 or found.dtype.kind not in "biuf":
+        return False
+    return bool(np.isin(found, (0, 1)).all() and (found.sum(1) != 1).any())
+
+
 def class_numbers(y: np.ndarray) -> np.ndarray:
     """y as it is, or of one-hot rows (n, C) the columns' numbers (n,). `DataError` for rows of several labels."""
     if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
@@ -214,8 +223,8 @@ def class_numbers(y: np.ndarray) -> np.ndarray:
     if len(several):
         row = int(several[0])
         raise DataError(
-            f"y must have one label a sequence. Row {row} of y {y.shape} has {int(y[row].sum())} ones. For several "
-            "labels a sequence fit a SequenceRegressor on these columns (near 1: yes), or a classifier a column."
+            f"y must have one label a sequence, as in training. Row {row} of y {y.shape} has {int(y[row].sum())} ones. "
+            "Several labels a sequence need a model that was fitted on such rows."
         )
     return y.argmax(1)
 

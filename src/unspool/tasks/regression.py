@@ -45,7 +45,7 @@ class Regression(Task):
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> Regression:
         """settings: the estimator's parameters; `InvalidParameterError` for those of the other task."""
-        for name in ("class_weight", "label_smoothing"):
+        for name in ("class_weight", "label_smoothing", "multilabel"):
             if settings[name] is not None and settings[name] != 0:
                 bad_parameter("SequenceRegressor", name, "None: numbers have no classes", settings[name])
         if settings["quantile"] != 0.5 and settings["loss"] != "quantile":
@@ -100,14 +100,6 @@ class Regression(Task):
     def output_size(self) -> int:
         """K, the number of targets."""
         return len(self.mean)
-
-    def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """prediction, target (n, K) -> (n,): the loss, mean over the targets."""
-        return self.criterion.errors(prediction, target)
-
-    def mean_error(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """In one operation where that can be."""
-        return self.criterion(prediction, target)
 
     def decode(self, outputs: Any) -> np.ndarray:
         """float64 (n,), or (n, K) after a fit on y (n, K)."""

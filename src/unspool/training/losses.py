@@ -67,6 +67,19 @@ class ClassLoss:
         return each if self.class_weight is None else each * self.class_weight.to(prediction)[target]
 
 
+class LabelLoss:
+    """Mean over rows and labels of the cross-entropy of each label's yes or no; prediction (B, C) logits, target
+    (B, C) of 0 and 1."""
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The mean of `errors`, a scalar."""
+        return F.binary_cross_entropy_with_logits(prediction, target)
+
+    def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """(B,): the mean over the labels of each row."""
+        return F.binary_cross_entropy_with_logits(prediction, target, reduction="none").mean(1)
+
+
 def quantile(prediction: Tensor, target: Tensor, level: float) -> Tensor:
     """max(level * e, (level - 1) * e), e = target - prediction; the shape of both."""
     error = target - prediction
