@@ -376,10 +376,10 @@ TABLE: tuple[Parameter, ...] = (
         "blend",
         None,
         _optional(_flag),
-        "mix in a linear model on TF-IDF, by a weight found on the held-back rows. None: for texts where no vectors "
-        "are given, held-back rows are 20 or more, and the loss is squared or huber, or cross-entropy.",
+        "mix in a linear model on TF-IDF, by a weight found on the held-back rows. None: for texts where held-back "
+        "rows are 20 or more, and the loss is squared or huber, or cross-entropy.",
         MODEL,
-        "Mix in a linear model on TF-IDF. Default: where no vectors are given.",
+        "Mix in a linear model on TF-IDF. Default: for texts.",
         kind=bool | None,
         later=True,
         before=False,

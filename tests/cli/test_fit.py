@@ -160,9 +160,13 @@ def test_defaults_are_the_estimators():
     signature = inspect.signature(unspool.SequenceRegressor).parameters
     options = inspect.signature(fit_command).parameters
     mirrored = [name for name in options if name in signature]
-    assert set(signature) - set(mirrored) == {"random_state", "text_column", "verbose", "warm_start"}, (
-        "--seed, --input and --quiet"
-    )
+    assert set(signature) - set(mirrored) == {
+        "random_state",
+        "text_column",
+        "verbose",
+        "warm_start",
+        "multilabel",
+    }, "--seed, --input, --quiet and --task"
     differing = {name for name in mirrored if options[name].default != signature[name].default}
     # No --dense, --numeric or --categorical is None on the command line and () in the estimator, no --vectors "texts".
     assert differing == {"dense", "numeric", "categorical", "vectors"} and signature["dense"].default == ()

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from unspool.encode import TextInput
-from unspool.encode.vectors import TEXTS, as_list
 from unspool.errors import ModelFileError, bad_parameter
 from unspool.evaluation.blend import Blend, blend_labels, blend_logits, blend_numbers
 from unspool.evaluation.linear import LinearText, fit_linear
@@ -41,7 +40,7 @@ def wanted(model: SequenceEstimator, kind: str, held_back: int) -> bool:
     if model.blend and missing:
         bad_parameter(type(model).__name__, "blend", f"False or None here: a blend needs {missing}", True)
     if model.blend is None:
-        return missing is None and as_list(model.vectors) in ([], [TEXTS])
+        return missing is None
     return bool(model.blend)
 
 
