@@ -630,10 +630,10 @@ This page is written by `python -m unspool.parameters > docs/parameters.md`.
 """
 
 
-def shared(names: Iterable[str]) -> list[Parameter]:
+def shared(names: Iterable[str], of: Iterable[Parameter] = TABLE) -> list[Parameter]:
     """The parameters that have an option, without those named."""
     left_out = set(names)
-    return [p for p in TABLE if p.group and p.name not in left_out]
+    return [p for p in of if p.group and p.name not in left_out]
 
 
 if __name__ == "__main__":

@@ -13,10 +13,17 @@ from unspool.errors import DataError, ModelFileError
 
 #: (command, kind) -> "module:function" of the typer command that does it. A kind not named here, or a command that
 #: is not, has the common one (regression, classification).
-COMMANDS: dict[tuple[str, str], str] = {}
+COMMANDS: dict[tuple[str, str], str] = {
+    ("fit", "tagging"): "unspool.cli.tagging:fit",
+    ("predict", "tagging"): "unspool.cli.tagging:predict",
+    ("evaluate", "tagging"): "unspool.cli.tagging:evaluate",
+    ("inspect", "tagging"): "unspool.cli.inspect:inspect",
+}
 
 #: The class of a saved model -> its kind.
-CLASSES: dict[str, str] = {}
+CLASSES: dict[str, str] = {
+    "SequenceTagger": "tagging",
+}
 
 
 def command_for(name: str, arguments: Sequence[str]) -> Any | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unspool.parameters import SPLIT, Parameter, shared
+from unspool.parameters import SPLIT, TABLE, Parameter, shared
 
 if TYPE_CHECKING:
     from unspool.tables import Table
@@ -181,16 +181,20 @@ class Source(Reading):
     ] = None
 
 
-def setting_options(leave_out: Iterable[str] = ()) -> list[inspect.Parameter]:
-    """An option for each parameter of the estimators that has one, but for those named."""
-    return [_option(parameter) for parameter in shared(leave_out)]
+def setting_options(
+    leave_out: Iterable[str] = (), of: Iterable[Parameter] = TABLE
+) -> list[inspect.Parameter]:
+    """An option for each parameter of the estimators, or `of` another table, that has one, but for those named."""
+    return [_option(parameter) for parameter in shared(leave_out, of)]
 
 
-def settings_of(options: Mapping[str, Any], leave_out: Iterable[str] = ()) -> dict[str, Any]:
+def settings_of(
+    options: Mapping[str, Any], leave_out: Iterable[str] = (), of: Iterable[Parameter] = TABLE
+) -> dict[str, Any]:
     """The estimator's parameters out of what a command was given by `setting_options`."""
     return {
         p.name: tuple(options[p.option_name] or ()) if p.repeat else p.read(options[p.option_name])
-        for p in shared(leave_out)
+        for p in shared(leave_out, of)
     }
 
 

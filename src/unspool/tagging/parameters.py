@@ -70,8 +70,21 @@ _OWN = (
 
 _DEFAULTS = {
     "hidden_size": _changed("hidden_size", 128),
-    "characters": _changed("characters", "cnn", option_default="cnn"),
-    "vectors": _changed("vectors", None, option_default=None, text=_BY_NAME["vectors"].text),
+    "characters": _changed(
+        "characters",
+        "cnn",
+        kind=str,
+        help="Beside each word's vector one of its characters: cnn, lstm or none.",
+        read=lambda value: None if value == "none" else value,
+    ),
+    "vectors": _changed(
+        "vectors",
+        None,
+        option_default=None,
+        help="A file (GloVe, word2vec, fastText .vec, .npy), a folder with word pieces, a name of docs/recipe.md, or "
+        "texts: from the training sentences; NAME:50 for 50 dimensions; repeat it. Default: none.",
+        read=lambda value: value or None,
+    ),
     "max_words": _changed("max_words", 50000),
     "dropout": _changed(
         "dropout",
