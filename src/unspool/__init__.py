@@ -33,6 +33,7 @@ _MODULES = (
     "nn",
     "program",
     "saved",
+    "signals",
     "study",
     "tagging",
     "tasks",

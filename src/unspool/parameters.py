@@ -14,6 +14,7 @@ from unspool.errors import bad_parameter, check_choice, check_float, check_int
 
 Check = Callable[[str, str, Any], Any]
 SPLIT, MODEL, VECTORS, TRAINING = "Training and test rows", "Model", "Word vectors", "Training"
+SIGNALS = "Series and recordings"
 
 
 def as_given(value: Any) -> Any:
@@ -307,6 +308,71 @@ TABLE: tuple[Parameter, ...] = (
         "probability of taking a token for an unknown one while training (texts only).",
         MODEL,
         "Tokens taken for unknown ones.",
+        later=True,
+    ),
+    Parameter(
+        "crop",
+        0.0,
+        _float(0, 1, "left"),
+        "in training a random run of each sequence is seen, of a share of its steps between 1 - crop and 1 (series and "
+        "recordings, one target a sequence).",
+        SIGNALS,
+        "Largest share of the steps left out at random in training.",
+        later=True,
+    ),
+    Parameter(
+        "noise",
+        0.0,
+        _float(0, math.inf, "left"),
+        "deviation of noise on the standardised features in training (series and recordings).",
+        SIGNALS,
+        "Deviation of noise on the features in training.",
+        later=True,
+    ),
+    Parameter(
+        "time_mask",
+        0.0,
+        _float(0, 1, "left"),
+        "largest share of the steps, in one run, set to the features' mean in training (series and recordings).",
+        SIGNALS,
+        "Largest share of the steps blanked at random in training.",
+        later=True,
+    ),
+    Parameter(
+        "audio_features",
+        "log-mel",
+        _choice("log-mel", "mfcc"),
+        'what a recording becomes, each 10 ms: "log-mel" (decibels of mel bands) or "mfcc" (20 coefficients).',
+        SIGNALS,
+        "Of recordings: log-mel or mfcc.",
+        later=True,
+    ),
+    Parameter(
+        "mel_bands",
+        40,
+        _int(1),
+        "mel bands of a recording's spectra.",
+        SIGNALS,
+        "Mel bands of recordings.",
+        later=True,
+    ),
+    Parameter(
+        "sample_rate",
+        None,
+        _optional(_int(1)),
+        "samples a second that recordings are brought to. None: that of most training recordings, 16,000 at most.",
+        SIGNALS,
+        "Of recordings. Default: that of most of them, 16000 at most.",
+        kind=int | None,
+        later=True,
+    ),
+    Parameter(
+        "gain_invariant",
+        True,
+        _flag,
+        "each recording is brought to full scale, so that how loud it is makes no difference.",
+        SIGNALS,
+        "Bring each recording to full scale.",
         later=True,
     ),
     Parameter(

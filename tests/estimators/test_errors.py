@@ -46,7 +46,7 @@ WORDS = ["a b", "c", "b c a"]
         ([[], [], []], [1, 2, 3], "Every training sequence is empty"),
         ([1.0, 2.0, 3.0], [1, 2, 3], "float in row 0"),
         (np.arange(3.0), [1, 2, 3], r"shape \(3,\).*Reshape your data"),
-        ([np.zeros((2, 2)), np.full((3, 2), NAN)], [1, 2], "Sequence 1 holds NaN"),
+        ([np.zeros((2, 2)), np.full((3, 2), -np.inf)], [1, 2], "Sequence 1 holds infinity"),
         ([np.zeros((2, 2)), np.zeros((2, 3))], [1, 2], "agree"),
         ([np.zeros((2, 2)), np.zeros(2)], [1, 2], "1, 2. axes mixed"),
         ([[1.0, "x"], [2.0]], [1, 2], "Row 0|row 0"),

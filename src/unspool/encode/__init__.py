@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from unspool.encode.audio import AudioInput
 from unspool.encode.base import Input
 from unspool.encode.characters import CharacterEncoder
 from unspool.encode.columns import Columns, read_rows
@@ -15,6 +16,7 @@ from unspool.encode.text import TextInput
 from unspool.saved.fields import Fields
 
 __all__ = [
+    "AudioInput",
     "CharacterEncoder",
     "Columns",
     "IdInput",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 #: Kind of raw input -> its encoder.
-registry: dict[str, type[Input]] = {cls.kind: cls for cls in (TextInput, IdInput, SeriesInput)}
+registry: dict[str, type[Input]] = {cls.kind: cls for cls in (TextInput, IdInput, SeriesInput, AudioInput)}
 
 
 def new_input(kind: str, settings: Mapping[str, Any]) -> Input:

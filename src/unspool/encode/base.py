@@ -17,12 +17,18 @@ from unspool.saved.fields import Fields
 class Input(ABC):
     """Base of the encoders. A new kind is a file with a subclass and a line in `unspool.encode.registry`.
 
-    kind: its name. n_features: numbers a step, F; 1 for ids. vocabulary_size: the ids are below it; None for series.
+    kind: its name. n_features: numbers a step that the network has; 1 for ids. vocabulary_size: the ids are below it;
+    None for series and recordings.
     """
 
     kind: ClassVar[str]
     n_features: int = 1
     vocabulary_size: int | None = None
+
+    @property
+    def n_given(self) -> int:
+        """Features a step of X; 1 for texts, ids and recordings."""
+        return 1
 
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> Input:

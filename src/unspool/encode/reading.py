@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,21 @@ from torch.nn.utils.rnn import PackedSequence
 from unspool.arrays import native, unwrapped
 from unspool.errors import DataError, warn_caller
 from unspool.ragged import Ragged
+from unspool.signals.sound import Sound
 from unspool.text import unpad
 
 _EXPECTED = (
     "X must be a list of texts, an integer array (B, T) of token ids, a float array (B, T, F), a list of "
-    "(T, F) arrays, or a Ragged"
+    "(T, F) arrays, a list of recordings, or a Ragged"
 )
 _TURN_LIST = "Those of sktime and aeon are (channels, time): pass [x.T for x in X]."
-_SHOWN = {"text": "texts", "ids": "token ids", "series": "series of numbers"}
+SHOWN = {"text": "texts", "ids": "token ids", "series": "series of numbers", "audio": "recordings"}
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Sequences of a kind: "text" (list of str), "tokens" (list of lists of str), "ids" (Ragged (N,) int64) or "series"
-    (Ragged (N, F)).
+    """Sequences of a kind: "text" (list of str), "tokens" (list of lists of str), "ids" (Ragged (N,) int64), "series"
+    (Ragged (N, F)) or "audio" (list of paths and `Sound`).
 
     columns: name -> a value for each of them, where `unspool.encode.columns` read further columns.
     """
@@ -57,7 +59,8 @@ def read_input(X: Any, kind: str | None = None) -> Raw:
     if len(raw) == 0:
         raise DataError(f"{_EXPECTED}. Got 0 sample(s).")
     if kind is not None and raw.kind != kind:
-        raise DataError(f"The model was fitted on {_SHOWN[kind]}. Got {_SHOWN[raw.kind]}.")
+        hint = " Make pathlib.Path of the names of files." if (kind, raw.kind) == ("audio", "text") else ""
+        raise DataError(f"The model was fitted on {SHOWN[kind]}. Got {SHOWN[raw.kind]}.{hint}")
     return raw
 
 
@@ -142,6 +145,13 @@ def _from_rows(rows: list[Any], kind: str | None) -> Raw:
                     f"X holds texts, so row {i} must be a str. Got {type(row).__name__}: {row!r:.50}."
                 )
         return Raw("text", rows)
+    if any(isinstance(row, (Sound, PurePath)) for row in rows):
+        for i, row in enumerate(rows):
+            if not isinstance(row, (Sound, PurePath)):
+                raise DataError(
+                    f"X holds recordings, so row {i} must be a pathlib.Path or a Sound. Got {type(row).__name__}."
+                )
+        return Raw("audio", rows)
     arrays = [_row(row, i) for i, row in enumerate(rows)]
     filled = [a for a in arrays if a.size]
     if len(filled) > 1 and all(a.ndim == 2 for a in filled):

@@ -15,13 +15,15 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from unspool import saved
-from unspool.encode import Columns, Raw, TextInput, new_input, read_rows
+from unspool.encode import AudioInput, Columns, Raw, SeriesInput, TextInput, new_input, read_rows
+from unspool.encode.reading import SHOWN
 from unspool.encode.vectors import TEXTS, as_list
 from unspool.errors import DataError, bad_parameter
 from unspool.estimators import blending, continuing, saving
 from unspool.estimators.network import Ensemble, SequenceNetwork, count_parameters, layer_table, members_of
 from unspool.estimators.splitting import split_rows
-from unspool.parameters import check_parameters, described
+from unspool.nn.augment import Augment
+from unspool.parameters import TABLE, check_parameters, described
 from unspool.program import surroundings
 from unspool.ragged import Ragged
 from unspool.tasks import Target, Task
@@ -29,6 +31,9 @@ from unspool.tasks.base import take
 from unspool.tasks.reading import check_lengths, read_weights, scale_weights
 from unspool.training import Callback, Checkpoint, PredictionBatches, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
+
+AUGMENT = ("crop", "noise", "time_mask")
+OF_SOUND = ("audio_features", "mel_bands", "sample_rate", "gain_invariant")
 
 
 class SequenceEstimator(BaseEstimator):
@@ -39,7 +44,8 @@ class SequenceEstimator(BaseEstimator):
     - token ids: an integer array (B, T) as `pad_sequences` gives (pads of value 0 at either end are taken
       off), a list of lists of ints, or a `Ragged` of ids;
     - series of numbers: a list of (T, F) or (T,) arrays, a float array (B, T, F) or (B, T), a float `Ragged`;
-      each feature is standardised.
+      each feature is standardised, and NaN is a missing value (`unspool.encode.series`);
+    - recordings: a list of `pathlib.Path` or of `unspool.signals.Sound` (`unspool.encode.audio`).
     With `text_column` X is a DataFrame, or a dict of columns, of which that one is one of these, and `numeric` and
     `categorical` name others, which the output layers see beside the sequence, as the blend's linear part does.
     Encoder, feature scaling and target scaling are fitted on the training part only.
@@ -57,7 +63,7 @@ class SequenceEstimator(BaseEstimator):
     linear_, blend_ : the linear part and its weights, or None. `network_alone()` is the model without them.
     interrupted_ : whether Ctrl-C ended the fit; the best weights so far are kept then.
     network_ : the trained torch module. n_parameters_ : its trainable numbers. input_ : the encoder.
-    n_features_in_ : features a step; 1 for texts and ids.
+    n_features_in_ : features a step; 1 for texts, ids and recordings.
     """
 
     def __init__(
@@ -77,6 +83,13 @@ class SequenceEstimator(BaseEstimator):
         zoneout: float | Sequence[float] = 0.0,
         weight_dropout: float = 0.0,
         word_dropout: float = 0.0,
+        crop: float = 0.0,
+        noise: float = 0.0,
+        time_mask: float = 0.0,
+        audio_features: str = "log-mel",
+        mel_bands: int = 40,
+        sample_rate: int | None = None,
+        gain_invariant: bool = True,
         max_words: int = 10000,
         level: str = "word",
         characters: str | None = None,
@@ -126,6 +139,13 @@ class SequenceEstimator(BaseEstimator):
         self.zoneout = zoneout
         self.weight_dropout = weight_dropout
         self.word_dropout = word_dropout
+        self.crop = crop
+        self.noise = noise
+        self.time_mask = time_mask
+        self.audio_features = audio_features
+        self.mel_bands = mel_bands
+        self.sample_rate = sample_rate
+        self.gain_invariant = gain_invariant
         self.max_words = max_words
         self.level = level
         self.characters = characters
@@ -197,7 +217,7 @@ class SequenceEstimator(BaseEstimator):
         check_callbacks(type(self).__name__, callbacks)
         again = self.warm_start and hasattr(self, "network_")
         raw = self._read(X, self.input_.kind if again else None)
-        self._check_texts(raw.kind)
+        self._check_kind(raw.kind)
         fresh = (type(self.task_) if again else self._kind_of(y)).new(self.get_params(deep=False))
         self.task_ = self.task_ if again else fresh
         target = self.task_.read(y, len(raw), learn=not again)
@@ -267,8 +287,15 @@ class SequenceEstimator(BaseEstimator):
             bad_parameter(type(self).__name__, name, "(): there is a target a step", getattr(self, name))
         return Columns.fit(raw, self.numeric, self.categorical)
 
-    def _check_texts(self, kind: str) -> None:
-        """`InvalidParameterError` for what only texts can have, where X is not texts."""
+    def _check_kind(self, kind: str) -> None:
+        """`InvalidParameterError` for what X of this kind cannot have."""
+        for owners, names in ((("series", "audio"), AUGMENT), (("audio",), OF_SOUND)):
+            for p in (p for p in TABLE if p.name in names and kind not in owners):
+                if (value := getattr(self, p.name)) != p.default:
+                    expected = f"left at {p.default!r} where X is {SHOWN[kind]}"
+                    bad_parameter(type(self).__name__, p.name, expected, value)
+        if self.crop and self.task.per_step:
+            bad_parameter(type(self).__name__, "crop", "0: there is a target a step", self.crop)
         given = [source for source in as_list(self.vectors) if source != TEXTS]
         texts_only = {
             "vectors": given or None,
@@ -311,7 +338,7 @@ class SequenceEstimator(BaseEstimator):
                 break
 
     def _finish(self) -> None:
-        self.n_features_in_ = self.input_.n_features
+        self.n_features_in_ = self.input_.n_given
         self.n_parameters_ = count_parameters(self.network_)
 
     def _data(
@@ -390,7 +417,15 @@ class SequenceEstimator(BaseEstimator):
             zoneout=self.zoneout,
             weight_dropout=self.weight_dropout,
             precision=self.precision,
+            augment=self._augment(),
         )
+
+    def _augment(self) -> Augment | None:
+        """What varies series and spectra in training; None for nothing, and for texts and ids."""
+        chosen = {name: getattr(self, name) for name in AUGMENT}
+        if not isinstance(self.input_, (SeriesInput, AudioInput)) or not any(chosen.values()):
+            return None
+        return Augment(**chosen, features=self.input_.n_given if self.input_.kind == "series" else None)
 
     # --- using
 
@@ -494,6 +529,7 @@ class SequenceEstimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
         return tags
 
 

@@ -68,7 +68,7 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
     weights = read_weights(sample_weight, len(raw), model.task.per_step)
     random = check_random_state(model.random_state)
     if first:
-        model._check_texts(raw.kind)
+        model._check_kind(raw.kind)
         model.task_ = task
         model.input_ = new_input(raw.kind, settings).fit(raw)
         model.columns_ = model._new_columns(raw)

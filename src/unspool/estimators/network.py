@@ -28,6 +28,7 @@ class SequenceNetwork(nn.Module):
     sparse_embedding: the gradient of the embedding holds only the rows that the batch has.
     given (V, E), trained: of a `GivenEmbedding`, in place of an embedding that starts at random.
     columns: numbers of a row that the head has beside the pooled sequence.
+    augment: of `unspool.nn.augment`, what varies sequences of features in training.
     word_dropout: probability of taking a token for an unknown one while training.
     characters: (kind, vocabulary size) of a `CharacterNet` beside the words; x is then of (N, 2 + L), see
         `WordsAndCharacters`.
@@ -55,10 +56,11 @@ class SequenceNetwork(nn.Module):
         word_dropout: float = 0.0,
         characters: tuple[str, int] | None = None,
         columns: int = 0,
+        augment: nn.Module | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
-        self.word_dropout = word_dropout
+        self.word_dropout, self.augment = word_dropout, augment
         self.pooling: Pooling | None
         self.head: DenseHead | PerStep
         self.embedding: nn.Embedding | WordsAndCharacters | None = None
@@ -101,9 +103,9 @@ class SequenceNetwork(nn.Module):
         return self.head(self.pooling(output, state, last), *([] if columns is None else [columns]))
 
     def recurrent(self, x: Ragged) -> tuple[Ragged, Any]:
-        """The stack's output (N, size) and state; with word dropout while training."""
+        """The stack's output (N, size) and state; varied while training."""
         if self.embedding is None:
-            return self.stack(x)
+            return self.stack(x if self.augment is None else self.augment(x))
         if self.training and self.word_dropout:
             x = x.with_values(without_words(x.values, self.word_dropout))
         return self.stack.embedded(x, self.embedding)

@@ -181,7 +181,7 @@ def _facts(result: Results) -> dict[str, str]:
         sizes.append(f"{len(problem.validation.y):,} validation")
     if problem.test is not None:
         sizes.append(f"{len(problem.test.y):,} test")
-    kinds = {"text": "texts", "ids": "token ids", "series": "series of numbers"}
+    kinds = {"text": "texts", "ids": "token ids", "series": "series of numbers", "audio": "recordings"}
     settings = {k: v for k, v in problem.describe().items() if not k.endswith(" data")}
     facts = {
         "rows": ", ".join(sizes),

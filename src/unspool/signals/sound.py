@@ -1,0 +1,84 @@
+"""Recordings: WAV, FLAC and what else libsndfile reads, mixed to one channel and brought to a rate."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+
+from unspool.errors import DataError, check_int
+
+#: The files of a folder that are taken for recordings, by their extension.
+EXTENSIONS = (".wav", ".flac", ".ogg", ".aiff", ".aif", ".mp3")
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A recording. samples: (n,) or (n, channels), floats, or ints whose full range is -1 to 1; rate: of them a second.
+
+    Raises `DataError` for samples of another shape, none at all, NaN or infinity.
+    """
+
+    samples: np.ndarray
+    rate: int
+    name: str = "a sound"
+
+    def __post_init__(self) -> None:
+        check_int("Sound", "rate", self.rate)
+        x = np.asarray(self.samples)
+        if x.dtype.kind == "i":
+            x = x / -float(np.iinfo(x.dtype).min)
+        if x.dtype.kind != "f" or x.ndim not in (1, 2) or x.size == 0:
+            raise DataError(
+                f"The samples of {self.name} must be floats or ints, (n,) or (n, channels), at least one. Got "
+                f"{x.dtype} of shape {x.shape}."
+            )
+        if x.ndim == 2 and x.shape[1] > x.shape[0]:
+            raise DataError(
+                f"The samples of {self.name} must be (n, channels). Got {x.shape}, more channels than samples: "
+                "pass samples.T."
+            )
+        if not np.isfinite(x).all():
+            raise DataError(f"The samples of {self.name} hold NaN or infinity.")
+        object.__setattr__(self, "samples", x)
+
+    @property
+    def mono(self) -> np.ndarray:
+        """(n,) float64: the mean of the channels."""
+        x = self.samples.astype(np.float64)
+        return x if x.ndim == 1 else x.mean(1)
+
+    def at(self, rate: int) -> np.ndarray:
+        """(m,) float64: mixed to one channel and resampled to `rate`, m = ⌈n rate / self.rate⌉."""
+        return resample(self.mono, self.rate, rate)
+
+
+def resample(x: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """x (n,) of `rate` samples a second at `wanted`: a low-pass below half the lower rate, polyphase."""
+    if rate == wanted:
+        return x
+    from scipy.signal import resample_poly
+
+    common = gcd(rate, wanted)
+    return resample_poly(x, wanted // common, rate // common)
+
+
+def read_sound(path: str | os.PathLike[str]) -> Sound:
+    """The recording in a file. Raises `DataError` where it cannot be read, or the package soundfile is missing."""
+    path = Path(path).expanduser()
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        raise DataError(
+            f"Reading {str(path)!r} needs the package soundfile: pip install 'unspool[audio]'. {error}"
+        ) from error
+    if not path.is_file():
+        raise DataError(f"There is no file {str(path)!r}.")
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=False)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DataError(f"{str(path)!r} is not a sound file that can be read: {error}") from error
+    return Sound(samples, rate, repr(str(path)))
