@@ -292,7 +292,7 @@ class SequenceEstimator(BaseEstimator):
         for owners, names in ((("series", "audio"), AUGMENT), (("audio",), OF_SOUND)):
             for p in (p for p in TABLE if p.name in names and kind not in owners):
                 if (value := getattr(self, p.name)) != p.default:
-                    expected = f"left at {p.default!r} where X is {SHOWN[kind]}"
+                    expected = f"left at {p.default!r} where X is {SHOWN.get(kind, kind)}"
                     bad_parameter(type(self).__name__, p.name, expected, value)
         if self.crop and self.task.per_step:
             bad_parameter(type(self).__name__, "crop", "0: there is a target a step", self.crop)
