@@ -249,11 +249,7 @@ def test_labels_that_differ_in_case_or_blanks_are_told(labels):
     ],
 )
 def test_scripts_without_spaces_are_told(texts, script):
-<<<<<<< HEAD
     fit = {"max_words": 100, "vectors": None, "characters": None, "vector_words": 1, "embedding_dim": 4}
-=======
-    fit = {"max_words": 100, "characters": None, "vectors": None, "vector_words": 1, "embedding_dim": 4}
->>>>>>> 023496b (Settings of the test of scripts name the characters)
     with pytest.warns(UserWarning, match=f"hold {script}.*level='char'"):
         new_input("text", {"level": "word", **fit}).fit(read_input(texts))
     with warnings.catch_warnings():
