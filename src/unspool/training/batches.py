@@ -47,6 +47,20 @@ class SequenceData:
         """The batches of a training pass."""
         return -(-len(self) // size)
 
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) int64: the steps of each sequence."""
+        return self.inputs.lengths
+
+    def take(self, rows: Tensor) -> SequenceData:
+        """The rows (n,), in that order, as data of their own, without origin. What batches are cut from: a subclass
+        may gather its sequences here."""
+        inputs = self.inputs[rows]
+        targets = None if self.targets is None else self.targets[rows]
+        weights = None if self.weights is None else self.weights[rows]
+        columns = None if self.columns is None else self.columns[rows]
+        return SequenceData(inputs, targets, weights, None, columns)
+
 
 @dataclass
 class Batch:
@@ -84,7 +98,7 @@ class TrainingBatches:
         return -(-len(self.data) // self.size)
 
     def __iter__(self) -> Iterator[Batch]:
-        lengths = self.data.inputs.lengths
+        lengths = self.data.lengths
         shuffled = torch.randperm(len(self.data), generator=self.generator, device="cpu")
         window_size = self.size * max(1, min(WINDOW, len(self) // 4))
         for window in shuffled.split(window_size):
@@ -101,7 +115,7 @@ class PredictionBatches:
         self.data = data
 
     def __iter__(self) -> Iterator[Batch]:
-        lengths = self.data.inputs.lengths
+        lengths = self.data.lengths
         for window in lengths.argsort(stable=True).split(PREDICTION_BATCH):
             longest = max(1, int(lengths[window[-1]]))
             size = max(1, min(PREDICTION_BATCH, PREDICTION_STEPS // longest))
@@ -110,15 +124,13 @@ class PredictionBatches:
 
 def _cut(data: SequenceData, rows: Tensor, size: int, starts: list[int] | range) -> Iterator[Batch]:
     """Gather the rows once; batches are then slices of one block."""
-    inputs = data.inputs[rows]
-    targets = None if data.targets is None else data.targets[rows]
-    weights = None if data.weights is None else data.weights[rows]
-    columns = None if data.columns is None else data.columns[rows]
+    block = data.take(rows)
+    targets, weights, columns = block.targets, block.weights, block.columns
     for start in starts:
         part = slice(start, min(start + size, len(rows)))
         yield Batch(
             rows[part],
-            inputs[part],
+            block.inputs[part],
             None if targets is None else targets[part],
             None if weights is None else weights[part],
             None if columns is None else columns[part],
