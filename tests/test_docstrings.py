@@ -12,7 +12,7 @@ import pytest
 import unspool
 
 PACKAGES = ["encode", "estimators", "evaluation", "explain", "files", "heads", "parameters", "saved", "study"]
-PACKAGES += ["generation", "tables", "tagging", "tasks", "text", "training"]
+PACKAGES += ["forecasting", "generation", "tables", "tagging", "tasks", "text", "training"]
 
 
 def modules(name: str) -> list[ModuleType]:

@@ -17,6 +17,7 @@ _LAZY = {
     "SequenceClassifier": "unspool.estimators",
     "SequenceTagger": "unspool.tagging",
     "SequenceGenerator": "unspool.generation",
+    "Forecaster": "unspool.forecasting",
     "load": "unspool.estimators",
     "explain_path": "unspool.engine",
 }
@@ -29,6 +30,7 @@ _MODULES = (
     "evaluation",
     "explain",
     "generation",
+    "forecasting",
     "heads",
     "nn",
     "program",

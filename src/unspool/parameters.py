@@ -677,10 +677,10 @@ def described(width: int = 112, of: Iterable[Parameter] = TABLE) -> str:
     return "\n".join(["Parameters", "    ----------", *lines])
 
 
-def table() -> str:
+def table(of: Iterable[Parameter] = TABLE) -> str:
     """The rows of docs/parameters.md."""
     rows = ["| parameter | default | option of `fit` | what it is |", "|---|---|---|---|"]
-    for p in TABLE:
+    for p in of:
         option = f"`--{p.option_name.replace('_', '-')}`" if p.group else p.instead
         if p.option_default is not ...:
             option += f", default {p.option_default}"

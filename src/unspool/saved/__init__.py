@@ -28,6 +28,7 @@ MODULES = {
     "SequenceClassifier": "unspool.estimators",
     "SequenceTagger": "unspool.tagging",
     "SequenceGenerator": "unspool.generation",
+    "Forecaster": "unspool.forecasting",
 }
 
 

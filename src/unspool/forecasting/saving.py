@@ -1,0 +1,191 @@
+"""A fitted forecaster to the JSON content and the tensors of a saved model, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from unspool.errors import ModelFileError, bad_parameter
+from unspool.forecasting.building import build_network
+from unspool.forecasting.calendar import Calendar, Stamps
+from unspool.forecasting.conformal import Scores
+from unspool.forecasting.panel import KINDS, Panel
+from unspool.forecasting.parameters import TABLE
+from unspool.forecasting.prepare import Preparation
+from unspool.saved import Fields, Weights
+
+if TYPE_CHECKING:
+    from unspool.forecasting.forecaster import Forecaster
+
+_SERIES = "series."  # prefix of the tensors that are no weights
+
+
+def content(model: Forecaster) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(JSON values, tensors): all of `model`, the end of each series included."""
+    tail, scores = model.tail_, model.scores_
+    text = tail.id_type == pl.String
+    document = {
+        "class": "Forecaster",
+        "parameters": _parameters(model),
+        "calendar": model.calendar_.to_dict(),
+        "stamps": {"kind": tail.stamps.kind, "form": tail.stamps.form, "zone": tail.stamps.zone},
+        "table": tail.kind,
+        "ids": [str(i) for i in tail.ids] if text else [int(i) for i in tail.ids],
+        "static": [[_plain(v) for v in row] for row in tail.static],
+        "preparation": model.preparation_.to_dict(),
+        "sizes": [model.season_, model.segment_length_, model.input_size_],
+        "training": {
+            "history": model.history_,
+            "best_epoch": model.best_epoch_,
+            "interrupted": model.interrupted_,
+            "validation": model.validation_,
+        },
+    }
+    numbers = {
+        "values": np.concatenate(tail.values),
+        "counts": tail.counts,
+        "firsts": tail.firsts,
+        "offsets": model.preparation_.offsets,
+        "scales": model.preparation_.scales,
+        "scores": np.zeros((0, model.horizon)) if scores is None else scores.values,
+        "scored": np.zeros(0, np.int64) if scores is None else scores.series,
+    }
+    tensors = {_SERIES + name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in numbers.items()}
+    return document, {**model.network_.state_dict(), **tensors}
+
+
+def restore(cls: type[Forecaster], fields: Fields, weights: Weights) -> Forecaster:
+    """The forecaster whose `content` was saved; `ModelFileError` where the file does not hold."""
+    model = cls(**_read_parameters(cls, fields.child("parameters")))
+    model._check()
+    ids = _ids(fields)
+    model.season_, model.segment_length_, model.input_size_ = fields.items("sizes", int, 3)
+    if min(model.season_, model.segment_length_, model.input_size_) < 1:
+        raise ModelFileError("its sizes must be positive.")
+    model.unit_ = model.segment_length_ if model.model == "segments" else 1
+    names = model._names()
+    shapes, columns = weights.shapes, 1 + len(names.past) + len(names.future)
+    empty = Preparation.from_fields(fields.child("preparation"), ids, np.ones(len(ids)), np.ones(len(ids)))
+    if len(empty.covariates) != columns - 1 or [p.name for p in empty.static] != list(names.static):
+        raise ModelFileError("its covariates are not those that its parameters name.")
+    model.preparation_ = empty
+    series = {_SERIES + n: shapes.get(_SERIES + n, (None, (0,)))[1] for n in ("values", "scores")}
+    steps, scored = (shape[0] if shape else 0 for shape in series.values())
+    try:
+        with torch.device("meta"):
+            expected = build_network(model).state_dict()
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise ModelFileError(f"its settings do not make a network ({error}).") from error
+    kinds = {
+        "values": ((steps, columns), torch.float64),
+        "counts": ((len(ids),), torch.int64),
+        "firsts": ((len(ids),), torch.int64),
+        "offsets": ((len(ids),), torch.float64),
+        "scales": ((len(ids),), torch.float64),
+        "scores": ((scored, model.horizon), torch.float64),
+        "scored": ((scored,), torch.int64),
+    }
+    own = {_SERIES + n: torch.empty(shape, dtype=kind, device="meta") for n, (shape, kind) in kinds.items()}
+    tensors = weights.read({**expected, **own})
+    found = {name: tensors.pop(_SERIES + name).numpy() for name in kinds}
+    model.preparation_ = Preparation.from_fields(
+        fields.child("preparation"), ids, found["offsets"], found["scales"]
+    )
+    with torch.random.fork_rng(devices=[]):
+        model.network_ = build_network(model)
+    model.network_.load_state_dict(tensors)
+    model.network_.eval()
+    _restore_series(model, fields, ids, found)
+    _restore_training(model, fields.child("training"))
+    model.n_parameters_ = sum(p.numel() for p in model.network_.parameters() if p.requires_grad)
+    return model
+
+
+def _restore_series(model: Forecaster, fields: Fields, ids: list[Any], found: dict[str, np.ndarray]) -> None:
+    stamps = fields.child("stamps")
+    kind = stamps.choice("kind", ("int", "date", "datetime", "text"))
+    calendar = Calendar.from_fields(fields.child("calendar"))
+    counts = found["counts"]
+    if (counts < 1).any() or counts.sum() != len(found["values"]):
+        raise ModelFileError("the ends of its series do not add up.")
+    static = [tuple(row) for row in fields.items("static", list)]
+    if len(static) != len(ids) or any(len(row) != len(model.static) for row in static):
+        raise ModelFileError("it must hold the static columns of each series.")
+    model.calendar_ = calendar
+    model.tail_ = Panel(
+        model._names(),
+        fields.choice("table", KINDS),
+        Stamps(kind, stamps.get("form", str), stamps.optional("zone", str)),
+        calendar,
+        ids,
+        found["firsts"],
+        np.split(found["values"], np.cumsum(counts)[:-1]),
+        static,
+        pl.String if ids and isinstance(ids[0], str) else pl.Int64,
+    )
+    model.ids_ = ids
+    model.scores_ = None
+    if len(found["scores"]):
+        if found["scored"].min() < 0 or found["scored"].max() >= len(ids):
+            raise ModelFileError("its scores are of series that it does not have.")
+        model.scores_ = Scores(found["scores"], found["scored"], model.calibration == "pooled")
+
+
+def _restore_training(model: Forecaster, training: Fields) -> None:
+    model.history_ = training.items("history", dict)
+    model.best_epoch_ = training.get("best_epoch", int)
+    model.interrupted_ = training.get("interrupted", bool)
+    validation = training.optional("validation", dict)
+    rows = [*model.history_, *([] if validation is None else [validation])]
+    if not all(type(value) in (int, float) for row in rows for value in row.values()):
+        raise ModelFileError("the training history must hold numbers.")
+    model.validation_ = validation
+
+
+def _ids(fields: Fields) -> list[Any]:
+    raw = fields.get("ids", list)
+    ids = fields.items("ids", str if raw and isinstance(raw[0], str) else int)
+    if not ids or len(set(ids)) < len(ids):
+        raise ModelFileError("the ids of its series must be one or more, all different.")
+    return ids
+
+
+def _parameters(model: Forecaster) -> dict[str, Any]:
+    values = model.get_params(deep=False)
+    if not isinstance(values["cell"], str):
+        bad_parameter(
+            "Forecaster",
+            "cell",
+            "a name to be saved",
+            values["cell"],
+            "Put the factory into unspool.cells.registry['my-cell'] and fit with cell='my-cell'; a program that loads "
+            "the model does the same first.",
+        )
+    if values["random_state"] is not None and not isinstance(values["random_state"], (int, np.integer)):
+        values["random_state"] = None
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _read_parameters(cls: type[Forecaster], fields: Fields) -> dict[str, Any]:
+    names = {p.name for p in TABLE}
+    odd = sorted(names ^ set(fields.data))
+    if odd:
+        raise ModelFileError(f"its parameters are not those of Forecaster: {odd[0]!r} is missing or unknown.")
+    values = dict(fields.data)
+    values["cell"] = fields.get("cell", str)
+    for name, value in values.items():
+        if isinstance(value, list):
+            if any(isinstance(v, (list, dict)) for v in value):
+                raise ModelFileError(f"its parameter {name!r} must hold plain values.")
+            values[name] = tuple(value)
+    return values
