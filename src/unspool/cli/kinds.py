@@ -18,11 +18,15 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("predict", "tagging"): "unspool.cli.tagging:predict",
     ("evaluate", "tagging"): "unspool.cli.tagging:evaluate",
     ("inspect", "tagging"): "unspool.cli.inspect:inspect",
+    ("fit", "forecasting"): "unspool.cli.forecasting:fit",
+    ("predict", "forecasting"): "unspool.cli.forecasting:predict",
+    ("evaluate", "forecasting"): "unspool.cli.forecasting:evaluate",
 }
 
 #: The class of a saved model -> its kind.
 CLASSES: dict[str, str] = {
     "SequenceTagger": "tagging",
+    "Forecaster": "forecasting",
 }
 
 

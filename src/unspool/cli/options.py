@@ -193,7 +193,7 @@ def settings_of(
 ) -> dict[str, Any]:
     """The estimator's parameters out of what a command was given by `setting_options`."""
     return {
-        p.name: tuple(options[p.option_name] or ()) if p.repeat else p.read(options[p.option_name])
+        p.name: p.read(tuple(options[p.option_name] or ()) if p.repeat else options[p.option_name])
         for p in shared(leave_out, of)
     }
 

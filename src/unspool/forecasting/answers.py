@@ -140,7 +140,7 @@ def bands_of(
 
 def known_as(model: Forecaster, panel: Panel) -> np.ndarray:
     """(S,): the series of the panel as the scores number them, -1 for one that was not fitted."""
-    place = {name: i for i, name in enumerate(model.ids_)}
+    place = {name: i for i, name in enumerate(model.preparation_.ids)}
     found = np.array([place.get(name, -1) for name in panel.ids], np.int64)
     if model.calibration == "series" and (found < 0).any():
         name = panel.ids[int((found < 0).argmax())]

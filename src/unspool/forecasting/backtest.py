@@ -15,7 +15,7 @@ from unspool.forecasting.answers import actual, bands_of, check_reach, in_units,
 from unspool.forecasting.baselines import MODEL, NAMES, at_cutoffs, warn_of_baselines
 from unspool.forecasting.building import loss_of, some_windows
 from unspool.forecasting.conformal import adaptive_levels
-from unspool.forecasting.fitting import fit_panel
+from unspool.forecasting.fitting import fit_panel, remember
 from unspool.forecasting.levels import Wanted
 from unspool.forecasting.panel import Panel
 from unspool.program import surroundings
@@ -221,6 +221,18 @@ def cross_validate(
         check_reach(fitted, h, wanted)
         parts.append(at(fitted, seen, series, cutoffs, h, wanted, adaptive))
     return _joined(parts, panel)
+
+
+def measured(model: Forecaster, panel: Panel, n_windows: int, wanted: Wanted) -> Backtest:
+    """See `Forecaster.measured`."""
+    h, step = _checked(clone(model), n_windows, None, None, wanted, 0.0)
+    fit_panel(model, _without_end(panel, n_windows * step))
+    check_reach(model, h, wanted)
+    series, cutoffs = places(model, panel, n_windows, step, h)
+    found = at(model, panel, series, cutoffs, h, wanted)
+    model.preparation_ = model.preparation_.with_series(panel)
+    remember(model, panel)
+    return found
 
 
 def _without_end(panel: Panel, steps: int) -> Panel:

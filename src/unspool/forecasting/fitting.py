@@ -224,4 +224,3 @@ def remember(model: Forecaster, panel: Panel) -> None:
     starts = panel.counts - kept
     firsts = [int(panel.calendar.stamps(int(f), np.array([s]))[0]) for f, s in zip(panel.firsts, starts)]
     model.tail_ = replace(panel, values=values, firsts=np.array(firsts, np.int64))
-    model.ids_ = panel.ids

@@ -19,7 +19,7 @@ from unspool.forecasting.answers import ahead
 from unspool.forecasting.backtest import Backtest
 from unspool.forecasting.calendar import Calendar
 from unspool.forecasting.conformal import Scores
-from unspool.forecasting.fitting import fit_panel
+from unspool.forecasting.fitting import fit_panel, remember
 from unspool.forecasting.levels import Wanted
 from unspool.forecasting.panel import Names, Panel, read_panel
 from unspool.forecasting.parameters import check_parameters, described
@@ -45,7 +45,7 @@ class Forecaster(BaseEstimator):
     validation_ : mean absolute error at the held-back cut-offs, in units of each series' scale, of the model and of
         naive, seasonal naive and drift; None where nothing is held back.
     calendar_, season_, input_size_, segment_length_ : what was found where the parameter is None.
-    network_ : the trained torch module. n_parameters_ : its trainable numbers. ids_ : of the series.
+    network_ : the trained torch module. n_parameters_ : its trainable numbers.
     """
 
     def __init__(
@@ -139,7 +139,6 @@ class Forecaster(BaseEstimator):
     validation_: dict[str, float] | None
     history_: list[dict[str, float]]
     tail_: Panel
-    ids_: list[Any]
     season_: int
     segment_length_: int
     input_size_: int
@@ -203,7 +202,7 @@ class Forecaster(BaseEstimator):
         check_is_fitted(self, "network_")
         h = self.horizon if h is None else check_int("Forecaster.predict", "h", h)
         wanted = Wanted.of(level, quantiles)
-        panel = self.tail_ if df is None else read_panel(df, self._names(), calendar=self.calendar_)
+        panel = self.tail_ if df is None else self._read(df)
         values = ahead(self, panel, h, future, wanted)
         n = len(panel)
         series = np.repeat(np.arange(n), h)
@@ -214,6 +213,30 @@ class Forecaster(BaseEstimator):
             for name, column in {self.target_col: values[0], **values[1]}.items()
         )
         return panel.given(frame)
+
+    def _read(self, df: Any) -> Panel:
+        """Series as those that were fitted."""
+        return read_panel(df, self._names(), calendar=self.calendar_, id_type=self.tail_.id_type)
+
+    def measured(
+        self, df: Any, n_windows: int = 1, level: float | Sequence[float] | None = None
+    ) -> tuple[Backtest, Forecaster]:
+        """Fit on `df` without its last `n_windows` horizons, and forecast these: (the forecasts, self).
+
+        `predict` then goes on from the end of `df`, of which nothing after the first cut-off was learnt.
+        """
+        self._check()
+        panel = read_panel(df, self._names(), self.freq)
+        found = backtest.measured(self, panel, n_windows, Wanted.of(level, None))
+        return found, self
+
+    def go_on(self, df: Any) -> Forecaster:
+        """Take the ends of the series in `df` for those that `predict` goes on from, nothing learnt; returns self."""
+        check_is_fitted(self, "network_")
+        panel = self._read(df)
+        self.preparation_ = self.preparation_.with_series(panel)
+        remember(self, panel)
+        return self
 
     # --- measuring
 
@@ -229,7 +252,7 @@ class Forecaster(BaseEstimator):
     ) -> Backtest:
         """Forecasts of the last steps of `df` by this model as it is: nothing is learnt. See `cross_validation`."""
         check_is_fitted(self, "network_")
-        panel = read_panel(df, self._names(), calendar=self.calendar_)
+        panel = self._read(df)
         wanted = Wanted.of(level, quantiles)
         return backtest.run(self, panel, n_windows, step_size, h, wanted, adaptive)
 
@@ -281,7 +304,7 @@ class Forecaster(BaseEstimator):
             else getattr(self.cell, "__name__", type(self.cell).__name__)
         )
         what = f"{self.model}, {name} {self.hidden_size}, {self.n_parameters_:,} parameters"
-        return f"{len(self.ids_)} series, {reads}, season {self.season_}, horizon {self.horizon}; {what}"
+        return f"{len(self.preparation_.ids)} series, {reads}, season {self.season_}, horizon {self.horizon}; {what}"
 
 
 # Under `python -OO` there are no docstrings.

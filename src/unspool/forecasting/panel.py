@@ -11,6 +11,8 @@ import polars as pl
 
 from unspool.errors import DataError, did_you_mean, warn_caller
 from unspool.forecasting.calendar import Calendar, Stamps, infer, parse_frequency, with_ends
+from unspool.tables import Table
+from unspool.tables.numbers import Style, to_numbers
 
 KINDS = ("polars", "pandas", "dict", "arrays")
 
@@ -97,16 +99,23 @@ class Panel:
 
 
 def read_panel(
-    data: Any, names: Names, freq: Any = None, calendar: Calendar | None = None, target: bool = True
+    data: Any,
+    names: Names,
+    freq: Any = None,
+    calendar: Calendar | None = None,
+    target: bool = True,
+    id_type: Any = None,
 ) -> Panel:
     """The series of `data`.
 
-    data: a polars or pandas DataFrame, an Arrow table or a dict of columns, one row a time stamp of a series, in any
-    order; or arrays: (S, T), or a list of (T,), whose stamps are 0, 1, ... freq: the step, as `Forecaster` takes it;
-    calendar: one that is known. target: False reads a table of the future, without the target and past columns.
-    Warns of rows out of order, gaps and missing values. Raises `DataError`.
+    data: a polars or pandas DataFrame, an Arrow table, a `unspool.tables.Table` or a dict of columns, one row a time
+    stamp of a series, in any order; or arrays: (S, T), or a list of (T,), whose stamps are 0, 1, ... freq: the step, as
+    `Forecaster` takes it; calendar: one that is known. id_type: that of ids that are known. target: False reads a table
+    of the future, without the target and past columns. Warns of rows out of order, gaps and missing values. Raises
+    `DataError`.
     """
-    frame, kind = _frame(data, names)
+    style = data.style if isinstance(data, Table) else Style()
+    frame, kind = _frame(data.frame if isinstance(data, Table) else data, names)
     wanted = names.all if target else _future_columns(names)
     _require(frame, wanted)
     frame = frame.select(wanted)
@@ -114,12 +123,10 @@ def read_panel(
         raise DataError("The table has no rows.")
     stamps = Stamps.of(frame[names.time])
     numbers = stamps.numbers(frame[names.time])
-    ids = _ids(frame, names)
-    order = np.lexsort(
-        (numbers, ids.to_physical().to_numpy() if ids.dtype == pl.Categorical else _codes(ids))
-    )
-    codes = _codes(ids)[order]
-    numbers, columns = numbers[order], _numbers(frame, names, target)[order]
+    ids = _ids(frame, names, id_type)
+    codes = ids.rank("dense").to_numpy().astype(np.int64)
+    order = np.lexsort((numbers, codes))
+    codes, numbers, columns = codes[order], numbers[order], _numbers(frame, names, target, style)[order]
     edges = np.flatnonzero(np.diff(codes)) + 1
     groups, parts = np.split(numbers, edges), np.split(columns, edges)
     rows = np.split(order, edges)
@@ -215,7 +222,7 @@ def _require(frame: pl.DataFrame, wanted: Sequence[str]) -> None:
             raise DataError(f"The table has no column {name!r}. It has {known}. {hint}".rstrip())
 
 
-def _ids(frame: pl.DataFrame, names: Names) -> pl.Series:
+def _ids(frame: pl.DataFrame, names: Names, known: Any) -> pl.Series:
     if names.id is None:
         return pl.Series("unique_id", np.zeros(frame.height, np.int64))
     column = frame[names.id]
@@ -223,32 +230,32 @@ def _ids(frame: pl.DataFrame, names: Names) -> pl.Series:
         raise DataError(f"Column {names.id!r} has no id in row {column.is_null().arg_max()}, counted from 0.")
     if column.dtype in (pl.Categorical, pl.Enum):
         return column.cast(pl.String)
+    if known is not None and known.is_integer() and column.dtype == pl.String:
+        numbers = column.cast(pl.Int64, strict=False)  # a CSV file's cells are texts
+        return column if numbers.null_count() else numbers
     if not (column.dtype.is_integer() or column.dtype == pl.String):
         raise DataError(f"Column {names.id!r} must hold ids: texts or whole numbers. Got {column.dtype}.")
     return column
 
 
-def _codes(ids: pl.Series) -> np.ndarray:
-    return ids.rank("dense").to_numpy().astype(np.int64)
-
-
-def _numbers(frame: pl.DataFrame, names: Names, target: bool) -> np.ndarray:
+def _numbers(frame: pl.DataFrame, names: Names, target: bool, style: Style) -> np.ndarray:
     """(n, columns) float64, NaN where missing."""
     wanted = [names.target, *names.past, *names.future] if target else list(names.future)
     columns = []
     for name in wanted:
         column = frame[name]
         if column.dtype == pl.String:
-            column = column.replace({"": None, "NA": None, "NaN": None, "nan": None}).str.strip_chars()
-        numeric = column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.String, pl.Null)
-        try:
-            values = column.cast(pl.Float64).to_numpy() if numeric else None
-        except pl.exceptions.PolarsError:
-            values = None
-        if values is None:
-            raise DataError(
-                f"Column {name!r} must hold numbers. Got {column.dtype}, such as {column.drop_nulls()[0]!r}."
-            )
+            cells, missing, _ = to_numbers(column, style)
+            strange = cells.is_null() & ~missing
+            if strange.any():
+                row = int(strange.arg_max() or 0)
+                raise DataError(
+                    f"Column {name!r} must hold numbers. Got {column[row]!r} in row {row}, counted from 0."
+                )
+            column = cells.set(missing, None)
+        elif not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+            raise DataError(f"Column {name!r} must hold numbers. Got {column.dtype}.")
+        values = column.cast(pl.Float64).to_numpy()
         if np.isinf(values).any():
             raise DataError(
                 f"Column {name!r} holds infinity in row {int(np.isinf(values).argmax())}, counted from 0."

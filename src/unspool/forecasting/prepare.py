@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,14 @@ class Preparation:
             own = [panel.values[i][: ends[i], 0] for i in new]
             offsets[new], scales[new], _ = _scales(own, self.scaler)
         return offsets, scales
+
+    def with_series(self, panel: Panel) -> Preparation:
+        """With the scales of those of the panel's series that are new, by their own past."""
+        new = [i for i, name in enumerate(panel.ids) if name not in set(self.ids)]
+        offsets, scales = self.scales_of(panel)
+        ids = [*self.ids, *(panel.ids[i] for i in new)]
+        both = np.concatenate([self.offsets, offsets[new]]), np.concatenate([self.scales, scales[new]])
+        return replace(self, ids=ids, offsets=both[0], scales=both[1])
 
     def block(
         self,

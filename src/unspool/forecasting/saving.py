@@ -27,14 +27,16 @@ _SERIES = "series."  # prefix of the tensors that are no weights
 def content(model: Forecaster) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(JSON values, tensors): all of `model`, the end of each series included."""
     tail, scores = model.tail_, model.scores_
+    known = model.preparation_.ids
     text = tail.id_type == pl.String
+    place = {name: i for i, name in enumerate(known)}
     document = {
         "class": "Forecaster",
         "parameters": _parameters(model),
         "calendar": model.calendar_.to_dict(),
         "stamps": {"kind": tail.stamps.kind, "form": tail.stamps.form, "zone": tail.stamps.zone},
         "table": tail.kind,
-        "ids": [str(i) for i in tail.ids] if text else [int(i) for i in tail.ids],
+        "ids": [str(i) for i in known] if text else [int(i) for i in known],
         "static": [[_plain(v) for v in row] for row in tail.static],
         "preparation": model.preparation_.to_dict(),
         "sizes": [model.season_, model.segment_length_, model.input_size_],
@@ -47,6 +49,7 @@ def content(model: Forecaster) -> tuple[dict[str, Any], dict[str, Tensor]]:
     }
     numbers = {
         "values": np.concatenate(tail.values),
+        "tails": np.array([place[name] for name in tail.ids], np.int64),
         "counts": tail.counts,
         "firsts": tail.firsts,
         "offsets": model.preparation_.offsets,
@@ -73,8 +76,8 @@ def restore(cls: type[Forecaster], fields: Fields, weights: Weights) -> Forecast
     if len(empty.covariates) != columns - 1 or [p.name for p in empty.static] != list(names.static):
         raise ModelFileError("its covariates are not those that its parameters name.")
     model.preparation_ = empty
-    series = {_SERIES + n: shapes.get(_SERIES + n, (None, (0,)))[1] for n in ("values", "scores")}
-    steps, scored = (shape[0] if shape else 0 for shape in series.values())
+    counted = [shapes.get(_SERIES + n, (None, (0,)))[1] for n in ("values", "scores", "tails")]
+    steps, scored, tails = (shape[0] if shape else 0 for shape in counted)
     try:
         with torch.device("meta"):
             expected = build_network(model).state_dict()
@@ -82,8 +85,9 @@ def restore(cls: type[Forecaster], fields: Fields, weights: Weights) -> Forecast
         raise ModelFileError(f"its settings do not make a network ({error}).") from error
     kinds = {
         "values": ((steps, columns), torch.float64),
-        "counts": ((len(ids),), torch.int64),
-        "firsts": ((len(ids),), torch.int64),
+        "tails": ((tails,), torch.int64),
+        "counts": ((tails,), torch.int64),
+        "firsts": ((tails,), torch.int64),
         "offsets": ((len(ids),), torch.float64),
         "scales": ((len(ids),), torch.float64),
         "scores": ((scored, model.horizon), torch.float64),
@@ -109,11 +113,13 @@ def _restore_series(model: Forecaster, fields: Fields, ids: list[Any], found: di
     stamps = fields.child("stamps")
     kind = stamps.choice("kind", ("int", "date", "datetime", "text"))
     calendar = Calendar.from_fields(fields.child("calendar"))
-    counts = found["counts"]
+    counts, tails = found["counts"], found["tails"]
+    if not len(tails) or tails.min() < 0 or tails.max() >= len(ids) or len(set(tails.tolist())) < len(tails):
+        raise ModelFileError("the ends of its series are of series that it does not have.")
     if (counts < 1).any() or counts.sum() != len(found["values"]):
         raise ModelFileError("the ends of its series do not add up.")
     static = [tuple(row) for row in fields.items("static", list)]
-    if len(static) != len(ids) or any(len(row) != len(model.static) for row in static):
+    if len(static) != len(tails) or any(len(row) != len(model.static) for row in static):
         raise ModelFileError("it must hold the static columns of each series.")
     model.calendar_ = calendar
     model.tail_ = Panel(
@@ -121,13 +127,12 @@ def _restore_series(model: Forecaster, fields: Fields, ids: list[Any], found: di
         fields.choice("table", KINDS),
         Stamps(kind, stamps.get("form", str), stamps.optional("zone", str)),
         calendar,
-        ids,
+        [ids[i] for i in tails.tolist()],
         found["firsts"],
         np.split(found["values"], np.cumsum(counts)[:-1]),
         static,
         pl.String if ids and isinstance(ids[0], str) else pl.Int64,
     )
-    model.ids_ = ids
     model.scores_ = None
     if len(found["scores"]):
         if found["scored"].min() < 0 or found["scored"].max() >= len(ids):

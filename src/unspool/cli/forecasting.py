@@ -1,0 +1,191 @@
+"""`unspool fit --task forecasting`, and `predict` and `evaluate` of a saved forecaster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unspool.cli.console import print_table
+from unspool.cli.fit import save
+from unspool.cli.options import (
+    SAVED,
+    Debug,
+    Model,
+    Reading,
+    Weights,
+    load_model,
+    setting_options,
+    settings_of,
+    source_options,
+    with_options,
+)
+from unspool.errors import DataError
+from unspool.files import check_place, write_text
+from unspool.forecasting.parameters import TABLE
+
+if TYPE_CHECKING:
+    from unspool.forecasting import Backtest
+
+Long = Annotated[
+    Path, typer.Argument(help="A long table: CSV, TSV, JSON, Parquet or Excel.", show_default=False)
+]
+Level = Annotated[
+    list[float] | None,
+    typer.Option("--level", help="Intervals that hold so many per cent; repeat it.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the forecasts here (.csv, .tsv, .jsonl, .json, .parquet). Default: CSV to stdout."
+    ),
+]
+
+
+@with_options(source_options(Reading), setting_options(of=TABLE))
+def fit(
+    ctx: typer.Context,
+    table: Long,
+    out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
+    task: Annotated[str, typer.Option(help="forecasting: these options.")] = "forecasting",
+    id: Annotated[
+        str, typer.Option(metavar="COLUMN", help="The series' ids; none: the table is one series.")
+    ] = "unique_id",
+    time: Annotated[str, typer.Option(metavar="COLUMN", help="The time stamps.")] = "ds",
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to forecast.")] = "y",
+    test_windows: Annotated[
+        int,
+        typer.Option(min=0, help="Last horizons of each series that are kept apart to measure by; 0: none."),
+    ] = 1,
+    level: Level = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No line an epoch.")] = False,
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Learn to forecast the series of a long table, and measure that beside naive, seasonal naive and drift.
+
+    The last horizon of each series is kept apart for the measures; the saved model has not learnt from it, and
+    forecasts go on from its end.
+
+    unspool fit sales.csv --task forecasting --id shop --time day --target sold --horizon 14 --out model
+    """
+    from unspool import Forecaster, saved
+
+    out = out.expanduser()
+    saved.check_place(out)
+    data = _read(Reading.of(options), table)
+    settings = {**settings_of(options, of=TABLE), "verbose": 0 if quiet else 1}
+    model = Forecaster(**settings, id_col=None if id == "none" else id, time_col=time, target_col=target)
+    if test_windows:
+        found, model = model.measured(data, test_windows, level)
+    else:
+        found, model = None, model.fit(data)
+    out = save(model, out)
+    ctx.meta[SAVED] = (
+        f"the {'best model so far' if model.interrupted_ else 'trained model'} is saved in {out}."
+    )
+    if model.interrupted_:
+        raise KeyboardInterrupt
+    typer.echo(f"Model: {model.describe()}.")
+    if found is not None:
+        _print(found)
+    typer.echo(f"Model: {out}.")
+
+
+@with_options(source_options(Reading))
+def predict(
+    model: Model,
+    table: Annotated[
+        Path | None,
+        typer.Argument(help="Series to go on from. Default: those that were fitted.", show_default=False),
+    ] = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Steps ahead. Default: as fitted.", show_default=False)
+    ] = None,
+    level: Level = None,
+    quantile: Annotated[
+        list[float] | None, typer.Option(help="A quantile in (0, 1); repeat it.", show_default=False)
+    ] = None,
+    future: Annotated[
+        Path | None, typer.Option(help="A table of the columns that are known ahead.", show_default=False)
+    ] = None,
+    out: Out = None,
+    weights: Weights = "float32",
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Forecast the steps after the end of each series: id, time, forecast, and lo-90 and hi-90 for --level 90.
+
+    unspool predict model --level 80 --level 90 --out forecasts.csv
+    """
+    import polars as pl
+
+    from unspool.tables import check_writable, write_table
+
+    reading = Reading.of(options)
+    if out is not None:
+        out = out.expanduser()
+        check_writable(pl.DataFrame(), out)
+        check_place(out)
+    estimator = load_model(model, weights)
+    given = None if table is None else _read(reading, table)
+    ahead = None if future is None else _read(reading, future)
+    frame = pl.DataFrame(estimator.predict(horizon, given, ahead, level or None, quantile or None))
+    if out is None:
+        typer.echo(frame.write_csv(), nl=False)
+    else:
+        write_table(frame, out)
+        typer.echo(f"{frame.height} forecasts: {out}.")
+
+
+@with_options(source_options(Reading))
+def evaluate(
+    model: Model,
+    table: Long,
+    windows: Annotated[int, typer.Option(min=1, help="Cut-offs.")] = 1,
+    step: Annotated[
+        int | None, typer.Option(min=1, help="Steps between them. Default: the horizon.", show_default=False)
+    ] = None,
+    level: Level = None,
+    out: Out = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the measures here, as JSON.")] = None,
+    weights: Weights = "float32",
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Measure a saved forecaster at the last cut-offs of a table, beside naive, seasonal naive and drift.
+
+    unspool evaluate model sales.csv --windows 10 --step 1 --level 90
+    """
+    from unspool.tables import write_table
+
+    for place in (out, report):
+        if place is not None:
+            check_place(place.expanduser())
+    estimator = load_model(model, weights)
+    found = estimator.backtest(_read(Reading.of(options), table), windows, step, level=level or None)
+    rows = _print(found)
+    if out is not None:
+        write_table(found.frame(), out.expanduser())
+        typer.echo(f"Forecasts: {out}.")
+    if report is not None:
+        write_text(report.expanduser(), json.dumps(rows, indent=2) + "\n")
+        typer.echo(f"Measures: {report}.")
+
+
+def _read(reading: Reading, path: Path) -> Any:
+    if path.is_dir():
+        raise DataError(f"{str(path)!r} is a folder. Give a table.")
+    return reading.read(path)
+
+
+def _print(found: Backtest) -> dict[str, dict[str, float]]:
+    rows = found.measure()
+    names = list(next(iter(rows.values())))
+    cells = [[name, *(f"{row[k]:.4g}" if k in row else "" for k in names)] for name, row in rows.items()]
+    shown = {"mae": "MAE", "rmse": "RMSE", "smape": "sMAPE", "mase": "MASE"}
+    head = [f"{len(found.cutoffs)} forecasts of {found.y.shape[1]} steps", *(shown.get(k, k) for k in names)]
+    print_table(head, cells)
+    return rows
