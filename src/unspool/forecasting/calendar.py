@@ -239,10 +239,9 @@ def infer(stamps: Stamps, groups: list[np.ndarray]) -> Calendar:
 
 
 def with_ends(calendar: Calendar, groups: list[np.ndarray]) -> Calendar:
-    """A calendar of months, told by their last day where every stamp is one."""
+    """A calendar of months, told by their last day where every stamp is one, and not all are the 28th."""
     if calendar.unit != "months":
         return calendar
-    ending = Calendar("months", calendar.size, True)
-    started = all(len(np.unique(calendar._months(g)[1])) == 1 for g in groups)
-    ended = all(len(np.unique(ending._months(g)[1])) == 1 for g in groups)
-    return ending if ended and not started else calendar
+    ending, stamps = Calendar("months", calendar.size, True), np.concatenate(groups)
+    late = (Calendar("months", 1)._months(stamps)[1] >= 28 * DAY).any()
+    return ending if late and (ending._months(stamps)[1] >= -DAY).all() else calendar
