@@ -90,7 +90,7 @@ class Windows(SequenceData):
         return np.where(inside, self.block.y[at], level)
 
     @property
-    def lengths(self) -> Tensor:
+    def step_counts(self) -> Tensor:
         """(n,) int64."""
         return torch.from_numpy(self.sizes)
 

@@ -48,7 +48,7 @@ class SequenceData:
         return -(-len(self) // size)
 
     @property
-    def lengths(self) -> Tensor:
+    def step_counts(self) -> Tensor:
         """(B,) int64: the steps of each sequence."""
         return self.inputs.lengths
 
@@ -98,7 +98,7 @@ class TrainingBatches:
         return -(-len(self.data) // self.size)
 
     def __iter__(self) -> Iterator[Batch]:
-        lengths = self.data.lengths
+        lengths = self.data.step_counts
         shuffled = torch.randperm(len(self.data), generator=self.generator, device="cpu")
         window_size = self.size * max(1, min(WINDOW, len(self) // 4))
         for window in shuffled.split(window_size):
@@ -115,7 +115,7 @@ class PredictionBatches:
         self.data = data
 
     def __iter__(self) -> Iterator[Batch]:
-        lengths = self.data.lengths
+        lengths = self.data.step_counts
         for window in lengths.argsort(stable=True).split(PREDICTION_BATCH):
             longest = max(1, int(lengths[window[-1]]))
             size = max(1, min(PREDICTION_BATCH, PREDICTION_STEPS // longest))
