@@ -87,7 +87,7 @@ def _print(estimator: Any) -> None:
             f"Vocabulary: {len(encoder.words_):,} {kind}, most frequent: {' '.join(encoder.words_[:12])}"
         )
     if hasattr(estimator, "classes_"):
-        what = "Labels" if hasattr(estimator.task_, "thresholds") else "Classes"
+        what = "Labels" if hasattr(getattr(estimator, "task_", None), "thresholds") else "Classes"
         typer.echo(f"{what}: {', '.join(map(str, estimator.classes_))}")
     print_table(("setting", "value"), [(name, str(value)) for name, value in estimator.get_params().items()])
     history = estimator.history_
