@@ -4,19 +4,19 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include "calls.h"
+#include "frozen_calls.h"
 #include "pool.h"
 #include "rows.h"
 #include "snapshot.h"
 
 using namespace unspool;
-using Rows = std::vector<std::vector<int32_t>>;
+using Table = std::vector<std::vector<int32_t>>;
 
 namespace {
 
 // Rows of `width` numbers each, which `take` takes.
 template <class F>
-void each_row(const Rows& rows, const char* what, size_t width, F take) {
+void each_row(const Table& rows, const char* what, size_t width, F take) {
   for (const auto& row : rows) {
     if (row.size() != width)
       throw std::invalid_argument(std::string(what) + ": rows of " + std::to_string(width) + " numbers. Got one of " +
@@ -29,7 +29,7 @@ Operand operand(const int32_t* v) { return {v[0], v[1], v[2]}; }
 Place place(const int32_t* v) { return {v[0], v[1], v[2]}; }
 
 // A row: op, width, inner, matrix, then buffer, offset, broadcast of out, a, b, c; then the pattern.
-Tape tape(const std::pair<Rows, int64_t>& code_and_scratch) {
+Tape tape(const std::pair<Table, int64_t>& code_and_scratch) {
   Tape t;
   t.scratch = code_and_scratch.second;
   for (const auto& row : code_and_scratch.first) {
@@ -71,12 +71,12 @@ NB_MODULE(_native, m) {
   nb::class_<Program>(m, "Program")
       .def("__init__",
            [](Program* program, const std::vector<int32_t>& state_widths, const nb::dict& widths,
-              const std::vector<std::pair<std::string, Shape>>& sources, const nb::dict& tapes, const Rows& matrices,
-              const Rows& vectors, const std::vector<std::pair<int32_t, float>>& constants, const Rows& outers,
-              const Rows& sums) {
+              const std::vector<std::pair<std::string, Shape>>& sources, const nb::dict& tapes, const Table& matrices,
+              const Table& vectors, const std::vector<std::pair<int32_t, float>>& constants, const Table& outers,
+              const Table& sums) {
              Program p;
              const auto width = [&](const char* name) { return nb::cast<int32_t>(widths[name]); };
-             const auto tape_of = [&](const char* name) { return tape(nb::cast<std::pair<Rows, int64_t>>(tapes[name])); };
+             const auto tape_of = [&](const char* name) { return tape(nb::cast<std::pair<Table, int64_t>>(tapes[name])); };
              p.state_widths = state_widths;
              p.input = width("input");
              p.pro = width("pro");
@@ -109,21 +109,23 @@ NB_MODULE(_native, m) {
   bind_snapshot(m);
 
   nb::class_<Call>(m, "Call")
-      .def(nb::init<const nb::list&, bool, int>(), nb::arg("directions"), nb::arg("training"), nb::arg("form") = (int)FLOAT32)
-      .def("forward", &Call::forward, nb::arg("values"), nb::arg("offsets"), nb::arg("index").none(), nb::arg("tensors"),
-           nb::arg("results"), nb::arg("kept"), nb::arg("threads"))
-      .def("backward", &Call::backward, nb::arg("values"), nb::arg("offsets"), nb::arg("index").none(),
-           nb::arg("output"), nb::arg("tensors"), nb::arg("kept"), nb::arg("dy").none(), nb::arg("d_finals"),
-           nb::arg("dx").none(), nb::arg("gradients"), nb::arg("work"), nb::arg("threads"));
+      .def(nb::init<const nb::list&, bool, int, bool>(), nb::arg("directions"), nb::arg("training"),
+           nb::arg("form") = (int)FLOAT32, nb::arg("stacked") = false)
+      .def("forward", &Call::forward, nb::arg("values"), nb::arg("offsets").none(), nb::arg("index").none(),
+           nb::arg("tensors"), nb::arg("lend"), nb::arg("threads"))
+      .def("backward", &Call::backward, nb::arg("values"), nb::arg("offsets").none(), nb::arg("index").none(),
+           nb::arg("output"), nb::arg("kept"), nb::arg("tensors"), nb::arg("dy").none(), nb::arg("d_finals"),
+           nb::arg("needs"), nb::arg("lend"), nb::arg("threads"));
   nb::class_<PythonStep>(m, "Step").def(nb::init<const Call&>()).def("run", &PythonStep::run);
   nb::class_<FrozenCall>(m, "Frozen")
       .def(nb::init<const Call&, nb::handle, int, int>(), nb::arg("call"), nb::arg("sources"), nb::arg("form"),
            nb::arg("threads"))
       .def("project", &FrozenCall::project, nb::arg("values"), nb::arg("threads"))
-      .def("forward", &FrozenCall::forward, nb::arg("values"), nb::arg("offsets"), nb::arg("index").none(),
-           nb::arg("states"), nb::arg("results"), nb::arg("projected"), nb::arg("threads"))
+      .def("forward", &FrozenCall::forward, nb::arg("values"), nb::arg("offsets").none(), nb::arg("index").none(),
+           nb::arg("states"), nb::arg("projected"), nb::arg("threads"))
       .def("step", &FrozenCall::step);
 
+  m.def("gradients_wanted", &gradients_wanted, nb::arg("values"), nb::arg("tensors"));
   m.def("check_offset_numbers", [](const std::vector<int64_t>& offsets, int64_t tokens) {
     check_offsets(offsets.data(), (int64_t)offsets.size(), tokens);
   });

@@ -25,7 +25,7 @@ struct Torch {
   int32_t float32, float64, int64, cpu;
   std::vector<std::pair<int32_t, int64_t>> sizes_of;   // bytes of a number of each dtype
   PyObject *tensor, *parameter, *plain_dispatch;   // classes; what __torch_dispatch__ is where there is none
-  PyObject *cdata, *is_neg, *is_conj;              // names
+  PyObject *cdata, *is_neg, *is_conj, *requires_grad;   // names
 };
 
 Torch* torch_ = nullptr;   // made once, under the interpreter's lock
@@ -66,6 +66,7 @@ void load() {
   t->cdata = PyUnicode_InternFromString("_cdata");
   t->is_neg = PyUnicode_InternFromString("is_neg");
   t->is_conj = PyUnicode_InternFromString("is_conj");
+  t->requires_grad = PyUnicode_InternFromString("requires_grad");
   for (auto [name, size] : {std::pair{"dtype_bool", 1}, {"dtype_uint8", 1}, {"dtype_int8", 1}, {"dtype_int16", 2},
                             {"dtype_int32", 4}, {"dtype_int64", 8}, {"dtype_float16", 2}, {"dtype_bfloat16", 2},
                             {"dtype_float32", 4}, {"dtype_float64", 8}, {"dtype_complex64", 8}, {"dtype_complex128", 16}})
@@ -166,24 +167,31 @@ void check_storage(const Memory& m, const Name& name, int64_t item) {
                               std::to_string(m.bytes) + " bytes: the storage was resized after the tensor was made.");
 }
 
-Seen see(nb::handle tensor, const Name& name, bool real, Type wanted) {
+// The memory of a tensor of `wanted`, or of any real type. sign: whether its numbers may have a lazy one.
+Memory look(nb::handle tensor, const Name& name, bool real, Type wanted, bool sign, Type& type) {
   void* implementation = implementation_of(tensor, name);
   Handle h = &implementation;
   const Torch& t = *torch_;
 
   int32_t dtype, device;
   if (t.dtype(h, &dtype) || t.device(h, &device)) refuse_memory(tensor, name, "that torch cannot describe");
-  Seen seen{};
-  seen.array.type = dtype == t.float32 ? Type::FLOAT32 : dtype == t.float64 ? Type::FLOAT64 : Type::INT64;
+  type = dtype == t.float32 ? Type::FLOAT32 : dtype == t.float64 ? Type::FLOAT64 : Type::INT64;
   const bool known = dtype == t.float32 || dtype == t.float64 || dtype == t.int64;
-  const bool right = real ? seen.array.type != Type::INT64 : seen.array.type == wanted;
+  const bool right = real ? type != Type::INT64 : type == wanted;
   if (!known || !right || device != t.cpu)
     refuse_type(tensor, name, real ? "torch.float32 or torch.float64" : type_text(wanted));
 
   // Whole numbers have no lazy sign. Asking lets other threads run: before an address is taken.
-  if (real || wanted != Type::INT64) check_sign(tensor, name);
+  if (sign && (real || wanted != Type::INT64)) check_sign(tensor, name);
   const Memory m = memory_of(h, tensor, name);
+  check_storage(m, name, type == Type::FLOAT32 ? 4 : 8);
+  return m;
+}
+
+Seen see(nb::handle tensor, const Name& name, bool real, Type wanted) {
+  Seen seen{};
   Array& a = seen.array;
+  const Memory m = look(tensor, name, real, wanted, true, a.type);
   a.data = m.data;
   a.axes = m.axes;
   seen.sizes = m.sizes;
@@ -192,7 +200,6 @@ Seen see(nb::handle tensor, const Name& name, bool real, Type wanted) {
     if (m.sizes[i] != 1)
       refuse(Error::ENGINE, name.text() + " must have at most two axes that are not 1. Got shape " +
                                 shape_text(m.sizes, m.axes) + ".");
-  check_storage(m, name, a.type == Type::FLOAT32 ? 4 : 8);
   if (a.axes >= 1) {
     a.columns = m.sizes[a.axes - 1];
     a.column_stride = m.strides[a.axes - 1];
@@ -202,6 +209,35 @@ Seen see(nb::handle tensor, const Name& name, bool real, Type wanted) {
     a.row_stride = m.strides[a.axes - 2];
   }
   return seen;
+}
+
+bool dense(const Memory& m) {
+  int64_t expected = 1, numbers = 1;
+  for (int64_t i = 0; i < m.axes; i++) numbers *= m.sizes[i];
+  for (int64_t i = m.axes - 1; numbers && i >= 0; expected *= m.sizes[i--])
+    if (m.sizes[i] != 1 && m.strides[i] != expected) return false;
+  return true;
+}
+
+nb::handle copied(nb::handle tensor, Held& held) {
+  held.push_back(tensor.attr("contiguous")());
+  return held.back();
+}
+
+// torch's side of `make`: `unspool.engine.memory`, whose names are held for good.
+struct Maker {
+  PyObject *empty, *lend;
+  int64_t large;
+};
+const Maker& maker() {
+  static Maker* found = nullptr;   // made under the interpreter's lock
+  if (!found) {
+    const nb::object memory = nb::module_::import_("unspool.engine.memory");
+    const Maker made{memory.attr("_FLOATS").attr("new_empty").inc_ref().ptr(), memory.attr("lend").inc_ref().ptr(),
+                     nb::cast<int64_t>(memory.attr("LARGE"))};
+    found = new Maker(made);
+  }
+  return *found;
 }
 
 }  // namespace
@@ -243,6 +279,68 @@ Array open_block(nb::handle tensor, const Name& name, const Shape& shape, Type t
     refuse(Error::ENGINE, name.text() + " must be contiguous. Got strides (" + std::to_string(array.row_stride) + ", " +
                               std::to_string(array.column_stride) + "). Call .contiguous() on it.");
   return array;
+}
+
+Rows open_rows(nb::handle tensor, const Name& name, int64_t columns, Held& held) {
+  Type type;
+  const Memory m = look(tensor, name, false, Type::FLOAT32, true, type);
+  if ((m.axes != 2 && m.axes != 3) || m.sizes[m.axes - 1] != columns)
+    refuse(Error::ENGINE, name.text() + " must have shape (N, " + std::to_string(columns) + ") or (B, T, " +
+                              std::to_string(columns) + "). Got " + shape_text(m.sizes, m.axes) + ".");
+  Rows rows;
+  rows.data = static_cast<float*>(m.data);
+  if (m.axes == 3) rows.sequences = m.sizes[0], rows.steps = m.sizes[1];
+  rows.count = m.axes == 3 ? m.sizes[0] * m.sizes[1] : m.sizes[0];
+  rows.stride = m.axes == 3 && m.sizes[1] == 1 ? m.strides[0] : m.strides[m.axes - 2];
+  const bool beside = columns < 2 || m.strides[m.axes - 1] == 1;
+  const bool even = m.axes == 2 || m.sizes[0] == 1 || m.sizes[1] == 1 || m.strides[0] == m.strides[1] * m.sizes[1];
+  return rows.count == 0 || (beside && even) ? rows : open_rows(copied(tensor, held), name, columns, held);
+}
+
+float* open_dense(nb::handle tensor, const Name& name, const Shape& shape, Held& held) {
+  Type type;
+  const Memory m = look(tensor, name, false, Type::FLOAT32, true, type);
+  const auto axes = (int64_t)shape.size();
+  if (axes != m.axes || !std::equal(shape.begin(), shape.end(), m.sizes))
+    refuse(Error::ENGINE, name.text() + " must have shape " + shape_text(shape.data(), axes) + ". Got " +
+                              shape_text(m.sizes, m.axes) + ".");
+  return dense(m) ? static_cast<float*>(m.data) : open_dense(copied(tensor, held), name, shape, held);
+}
+
+nb::object make(const Shape& shape, bool lend, float*& data) {
+  const Maker& torch = maker();
+  int64_t numbers = 1;
+  nb::object sizes = nb::steal(PyTuple_New((Py_ssize_t)shape.size()));
+  for (size_t i = 0; i < shape.size(); i++) {
+    numbers *= shape[i];
+    PyTuple_SET_ITEM(sizes.ptr(), (Py_ssize_t)i, PyLong_FromLongLong(shape[i]));
+  }
+  nb::object made = nb::steal(lend && numbers >= torch.large ? PyObject_CallObject(torch.lend, sizes.ptr())
+                                                             : PyObject_CallOneArg(torch.empty, sizes.ptr()));
+  if (!made.ptr()) throw nb::python_error();
+  Type type;
+  const Memory m = look(made, {"a new tensor"}, false, Type::FLOAT32, false, type);
+  if (m.axes != (int64_t)shape.size() || !std::equal(shape.begin(), shape.end(), m.sizes) || !dense(m))
+    refuse(Error::ENGINE, "A new tensor must have shape " + shape_text(shape.data(), (int64_t)shape.size()) + ". Got " +
+                              shape_text(m.sizes, m.axes) + ": something changes what torch makes.");
+  data = static_cast<float*>(m.data);
+  return made;
+}
+
+int gradients_wanted(nb::handle values, nb::handle tensors) {
+  if (!torch_) load();
+  const Items items(tensors, "tensors");
+  int found = 0;
+  for (size_t i = 0; i <= items.size(); i++) {
+    const nb::handle tensor = i ? items[i - 1] : values;
+    if (i && tensor.is_none()) continue;
+    PyObject* type = (PyObject*)Py_TYPE(tensor.ptr());
+    if (type != torch_->tensor && type != torch_->parameter) return -1;
+    const nb::object wanted = nb::steal(PyObject_GetAttr(tensor.ptr(), torch_->requires_grad));
+    if (!wanted.ptr()) throw nb::python_error();
+    if (wanted.is(nb::handle(Py_True))) found = std::max(found, i ? 1 : 2);
+  }
+  return found;
 }
 
 Bytes open_bytes(nb::handle tensor, const Name& name) {

@@ -57,6 +57,27 @@ Array open_shaped(nb::handle tensor, const Name&, const Shape&, Type type = Type
 // And contiguous.
 Array open_block(nb::handle tensor, const Name&, const Shape&, Type type = Type::FLOAT32);
 
+// What a call holds for as long as it runs: copies of tensors whose numbers do not lie as it needs them.
+using Held = std::vector<nb::object>;
+
+// Rows (N, F), or (B, T, F) seen as (B T, F), the numbers of each side by side; else of a copy.
+struct Rows {
+  float* data = nullptr;
+  int64_t count = 0, stride = 0;
+  int64_t sequences = -1, steps = 0;   // B and T; -1: of (N, F)
+};
+Rows open_rows(nb::handle tensor, const Name&, int64_t columns, Held&);
+
+// The numbers of a float32 tensor of this shape, one by one; else of a copy.
+float* open_dense(nb::handle tensor, const Name&, const Shape&, Held&);
+
+// A new float32 tensor on the CPU, its numbers not set. lend: a large one in memory that goes from call to call.
+nb::object make(const Shape&, bool lend, float*& data);
+
+// Whether gradients are wanted: 2 of `values`, 1 of some of `tensors` alone, 0 of none; -1: not all are exactly tensors
+// or parameters, or, among `tensors`, None.
+int gradients_wanted(nb::handle values, nb::handle tensors);
+
 // Of rows (n, ...) of any of torch's plain dtypes, each contiguous.
 Bytes open_bytes(nb::handle tensor, const Name&);
 

@@ -294,7 +294,7 @@ BAD_VALUES = {
     "wide": (torch.randn(27, F + 1), r"must have shape \(N, 19\)"),
     "narrow": (X[:, 1:], r"must have shape \(N, 19\)"),
     "one axis": (X[:, 0], "must have shape"),
-    "three axes": (X[None], "must have shape"),
+    "four axes": (X[None, None], "must have shape"),
     "resized to nothing": (_resized(X, 0), "storage"),
     "resized": (_resized(X, 26 * F), "storage"),
     "list": ([[0.0] * F] * 27, "must be a tensor. Got list"),
@@ -308,11 +308,10 @@ def test_values_that_are_not_what_the_program_reads(name: str) -> None:
     made = layer()
     values, message = BAD_VALUES[name]
     call = _call(made).native
-    results = [memory.empty(27, H), memory.empty(5, H), memory.empty(5, H)]
 
     def check() -> None:
         with pytest.raises((EngineError, TypeError), match=message):
-            call.forward(values, ENDS, None, _tensors(made, 5), results, [], 1)
+            call.forward(values, ENDS, None, _tensors(made, 5), True, 1)
 
     in_a_process(check)
 
@@ -726,8 +725,7 @@ def _loop(*changes: tuple[int, int]) -> dict[str, Any]:
 def test_a_program_written_by_hand_runs() -> None:
     call = _native.Call([(_program(), False, [0])], False)
     x, weight, start = torch.randn(5, 3), torch.randn(3, 4), torch.randn(2, 4)
-    results = [torch.empty(5, 4), torch.empty(2, 4)]
-    call.forward(x, torch.tensor([0, 3, 5]), None, [start, weight], results, [], 1)
+    results = call.forward(x, torch.tensor([0, 3, 5]), None, [start, weight], True, 1)
     steps = x @ weight
     torch.testing.assert_close(
         results[1], torch.stack([start[0] + steps[:3].sum(0), start[1] + steps[3:].sum(0)])
@@ -807,8 +805,7 @@ def _calls() -> dict[str, Callable[[], Any]]:
             "offsets": ends,
             "index": None,
             "tensors": [start, weight],
-            "results": [torch.empty(5, 4), torch.empty(2, 4)],
-            "kept": [],
+            "lend": True,
             "threads": 1,
         }
         return lambda: _native.Call([(program, False, [0])], False).forward(**{**args, **changes})
@@ -852,7 +849,7 @@ def _calls() -> dict[str, Callable[[], Any]]:
         "a negative source": lambda: _native.Call([(program, False, [-1])], False),
         "training without a backward": lambda: _native.Call([(program, False, [0])], True),
         "a backward without training": lambda: plain.backward(
-            x, ends, None, x, [start, weight], [], None, [None], None, [None, None], [], 1
+            x, ends, None, x, x, [start, weight], None, [None], [False] * 3, True, 1
         ),
         "no threads": forward(threads=0),
         "negative threads": forward(threads=-3),
@@ -860,11 +857,13 @@ def _calls() -> dict[str, Callable[[], Any]]:
         "many tensors": forward(tensors=[start, weight, weight]),
         "an address": forward(values=x.data_ptr()),
         "tensors that are not a list": forward(tensors=start),
-        "no results": forward(results=[]),
-        "a short output": forward(results=[torch.empty(4, 4), torch.empty(2, 4)]),
-        "a strided output": forward(results=[torch.empty(4, 5).t(), torch.empty(2, 4)]),
-        "a final state of other rows": forward(results=[torch.empty(5, 4), torch.empty(1, 4)]),
-        "something kept": forward(kept=[x]),
+        "no offsets for rows": forward(offsets=None),
+        "no offsets, but an index": forward(
+            values=x[None], offsets=None, index=torch.zeros(5, dtype=torch.int64)
+        ),
+        "a state of other rows": forward(tensors=[start[:1], weight]),
+        "a state of three axes": forward(tensors=[start[None], weight]),
+        "no weight": forward(tensors=[start, None]),
         "another weight": forward(tensors=[start, torch.randn(4, 3)]),
         "frozen: a form that is not there": lambda: _native.Frozen(plain, [weight], 3, 1),
         "frozen: a negative form": lambda: _native.Frozen(plain, [weight], -1, 1),
@@ -876,7 +875,6 @@ def _calls() -> dict[str, Callable[[], Any]]:
             ends,
             torch.zeros(5, dtype=torch.int64),
             [start],
-            [torch.empty(5, 4), torch.empty(2, 4)],
             True,
             1,
         ),

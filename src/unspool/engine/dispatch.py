@@ -310,8 +310,8 @@ def _run_native(
     call = native.Call(
         streams, training, training and values.requires_grad, once, precision if training else "float32"
     )
-    output, finals = native.run(call, values, offsets, index, tensors)
-    return output, [unflatten(s, f) for s, f in zip(states, finals)]
+    results = native.run(call, values, offsets, index, tensors)
+    return results[0], [unflatten(s, f) for s, f in zip(states, call.finals(results))]
 
 
 def explain_path(module: nn.Module, x: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -114,15 +113,9 @@ class Frozen:
         if index is not None:
             check_ids(index)
             index = index.to(torch.int64).contiguous()
-        run = partial(ready.made.forward, projected=projected)
-        parts = [leaf.contiguous() for state in states for leaf in flatten(state)]
-        results, _ = native.forward(ready.call, values, offsets, index, parts, frozen=run)
-        finals, at = [], 1
-        for state in states:
-            count = len(flatten(state))
-            finals.append(unflatten(state, results[at : at + count]))
-            at += count
-        return results[0], finals
+        parts = [leaf for state in states for leaf in flatten(state)]
+        results = ready.made.forward(values, offsets, index, parts, projected, torch.get_num_threads())
+        return results[0], [unflatten(s, f) for s, f in zip(states, ready.call.finals(results))]
 
     def step(self, x: Tensor, state: Any) -> Any:
         """The state after one step: x (B, F), state of (B, ·) parts."""

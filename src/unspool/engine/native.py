@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unspool import _native
-from unspool.engine import again, memory
+from unspool.engine import again
 from unspool.engine.plan import Plan, make_plan
 from unspool.errors import EngineError
 from unspool.program.ir import Program
@@ -33,13 +33,18 @@ class Stream:
 
 @dataclass
 class Call:
-    """What does not change between a call's forward and its backward."""
+    """What does not change between a call's forward and its backward.
+
+    Its tensors: of each stream the initial state parts (B, width), then its sources; stacked: the parts of all streams,
+    (streams, B, width) each, then the sources of each stream. A part may be None: zeros.
+    """
 
     streams: list[Stream]
     training: bool
     input_gradient: bool
     once: bool = False  # gradients of gradients are an error, not the plain loop's
     precision: str = "float32"  # of what products multiply; states, sums and weights are float32
+    stacked: bool = False
     out_widths: list[int] = field(init=False)
     native: Any = field(init=False)
     plans: list[Plan] = field(init=False)
@@ -53,21 +58,28 @@ class Call:
             "call",
             self.training,
             self.precision,
+            self.stacked,
             *((id(program), reverse) for program, reverse, _ in rows),
         )
         self.native = known.get(key)
         if self.native is None:  # it holds the programs that the key names by identity
-            self.native = known[key] = _native.Call(rows, self.training, _native.FORMS[self.precision])
+            form = _native.FORMS[self.precision]
+            self.native = known[key] = _native.Call(rows, self.training, form, self.stacked)
 
-    def flat(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """`tensors` with the initial state parts contiguous."""
-        flat = list(tensors)
-        at = 0
+    def finals(self, results: Sequence[Tensor]) -> list[list[Tensor]]:
+        """The final state parts of each stream, of an unstacked call's `results`."""
+        found, at = [], 1
         for s in self.streams:
-            for k in range(at, at + len(s.program.state_sizes)):
-                flat[k] = flat[k].contiguous()
-            at += len(s.program.state_sizes) + len(s.sources)
-        return flat
+            found.append(list(results[at : at + len(s.program.state_sizes)]))
+            at += len(s.program.state_sizes)
+        return found
+
+    def kept_floats(self, rows: int, tokens: int) -> int:
+        """Numbers that a forward keeps for its backward, in one tensor."""
+        widths = [
+            (p.widths["pstash"], p.widths["lstash"] + sum(p.program.state_sizes[1:])) for p in self.plans
+        ]
+        return rows * sum(of_row for of_row, _ in widths) + tokens * sum(of_token for _, of_token in widths)
 
 
 def info() -> dict[str, Any]:
@@ -91,45 +103,76 @@ def bfloat16_gain(seconds: float = 0.05) -> float:
 
 
 def run(
-    call: Call, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]
-) -> tuple[Tensor, list[list[Tensor]]]:
-    """Output (N, sum of widths) and the final state parts of each stream.
+    call: Call, values: Tensor, offsets: Tensor | None, index: Tensor | None, tensors: Sequence[Tensor | None]
+) -> Sequence[Tensor]:
+    """The output, then the final state parts, in the order of the initial ones among the call's `tensors`.
 
-    tensors: for each stream its initial state parts (B, width), then its sources.
+    values (N, F) with offsets (B + 1,), output (N, sum of widths); or (B, T, F) and None, output (B, T, sum of widths).
     """
     if call.training:
-        results = _Run.apply(call, values, offsets, index, *tensors)
-    else:
-        results, _ = forward(call, values, offsets, index, tensors)
-    finals, at = [], 1
-    for s in call.streams:
-        finals.append(list(results[at : at + len(s.program.state_sizes)]))
-        at += len(s.program.state_sizes)
-    return results[0], finals
+        return _Run.apply(call, values, offsets, index, *tensors)
+    return forward(call, values, offsets, index, tensors)
+
+
+def forward(
+    call: Call,
+    values: Tensor,
+    offsets: Tensor | None,
+    index: Tensor | None,
+    tensors: Sequence[Tensor | None],
+    lend: bool = True,
+) -> tuple[Tensor, ...]:
+    """As `run`, without a graph; in training the last is what the backward needs.
+
+    What is large lies in lent memory, or with `lend=False` in memory of its own.
+    """
+    return call.native.forward(values, offsets, index, tensors, lend, torch.get_num_threads())
 
 
 class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, values: Tensor, offsets: Tensor, index: Any, *tensors: Tensor) -> Any:
-        results, kept = forward(call, values, offsets, index, tensors)
-        ctx.call, ctx.inputs = call, len(tensors)
-        ctx.save_for_backward(values, offsets, index, results[0], *tensors, *kept)
+    def forward(
+        ctx: Any, call: Call, values: Tensor, offsets: Any, index: Any, *tensors: Tensor | None
+    ) -> Any:
+        *results, kept = forward(call, values, offsets, index, tensors)
+        ctx.call = call
+        ctx.save_for_backward(values, offsets, index, results[0], kept, *tensors)
         ctx.set_materialize_grads(False)
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, dy: Any, *d_finals: Any) -> Any:
-        values, offsets, index, output, *rest = ctx.saved_tensors
-        tensors, kept = rest[: ctx.inputs], rest[ctx.inputs :]
-        needs = ctx.needs_input_grad
-        if torch.is_grad_enabled() and not ctx.call.once:  # create_graph=True
-            wanted = [needs[1], *needs[4:]]
-            grads = again.gradients(ctx.call, values, offsets, index, tensors, [dy, *d_finals], wanted)
+        values, offsets, index, output, kept, *tensors = ctx.saved_tensors
+        call, needs = ctx.call, ctx.needs_input_grad
+        wanted = (needs[1], *needs[4:])
+        grads: Sequence[Any]
+        if torch.is_grad_enabled() and not call.once:  # create_graph=True
+            grads = again.gradients(call, values, offsets, index, tensors, [dy, *d_finals], wanted)
         else:
-            grads = backward(ctx.call, kept, values, offsets, index, output, tensors, dy, d_finals, needs)
+            grads = backward(call, values, offsets, index, output, kept, tensors, dy, d_finals, wanted)
             if torch.is_grad_enabled():
                 grads = _once(grads)
         return (None, grads[0], None, None, *grads[1:])
+
+
+def backward(
+    call: Call,
+    values: Tensor,
+    offsets: Tensor | None,
+    index: Tensor | None,
+    output: Tensor,
+    kept: Tensor,
+    tensors: Sequence[Tensor | None],
+    dy: Tensor | None,
+    d_finals: Sequence[Tensor | None],
+    needs: Sequence[bool],
+    lend: bool = True,
+) -> Sequence[Tensor | None]:
+    """The gradients of the values and of each of `tensors` that `needs` them; as `forward` in lent memory, or not."""
+    threads = torch.get_num_threads()
+    return call.native.backward(
+        values, offsets, index, output, kept, tensors, dy, d_finals, needs, lend, threads
+    )
 
 
 class _Once(torch.autograd.Function):
@@ -145,97 +188,8 @@ class _Once(torch.autograd.Function):
         )
 
 
-def _once(grads: list[Any]) -> list[Any]:
+def _once(grads: Sequence[Any]) -> list[Any]:
     """The gradients as values that complain when they are differentiated again."""
     given = [g.requires_grad_() for g in grads if g is not None]
     wrapped = iter(_Once.apply(*given))
     return [None if g is None else next(wrapped) for g in grads]
-
-
-def _rows(tensor: Tensor) -> Tensor:
-    """`tensor` (N, F) with the features of a row side by side; of other axes, as it is."""
-    beside = tensor.dim() != 2 or tensor.stride(1) == 1 or tensor.shape[1] == 1
-    return tensor if beside else tensor.contiguous()
-
-
-def forward(
-    call: Call,
-    values: Tensor,
-    offsets: Tensor,
-    index: Tensor | None,
-    tensors: Sequence[Any],
-    lend: bool = True,
-    frozen: Callable[..., None] | None = None,
-) -> tuple[list[Tensor], list[Tensor]]:
-    """The results, and what the backward needs: in lent memory, or with `lend=False` in memory of its own.
-
-    What is kept: of each stream the rows (N, width) of every state part but the first, pstash, lstash.
-    frozen: runs the call's streams with weights of its own; `tensors` are then the initial states alone.
-    """
-    own = memory.lend if lend else memory.empty
-    batch = offsets.shape[0] - 1
-    rows = values.shape[0]
-    tokens = rows if index is None else index.shape[0]
-    results, kept = [own(tokens, sum(call.out_widths))], []
-    for stream, plan in zip(call.streams, call.plans):
-        results += [memory.empty(batch, width) for width in stream.program.state_sizes]
-        if call.training:
-            kept += [own(tokens, width) for width in stream.program.state_sizes[1:]]
-            kept += [own(rows, plan.widths["pstash"]), own(tokens, plan.widths["lstash"])]
-    values, threads = _rows(values), torch.get_num_threads()
-    if frozen is not None:
-        frozen(values, offsets, index, tensors, results, threads=threads)
-    else:
-        call.native.forward(values, offsets, index, call.flat(tensors), results, kept, threads)
-    return results, kept
-
-
-def backward(
-    call: Call,
-    kept: Sequence[Tensor],
-    values: Tensor,
-    offsets: Tensor,
-    index: Tensor | None,
-    output: Tensor,
-    tensors: Sequence[Tensor],
-    dy: Tensor | None,
-    d_finals: Sequence[Tensor | None],
-    needs: Sequence[bool],
-    lend: bool = True,
-) -> list[Tensor | None]:
-    """The gradients of the values, and of each of `tensors`; as `forward` in lent memory, or with `lend=False` not."""
-    own = memory.lend if lend else memory.empty
-    tokens, rows = output.shape[0], values.shape[0]
-    if dy is not None:
-        dy = dy.contiguous() if dy.stride(0) == 0 else _rows(dy)
-    dx = [own(*values.shape) for _ in call.streams] if call.input_gradient else None
-    grads: list[Tensor | None] = []
-    work: list[Tensor] = []
-    for d, (stream, plan) in enumerate(zip(call.streams, call.plans)):
-        states = len(grads) + len(stream.program.state_sizes)
-        for k in range(len(grads), states + len(stream.sources)):
-            gradient = own(*tensors[k].shape) if needs[4 + k] else None
-            grads.append(gradient.zero_() if gradient is not None and k >= states else gradient)
-        work += [own(tokens, plan.widths["bstash"]), own(tokens, plan.widths["pgrad"])]
-        work.append(own(rows, plan.widths["pbstash"]))
-        if dx is not None and not plan.reaches_input:
-            dx[d].zero_()
-    call.native.backward(
-        _rows(values),
-        offsets,
-        index,
-        output,
-        call.flat(tensors),
-        kept,
-        dy,
-        [None if g is None else g.contiguous() for g in d_finals],
-        dx,
-        grads,
-        work,
-        torch.get_num_threads(),
-    )
-    if dx is None or not needs[1]:
-        return [None, *grads]
-    for other in dx[1:]:
-        dx[0].add_(other)
-    return [dx[0], *grads]

@@ -79,9 +79,8 @@ def forward(
         from unspool.engine import compiled
 
         ran = compiled.as_now(text, live)
-    results, kept = native.forward(call_of(ran), values, offsets, index, tensors, lend=False)
-    results = [*results, *kept]
-    return [*results, compiled.mark(text, ran)] if live else results
+    results = native.forward(call_of(ran), values, offsets, index, tensors, lend=False)
+    return [*results, compiled.mark(text, ran)] if live else list(results)
 
 
 def forward_shapes(
@@ -95,12 +94,7 @@ def forward_shapes(
     results = [values.new_empty(tokens, sum(made.out_widths))]
     results += [values.new_empty(batch, w) for s in made.streams for w in s.program.state_sizes]
     if made.training:
-        for stream, plan in zip(made.streams, made.plans):
-            results += [values.new_empty(tokens, w) for w in stream.program.state_sizes[1:]]
-            results += [
-                values.new_empty(rows, plan.widths["pstash"]),
-                values.new_empty(tokens, plan.widths["lstash"]),
-            ]
+        results.append(values.new_empty(made.kept_floats(rows, tokens)))
     return [*results, offsets.new_empty(2)] if live else results
 
 
@@ -134,14 +128,12 @@ def backward(
     d_finals: list[Tensor | None],
 ) -> list[Tensor]:
     made = call_of(text)
-    if len(kept) > sum(len(s.program.state_sizes) + 1 for s in made.streams):
+    if len(kept) > 1:
         from unspool.engine import compiled
 
-        made = call_of(compiled.marked(text, kept[-1]))
-        kept = kept[:-1]
-    flags = [False, needs[0], False, False, *needs[1:]]
+        made = call_of(compiled.marked(text, kept[1]))
     grads = native.backward(
-        made, kept, values, offsets, index, output, tensors, dy, d_finals, flags, lend=False
+        made, values, offsets, index, output, kept[0], tensors, dy, d_finals, needs, lend=False
     )
     return [g for g in grads if g is not None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,9 +14,11 @@ from unspool.cells import GRUCell, LSTMCell, RNNCell
 from unspool.engine import numbers
 from unspool.engine.dispatch import Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
+from unspool.engine.ready import Ready, calls_can_be_ready
 from unspool.errors import InputError, bad_parameter, check_choice, described
 from unspool.nn.layout import check_layout, check_layouts, to_ragged
 from unspool.nn.like_torch import LikeTorch
+from unspool.ragged import Ragged
 
 
 @lru_cache(maxsize=256)
@@ -76,11 +79,101 @@ class _Layers(LikeTorch):
         inputs = [self.input_size, *[width] * (self.num_layers - 1)]
         cells = [_template(self.mode, n, self.hidden_size, self.bias, self.proj_size) for n in inputs]
         self.__dict__["_cells"] = tuple(cells)
+        self.__dict__["_ready"] = None
 
     def _cell(self, layer: int) -> nn.Module:
         return self.__dict__["_cells"][layer]
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
+        if calls_can_be_ready():
+            found = self._as_before(input, hx)
+            return self._closely(input, hx, True) if found is None else found
+        return self._closely(input, hx, False)
+
+    def _as_before(self, input: Any, hx: Any) -> tuple[Any, Any] | None:
+        """The results, by calls that are ready; None where something is not as it was: then look at everything."""
+        known: list[Ready] | None = self.__dict__["_ready"]
+        if known is None or known[0].of != self._settings():
+            return None
+        offsets, values = None, input
+        if type(input) is Ragged:
+            values, offsets = input.values, input._offsets
+        elif not isinstance(input, Tensor) or input.dim() not in (2, 3) or not input.numel():
+            return None
+        batched = offsets is not None or input.dim() == 3
+        if not batched:
+            values = input.unsqueeze(0)
+        elif offsets is None and not self.batch_first:
+            values = input.transpose(0, 1)
+        count = 2 if self.mode == "LSTM" else 1
+        parts: Any = (None,) * count
+        if hx is not None:
+            parts = hx if count == 2 else (hx,)
+            if not isinstance(parts, (tuple, list)) or len(parts) != count:
+                return None
+            if not batched:
+                parts = [part.unsqueeze(1) for part in parts if isinstance(part, Tensor)]
+        results = self._run_ready(known, values, offsets, parts)
+        if results is None:
+            self.__dict__["_ready"] = None
+            return None
+        output, *last = results
+        if not batched:
+            output, last = output[0], [part[:, 0] for part in last]
+        elif offsets is not None:
+            output = input.with_values(output)
+        elif not self.batch_first:
+            output = output.transpose(0, 1).contiguous()
+        return output, tuple(last) if count == 2 else last[0]
+
+    def _run_ready(
+        self, known: list[Ready], values: Tensor, offsets: Tensor | None, parts: Sequence[Any]
+    ) -> Sequence[Tensor] | None:
+        """The output, then the final state's parts (layers * directions, B, width)."""
+        own = self._parameters
+        weights = [[own.get(name) for name in ready.names[0]] for ready in known]
+        if len(known) == 1:
+            return known[0].run(values, offsets, None, [*parts, *weights[0]])
+        finals: list[Sequence[Tensor]] = []
+        count = 2 if self.bidirectional else 1
+        for layer, ready in enumerate(known):
+            if layer and self.dropout and self.training:
+                values = torch.dropout(values, self.dropout, True)
+            states = [part if part is None else part[layer * count : (layer + 1) * count] for part in parts]
+            found = ready.run(values, offsets, None, [*states, *weights[layer]])
+            if found is None:
+                return None
+            values, *last = found
+            finals.append(last)
+        return values, *(torch.cat(part) for part in zip(*finals))
+
+    def _settings(self) -> Any:
+        """What calls are made ready for."""
+        return self.num_layers, self.bidirectional, self.mode, self.__dict__["_cells"], self.frozen
+
+    def _make_ready(self, values: Tensor, given: tuple[Tensor, ...]) -> list[Ready] | None:
+        """A layer's calls, after they ran; None where they are not all the native engine's, on weights of its own."""
+        kind: Any = type(self)
+        if self.frozen is not None or any(getattr(kind, name) is not own for name, own in _OWN.items()):
+            return None
+        found = []
+        for layer in range(self.num_layers):
+            directions = self.directions(layer)
+            states = [self._state(given, layer * len(directions) + d) for d in range(len(directions))]
+            size = int(self._cell(layer).input_size)  # type: ignore[arg-type]
+            if choose(directions, values.new_empty(0, size), states).engine != "native":
+                return None
+            ready = Ready(directions, size, states, self._settings(), stacked=True)
+            suffixes = [f"_l{layer}", f"_l{layer}_reverse"]
+            names = [name + suffix for suffix, names in zip(suffixes, ready.names) for name in names]
+            if any(self._parameters.get(name) is None for name in names):
+                return None
+            ready.names = [names]
+            found.append(ready)
+        return found
+
+    def _closely(self, input: Any, hx: Any, make_ready: bool) -> tuple[Any, Any]:
+        """The results, by a look at everything."""
         if isinstance(input, Tensor) and input.dim() not in (2, 3):
             got = f"{input.dim()}D{' tensor' if self.mode.startswith('RNN') else ''}"
             raise InputError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {got} instead")
@@ -108,6 +201,8 @@ class _Layers(LikeTorch):
             else:
                 values, final = self.frozen[layer].run(values, offsets, states)
             finals += [f if isinstance(f, tuple) else (f,) for f in final]
+        if make_ready and self.__dict__["_ready"] is None:
+            self.__dict__["_ready"] = self._make_ready(values, given)
         last = tuple(torch.stack(p) if len(p) > 1 else p[0].unsqueeze(0) for p in zip(*finals))
         if not batched:
             last = tuple(part[:, 0] for part in last)
@@ -193,6 +288,16 @@ class _Layers(LikeTorch):
                 f"For {'batched' if axes == 3 else 'unbatched'} {axes}-D input, {names} should also be {axes}-D "
                 f"but got {got.format(*(part.dim() for part in parts))}"
             )
+
+
+# What a call looks at everything with: a class that has its own of these looks at everything each time.
+_OWN = {
+    name: getattr(_Layers, name)
+    for name in (
+        *("directions", "check_input", "check_features", "check_hidden_size", "weight_dtype"),
+        *("_weight", "_cell", "_initial", "_state", "_parts", "_check_axes"),
+    )
+}
 
 
 class LSTM(_Layers):

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unspool.cells.base import Cell
 from unspool.engine import numbers
 from unspool.engine.dispatch import ENGINES, PRECISIONS, Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
+from unspool.engine.ready import Ready, calls_can_be_ready
 from unspool.engine.step import step
 from unspool.errors import DataError, bad_parameter, check_choice, described
 from unspool.nn.layout import check_layout, check_layouts, to_ragged
@@ -103,7 +105,7 @@ class Recurrent(nn.Module):
         self._prepare()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_twins": None, "_zoneout": ()}
+        return {**self.__dict__, "_twins": None, "_zoneout": (), "_ready": None}
 
     def freeze(self, weights: str = "float32") -> Recurrent:
         """A copy for prediction: weights laid out once, as they are now; no gradients, and noise as in evaluation.
@@ -151,6 +153,7 @@ class Recurrent(nn.Module):
         zoneout = [Zoneout(cell, self.noise.zoneout) for cell in cells] if self.noise.zoneout else []
         self.__dict__["_zoneout"] = tuple(zoneout)
         self.__dict__["_twins"] = None
+        self.__dict__["_ready"] = None
         numbers.register(*cells, *zoneout)
         size = getattr(self.cell, "input_size", None)
         if isinstance(size, int) and not any(p.is_meta for p in self.parameters()):
@@ -194,9 +197,13 @@ class Recurrent(nn.Module):
         return widths[0] if self.merge in ("sum", "mean", "product") else sum(widths)
 
     def forward(self, x: Any, state: Any = None) -> tuple[Any, Any]:
+        if calls_can_be_ready() and isinstance(x, Tensor) and x.dim() in (2, 3) and x.numel():
+            found = self._padded(x, state)
+            if found is not None:
+                return found
         ragged, restore, batched = to_ragged(x, self.batch_first, "Recurrent")
         states = self._states(ragged.batch_size, state, batched)
-        outputs, finals = self.run(ragged.values, ragged.offsets, states)
+        outputs, finals = self.run(ragged.values, ragged._offsets, states)
         final = tuple(finals) if self.bidirectional else finals[0]
         if not batched:
             final = unflatten(final, [leaf[0] for leaf in flatten(final)])
@@ -204,17 +211,97 @@ class Recurrent(nn.Module):
             return tuple(restore(ragged.with_values(output)) for output in outputs), final
         return restore(ragged.with_values(outputs)), final
 
+    def _padded(self, x: Tensor, state: Any) -> tuple[Any, Any] | None:
+        """As `self(x, state)` by a call that is ready, without a `Ragged` between; None: there is none."""
+        batched = x.dim() == 3
+        values = x.unsqueeze(0) if not batched else x if self.batch_first else x.transpose(0, 1)
+        states = None
+        if state is not None:
+            states = list(state) if self.bidirectional else [state]
+            if not batched:
+                states = [unflatten(s, [leaf.unsqueeze(0) for leaf in flatten(s)]) for s in states]
+        found = self._as_before(values, None, None, states)
+        if found is None:
+            return None
+        output, finals = found
+        if not batched:
+            finals = [unflatten(final, [leaf[0] for leaf in flatten(final)]) for final in finals]
+        final = tuple(finals) if self.bidirectional else finals[0]
+        outputs = self._merged(output)
+        restored = [
+            each[0] if not batched else each if self.batch_first else each.transpose(0, 1).contiguous()
+            for each in (outputs if isinstance(outputs, tuple) else (outputs,))
+        ]
+        return tuple(restored) if isinstance(outputs, tuple) else restored[0], final
+
     def run(
         self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None = None
     ) -> tuple[Any, list[Any]]:
         """The merged output (a pair with merge=None) and each direction's final state; see `engine.dispatch.run`."""
+        can_be_ready = calls_can_be_ready()
+        found = self._as_before(values, offsets, index, states) if can_be_ready else None
+        if found is not None:
+            return self._merged(found[0]), found[1]
         if self.frozen is not None:
             self._check_width(values)
             output, finals = self.frozen.run(values, offsets, states, index)
         else:
             directions, values, starts, index = self._call(values, offsets, states, index)
             output, finals = run(directions, values, offsets, starts, self.engine, index, self.precision)
+            if can_be_ready and self.__dict__["_ready"] is None:
+                self.__dict__["_ready"] = self._make_ready(values, starts)
         return self._merged(output), [unflatten(s, flatten(f)) for s, f in zip(states, finals)]
+
+    def _as_before(
+        self, values: Tensor, offsets: Tensor | None, index: Tensor | None, states: list[Any] | None
+    ) -> tuple[Tensor, list[Any]] | None:
+        """The output and final states of a call that is ready; None where something is not as it was.
+
+        values: (N, F), or (B, T, F) without offsets. states: None for the ones that the layer starts from.
+        """
+        ready: Ready | None = self.__dict__["_ready"]
+        if ready is None or (self.training and self.noise.any):
+            return None
+        if ready.of != self._settings():
+            self.__dict__["_ready"] = None
+            return None
+        if (states is None and not all(map(_starts_from_zeros, self.cells()))) or (
+            states is None and self.start != "cell"
+        ):
+            states = self._states(values.shape[0], None, True)
+        directions = [] if ready.weights is not None else self.directions()
+        tensors = ready.tensors(directions, states)
+        results = None if tensors is None else ready.run(values, offsets, index, tensors)
+        if results is None:
+            self.__dict__["_ready"] = None
+            return None
+        finals, at = [], 1
+        for like, parts in zip(ready.like, ready.parts):
+            finals.append(unflatten(like, results[at : at + parts]))
+            at += parts
+        return results[0], finals
+
+    def _settings(self) -> Any:
+        """What a call is made ready for."""
+        own, cells = self.__dict__, self._modules
+        return (
+            *(cells.get("cell"), cells.get("reverse_cell"), own["reverse"], own["bidirectional"]),
+            *(own["engine"], own["precision"], own["frozen"], own["noise"]),
+        )
+
+    def _make_ready(self, values: Tensor, states: list[Any]) -> Ready | None:
+        """A call, after it ran; None where it was not the native engine's, or noise is part of it."""
+        directions = self.directions()
+        if (
+            (self.training and self.noise.any)
+            or self.noise.zoneout
+            or any(getattr(type(self), name) is not own for name, own in _OWN.items())
+            or choose(directions, values, states, self.engine).engine != "native"
+        ):
+            return None
+        once = self.engine == "native"
+        size = int(values.shape[1])
+        return Ready(directions, size, states, self._settings(), once, self.precision)
 
     def _call(self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None) -> Any:
         """(directions, values, states, index) of a call: noise drawn in training, zoneout's mean in evaluation."""
@@ -248,7 +335,7 @@ class Recurrent(nn.Module):
     def _merged(self, output: Tensor) -> Any:
         if self.merge == "concat":
             return output
-        return merge_outputs(output.split([_output_width(cell) for cell in self.cells()], dim=1), self.merge)
+        return merge_outputs(output.split([_output_width(cell) for cell in self.cells()], dim=-1), self.merge)
 
     def step(self, x: Tensor, state: Any = None) -> Any:
         """One step: x (B, F), state as the cell's -> the next state. The output is its first part.
@@ -306,6 +393,17 @@ class Recurrent(nn.Module):
         shown |= {name: rate for name, rate in vars(self.noise).items() if rate}
         options = "".join(f", {name}={value!r}" for name, value in shown.items())
         return f"reverse={self.reverse}, bidirectional={self.bidirectional}, engine={self.engine!r}{options}"
+
+
+def _starts_from_zeros(cell: Any) -> bool:
+    return type(cell).initial_state is Cell.initial_state and "initial_state" not in cell.__dict__
+
+
+# What a call looks at everything with: a class that has its own of these looks at everything each time.
+_OWN = {
+    name: getattr(Recurrent, name)
+    for name in ("directions", "cells", "run", "initial_state", "_states", "_call", "_merged", "_check_width")
+}
 
 
 def _output_width(cell: Any) -> int:

@@ -123,6 +123,23 @@ def calm() -> bool:
     return not watched() and transformed() is None and not scripted()
 
 
+def quiet() -> bool:
+    """Whether nothing at all surrounds a call: `calm`, with no autocast and no `TorchFunctionMode` either."""
+    return not (
+        _dispatch_modes()
+        or _function_modes()
+        or _transforms()
+        or _autocast("cpu")
+        or forward_ad._current_level >= 0
+        or _tracing() is not None
+    )
+
+
+_dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+_transforms, _tracing = torch._C._are_functorch_transforms_active, torch._C._get_tracing_state
+_autocast = torch.is_autocast_enabled
+
+
 def scripted() -> bool:
     return torch._C._get_tracing_state() is not None
 
