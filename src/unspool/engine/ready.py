@@ -71,6 +71,15 @@ class Ready:
     def __deepcopy__(self, _: Any) -> None:
         return None
 
+    def holds(self, of: Any) -> bool:
+        """Whether the layer, whose settings are `of`, and the cells are what they were."""
+        if of != self.of:
+            return False
+        for unchanged in self.guards:  # noqa: SIM110  (a generator takes as long as what it asks for)
+            if not unchanged():
+                return False
+        return True
+
     def tensors(self, directions: Sequence[Direction], states: Sequence[Any] | None) -> list[Any] | None:
         """Those of a call that is not stacked. states: of each direction, None for zeros. None: other states."""
         found: list[Any] = []
@@ -88,13 +97,10 @@ class Ready:
     def run(
         self, values: Tensor, offsets: Tensor | None, index: Tensor | None, tensors: Sequence[Any]
     ) -> Sequence[Tensor] | None:
-        """As `native.run`; None where something is not as it was, or not as the call needs it: nothing has run."""
+        """As `native.run`; None where a tensor is not as the call needs it: nothing has run."""
         wanted = _native.gradients_wanted(values, tensors)
         if wanted < 0:
             return None
-        for unchanged in self.guards:
-            if not unchanged():
-                return None
         level = wanted if wanted and torch.is_grad_enabled() else 0
         call = self.calls[level] or self._call(level)
         try:

@@ -93,7 +93,11 @@ class _Layers(LikeTorch):
     def _as_before(self, input: Any, hx: Any) -> tuple[Any, Any] | None:
         """The results, by calls that are ready; None where something is not as it was: then look at everything."""
         known: list[Ready] | None = self.__dict__["_ready"]
-        if known is None or known[0].of != self._settings():
+        if known is None:
+            return None
+        settings = self._settings()
+        if not all(ready.holds(settings) for ready in known):
+            self.__dict__["_ready"] = None
             return None
         offsets, values = None, input
         if type(input) is Ragged:

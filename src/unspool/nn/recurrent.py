@@ -9,22 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspool.cells.base import Cell
 from unspool.engine import numbers
 from unspool.engine.dispatch import ENGINES, PRECISIONS, Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
-from unspool.engine.ready import Ready, calls_can_be_ready
+from unspool.engine.ready import calls_can_be_ready
 from unspool.engine.step import step
 from unspool.errors import DataError, bad_parameter, check_choice, described
 from unspool.nn.layout import check_layout, check_layouts, to_ragged
 from unspool.nn.noise import Noise, Zoneout, make_twins, with_noise
+from unspool.nn.short_way import ShortWay
 from unspool.state import flatten, unflatten
 
 MERGES = ("concat", "sum", "mean", "product", None)
 INITIAL_STATES = ("cell", "learned")
 
 
-class Recurrent(nn.Module):
+class Recurrent(ShortWay):
     """Run a cell over sequences, passing the state on.
 
     cell: any module with `forward(x, state) -> state` and `initial_state(batch_size) -> state`.
@@ -198,7 +198,7 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Any, state: Any = None) -> tuple[Any, Any]:
         if calls_can_be_ready() and isinstance(x, Tensor) and x.dim() in (2, 3) and x.numel():
-            found = self._padded(x, state)
+            found = self._padded_as_before(x, state)
             if found is not None:
                 return found
         ragged, restore, batched = to_ragged(x, self.batch_first, "Recurrent")
@@ -210,29 +210,6 @@ class Recurrent(nn.Module):
         if isinstance(outputs, tuple):
             return tuple(restore(ragged.with_values(output)) for output in outputs), final
         return restore(ragged.with_values(outputs)), final
-
-    def _padded(self, x: Tensor, state: Any) -> tuple[Any, Any] | None:
-        """As `self(x, state)` by a call that is ready, without a `Ragged` between; None: there is none."""
-        batched = x.dim() == 3
-        values = x.unsqueeze(0) if not batched else x if self.batch_first else x.transpose(0, 1)
-        states = None
-        if state is not None:
-            states = list(state) if self.bidirectional else [state]
-            if not batched:
-                states = [unflatten(s, [leaf.unsqueeze(0) for leaf in flatten(s)]) for s in states]
-        found = self._as_before(values, None, None, states)
-        if found is None:
-            return None
-        output, finals = found
-        if not batched:
-            finals = [unflatten(final, [leaf[0] for leaf in flatten(final)]) for final in finals]
-        final = tuple(finals) if self.bidirectional else finals[0]
-        outputs = self._merged(output)
-        restored = [
-            each[0] if not batched else each if self.batch_first else each.transpose(0, 1).contiguous()
-            for each in (outputs if isinstance(outputs, tuple) else (outputs,))
-        ]
-        return tuple(restored) if isinstance(outputs, tuple) else restored[0], final
 
     def run(
         self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None = None
@@ -251,57 +228,6 @@ class Recurrent(nn.Module):
             if can_be_ready and self.__dict__["_ready"] is None:
                 self.__dict__["_ready"] = self._make_ready(values, starts)
         return self._merged(output), [unflatten(s, flatten(f)) for s, f in zip(states, finals)]
-
-    def _as_before(
-        self, values: Tensor, offsets: Tensor | None, index: Tensor | None, states: list[Any] | None
-    ) -> tuple[Tensor, list[Any]] | None:
-        """The output and final states of a call that is ready; None where something is not as it was.
-
-        values: (N, F), or (B, T, F) without offsets. states: None for the ones that the layer starts from.
-        """
-        ready: Ready | None = self.__dict__["_ready"]
-        if ready is None or (self.training and self.noise.any):
-            return None
-        if ready.of != self._settings():
-            self.__dict__["_ready"] = None
-            return None
-        if (states is None and not all(map(_starts_from_zeros, self.cells()))) or (
-            states is None and self.start != "cell"
-        ):
-            states = self._states(values.shape[0], None, True)
-        directions = [] if ready.weights is not None else self.directions()
-        tensors = ready.tensors(directions, states)
-        results = None if tensors is None else ready.run(values, offsets, index, tensors)
-        if results is None:
-            self.__dict__["_ready"] = None
-            return None
-        finals, at = [], 1
-        for like, parts in zip(ready.like, ready.parts):
-            finals.append(unflatten(like, results[at : at + parts]))
-            at += parts
-        return results[0], finals
-
-    def _settings(self) -> Any:
-        """What a call is made ready for."""
-        own, cells = self.__dict__, self._modules
-        return (
-            *(cells.get("cell"), cells.get("reverse_cell"), own["reverse"], own["bidirectional"]),
-            *(own["engine"], own["precision"], own["frozen"], own["noise"]),
-        )
-
-    def _make_ready(self, values: Tensor, states: list[Any]) -> Ready | None:
-        """A call, after it ran; None where it was not the native engine's, or noise is part of it."""
-        directions = self.directions()
-        if (
-            (self.training and self.noise.any)
-            or self.noise.zoneout
-            or any(getattr(type(self), name) is not own for name, own in _OWN.items())
-            or choose(directions, values, states, self.engine).engine != "native"
-        ):
-            return None
-        once = self.engine == "native"
-        size = int(values.shape[1])
-        return Ready(directions, size, states, self._settings(), once, self.precision)
 
     def _call(self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None) -> Any:
         """(directions, values, states, index) of a call: noise drawn in training, zoneout's mean in evaluation."""
@@ -393,17 +319,6 @@ class Recurrent(nn.Module):
         shown |= {name: rate for name, rate in vars(self.noise).items() if rate}
         options = "".join(f", {name}={value!r}" for name, value in shown.items())
         return f"reverse={self.reverse}, bidirectional={self.bidirectional}, engine={self.engine!r}{options}"
-
-
-def _starts_from_zeros(cell: Any) -> bool:
-    return type(cell).initial_state is Cell.initial_state and "initial_state" not in cell.__dict__
-
-
-# What a call looks at everything with: a class that has its own of these looks at everything each time.
-_OWN = {
-    name: getattr(Recurrent, name)
-    for name in ("directions", "cells", "run", "initial_state", "_states", "_call", "_merged", "_check_width")
-}
 
 
 def _output_width(cell: Any) -> int:
