@@ -17,6 +17,7 @@ from unspool.cli.compare import compare
 from unspool.cli.doctor import doctor
 from unspool.cli.evaluate import evaluate
 from unspool.cli.fit import fit
+from unspool.cli.generate import generate
 from unspool.cli.inspect import inspect
 from unspool.cli.kinds import command_for
 from unspool.cli.options import DEBUG, SAVED
@@ -114,5 +115,5 @@ def unspool(
     """Recurrent networks on sequences of uneven length."""
 
 
-for command in (fit, compare, predict, evaluate, inspect, bench, doctor):
+for command in (fit, compare, predict, generate, evaluate, inspect, bench, doctor):
     app.command()(command)

@@ -21,12 +21,17 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("fit", "forecasting"): "unspool.cli.forecasting:fit",
     ("predict", "forecasting"): "unspool.cli.forecasting:predict",
     ("evaluate", "forecasting"): "unspool.cli.forecasting:evaluate",
+    ("fit", "generation"): "unspool.cli.generation:fit",
+    ("evaluate", "generation"): "unspool.cli.generation:evaluate",
+    ("inspect", "generation"): "unspool.cli.generation:inspect",
+    ("generate", "generation"): "unspool.cli.generate:generate",
 }
 
 #: The class of a saved model -> its kind.
 CLASSES: dict[str, str] = {
     "SequenceTagger": "tagging",
     "Forecaster": "forecasting",
+    "SequenceGenerator": "generation",
 }
 
 

@@ -65,7 +65,7 @@ class SequenceGenerator(BaseEstimator):
         weight_dropout: float = 0.0,
         activation_penalty: float = 0.0,
         temporal_penalty: float = 0.0,
-        chunk_length: int = 128,
+        chunk_length: int = 64,
         random_lengths: bool = False,
         epochs: int = 10,
         batch_size: int = 32,

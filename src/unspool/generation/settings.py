@@ -118,7 +118,7 @@ SETTINGS: tuple[Parameter, ...] = (
     ),
     Parameter(
         "chunk_length",
-        128,
+        64,
         lambda owner, name, value: check_int(owner, name, value),
         "tokens through which gradients go back; the state goes on from chunk to chunk.",
         TRAINING,
