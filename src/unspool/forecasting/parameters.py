@@ -299,7 +299,8 @@ TABLE: tuple[Parameter, ...] = (
 
 HEAD = """# Parameters of `Forecaster`
 
-And what `unspool fit --task forecasting` calls them.
+And what `unspool fit --task forecasting` calls them. This page is written by
+`python -c "from unspool.forecasting.parameters import page; print(page(), end='')" > docs/parameters_forecasting.md`.
 """
 
 
@@ -339,5 +340,6 @@ def described(width: int = 112) -> str:
     return parameters.described(width, TABLE)
 
 
-if __name__ == "__main__":
-    print(f"{HEAD}\n{parameters.table(TABLE)}")
+def page() -> str:
+    """docs/parameters_forecasting.md."""
+    return f"{HEAD}\n{parameters.table(TABLE)}\n"
