@@ -18,6 +18,7 @@ _LAZY = {
     "SequenceTagger": "unspool.tagging",
     "SequenceGenerator": "unspool.generation",
     "Forecaster": "unspool.forecasting",
+    "Seq2Seq": "unspool.seq2seq",
     "load": "unspool.estimators",
     "explain_path": "unspool.engine",
 }
@@ -35,6 +36,7 @@ _MODULES = (
     "nn",
     "program",
     "saved",
+    "seq2seq",
     "signals",
     "study",
     "tagging",

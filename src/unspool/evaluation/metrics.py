@@ -26,7 +26,13 @@ MULTILABEL = {
     "exact_match": ("Exact match", True),
     "log_loss": ("Log loss", False),
 }
-METRICS = REGRESSION | CLASSIFICATION | MULTILABEL
+TEXTS = {
+    "exact_match": ("Exact match", True),
+    "wer": ("WER", False),
+    "cer": ("CER", False),
+    "bleu": ("BLEU", True),
+}
+METRICS = REGRESSION | CLASSIFICATION | MULTILABEL | TEXTS
 # The values that a metric can have.
 RANGES = {
     "rmse": (0.0, math.inf),
@@ -38,6 +44,9 @@ RANGES = {
     "log_loss": (0.0, math.inf),
     "micro_f1": (0.0, 1.0),
     "exact_match": (0.0, 1.0),
+    "wer": (0.0, math.inf),
+    "cer": (0.0, math.inf),
+    "bleu": (0.0, 100.0),
 }
 
 Metrics = dict[str, float | None]

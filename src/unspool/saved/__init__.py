@@ -29,6 +29,7 @@ MODULES = {
     "SequenceTagger": "unspool.tagging",
     "SequenceGenerator": "unspool.generation",
     "Forecaster": "unspool.forecasting",
+    "Seq2Seq": "unspool.seq2seq",
 }
 
 
