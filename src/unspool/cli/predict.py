@@ -37,6 +37,14 @@ def predict(
         Path | None,
         typer.Option(help="Write the table with its predictions here (.csv, .tsv, .jsonl, .json, .parquet)."),
     ] = None,
+    level: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Also an interval (low, high), or a set of classes, with the true answer of so many new texts.",
+            show_default=False,
+        ),
+    ] = None,
     weights: Weights = "float32",
     debug: Debug = False,
     **options: Any,
@@ -54,13 +62,13 @@ def predict(
     if input is not None:
         if not texts or len(texts) != 1:
             raise DataError(f"--input {input} needs one table to read. Got {len(texts or [])} arguments.")
-        _predict_table(model, weights, Path(texts[0]), input, out, Reading.of(options))
+        _predict_table(model, weights, Path(texts[0]), input, out, Reading.of(options), level)
         return
     if out is not None:
         raise DataError("--out writes a table with its predictions: name its text column with --input.")
     if texts and len(texts) == 1 and _is_table(texts[0]):
         raise DataError(f"{texts[0]!r} is a table: name its column of texts with --input.")
-    _predict_lines(model, weights, texts or _stdin_lines(options["encoding"]))
+    _predict_lines(model, weights, texts or _stdin_lines(options["encoding"]), level)
 
 
 def _is_table(text: str) -> bool:
@@ -87,7 +95,7 @@ def _stdin_lines(encoding: str) -> list[str]:
     return lines
 
 
-def _predict_lines(path: Path, weights: str, texts: list[str]) -> None:
+def _predict_lines(path: Path, weights: str, texts: list[str], level: int | None) -> None:
     import numpy as np
 
     from unspool.tasks import MultiLabel
@@ -100,7 +108,7 @@ def _predict_lines(path: Path, weights: str, texts: list[str]) -> None:
             "give a table, with its column of texts as --input."
         )
     X = texts if estimator.text_column is None else {estimator.text_column: texts}
-    columns = estimator.columns(X)
+    columns = estimator.columns(X, level=level)
     predicted = [column for name, column in columns.items() if name.startswith("prediction")]
     probabilities = [column for name, column in columns.items() if name.startswith("probability_")]
     if type(estimator.task_) is MultiLabel:
@@ -114,7 +122,13 @@ def _predict_lines(path: Path, weights: str, texts: list[str]) -> None:
 
 
 def _predict_table(
-    path: Path, weights: str, table_path: Path, input: str, out: Path | None, reading: Reading
+    path: Path,
+    weights: str,
+    table_path: Path,
+    input: str,
+    out: Path | None,
+    reading: Reading,
+    level: int | None,
 ) -> None:
     import numpy as np
     import polars as pl
@@ -151,11 +165,13 @@ def _predict_table(
     first, present = (take(everything, np.array(part)).inputs for part in (rows[:1], rows))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        names = [*model.columns(first)]
+        names = [*model.columns(first, level=level)]
     taken = [name for name in names if name in table.frame.columns]
     if taken:
         raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")
-    answers = pl.DataFrame(model.columns(present)).with_columns(pl.Series("", rows, dtype=pl.UInt32))
+    answers = pl.DataFrame(model.columns(present, level=level)).with_columns(
+        pl.Series("", rows, dtype=pl.UInt32)
+    )
     index = pl.DataFrame({"": pl.Series(range(len(texts)), dtype=pl.UInt32)})
     columns = index.join(answers, on="", how="left", maintain_order="left").drop("")
     frame = pl.concat([table.frame, columns], how="horizontal")

@@ -441,19 +441,29 @@ class SequenceEstimator(BaseEstimator):
         self.frozen_ = self.network_.freeze(weights)
         return self
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, level: int | None = None) -> Any:
         """What the task answers for each sequence of X: numbers float64 (n,) or (n, K), or labels (n,); for a task
-        with one target a step a Ragged. Warns of texts without any known word."""
-        outputs = self._outputs(X)
-        return self.task_.decode(outputs)
+        with one target a step a Ragged. Warns of texts without any known word.
 
-    def columns(self, X: Any, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """The predictions for X as columns (n,) of a table; of a classifier also the probability of each class.
-
-        names: of the predictions, one a target; None: those of `Task.default_names`.
+        level: whole per cent, 1 to 99: then of numbers (n, 3) or (n, K, 3), the prediction and the ends of an interval
+        that holds the true number of so many new rows, of classes bool (n, C), a set that holds the true one
+        (`unspool.tasks.conformal`). `DataError` where the fit held back too few rows, or none.
         """
         outputs = self._outputs(X)
-        return self.task_.columns(outputs, self.task_.default_names() if names is None else names)
+        return self.task_.decode(outputs) if level is None else self.task_.covering(outputs, level)
+
+    def columns(
+        self, X: Any, names: Sequence[str] | None = None, level: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """The predictions for X as columns (n,) of a table; of a classifier also the probability of each class.
+
+        names: of the predictions, one a target; None: those of `Task.default_names`. level: as of `predict`; NAME_low
+        and NAME_high, or NAME_set with classes joined by |, come behind.
+        """
+        outputs = self._outputs(X)
+        names = self.task_.default_names() if names is None else names
+        found = self.task_.columns(outputs, names)
+        return found if level is None else {**found, **self.task_.covering_columns(outputs, names, level)}
 
     @surroundings.defaults()
     def _outputs(self, X: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unspool.errors import DataError
 from unspool.evaluation.baselines import Baseline
 from unspool.evaluation.metrics import Metrics
 from unspool.ragged import Ragged
@@ -124,6 +125,16 @@ class Task(ABC):
     @abstractmethod
     def decode(self, outputs: Any) -> Any:
         """What `predict` gives for the network's outputs, float64 (B, output_size) or a Ragged (N, output_size)."""
+
+    def covering(self, outputs: Any, level: int) -> np.ndarray:
+        """What `predict` gives with a level: answers that hold the true one in `level` per cent of new rows."""
+        raise DataError(
+            f"predict takes no level for the task {self.name!r}: there are no intervals of its answers."
+        )
+
+    def covering_columns(self, outputs: Any, names: Sequence[str], level: int) -> dict[str, np.ndarray]:
+        """The same as columns (B,) of a table, beside those of `columns`."""
+        raise DataError(f"A level goes with numbers and with classes, not with the task {self.name!r}.")
 
     @property
     def columns_wanted(self) -> int:

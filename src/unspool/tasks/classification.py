@@ -19,6 +19,7 @@ from unspool.errors import DataError, ModelFileError, bad_parameter, warn_caller
 from unspool.evaluation.baselines import Baseline, classification_baselines, majority_baseline
 from unspool.evaluation.metrics import CLASSIFICATION, classification_metrics
 from unspool.saved.fields import Fields
+from unspool.tasks import conformal
 from unspool.tasks.base import Measured, Task
 from unspool.tasks.reading import read_labels
 from unspool.training.losses import ClassLoss
@@ -47,6 +48,7 @@ class Classification(Task):
     def __init__(self, smoothing: float = 0.0, class_weight: Any = None) -> None:
         self.criterion = ClassLoss(smoothing)
         self.class_weight = class_weight
+        self.scores: conformal.Scores | None = None
 
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> Classification:
@@ -108,6 +110,29 @@ class Classification(Task):
         """float64 (n, C), rows adding up to 1, columns in the order of `classes`."""
         return softmax(outputs, axis=1)
 
+    def tune(self, outputs: np.ndarray, target: Any) -> None:
+        """What the true classes of held-back rows lack in probability (Sadinle, Lei, Wasserman 2019,
+        arXiv:1609.00451)."""
+        self.scores = conformal.Scores.of(
+            1 - self.probabilities(outputs)[np.arange(len(target)), target][:, None]
+        )
+
+    def covering(self, outputs: Any, level: int) -> np.ndarray:
+        """bool (n, C): the classes of a set, in the order of `classes`; the most probable one is always among them."""
+        limit = conformal.needed(self.scores).limit(level)[0]
+        shares = self.probabilities(outputs)
+        return (1 - shares <= limit) | (shares == shares.max(1, keepdims=True))
+
+    def covering_columns(self, outputs: Any, names: Sequence[str], level: int) -> dict[str, np.ndarray]:
+        """NAME_set: the classes, joined by |."""
+        labels = [str(c) for c in self.classes]
+        sets = self.covering(outputs, level)
+        return {
+            f"{names[0]}_set": np.array(
+                ["|".join(c for c, there in zip(labels, row) if there) for row in sets]
+            )
+        }
+
     def columns(self, outputs: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
         """The label, then probability_<class> for each class."""
         (name,) = names
@@ -121,7 +146,8 @@ class Classification(Task):
             expected = "str, int, float or bool to be saved"
             bad_parameter("SequenceClassifier", "y", expected, values[0], "Convert the labels.")
         dtype = "object" if kind == "O" else "str" if kind == "U" else self.classes.dtype.name
-        return {"dtype": dtype, "classes": values}
+        limits = {} if self.scores is None else {"limits": self.scores.to_list()}
+        return {"dtype": dtype, "classes": values, **limits}
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Classification:
@@ -136,6 +162,7 @@ class Classification(Task):
             raise ModelFileError(f"the classes do not fit their type ({error}).") from error
         if len(values) < 2 or bool((task.classes[1:] <= task.classes[:-1]).any()):
             raise ModelFileError("the classes must be two or more, different and sorted.")
+        task.scores = conformal.read(fields, 1)
         return task
 
     @classmethod

@@ -14,6 +14,7 @@ from unspool.errors import DataError, ModelFileError, bad_parameter
 from unspool.evaluation.baselines import Baseline, mean_baseline, regression_baselines
 from unspool.evaluation.metrics import REGRESSION, regression_metrics
 from unspool.saved.fields import Fields
+from unspool.tasks import conformal
 from unspool.tasks.base import Measured, Task
 from unspool.tasks.reading import read_labels
 from unspool.training.losses import NumberLoss
@@ -41,6 +42,7 @@ class Regression(Task):
 
     def __init__(self, loss: NumberLoss | None = None) -> None:
         self.criterion = loss or NumberLoss()
+        self.scores: conformal.Scores | None = None
 
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> Regression:
@@ -108,6 +110,26 @@ class Regression(Task):
         numbers = outputs * self.scale + self.mean
         return numbers[:, 0] if self.ndim == 1 else numbers
 
+    def tune(self, outputs: np.ndarray, target: Any) -> None:
+        """The absolute errors of held-back rows."""
+        errors = np.abs(self.decode(outputs) - target)
+        self.scores = conformal.Scores.of(errors.reshape(len(errors), -1))
+
+    def covering(self, outputs: Any, level: int) -> np.ndarray:
+        """(n, 3), or (n, K, 3): the prediction, and the ends of an interval around it."""
+        limit = conformal.needed(self.scores).limit(level)
+        found = self.decode(outputs)
+        wide = limit[0] if self.ndim == 1 else limit
+        return np.stack([found, found - wide, found + wide], -1)
+
+    def covering_columns(self, outputs: Any, names: Sequence[str], level: int) -> dict[str, np.ndarray]:
+        """NAME_low and NAME_high for each."""
+        ends = self.covering(outputs, level).reshape(len(outputs), -1, 3)
+        found: dict[str, np.ndarray] = {}
+        for name, (_, low, high) in zip(names, ends.transpose(1, 2, 0), strict=True):
+            found |= {f"{name}_low": low, f"{name}_high": high}
+        return found
+
     @property
     def columns_wanted(self) -> int:
         return len(self.mean)
@@ -117,7 +139,9 @@ class Regression(Task):
         return dict(zip(names, numbers.T, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        own = {"ndim": self.ndim, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        own: dict[str, Any] = {"ndim": self.ndim, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        if self.scores is not None:
+            own["limits"] = self.scores.to_list()
         return own if self.criterion.name == "squared" else {**own, "loss": self.criterion.name}
 
     @classmethod
@@ -129,6 +153,7 @@ class Regression(Task):
         size = len(task.mean)
         if size == 0 or task.ndim not in (1, 2) or (task.ndim == 1 and size > 1):
             raise ModelFileError(f"a target of {task.ndim} axes cannot have {size} columns.")
+        task.scores = conformal.read(fields, size)
         return task
 
     @classmethod
