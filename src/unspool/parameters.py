@@ -639,6 +639,16 @@ TABLE: tuple[Parameter, ...] = (
         later=True,
     ),
     Parameter(
+        "device",
+        "cpu",
+        _choice("auto", "cpu", "cuda", "mps"),
+        '"cpu" (default: there the native engine runs), "cuda", "mps", or "auto": a GPU if torch can use one, else the '
+        "CPU, which is printed. The network is trained and asked there, and kept on the CPU.",
+        TRAINING,
+        "cpu, cuda, mps or auto: a GPU where torch has one.",
+        later=True,
+    ),
+    Parameter(
         "random_state",
         None,
         _random_state,

@@ -31,6 +31,7 @@ from unspool.tasks.base import take
 from unspool.tasks.reading import check_lengths, read_weights, scale_weights
 from unspool.training import Callback, Checkpoint, PredictionBatches, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
+from unspool.training.device import CPU, choose, on, seeded
 
 AUGMENT = ("crop", "noise", "time_mask")
 OF_SOUND = ("audio_features", "mel_bands", "sample_rate", "gain_invariant")
@@ -120,6 +121,7 @@ class SequenceEstimator(BaseEstimator):
         validation_fraction: float = 0.1,
         embedding_update: str = "dense",
         precision: str = "float32",
+        device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
         verbose: int = 1,
@@ -176,6 +178,7 @@ class SequenceEstimator(BaseEstimator):
         self.validation_fraction = validation_fraction
         self.embedding_update = embedding_update
         self.precision = precision
+        self.device = device
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -215,6 +218,7 @@ class SequenceEstimator(BaseEstimator):
         """
         check_parameters(type(self).__name__, self.get_params(deep=False))
         check_callbacks(type(self).__name__, callbacks)
+        device = self._device(self.verbose)
         again = self.warm_start and hasattr(self, "network_")
         raw = self._read(X, self.input_.kind if again else None)
         self._check_kind(raw.kind)
@@ -244,14 +248,13 @@ class SequenceEstimator(BaseEstimator):
         blends = blending.wanted(self, raw.kind, 0 if validation is None else len(validation))
         seed = int(random.randint(2**31 - 1))
         calls = [*callbacks, *([] if checkpoint is None else [Checkpoint(checkpoint)])]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed, device):
             if again:
                 self.network_ = continuing.network_of(self)
             else:
                 self.ensemble_ = self.ensemble
                 self.network_ = self._build_network()
-            self._train(training, validation, seed, calls)
+            self._train(training, validation, seed, calls, device=device)
         self.linear_ = self.blend_ = None
         if blends and validation is not None and not self.interrupted_:
             own = validation_data is None
@@ -287,6 +290,13 @@ class SequenceEstimator(BaseEstimator):
             bad_parameter(type(self).__name__, name, "(): there is a target a step", getattr(self, name))
         return Columns.fit(raw, self.numeric, self.categorical)
 
+    def _device(self, verbose: int = 0) -> torch.device:
+        device = choose(type(self).__name__, self.device, verbose)
+        if device.type != "cpu" and self.embedding_update == "sparse":
+            expected = "'dense' on another device than the CPU"
+            bad_parameter(type(self).__name__, "embedding_update", expected, "sparse")
+        return device
+
     def _check_kind(self, kind: str) -> None:
         """`InvalidParameterError` for what X of this kind cannot have."""
         for owners, names in ((("series", "audio"), AUGMENT), (("audio",), OF_SOUND)):
@@ -321,13 +331,15 @@ class SequenceEstimator(BaseEstimator):
         seed: int,
         calls: list[Callback],
         settings: Settings | None = None,
+        device: torch.device = CPU,
     ) -> None:
         """Each member of the ensemble, with a seed of its own."""
         members = members_of(self.network_)
         self.history_, self.best_epoch_, self.interrupted_ = [], 0, False
         for number, member in enumerate(members):
             loss, own = self.task_.loss, (seed + number) % 2**31
-            outcome = train(member, loss, training, validation, settings or self._settings(), own, calls)
+            with on(member, device):
+                outcome = train(member, loss, training, validation, settings or self._settings(), own, calls)
             of = {"member": number + 1} if len(members) > 1 else {}
             self.history_ += [{**row, **of} for row in outcome.history]
             self.best_epoch_ = self.best_epoch_ or outcome.best_epoch
@@ -491,10 +503,11 @@ class SequenceEstimator(BaseEstimator):
         data = SequenceData(inputs, columns=columns)
         network = getattr(self, "frozen_", self.network_)
         rows, parts = [], []
-        with torch.inference_mode():
+        device = CPU if hasattr(self, "frozen_") else self._device()
+        with torch.inference_mode(), on(network, device):
             for batch in PredictionBatches(data):
                 rows.append(batch.rows)
-                parts.append(network(*batch.given))
+                parts.append(network(*(batch if device.type == "cpu" else batch.to(device)).given).to(CPU))
         back = torch.cat(rows).argsort()
         if self.task.per_step:
             return Ragged.cat(parts)[back].to(torch.float64)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state
 
 from unspool.encode import new_input
@@ -15,6 +14,7 @@ from unspool.estimators.network import members_of
 from unspool.parameters import check_parameters
 from unspool.tasks import Classification
 from unspool.tasks.reading import read_weights
+from unspool.training.device import seeded
 
 if TYPE_CHECKING:
     from unspool.estimators.base import SequenceEstimator
@@ -79,15 +79,15 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
     training = model._data(raw, target, weights, rows)
     seed = int(random.randint(2**31 - 1))
     once = replace(model._settings(), epochs=1, patience=None, average=0.0, schedule="constant", warmup=0)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    device = model._device()
+    with seeded(seed, device):
         if first:
             model.ensemble_ = model.ensemble
             model.linear_ = model.blend_ = None
             model.network_ = model._build_network()
         else:
             model.network_ = network_of(model)
-        model._train(training, None, seed, [], once)
+        model._train(training, None, seed, [], once, device)
     model._finish()
 
 

@@ -72,6 +72,13 @@ class Batch:
     weights: Tensor | Ragged | None
     columns: Tensor | None = None
 
+    def to(self, device: torch.device) -> Batch:
+        """With what the network and the loss take on `device`; rows and offsets stay on the CPU."""
+        targets, weights, columns = (
+            None if part is None else part.to(device) for part in (self.targets, self.weights, self.columns)
+        )
+        return Batch(self.rows, self.inputs.to(device), targets, weights, columns)  # type: ignore[arg-type]
+
     @property
     def given(self) -> tuple[Any, ...]:
         """What the network takes: the inputs, and the columns where there are any."""

@@ -23,6 +23,8 @@ def embedding_by_rows(network: nn.Module, training: SequenceData, settings: Sett
     embedding = getattr(network, "embedding", None)
     if not isinstance(embedding, nn.Embedding) or embedding.sparse or embedding.weight.numel() <= LARGE_TABLE:
         return None
+    if embedding.weight.device.type != "cpu":
+        return None  # the optimiser of rows is native code
     if getattr(network, "tied", False):
         return None  # every row has a gradient, as output weights
     distinct = len(training.inputs[: settings.batch_size].values.unique())

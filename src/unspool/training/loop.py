@@ -16,6 +16,7 @@ from unspool.training.averaging import MovingAverage
 from unspool.training.batches import Batch, SequenceData
 from unspool.training.by_rows import embedding_by_rows, rows_of_batches
 from unspool.training.callbacks import Callback, KeepBest
+from unspool.training.device import device_of
 from unspool.training.divergence import DivergenceError, first_bad_value
 from unspool.training.optimizers import RowAdam, clip_gradients, make_optimizers
 from unspool.training.progress import Progress
@@ -54,6 +55,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(seed)
         self.by_rows = embedding_by_rows(network, training, settings)
         self.optimizers = make_optimizers(network, self.by_rows, settings)
+        self.device = device_of(network)
         self.trained = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
         self.average = MovingAverage(network, settings.average) if settings.average else None
         self.steps = 0
@@ -162,7 +164,8 @@ class Trainer:
         started = time.perf_counter()
         total, targets = 0.0, 0
         norms = []
-        for number, batch in enumerate(batches, 1):
+        for number, cut in enumerate(batches, 1):
+            batch = cut if self.device.type == "cpu" else cut.to(self.device)
             step = self.train_step(batch) if training else self.validation_step(batch)
             if not (math.isfinite(step["loss"]) and math.isfinite(step["gradient_norm"])):
                 self._diverged(step, batch, number, training)
