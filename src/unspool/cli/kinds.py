@@ -25,6 +25,9 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("evaluate", "generation"): "unspool.cli.generation:evaluate",
     ("inspect", "generation"): "unspool.cli.generation:inspect",
     ("generate", "generation"): "unspool.cli.generate:generate",
+    ("fit", "signals"): "unspool.cli.signals:fit",
+    ("predict", "signals"): "unspool.cli.signals:predict",
+    ("evaluate", "signals"): "unspool.cli.signals:evaluate",
 }
 
 #: The class of a saved model -> its kind.
@@ -34,13 +37,18 @@ CLASSES: dict[str, str] = {
     "SequenceGenerator": "generation",
 }
 
+#: Files of series.
+SERIES = (".ts", ".npy", ".npz")
+
 
 def command_for(name: str, arguments: Sequence[str]) -> Any | None:
     """The command that `unspool NAME ARGUMENTS` is for; None for the common one.
 
     Raises `DataError` for a saved model of a kind that NAME cannot work with.
     """
-    kind = _task(arguments) if name in ("fit", "compare") else _kind_of_model(arguments)
+    kind = _kind_of_job(arguments) if name in ("fit", "compare") else _kind_of_model(arguments)
+    if name == "compare" and kind == "signals":
+        raise DataError("unspool compare works with tables of texts, not with series or recordings.")
     if kind is None:
         return None
     if (name, kind) in COMMANDS:
@@ -49,6 +57,16 @@ def command_for(name: str, arguments: Sequence[str]) -> Any | None:
         able = ", ".join(sorted(command for command, of in COMMANDS if of == kind))
         raise DataError(f"unspool {name} does not work with the task {kind!r}. It has: {able}.")
     return None
+
+
+def _kind_of_job(arguments: Sequence[str]) -> str | None:
+    """By --input-kind or --task, or what the first argument is: series and recordings are in no table of texts."""
+    if any(argument.split("=")[0] == "--input-kind" for argument in arguments):
+        return "signals"
+    first = os.path.expanduser(arguments[0]) if arguments else ""
+    if first.lower().endswith(SERIES) or (first and os.path.isdir(first)):
+        return "signals"
+    return _task(arguments)
 
 
 def _task(arguments: Sequence[str]) -> str | None:
@@ -69,7 +87,11 @@ def _kind_of_model(arguments: Sequence[str]) -> str | None:
         if argument.startswith("-") or not (os.path.isdir(path) or path.lower().endswith(".zip")):
             continue
         try:
-            return CLASSES.get(saved.class_of(path))
+            content = saved.content_of(path)
+            kind = CLASSES.get(content.get("class", str))
+            if kind is None and content.child("input").get("kind", str) in ("series", "audio"):
+                kind = "signals"
+            return kind
         except ModelFileError:
             continue
     return None

@@ -64,7 +64,8 @@ class SequenceEstimator(BaseEstimator):
     linear_, blend_ : the linear part and its weights, or None. `network_alone()` is the model without them.
     interrupted_ : whether Ctrl-C ended the fit; the best weights so far are kept then.
     network_ : the trained torch module. n_parameters_ : its trainable numbers. input_ : the encoder.
-    n_features_in_ : features a step; 1 for texts, ids and recordings.
+    n_features_in_ : features a step; 1 for texts, ids and recordings. feature_names_in_ : their names, where `fit` of
+        the command line had them from a table, or you set them; saved.
     """
 
     def __init__(
@@ -232,6 +233,7 @@ class SequenceEstimator(BaseEstimator):
         fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
         rows, held_back = split_rows(len(raw), fraction, self.task_.strata(target), random)
         self.__dict__.pop("frozen_", None)
+        self.__dict__.pop("feature_names_in_", None)
         if again:
             self.task_.renew(fresh, take(target, rows))
         else:

@@ -28,9 +28,11 @@ def content(model: SequenceEstimator) -> dict[str, Any]:
     if model.linear_ is not None and model.blend_ is not None:
         linear = {"linear": blending.content(model.linear_, model.blend_)}
     beside = {} if model.columns_ is None else {"columns": model.columns_.to_dict()}
+    names = getattr(model, "feature_names_in_", None)
     return {
         **linear,
         **beside,
+        **({} if names is None else {"feature_names": [*map(str, names)]}),
         "class": type(model).__name__,
         "parameters": _parameters(model),
         "input": model.input_.to_dict(),
@@ -103,6 +105,10 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
     model.network_.load_state_dict(tensors)
     model.network_.eval()
     model._finish()
+    if "feature_names" in fields.data:
+        model.feature_names_in_ = np.array(
+            fields.items("feature_names", str, model.n_features_in_), dtype=object
+        )
     return model
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=type)
 
-__all__ = ["Fields", "Weights", "check_place", "class_of", "load", "register", "save"]
+__all__ = ["Fields", "Weights", "check_place", "class_of", "content_of", "load", "register", "save"]
 
 #: The classes that a saved model may be of, by name; each enters itself by `register`.
 registry: dict[str, Any] = {}
@@ -50,10 +50,15 @@ def save(path: str | os.PathLike[str], content: dict[str, Any], tensors: dict[st
     write_parts(path, encode(content, weights), weights)
 
 
-def class_of(path: str | os.PathLike[str]) -> str:
-    """The name of the saved model's class; `ModelFileError` as of `load` where there is no readable document."""
+def content_of(path: str | os.PathLike[str]) -> Fields:
+    """The document of a saved model; `ModelFileError` as of `load` where there is no readable one."""
     with read_parts(os.path.expanduser(os.fspath(path))) as (document, _, _):
-        return decode(document)[0].get("class", str)
+        return decode(document)[0]
+
+
+def class_of(path: str | os.PathLike[str]) -> str:
+    """The name of the saved model's class; `ModelFileError` as of `content_of`."""
+    return content_of(path).get("class", str)
 
 
 def load(path: str | os.PathLike[str]) -> Any:

@@ -12,12 +12,14 @@ import numpy as np
 @dataclass(frozen=True, eq=False)
 class Labelled:
     """Sequences as the estimators take them. names: one each, such as a file's; X: (T, F) arrays or paths of
-    recordings; y: (n,) labels or numbers, None where there are none. `X, y = read_ts(...)` unpacks the last two.
+    recordings; y: (n,) labels or numbers, None where there are none. features: the names of the F columns, where they
+    have any. `X, y = read_ts(...)` unpacks those two.
     """
 
     names: list[Any]
     X: list[Any]
     y: np.ndarray | None
+    features: list[str] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.X, self.y))
@@ -28,7 +30,7 @@ class Labelled:
     def take(self, rows: np.ndarray) -> Labelled:
         """The sequences at `rows`."""
         y = None if self.y is None else self.y[rows]
-        return Labelled([self.names[i] for i in rows], [self.X[i] for i in rows], y)
+        return Labelled([self.names[i] for i in rows], [self.X[i] for i in rows], y, self.features)
 
 
 def labels_or_numbers(values: list[str]) -> np.ndarray:

@@ -65,7 +65,7 @@ def from_long(
     starts = np.flatnonzero(np.diff(series)) + 1
     matrix = np.stack([column.to_numpy() for column in values], 1)[order]
     y = None if target is None else _targets(frame[target], target, np.split(order, starts), names)
-    return Labelled(names, np.split(matrix, starts), y)
+    return Labelled(names, np.split(matrix, starts), y, features)
 
 
 def _frame(table: Any) -> pl.DataFrame:

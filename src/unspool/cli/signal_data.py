@@ -1,0 +1,208 @@
+"""Series and recordings out of files, for the commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from unspool.cli.data import Part
+from unspool.cli.options import READING
+from unspool.errors import DataError
+from unspool.signals import Labelled, from_long, read_folder, read_panel, read_ts
+
+SERIES = (".ts", ".npy", ".npz")
+KINDS = ("series", "audio")
+
+
+@dataclass(frozen=True)
+class SignalPart(Part):
+    """Rows of one part, `texts` their names; signals: the series or recordings."""
+
+    signals: Sequence[Any] = ()
+
+    @property
+    def inputs(self) -> Any:
+        """What estimators and baselines take as X."""
+        return self.signals
+
+    @classmethod
+    def of(cls, found: Labelled) -> SignalPart:
+        """All that was read."""
+        assert found.y is not None
+        return cls([*map(str, found.names)], found.y, np.arange(len(found)) + 1, signals=found.X)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalReading:
+    """The options that say how series and recordings are read; `read(path)` gives them."""
+
+    id: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Of a long table: the series.", rich_help_panel=READING)
+    ] = "unique_id"
+    step: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Of a long table: the step.", rich_help_panel=READING)
+    ] = "step"
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="Of a long table, or the table of --labels: the label.",
+            rich_help_panel=READING,
+        ),
+    ] = "label"
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Of a long table: a column of numbers; repeat it. Default: all others.",
+            rich_help_panel=READING,
+            show_default=False,
+        ),
+    ] = None
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of X in a .npy or .npz: time-features, or features-time as of sktime and aeon.",
+            rich_help_panel=READING,
+        ),
+    ] = None
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="WHERE",
+            help="Of recordings: folder (the subfolder's name), a regular expression with one group for the file's "
+            "name, or a table with columns file and that of --target.",
+            rich_help_panel=READING,
+        ),
+    ] = "folder"
+    delimiter: Annotated[
+        str | None,
+        typer.Option(help="Of a CSV table. Default: a comma.", show_default=False, rich_help_panel=READING),
+    ] = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> SignalReading:
+        """Out of what a command was given."""
+        return cls(**{field.name: options[field.name] for field in fields(cls)})
+
+    def read(
+        self, path: Path, kind: str, named: Sequence[str] | None = None, labelled: bool = True
+    ) -> Labelled:
+        """kind: "series" or "audio". named: the features of a saved model. labelled: False where labels may be missing,
+        which are then None; `DataError` for what cannot be read."""
+        path = path.expanduser()
+        if kind == "audio":
+            found = self._recordings(path, labelled)
+        elif path.suffix.lower() == ".ts":
+            found = read_ts(path)
+        elif path.suffix.lower() in SERIES:
+            found = read_panel(path, self.layout)
+        else:
+            found = self._long(path, named, labelled)
+        if labelled and found.y is None:
+            raise DataError(f"{path.name} has no labels. Give a file that has.")
+        return found
+
+    def _long(self, path: Path, named: Sequence[str] | None, labelled: bool) -> Labelled:
+        frame = self._table(path)
+        target: str | None = self.target
+        if not labelled and self.target not in frame.columns:
+            target = None
+        wanted = list(self.feature) if self.feature else list(named) if named is not None else None
+        if named is not None and wanted != list(named):
+            raise DataError(
+                f"The model has the features {', '.join(named)}. Got --feature {', '.join(wanted or [])}."
+            )
+        return from_long(frame, self.id, self.step, wanted, target)
+
+    def _recordings(self, path: Path, labelled: bool) -> Labelled:
+        if Path(self.labels).suffix and Path(self.labels).expanduser().is_file():
+            frame = self._table(Path(self.labels).expanduser())
+            for name in ("file", self.target):
+                if name not in frame.columns:
+                    raise DataError(
+                        f"{self.labels} must have columns 'file' and {self.target!r}. It has {frame.columns}."
+                    )
+            if frame["file"].n_unique() < frame.height or frame.null_count().row(0) != (0,) * frame.width:
+                raise DataError(f"{self.labels} must name each file once, with its label.")
+            return read_folder(path, dict(zip(frame["file"], frame[self.target])))
+        if labelled or self.labels != "folder":
+            return read_folder(path, self.labels)
+        return read_folder(path, None)
+
+    def _table(self, path: Path) -> Any:
+        from unspool.tables import read_table
+
+        return read_table(path, delimiter=self.delimiter).frame
+
+
+def kind_of(path: Path, asked: str | None) -> str:
+    """ "series" or "audio": as asked, or what a path of this name holds."""
+    if asked is not None:
+        if asked not in KINDS:
+            raise DataError(f"--input-kind must be series or audio. Got {asked!r}.")
+        return asked
+    return "audio" if path.expanduser().is_dir() else "series"
+
+
+def decide(y: np.ndarray, asked: str, path: Path, kind: str) -> tuple[str, np.ndarray]:
+    """("classification" or "regression", y as labels or numbers). auto: labels of a .ts file, of subfolders and of
+    file names are what they are; otherwise numbers with fractions, or more than 10 distinct, are regression."""
+    if asked not in ("auto", "classification", "regression"):
+        raise DataError(f"--task must be auto, classification or regression. Got {asked!r}.")
+    numbers = _as_numbers(y)
+    if asked == "regression":
+        if numbers is None or not np.isfinite(numbers).all():
+            raise DataError(f"The labels must be finite numbers for regression. Got such as {y[0].item()!r}.")
+        return asked, numbers
+    if asked == "classification" or numbers is None:
+        return "classification", y
+    known = y.dtype.kind in "iu" and (kind == "audio" or path.suffix.lower() == ".ts")
+    spread = bool((numbers != np.floor(numbers)).any()) or len(np.unique(numbers)) > 10
+    return ("classification", y) if known or not spread else ("regression", numbers)
+
+
+def _as_numbers(y: np.ndarray) -> np.ndarray | None:
+    try:
+        return y.astype(np.float64)
+    except (ValueError, TypeError):
+        return None
+
+
+def split(
+    found: Labelled, pattern: str | None, fraction: float, seed: int, has_classes: bool
+) -> tuple[Labelled, Labelled]:
+    """(training, test): those whose names match the pattern are for the test, or a share drawn by `seed`."""
+    from unspool.tables import by_fraction
+
+    if pattern is None:
+        rows = by_fraction(len(found), fraction, seed, found.y if has_classes else None)
+        return found.take(rows.train), found.take(rows.test)
+    try:
+        match = np.array([re.search(pattern, str(name)) is not None for name in found.names])
+    except re.error as error:
+        raise DataError(f"--test-pattern must be a regular expression. Got {pattern!r}: {error}.") from None
+    if match.all() or not match.any():
+        raise DataError(
+            f"--test-pattern {pattern!r} matches {int(match.sum())} of {len(match)} names, such as {found.names[0]!r}: "
+            "none is left for the other part."
+        )
+    return found.take(np.flatnonzero(~match)), found.take(np.flatnonzero(match))
+
+
+def told(kind: str, train: Labelled, test: Labelled, how: str) -> str:
+    """A sentence on what was read."""
+    counts = f"{len(train)} training, {len(test)} test ({how})"
+    if kind == "audio":
+        return f"Recordings: {counts}."
+    lengths = [len(x) for x in train.X]
+    missing = sum(int(np.isnan(x).sum()) for x in train.X)
+    gone = f" {missing:,} values of the training part are missing." if missing else ""
+    return f"Series: {counts}; {train.X[0].shape[1]} features, {min(lengths)} to {max(lengths)} steps.{gone}"

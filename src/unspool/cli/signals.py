@@ -1,0 +1,244 @@
+"""`unspool fit` on series and recordings, and `predict` and `evaluate` of such a model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from unspool.cli.fit import save
+from unspool.cli.options import (
+    SAVED,
+    Debug,
+    Model,
+    Weights,
+    load_model,
+    setting_options,
+    settings_of,
+    source_options,
+    with_options,
+)
+from unspool.cli.report import measure, print_metrics, write_report
+from unspool.cli.signal_data import SignalPart, SignalReading, decide, kind_of, split, told
+from unspool.errors import DataError, check_float
+from unspool.files import check_place
+from unspool.parameters import SPLIT
+from unspool.signals import Labelled
+
+# Parameters of texts alone.
+LEFT_OUT = (
+    *(
+        "embedding_dim",
+        "word_dropout",
+        "max_words",
+        "level",
+        "characters",
+        "vectors",
+        "vector_words",
+        "vectors_rate",
+    ),
+    *("blend", "numeric", "categorical", "embedding_update", "multilabel"),
+)
+
+Where = Annotated[
+    Path,
+    typer.Argument(
+        help="A .ts file, a long table, a .npy or .npz, or a folder of recordings.", show_default=False
+    ),
+]
+
+
+@with_options(source_options(SignalReading), setting_options(LEFT_OUT))  # type: ignore[arg-type]
+def fit(
+    ctx: typer.Context,
+    source: Where,
+    out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
+    input_kind: Annotated[
+        str | None, typer.Option(metavar="NAME", help="series or audio. Default: audio for a folder.")
+    ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            help="auto, regression or classification. auto: regression for numbers with fractions or more than 10 "
+            "distinct values, but for the classes of .ts files and of recordings."
+        ),
+    ] = "auto",
+    test: Annotated[Path | None, typer.Option(help="As SOURCE, for the test.", rich_help_panel=SPLIT)] = None,
+    test_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Series or files whose name matches are for the test.",
+            rich_help_panel=SPLIT,
+        ),
+    ] = None,
+    test_fraction: Annotated[
+        float | None,
+        typer.Option(help="Share for the test, drawn by --seed. Default: 0.2.", rich_help_panel=SPLIT),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Where metrics, plot and test predictions go. Default: OUT-report.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No line an epoch.")] = False,
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Learn the labels, or numbers, of series or recordings, and measure the model beside two baselines.
+
+    unspool fit JapaneseVowels_TRAIN.ts --test JapaneseVowels_TEST.ts --out model
+
+    unspool fit recordings --labels '^([0-9])_' --test-pattern '_[0-4].wav$' --out model
+    """
+    from unspool import saved
+    from unspool.estimators import for_task
+    from unspool.evaluation.signals import signal_baselines
+    from unspool.tasks import registry
+
+    ways = {"--test": test, "--test-pattern": test_pattern, "--test-fraction": test_fraction}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise DataError(f"{' and '.join(given)} both say what is for the test. Give one of them.")
+    share = (
+        0.2 if test_fraction is None else check_float("fit", "test_fraction", test_fraction, 0, 1, "neither")
+    )
+    out = out.expanduser()
+    saved.check_place(out)
+    report = out.with_name(out.name + "-report") if report is None else report.expanduser()
+    check_place(report / "metrics.json")
+    settings = {**settings_of(options, LEFT_OUT), "verbose": 0 if quiet else 1}
+    reading, kind = SignalReading.of(options), kind_of(source, input_kind)
+    found = reading.read(source, kind)
+    name, y = decide(np.asarray(found.y), task, source, kind)
+    found = _with(found, y)
+    decided = registry[name]
+    if test is not None:
+        train, tested = found, reading.read(test, kind, found.features)
+        tested, how = _with(tested, decide(np.asarray(tested.y), name, test, kind)[1]), f"from {test.name}"
+    else:
+        train, tested = split(found, test_pattern, share, settings["random_state"], decided.has_classes)
+        how = "names that match" if test_pattern else f"drawn with seed {settings['random_state']}"
+    typer.echo(f"Task: {name}.")
+    typer.echo(told(kind, train, tested, how))
+    part = SignalPart.of(tested)
+    started = time.perf_counter()
+    model = for_task(name)(**settings).fit(train.X, train.y)
+    if found.features is not None:
+        model.feature_names_in_ = np.array(found.features, dtype=object)
+    seconds = time.perf_counter() - started
+    out = save(model, out)
+    state = "best model so far" if model.interrupted_ else "trained model"
+    ctx.meta[SAVED] = f"the {state} is saved in {out}, not evaluated."
+    if model.interrupted_:
+        raise KeyboardInterrupt
+    typer.echo(f"Model: {model.describe()}.")
+    result = measure("this model", model, part, decided)
+    baselines = signal_baselines(
+        kind, train.X, np.asarray(train.y), decided.has_classes, settings["random_state"]
+    )
+    others = [measure(b.name, b, part, decided) for b in baselines]
+    verdicts = print_metrics([reading.target], len(tested), result, others)
+    facts = {
+        "task": name,
+        "input_kind": kind,
+        "rows": {"train": len(train), "test": len(tested)},
+        "baselines": {
+            b.name: {"settings": b.settings, "metrics": other.metrics[0]}
+            for b, other in zip(baselines, others)
+        },
+        "verdicts": [v.sentence for v in verdicts],
+        "settings": settings,
+        "training": {"seconds": seconds, "parameters": model.n_parameters_, "epochs": model.history_},
+    }
+    write_report(report, decided, "name", [reading.target], part, result, facts)
+    typer.echo(f"Model: {out}. Metrics, plot and test predictions: {report}.")
+
+
+@with_options(source_options(SignalReading))  # type: ignore[arg-type]
+def predict(
+    model: Model,
+    source: Where,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the predictions here (.csv, .tsv, .jsonl, .json, .parquet).")
+    ] = None,
+    weights: Weights = "float32",
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Predict with a saved model: a table with a row a series, or recording, and its name, label (where there is one)
+    and prediction, of classes also the probabilities; to --out or as CSV to stdout.
+
+    unspool predict model new.ts
+
+    unspool predict model recordings --out predictions.csv
+    """
+    import polars as pl
+
+    from unspool.tables import check_writable, write_table
+    from unspool.tables.read import file_format
+
+    if out is not None:
+        out = out.expanduser()
+        file_format(out)
+        check_place(out)
+    reading = SignalReading.of(options)
+    estimator = load_model(model, weights)
+    kind = estimator.input_.kind
+    found = reading.read(source, kind, getattr(estimator, "feature_names_in_", None), labelled=False)
+    name = "file" if kind == "audio" else reading.id if found.features else "series"
+    label = {} if found.y is None else {reading.target: found.y}
+    answers = estimator.columns(found.X)
+    if twice := sorted({name, *label} & set(answers)):
+        raise DataError(f"The predictions have a column {twice[0]!r} too. Rename it with --id or --target.")
+    frame = pl.DataFrame({name: found.names, **label, **answers})
+    if out is None:
+        typer.echo(frame.write_csv(), nl=False)
+        return
+    check_writable(frame, out)
+    write_table(frame, out)
+    typer.echo(f"{len(found)} predictions: {out}.")
+
+
+@with_options(source_options(SignalReading))  # type: ignore[arg-type]
+def evaluate(
+    model: Model,
+    source: Where,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write metrics, plot and predictions to this folder.")
+    ] = None,
+    weights: Weights = "float32",
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Print the metrics of a saved model on labelled series or recordings.
+
+    unspool evaluate model JapaneseVowels_TEST.ts
+    """
+    if report is not None:
+        report = report.expanduser()
+        check_place(report / "metrics.json")
+    reading = SignalReading.of(options)
+    estimator = load_model(model, weights)
+    task, kind = type(estimator.task_), estimator.input_.kind
+    found = reading.read(source, kind, getattr(estimator, "feature_names_in_", None))
+    found = _with(found, decide(np.asarray(found.y), task.name, source, kind)[1])
+    part = SignalPart.of(found)
+    if task.has_classes:
+        from unspool.tasks.classification import like_classes
+
+        part = SignalPart(
+            part.texts, like_classes(part.y, estimator.classes_), part.rows, signals=part.signals
+        )
+    result = measure("this model", estimator, part, task)
+    print_metrics([reading.target], len(found), result)
+    if report is not None:
+        facts = {"task": task.name, "input_kind": kind, "rows": {"test": len(found)}}
+        write_report(report, task, "name", [reading.target], part, result, facts)
+        typer.echo(f"Metrics, plot and predictions: {report}.")
+
+
+def _with(found: Labelled, y: np.ndarray) -> Labelled:
+    return replace(found, y=y)
