@@ -63,10 +63,11 @@ def _kind_of_job(arguments: Sequence[str]) -> str | None:
     """By --input-kind or --task, or what the first argument is: series and recordings are in no table of texts."""
     if any(argument.split("=")[0] == "--input-kind" for argument in arguments):
         return "signals"
+    task = _task(arguments)
+    if ("fit", task) in COMMANDS:
+        return task
     first = os.path.expanduser(arguments[0]) if arguments else ""
-    if first.lower().endswith(SERIES) or (first and os.path.isdir(first)):
-        return "signals"
-    return _task(arguments)
+    return "signals" if first.lower().endswith(SERIES) or (first and os.path.isdir(first)) else task
 
 
 def _task(arguments: Sequence[str]) -> str | None:
