@@ -90,7 +90,7 @@ def at(content: dict[str, Any], *keys: str, value: Any) -> None:
         ("m", ("parameters", "pooling"), ["mean"], "'pooling' must be str"),
         ("m", ("parameters", "extra"), 1, "'extra' is missing or unknown"),
         ("m", ("parameters",), [], "'parameters' must be dict"),
-        ("m", ("input", "kind"), "audio", "'kind' must be one of"),
+        ("m", ("input", "kind"), "video", "'kind' must be one of"),
         ("m", ("input", "encoder", "words"), 3, "words"),
         ("m", ("input", "encoder", "words"), ["good"], "must be float32 of shape"),
         ("m", ("input", "encoder", "words"), ["good"] * 11, "repeated"),
