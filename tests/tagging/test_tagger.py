@@ -15,6 +15,7 @@ from tests.tagging.toy import sentences
 
 import unspool
 from unspool import SequenceTagger, saved
+from unspool.encode.reading import Raw
 from unspool.errors import DataError, InvalidParameterError, ModelFileError
 from unspool.evaluation.spans import span_scores
 from unspool.tagging import saving
@@ -71,6 +72,24 @@ def test_probabilities_add_up(joint):
         np.testing.assert_allclose(p.sum(1), 1, atol=1e-9)
     np.testing.assert_allclose(joint.predict_labels_proba(NEW_X).sum(1), 1, atol=1e-6)
     assert (joint.predict_labels(NEW_X) == joint.labels_[joint.predict_labels_proba(NEW_X).argmax(1)]).all()
+
+
+def test_probabilities_are_those_of_all_paths(joint):
+    """p(tag at t) is the likelihood of the sentence with that tag alone known."""
+    sentence = NEW_X[0][:4]
+    inputs = joint.input_.encode(Raw("tokens", [sentence]))
+    with torch.no_grad():
+        outputs = joint.network_(inputs)
+        for t, row in enumerate(joint.predict_proba([sentence])[0]):
+            for k, p in enumerate(row):
+                tags = torch.full((4,), -1)
+                tags[t] = k
+                known = outputs.emissions.with_values(tags)
+                if len(outputs.crf.illegal(known)):
+                    assert p == 0
+                    continue
+                expected = outputs.crf(outputs.emissions, known).exp().item()
+                assert p == pytest.approx(expected, abs=1e-6)
 
 
 def test_empty_sentences(joint):

@@ -10,9 +10,9 @@ import pytest
 import torch
 from estimators import golden
 
-from unspool import SequenceClassifier, SequenceRegressor
+from unspool import Ragged, SequenceClassifier, SequenceRegressor
 from unspool.errors import InvalidParameterError, ModelFileError
-from unspool.training import Callback, Trainer
+from unspool.training import Callback, SequenceData, Settings, Trainer, train
 
 SETTINGS = {**golden.SETTINGS, "epochs": 5}
 
@@ -182,3 +182,35 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="No space left"):
         SequenceRegressor(**SETTINGS).fit(X, y, checkpoint=path)
     assert path.read_bytes() == kept and [p.name for p in tmp_path.iterdir()] == ["state"]
+
+
+class OneNumber(torch.nn.Module):
+    """Predicts its one weight, whatever the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Ragged) -> torch.Tensor:
+        return self.weight.expand(len(x))
+
+
+def test_with_a_score_the_epoch_of_the_best_one_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    """The loss falls in every epoch; the score is best in the second, and two worse ones end the training."""
+    x = Ragged.from_list([torch.zeros(1, 1)] * 4)
+    data, network, weights = SequenceData(x, torch.ones(4)), OneNumber(), []
+    scores = iter([0.5, 0.75, 0.75, 0.25, 1.0])
+
+    def score() -> float:
+        assert not network.training
+        weights.append(network.weight.item())
+        return next(scores)
+
+    settings = Settings(9, 2, 0.01, 0.0, None, None, patience=2, verbose=1, average=0.5)
+    outcome = train(network, lambda p, t, w: (p - t).square().mean(), data, data, settings, 0, score=score)
+    assert [row["validation_score"] for row in outcome.history] == [0.5, 0.75, 0.75, 0.25]
+    losses = [row["validation_loss"] for row in outcome.history]
+    assert losses == sorted(losses, reverse=True)
+    assert outcome.best_epoch == 2 and network.weight.item() == weights[1] != weights[3]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert ["*" in line for line in lines] == [True, True, False, False] and "score 0.7500" in lines[1]
