@@ -56,7 +56,7 @@ class LinearTagger:
     def __init__(self, seed: int = 0) -> None:
         self.vectorizer = DictVectorizer(dtype=np.float32)
         self.model = SGDClassifier(
-            loss="log_loss", alpha=1e-6, max_iter=12, tol=1e-3, average=True, random_state=seed
+            loss="log_loss", alpha=1e-6, max_iter=12, tol=None, average=True, random_state=seed
         )
 
     def fit(self, X: Sentences, y: Tags) -> LinearTagger:
