@@ -2,9 +2,11 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include "frozen_calls.h"
+#include "plant.h"
 #include "pool.h"
 #include "rows.h"
 #include "snapshot.h"
@@ -117,12 +119,13 @@ NB_MODULE(_native, m) {
            nb::arg("output"), nb::arg("kept"), nb::arg("tensors"), nb::arg("dy").none(), nb::arg("d_finals"),
            nb::arg("needs"), nb::arg("lend"), nb::arg("threads"));
   nb::class_<PythonStep>(m, "Step").def(nb::init<const Call&>()).def("run", &PythonStep::run);
+  nb::class_<Projected>(m, "Projected");
   nb::class_<FrozenCall>(m, "Frozen")
       .def(nb::init<const Call&, nb::handle, int, int>(), nb::arg("call"), nb::arg("sources"), nb::arg("form"),
            nb::arg("threads"))
       .def("project", &FrozenCall::project, nb::arg("values"), nb::arg("threads"))
       .def("forward", &FrozenCall::forward, nb::arg("values"), nb::arg("offsets").none(), nb::arg("index").none(),
-           nb::arg("states"), nb::arg("projected"), nb::arg("threads"))
+           nb::arg("states"), nb::arg("projected").none(), nb::arg("threads"))
       .def("step", &FrozenCall::step);
 
   m.def("gradients_wanted", &gradients_wanted, nb::arg("values"), nb::arg("tensors"));
@@ -163,6 +166,9 @@ NB_MODULE(_native, m) {
   }, nb::arg("table"), nb::arg("mean"), nb::arg("square"), nb::arg("rows"), nb::arg("coefficients"), nb::arg("last"),
      nb::arg("step"), nb::arg("rate"));
 
+#ifdef UNSPOOL_PLANT
+  m.def("plant", &plant);
+#endif
   m.def("isa", [] { return std::string(kernels().name); });
   m.def("isas", [] {
     std::vector<std::string> names;

@@ -1,5 +1,7 @@
 // A step from Python, and calls of frozen weights.
 #pragma once
+#include <memory>
+
 #include "calls.h"
 
 namespace unspool {
@@ -20,15 +22,15 @@ inline int64_t open_step(Stream& s, const float*& x, nb::handle tensors) {
   return in.rows;
 }
 
-// A step from Python. Looking at a tensor can let go of the interpreter's lock, so what it finds is the call's own;
-// the step itself then runs under the lock, which guards its memory.
+// A step from Python. Threads may share it: what it finds in tensors is the call's own, as looking at a tensor can let go
+// of the interpreter's lock.
 class PythonStep {
  public:
   // call: of one direction, without training.
-  explicit PythonStep(const Call& call) : direction_(only(call)), step_(*direction_.program) {}
+  explicit PythonStep(const Call& call) : direction_(only(call)) {}
 
   // Whether the tensors are what the program needs; then it has run.
-  bool run(nb::handle tensors, nb::handle sources, int threads) {
+  bool run(nb::handle tensors, nb::handle sources, int threads) const {
     const float* x;
     int64_t rows;
     Stream stream;
@@ -41,7 +43,7 @@ class PythonStep {
     } catch (const nb::builtin_exception&) {
       return false;
     }
-    step_.run(rows, x, checked_threads(threads), stream);
+    run_step(rows, x, checked_threads(threads), stream);
     return true;
   }
 
@@ -52,7 +54,14 @@ class PythonStep {
 
  private:
   Direction direction_;
-  Step step_;
+};
+
+// What the prologues of a frozen call made of some rows.
+struct Projected {
+  std::shared_ptr<const Frozen> of;
+  int64_t rows = 0;
+  Workspace space;
+  std::vector<float*> tables;
 };
 
 // A call's directions frozen for prediction, with weights laid out once. It need not keep those that it was made of.
@@ -62,44 +71,43 @@ class FrozenCall {
     if (form < FLOAT32 || form > INT8) throw nb::value_error(("There is no form " + std::to_string(form) + ".").c_str());
     if (call.training) throw nb::value_error("Only a call without training can be frozen.");
     const Items given(sources, "sources", call.sources);
-    for (const Direction& d : call_.each) {
-      Stream s;
-      s.program = d.program;
-      s.reverse = d.reverse;
-      add_parameters(s, d, given, d.sources_before);
-      streams_.push_back(std::move(s));
-    }
-    frozen_.emplace(streams_, (Form)form, checked_threads(threads));
+    std::vector<Stream> all = streams();
+    for (size_t i = 0; i < all.size(); i++) add_parameters(all[i], call_.each[i], given, call_.each[i].sources_before);
+    frozen_ = std::make_shared<const Frozen>(all, (Form)form, checked_threads(threads));
   }
 
-  void project(nb::handle values, int threads) {
+  std::unique_ptr<Projected> project(nb::handle values, int threads) const {
     Held held;
     Batch batch;
     const Rows x = open_rows(values, {"the input"}, call_.each[0].program->input, held);
     batch.x = x.data;
     batch.x_stride = x.stride;
-    batch.input_rows = projected_ = x.count;
+    batch.input_rows = x.count;
     batch.threads = checked_threads(threads);
-    frozen_->project(batch, streams_);
+    auto made = std::make_unique<Projected>();
+    made->of = frozen_;
+    made->rows = x.count;
+    made->tables = frozen_->project(batch, streams(), made->space);
+    return made;
   }
 
-  // As Call.forward, without sources. projected: the index is into the rows that were projected, as many as `values`.
-  nb::object forward(nb::handle values, nb::handle offsets, nb::handle index, nb::handle states, bool projected,
-                     int threads) const {
+  // As Call.forward, without sources. projected: the index is into these rows, as many as `values`; or None.
+  nb::object forward(nb::handle values, nb::handle offsets, nb::handle index, nb::handle states,
+                     const Projected* projected, int threads) const {
     Opened in(values, offsets, index, call_.each[0].program->input, threads, FLOAT32);
-    if (projected && (index.is_none() || in.batch.input_rows != projected_))
-      throw nb::value_error("A projected call needs an index into the rows that were projected.");
+    if (projected && (index.is_none() || in.batch.input_rows != projected->rows || projected->of != frozen_))
+      throw nb::value_error("A projected call needs an index into the rows that this call projected.");
     Call::Results made(1 + call_.parts);
     const auto streams = call_.streams_of(in, Items(states, "states", call_.parts), false, true, made);
     {
       nb::gil_scoped_release release;
-      frozen_->forward(in.batch, streams, projected);
+      frozen_->forward(in.batch, streams, projected ? projected->tables : std::vector<float*>());
     }
     return made.all;
   }
 
   // As PythonStep.run.
-  bool step(nb::handle tensors, int threads) {
+  bool step(nb::handle tensors, int threads) const {
     PythonStep::only(call_);
     const float* x;
     int64_t rows;
@@ -117,10 +125,17 @@ class FrozenCall {
   }
 
  private:
+  // Without weights.
+  std::vector<Stream> streams() const {
+    std::vector<Stream> made(call_.each.size());
+    for (size_t i = 0; i < made.size(); i++) {
+      made[i].program = call_.each[i].program;
+      made[i].reverse = call_.each[i].reverse;
+    }
+    return made;
+  }
   Call call_;
-  std::vector<Stream> streams_;
-  std::optional<Frozen> frozen_;
-  int64_t projected_ = -1;
+  std::shared_ptr<const Frozen> frozen_;
 };
 
 }  // namespace unspool

@@ -102,29 +102,22 @@ struct Prepared {
   float* zeros;
 };
 
-// One step after another of a stream, from its states' initial rows to their final ones, on weights as they are.
-class Step {
- public:
-  explicit Step(const Program&);
-  void run(int64_t rows, const float* x, int threads, const Stream&);   // not by two threads at once
+// From the states' initial rows to their final ones, on weights as they are.
+void run_step(int64_t rows, const float* x, int threads, const Stream&);
 
- private:
-  Workspace space_;
-  Prepared in_place_;
-};
-
-// Streams for prediction alone, whose weights were laid out once.
+// Streams for prediction alone, whose weights were laid out once. Nothing changes in it: threads may share it.
 class Frozen {
  public:
   Frozen(const std::vector<Stream>&, Form, int threads);
-  void project(const Batch&, const std::vector<Stream>&);   // the batch's input rows, for good
-  void forward(const Batch&, const std::vector<Stream>&, bool projected) const;   // the index: into projected rows
+  // What the prologues make of the batch's input rows, in `space`, by the streams.
+  std::vector<float*> project(const Batch&, const std::vector<Stream>&, Workspace& space) const;
+  // tables: of `project`, which the batch's index then is into; none: made of the batch's input.
+  void forward(const Batch&, const std::vector<Stream>&, const std::vector<float*>& tables) const;
   void step(int64_t rows, const float* x, int threads, const Stream&) const;
 
  private:
   Workspace space_;
   std::vector<Prepared> ready_;
-  std::vector<float*> tables_;
 };
 
 }  // namespace unspool

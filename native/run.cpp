@@ -192,26 +192,24 @@ void run_forward(const Batch& batch, std::vector<Stream>& streams) {
   run_forward(batch, streams, ready, std::move(phases));
 }
 
-Step::Step(const Program& p) {
-  in_place_.matrices.resize(p.matrices.size());
-  in_place_.vectors = space_.floats(p.vectors);
-}
-
 // Products in place add in another order than packed ones: a step agrees with a run to rounding, not to the bit.
-void Step::run(int64_t rows, const float* x, int threads, const Stream& stream) {
+void run_step(int64_t rows, const float* x, int threads, const Stream& stream) {
   constexpr int64_t FEW_ROWS = 4;      // packing would cost more than it gains
+  call_space.reset();
   if (rows > FEW_ROWS) {
-    call_space.reset();
     Phases phases;
     const auto ready = prepare(call_space, threads, {&stream, 1}, {&Program::prologue, &Program::loop}, phases);
     in_turn(phases);
     return run_step(rows, x, threads, stream, ready[0]);
   }
+  static thread_local Prepared in_place;
   const Program& p = *stream.program;
+  in_place.matrices.resize(p.matrices.size());
   for (size_t m = 0; m < p.matrices.size(); m++)
-    in_place_.matrices[m].view = view_of(p.matrices[m], stream.parameters[p.matrices[m].source]);
-  add_up_vectors(stream, in_place_.vectors);
-  run_step(rows, x, threads, stream, in_place_);
+    in_place.matrices[m].view = view_of(p.matrices[m], stream.parameters[p.matrices[m].source]);
+  in_place.vectors = call_space.floats(p.vectors);
+  add_up_vectors(stream, in_place.vectors);
+  run_step(rows, x, threads, stream, in_place);
 }
 
 Frozen::Frozen(const std::vector<Stream>& streams, Form form, int threads) {
@@ -220,19 +218,20 @@ Frozen::Frozen(const std::vector<Stream>& streams, Form form, int threads) {
   in_turn(phases);
 }
 
-void Frozen::project(const Batch& batch, const std::vector<Stream>& streams) {
-  tables_.assign(streams.size(), nullptr);
+std::vector<float*> Frozen::project(const Batch& batch, const std::vector<Stream>& streams, Workspace& space) const {
+  std::vector<float*> tables;
   for (size_t d = 0; d < streams.size(); d++) {
-    tables_[d] = space_.floats(batch.input_rows * streams[d].program->pro);
-    in_turn({prologue_of(batch, streams[d], ready_[d], tables_[d])});
+    tables.push_back(space.floats(batch.input_rows * streams[d].program->pro));
+    in_turn({prologue_of(batch, streams[d], ready_[d], tables[d])});
   }
+  return tables;
 }
 
-void Frozen::forward(const Batch& batch, const std::vector<Stream>& streams, bool projected) const {
+void Frozen::forward(const Batch& batch, const std::vector<Stream>& streams, const std::vector<float*>& tables) const {
   call_space.reset();
-  if (!projected) return run_forward(batch, streams, ready_);
+  if (tables.empty()) return run_forward(batch, streams, ready_);
   Phases phases;
-  add_loops(batch, streams, ready_, tables_, phases);
+  add_loops(batch, streams, ready_, tables, phases);
   in_turn(phases);
 }
 

@@ -1,7 +1,10 @@
 """`make sanitize`: the core compiled with sanitizers, each in an environment of its own, and the tests that stress it.
 
-AddressSanitizer and UndefinedBehaviourSanitizer together, then ThreadSanitizer, for which the core starts threads of
-its own: OpenMP's runtime is not instrumented. Python and torch are not either; what they alone do is not looked at.
+AddressSanitizer and UndefinedBehaviourSanitizer together, then ThreadSanitizer. Each first has to report faults on
+purpose (native/plant.cpp). Python, torch and nanobind are not instrumented; what they alone do is not looked at. Of
+the kernels only the portable ones are: masked vectors of 512 bits are built-in functions, whose reads and writes no
+sanitizer sees. Under ThreadSanitizer the core starts threads of its own, as OpenMP's runtime is not instrumented, and
+the interpreter's lock is hidden (tsan.supp): what it alone guards is a race, since looking at a tensor lets go of it.
 """
 
 from __future__ import annotations
@@ -18,33 +21,43 @@ ENGINE = ["team", "narrow", "frozen", "step", "process"]
 SMALL = (
     "lstm or gru or layer_norm or GRU2014 or Coupled"  # of the contract: a product, a split, a row reduction
 )
+ONE = "from unspool import _native; _native.plant({!r})"
+THREADS = """
+import threading
+from unspool import _native
+threads = [threading.Thread(target=_native.plant, args=({!r},)) for _ in range(2)]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+"""
 
 SANITIZERS = {
     "address,undefined": {
-        "isas": ["portable", "avx512_bf16"],
         "runtimes": ["libasan.so", "libubsan.so"],
         # torch's allocations at exit are no leaks of ours; a wild size is an error to be raised, not to stop at.
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:abort_on_error=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
+        "plants": [
+            ("overflow", ONE, "AddressSanitizer: heap-buffer-overflow"),
+            ("undefined", ONE, "runtime error: signed integer overflow"),
+        ],
         "tests": [
             ["tests/engine/test_contract.py", "-k", SMALL],
             [f"tests/engine/test_{name}.py" for name in ENGINE],
-            ["tests/estimators/test_optimizers.py", "tests/test_ragged.py"],
+            ["tests/training/test_optimizers.py", "tests/test_ragged.py"],
             ["tests/boundary/test_native.py", "tests/boundary/test_threads.py"],
         ],
     },
     "thread": {
-        "isas": ["portable"],
         "runtimes": ["libtsan.so"],
-        "TSAN_OPTIONS": f"ignore_noninstrumented_modules=1:die_after_fork=0:halt_on_error=1:exitcode=66:"
+        "PYTHONMALLOC": "malloc",  # else memory that goes from object to object looks like one
+        "TSAN_OPTIONS": f"die_after_fork=0:halt_on_error=1:exitcode=66:history_size=7:"
         f"suppressions={ROOT / 'tests' / 'tsan.supp'}",
+        "plants": [
+            ("race", ONE, "ThreadSanitizer: data race"),
+            ("shared", THREADS, "ThreadSanitizer: data race"),
+        ],
         "tests": [
-            [
-                "tests/engine/test_team.py",
-                "tests/boundary/test_threads.py",
-                "-k",
-                "eight or first or copies or gru",
-            ],
+            ["tests/engine/test_team.py", "-k", "lstm or gru or both"],
+            ["tests/boundary/test_threads.py", "-k", "not fork"],
         ],
     },
 }
@@ -75,8 +88,8 @@ def environment(name: str) -> Path:
         "--editable",
         ".",
     ]
-    defines = {"UNSPOOL_SANITIZE": name, "UNSPOOL_ISAS": ";".join(SANITIZERS[name]["isas"])}
-    settings = ["-C", f"build-dir={place / 'cmake'}"]
+    defines = {"UNSPOOL_SANITIZE": name, "UNSPOOL_ISAS": "portable"}
+    settings = ["-C", "install.strip=false", "-C", f"build-dir={place / 'cmake'}"]
     for key, value in defines.items():
         settings += ["-C", f"cmake.define.{key}={value}"]
     tools = os.pathsep.join([*(str(Path(p).parents[2] / "bin") for p in shared), os.environ["PATH"]])
@@ -98,18 +111,28 @@ def same_places() -> None:
     ctypes.CDLL(None).personality(no_randomisation)
 
 
+def started(command: list[object], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=env, preexec_fn=same_places, capture_output=True, text=True
+    )
+
+
 def main() -> int:
     failed = []
     for name, settings in SANITIZERS.items():
         start = time.monotonic()
         python = environment(name)
-        options = {key: value for key, value in settings.items() if key.endswith("_OPTIONS")}
+        options = {key: value for key, value in settings.items() if key.isupper()}
         preload = " ".join(map(runtime, settings["runtimes"]))
         env = {**os.environ, **options, "LD_PRELOAD": preload, "UNSPOOL_SANITIZED": name}
+        env["UNSPOOL_ISA"] = "portable"
         print(f"{name}: built in {time.monotonic() - start:.0f} s", flush=True)
+        for plant, code, report in settings["plants"]:
+            done = started([python, "-c", code.format(plant)], env)
+            if done.returncode == 0 or report not in done.stderr:
+                failed.append(f"{name}: the plant '{plant}' is not reported: {done.stderr[-500:]}")
         for tests in settings["tests"]:
-            present = [t for t in tests if not t.endswith(".py") or (ROOT / t).exists()]
-            command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *present]
+            command = [python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
             status = subprocess.run(command, cwd=ROOT, env=env, preexec_fn=same_places).returncode
             if status:
                 failed.append(f"{name}: {' '.join(tests)} (status {status})")

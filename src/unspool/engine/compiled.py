@@ -24,7 +24,7 @@ from unspool.engine.numbers import CELLS
 from unspool.engine.programs import Reason, program_for
 from unspool.errors import EngineError
 from unspool.program import sources
-from unspool.program.ir import Program
+from unspool.program.ir import LOCK, Program
 from unspool.program.text import to_text
 from unspool.program.trace import Captured
 from unspool.state import flatten, unflatten
@@ -157,10 +157,11 @@ _ran: OrderedDict[bytes, str] = OrderedDict()
 
 
 def _keep(table: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
-    table[key] = value
-    table.move_to_end(key)
-    while len(table) > most:
-        table.popitem(last=False)
+    with LOCK:
+        table[key] = value
+        table.move_to_end(key)
+        while len(table) > most:
+            table.popitem(last=False)
 
 
 def _remember(number: int, size: int, shape: Any, program: Program) -> None:

@@ -23,7 +23,7 @@ FORMS: dict[str, int] = dict(_native.FORMS)
 
 @dataclass
 class Ready:
-    """The weights laid out, for inputs and states of `widths`; `table` as in `Frozen.project`."""
+    """The weights laid out, for inputs and states of `widths`; `table` as in `Frozen.project`, all that may change."""
 
     call: native.Call
     widths: list[int]
@@ -98,8 +98,9 @@ class Frozen:
         """
         values = values.detach().contiguous()
         ready = self._checked(values, states, 1)
-        ready.made.project(values, torch.get_num_threads())
-        ready.table = memory.empty(1, values.shape[1]).fill_(torch.nan).expand(len(values), -1)
+        table: Any = memory.empty(1, values.shape[1]).fill_(torch.nan).expand(len(values), -1)
+        table.projected = ready, ready.made.project(values, torch.get_num_threads())
+        ready.table = table
 
     def run(
         self, values: Tensor, offsets: Tensor, states: Sequence[Any], index: Tensor | None = None
@@ -109,7 +110,9 @@ class Frozen:
             return _outside(self.run, values, offsets, states, index)
         _check_surroundings([values, *(leaf for state in states for leaf in flatten(state))])
         ready = self._checked(values, states, len(offsets) - 1)
-        projected = index is not None and values is ready.table
+        projected = None
+        if hasattr(values, "projected"):  # a table goes with the weights that it was made with
+            ready, projected = values.projected
         if index is not None:
             check_ids(index)
             index = index.to(torch.int64).contiguous()

@@ -46,8 +46,10 @@ class Loan:
     def __del__(self) -> None:
         store = self._store
         store[id(self.block)] = (self.size, self.block)
-        while len(store) > self._blocks or sum(size for size, _ in list(store.values())) > self._floats:
-            store.pop(next(iter(store)), None)
+        for oldest in list(store):
+            if len(store) <= self._blocks and sum(size for size, _ in list(store.values())) <= self._floats:
+                break
+            store.pop(oldest, None)  # None: another thread took it
 
 
 class _Lent(np.ndarray):

@@ -56,8 +56,10 @@ class Memory:
         self.owner: Callable[[], nn.Module | None] = lambda: None
         self.current: OrderedDict[Any, _Current] = OrderedDict()
         self.entries: OrderedDict[Any, Entry] = OrderedDict()
-        self.structure: Callable[[], bool] = lambda: False
-        self.parameters: list[Tensor] = []
+        self.parameters: tuple[Callable[[], bool], list[Tensor]] = (
+            (lambda: False),
+            [],
+        )  # while the first is true
         self.step: Any = None  # `engine.step`
 
     def __reduce__(self) -> Any:
@@ -70,8 +72,9 @@ class Memory:
     def of(cls, cell: nn.Module) -> Memory:
         found = cell.__dict__.get("_unspool")
         if found is None or found.owner() is not cell:  # a shallow copy shares its original's dict
-            found = cell.__dict__["_unspool"] = Memory()
+            found = Memory()
             found.owner = weakref.ref(cell, found.forget)
+            cell.__dict__["_unspool"] = found  # whole: other threads look there
         return found
 
     def forget(self, _: Any = None) -> None:
@@ -94,10 +97,12 @@ def _put(table: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
 def parameters_of(cell: nn.Module) -> list[Tensor]:
     """The parameters of a cell and its parts, in their order."""
     memory = Memory.of(cell)
-    if not memory.structure():
+    holds, found = memory.parameters
+    if not holds():
         dicts = [d for m in cell.modules() for d in (m._parameters, m._modules)]
-        memory.structure, memory.parameters = _native.Snapshot(dicts).holds, list(cell.parameters())
-    return memory.parameters
+        holds, found = _native.Snapshot(dicts).holds, list(cell.parameters())
+        memory.parameters = holds, found
+    return found
 
 
 def program_of(cell: nn.Module, input_size: int, state: Any) -> Program | Reason:

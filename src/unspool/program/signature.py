@@ -100,7 +100,7 @@ def _outside(cell: nn.Module, reads: Reads | None) -> Iterator[tuple[str, Any]]:
     if reads is None:
         return
     for kind in own_classes(cell):
-        for name, value in vars(kind).items():
+        for name, value in list(vars(kind).items()):
             if name in reads.names:
                 yield f"'{kind.__name__}.{name}'", value
     for place, name in reads.globals:
@@ -152,7 +152,7 @@ class Unchanged:
                     entries += [(vars(value), name, vars(value)[name]) for name in found]
         filled = [(c, _value(c)) for _, c in (reads.closures if reads else ()) if _is_filled(c)]
         self.same: Callable[[], bool] = _native.Snapshot(self.dicts, entries, filled).holds
-        self.values = self._values()
+        self.values, self.held = self._values()
 
     def _watch(self, value: Any, reads: Reads | None) -> None:
         """See to it that a change inside `value` is seen."""
@@ -184,28 +184,24 @@ class Unchanged:
             else:
                 self.deep.append(value)
 
-    def _values(self) -> Any:
-        if not self.deep:
-            return None
+    def _values(self) -> tuple[list[Any], list[Any]]:
+        """What the lists, sets and arrays hold, and what that names by identity."""
         describe = Describer()
-        self.held = describe.held
-        found = []
+        found: list[Any] = []
         for value in self.deep:
             try:
                 found.append(describe(value))
             except Unseen:
                 found.append(id(value))
-        return found
+        return found, describe.held
 
     def __call__(self) -> bool:
         if not self.same():
             return False
         if not self.deep:
             return True
-        held = self.held
-        unchanged = self._values() == self.values
-        self.held = held
-        return unchanged
+        now, held = self._values()
+        return now == self.values and held is not None  # what it names lives until it is compared
 
 
 def _is_filled(variable: Any) -> bool:

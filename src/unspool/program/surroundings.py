@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,10 +21,7 @@ PLAIN = (Tensor, nn.Parameter)
 
 @contextlib.contextmanager
 def own() -> Iterator[None]:
-    """Gradients on, no inference mode, defaults of float32 on the CPU, no autocast, transforms, modes or hooks.
-
-    The caller's surroundings, and the states of random generators, are as before when it ends.
-    """
+    """Gradients on, no inference mode, defaults of float32 on the CPU, no autocast, transforms, modes or hooks."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(defaults())
         if torch._C._len_torch_dispatch_stack():
@@ -35,28 +33,43 @@ def own() -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(saved_tensors_hooks(_same, _same))  # the caller's may count what is saved
-        states = generators()
-        try:
-            yield
-        finally:
-            restore_generators(states)
+        yield
 
 
 @contextlib.contextmanager
 def defaults() -> Iterator[None]:
     """Tensors that are made without a word are float32 on the CPU, and operations compute in their operands' type."""
-    dtype = torch.get_default_dtype()
     modes = [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
-    if dtype is not torch.float32:
-        torch.set_default_dtype(torch.float32)
     try:
-        with torch.autocast("cpu", enabled=False):
+        with _DefaultType(), torch.autocast("cpu", enabled=False):
             yield
     finally:
-        if dtype is not torch.float32:
-            torch.set_default_dtype(dtype)
         for mode in reversed(modes):
             torch._C._push_on_torch_function_stack(mode)
+
+
+class _DefaultType:
+    """float32 as torch's default, which all threads share: the first one in sets it, the last one out puts it back."""
+
+    _lock = threading.Lock()
+    _inside = 0
+    _before = torch.float32
+
+    def __enter__(self) -> None:
+        kind = _DefaultType
+        with kind._lock:
+            if kind._inside == 0:
+                kind._before = torch.get_default_dtype()
+            kind._inside += 1
+            if torch.get_default_dtype() is not torch.float32:
+                torch.set_default_dtype(torch.float32)
+
+    def __exit__(self, *_: object) -> None:
+        kind = _DefaultType
+        with kind._lock:
+            kind._inside -= 1
+            if kind._inside == 0 and kind._before is not torch.float32:
+                torch.set_default_dtype(kind._before)
 
 
 @contextlib.contextmanager
@@ -86,10 +99,15 @@ def generators() -> tuple[Any, ...]:
 
 
 def restore_generators(states: tuple[Any, ...]) -> None:
-    python, (kind, keys, *rest), bits = states
-    random.setstate(python)
-    np.random.set_state((kind, np.frombuffer(keys, np.uint32), *rest))
-    torch.set_rng_state(torch.frombuffer(bytearray(bits), dtype=torch.uint8))
+    """Give those that are not None back to Python's, numpy's and torch's generator."""
+    python, numpy, bits = states
+    if python is not None:
+        random.setstate(python)
+    if numpy is not None:
+        kind, keys, *rest = numpy
+        np.random.set_state((kind, np.frombuffer(keys, np.uint32), *rest))
+    if bits is not None:
+        torch.set_rng_state(torch.frombuffer(bytearray(bits), dtype=torch.uint8))
 
 
 def _same(tensor: Tensor) -> Tensor:

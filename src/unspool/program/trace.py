@@ -25,6 +25,8 @@ from unspool.program.watch import Watch
 from unspool.program.writes import overwritten, storage_of
 from unspool.state import flatten, unflatten
 
+TRIES = 3  # of a step, where another thread may have done what it seems to do
+
 
 class Tracer(TorchDispatchMode):
     """Writes every operation of one step into a graph. Values of the batch become nodes, the rest sources."""
@@ -240,22 +242,31 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Wa
     first = flatten(like)[0]
     sizes = [leaf.shape[1] for leaf in flatten(like)]
     device = next((p.device for p in cell.parameters()), first.device)
-    x = torch.zeros(batch, input_size, dtype=first.dtype, device=device)
-    parts = [torch.zeros(batch, width, dtype=first.dtype, device=device) for width in sizes]
-    x, *parts = (part.requires_grad_().clone() for part in (x, *parts))  # torch writes into no leaf
-    tracer = Recorder(cell, batch)
-    tracer.add_input(x, tracer.graph.node("x", (), input_size))
-    for k, part in enumerate(parts):
-        tracer.add_input(part, tracer.graph.node("state", (), sizes[k], k))
-    watch = Watch(cell)
-    seen.append(watch)
-    try:
-        with watch, tracer:
-            new = flatten(cell(x, unflatten(like, parts)))
-    finally:
-        if tracer.failure is not None:
-            raise tracer.failure
-        watch.check()
+    watches: list[Watch] = []
+    while True:
+        x = torch.zeros(batch, input_size, dtype=first.dtype, device=device)
+        parts = [torch.zeros(batch, width, dtype=first.dtype, device=device) for width in sizes]
+        x, *parts = (part.requires_grad_().clone() for part in (x, *parts))  # torch writes into no leaf
+        tracer = Recorder(cell, batch)
+        tracer.add_input(x, tracer.graph.node("x", (), input_size))
+        for k, part in enumerate(parts):
+            tracer.add_input(part, tracer.graph.node("state", (), sizes[k], k))
+        watches.append(Watch(cell))
+        try:
+            with watches[-1], tracer:
+                new = flatten(cell(x, unflatten(like, parts)))
+        except Exception:
+            if tracer.failure is None and not watches[-1].impure():
+                seen.append(watches[-1])
+                raise
+        if not watches[-1].by_others() or len(watches) == TRIES:
+            break
+    seen.append(watches[-1])
+    if watches[-1].impure():
+        watches[0].restore()
+    if tracer.failure is not None:
+        raise tracer.failure
+    watches[-1].check()
     with failures.ours(f"writing down a step of {type(cell).__name__}"):
         return _program(tracer, new, input_size, sizes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import sys
 import sysconfig
 import types
@@ -49,6 +50,7 @@ class Watch:
         self.globals: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
         self.free: dict[types.CodeType, dict[str, Any]] = {}
         self.world: str | None = None
+        self.random = False  # whether it drew Python's random numbers
         self.keep = Keep()
         self._code: dict[types.CodeType, bool] = {}
         self._roots = _own_packages(cell)
@@ -57,6 +59,7 @@ class Watch:
         for kind in own_classes(self.cell):
             self.keep.class_(kind)
         self.keep(self.cell, "self")
+        self.alone = _alone()
         self.generators = surroundings.generators()
         self.collects = gc.isenabled()
         gc.disable()  # what it calls back is no part of the step
@@ -73,16 +76,36 @@ class Watch:
             sys.setprofile(self.profiler)
         if self.collects:
             gc.enable()
+        self.alone = self.alone and _alone()
         self.changed = self.keep.changed()
-        self.drew = surroundings.generators() != self.generators
-        self.keep.restore()
+        python, numpy, torchs = (a != b for a, b in zip(surroundings.generators(), self.generators))
+        # With other threads about, the profiler sees the step's draws from Python's generators, the tracer torch's.
+        self.drawn = self.random or (self.alone and python), numpy, self.alone and torchs
+        if self.alone:
+            self.restore()
         del self.outside
 
+    def by_others(self) -> bool:
+        """Whether another thread may have done what the step seems to have: all but what is the cell's own."""
+        if self.alone or self.random or self.world is not None:
+            return False
+        return any(self.drawn) if self.changed is None else not self.changed.startswith("self")
+
+    def restore(self) -> None:
+        """Put back what was changed, and the generators that the step drew from."""
+        self.keep.restore()
+        drawn = zip(self.generators, self.drawn)
+        surroundings.restore_generators(tuple(was if its else None for was, its in drawn))
+
+    def impure(self) -> bool:
+        """Whether the step does what a program would do once, or not at all."""
+        return self.world is not None or any(self.drawn) or self.changed is not None
+
     def check(self) -> None:
-        """Raise `Impure` where the step does what a program would do once, or not at all."""
+        """Raise `Impure` where the step is."""
         if self.world is not None:
             raise Impure(self.world)
-        if self.drew:
+        if any(self.drawn):
             raise Impure("draws random numbers")
         if self.changed is not None:
             raise Impure(f"changes {self.changed} as it runs")
@@ -117,6 +140,8 @@ class Watch:
                 self._calls(str(frame.f_globals.get("__name__", "")), code.co_name)
             if code.co_name == "__array__":
                 self.world = self.world or "reads a tensor's numbers as an array"
+        elif event == "c_call" and isinstance(getattr(arg, "__self__", None), random.Random):
+            self.random = True
         elif event == "c_call" and self._code.get(frame.f_code):
             owner = getattr(arg, "__self__", None)
             module = getattr(arg, "__module__", None)
@@ -167,6 +192,11 @@ class Watch:
             found.update(back.f_code.co_cellvars)
             back = back.f_back
         return found
+
+
+def _alone() -> bool:
+    """Whether no other thread runs Python."""
+    return len(sys._current_frames()) == 1
 
 
 def _texts(constants: Any) -> list[str]:
