@@ -62,6 +62,13 @@ def read_labels(labels: Any, count: int) -> np.ndarray:
     return array.astype(str) if array.dtype.kind == "O" else array
 
 
+def rows_of(
+    sentences: list[list[str]], tags: Tags, labels: np.ndarray | None, rows: np.ndarray
+) -> tuple[list[list[str]], Tags, np.ndarray | None]:
+    """The same three of some rows."""
+    return [sentences[i] for i in rows], [tags[i] for i in rows], None if labels is None else labels[rows]
+
+
 def decide_scheme(asked: str | None, tags: Tags) -> str | None:
     """What `scheme` stands for; `DataError` where a tag is not of the scheme that was asked for."""
     known = {tag for row in tags for tag in row if tag is not None}

@@ -24,11 +24,11 @@ from unspool.estimators.splitting import split_rows
 from unspool.evaluation.spans import Span, spans
 from unspool.parameters import described
 from unspool.program import surroundings
-from unspool.ragged import Ragged
 from unspool.tagging import parameters, saving
+from unspool.tagging.answers import Answers, answers, none_at_all
 from unspool.tagging.measures import Measures, measure
-from unspool.tagging.network import Outputs, TaggerNetwork, TagLoss
-from unspool.tagging.reading import Numbers, Tags, decide_scheme, in_scheme, read_labels, read_tags
+from unspool.tagging.network import TaggerNetwork, TagLoss
+from unspool.tagging.reading import Numbers, Tags, decide_scheme, in_scheme, read_labels, read_tags, rows_of
 from unspool.tagging.schemes import legal
 from unspool.training import Callback, Checkpoint, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
@@ -171,7 +171,7 @@ class SequenceTagger(BaseEstimator):
         random = check_random_state(self.random_state)
         fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
         rows, held_back = split_rows(len(sentences), fraction, kinds, random)
-        train_part = _rows(sentences, tags, kinds, rows)
+        train_part = rows_of(sentences, tags, kinds, rows)
         self.scheme_ = decide_scheme(self.scheme, train_part[1])
         learnt = in_scheme(train_part[1], self.scheme_, warn=True)
         self.numbers_ = Numbers.fit(learnt, train_part[2])
@@ -187,7 +187,7 @@ class SequenceTagger(BaseEstimator):
                 raise DataError(f"validation_data must be {expected}. Got {len(validation_data)} parts.")
             held = self._read(*validation_data, *([None] if kinds is None else []))
         elif len(held_back):
-            held = _rows(sentences, tags, kinds, held_back)
+            held = rows_of(sentences, tags, kinds, held_back)
         validation = score = None
         if held is not None:
             if not any(held[0]):
@@ -230,8 +230,8 @@ class SequenceTagger(BaseEstimator):
 
     def _score(self, data: SequenceData, held: tuple[list[list[str]], Tags, np.ndarray | None]) -> float:
         """Of the validation part, on the network as it is; tokens without a known tag are left out."""
-        tags, labels, _ = self._answers(data, self.network_)
-        return measure(held[1], tags, self.scheme_, held[2], labels).score
+        found = answers(self.network_, data, self.numbers_)
+        return measure(held[1], found.tags, self.scheme_, held[2], found.labels).score
 
     def _settings(self) -> Settings:
         rate = self.vectors_rate
@@ -297,24 +297,26 @@ class SequenceTagger(BaseEstimator):
 
     def predict(self, X: Any) -> list[list[str]]:
         """A list of tags for each sentence, as long as it."""
-        return self._predicted(X)[0]
+        return self._predicted(X).tags
 
     def predict_labels(self, X: Any) -> np.ndarray:
         """(n,): the label of each sentence; `DataError` where the model has none."""
-        names = self._label_names()
-        return names[self.predict_labels_proba(X).argmax(1)]
+        self._check_labels()
+        found = self._predicted(X).labels
+        assert found is not None
+        return found
 
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """float64 (T, K) for each sentence: of each tag, in the order of `classes_`, at each token. Under a CRF the
         marginals, whose largest is not always the tag of the best path, which `predict` gives."""
-        found = self._predicted(X, probabilities=True)[2]
+        found = self._predicted(X, probabilities=True).probabilities
         assert found is not None
         return [row.numpy() for row in found]
 
     def predict_labels_proba(self, X: Any) -> np.ndarray:
         """float64 (n, C), in the order of `labels_`; `DataError` where the model has none."""
-        self._label_names()
-        found = self._predicted(X)[1]
+        self._check_labels()
+        found = self._predicted(X).label_probabilities
         assert found is not None
         return found
 
@@ -330,57 +332,27 @@ class SequenceTagger(BaseEstimator):
         check_is_fitted(self, "network_")
         sentences, tags, kinds = self._read(X, y, labels)
         if kinds is not None:
-            self._label_names()
-        predicted, probabilities, _ = self._predicted(sentences)
-        chosen = (
-            None if kinds is None or probabilities is None else self._label_names()[probabilities.argmax(1)]
-        )
-        return measure(tags, predicted, self.scheme_, kinds, chosen)
+            self._check_labels()
+        found = self._predicted(sentences)
+        return measure(tags, found.tags, self.scheme_, kinds, found.labels)
 
     def score(self, X: Any, y: Any) -> float:
         """F1 over spans as conlleval counts them; without a scheme the share of right tags."""
         return self.measure(X, y).score
 
-    def _label_names(self) -> np.ndarray:
+    def _check_labels(self) -> None:
         check_is_fitted(self, "network_")
         if self.numbers_.labels is None:
             raise DataError("This model has no labels of sentences: give fit the argument labels.")
-        return self.numbers_.labels
 
     @surroundings.defaults()
-    def _predicted(
-        self, X: Any, probabilities: bool = False
-    ) -> tuple[list[list[str]], np.ndarray | None, Ragged | None]:
-        """(tags, probabilities of the labels (n, C), probabilities of the tags (N, K) if asked for)."""
+    def _predicted(self, X: Any, probabilities: bool = False) -> Answers:
         check_is_fitted(self, "network_")
         sentences = read_sentences(X)
         if not sentences:
-            empty = np.zeros((0, len(self.numbers_.labels))) if self.numbers_.labels is not None else None
-            return [], empty, Ragged(torch.zeros(0, len(self.classes_), dtype=torch.float64), [0])
+            return none_at_all(self.numbers_)
         data = SequenceData(self.input_.encode(Raw(TokenInput.kind, sentences)))
-        tags, _, outputs = self._answers(data, getattr(self, "frozen_", self.network_), probabilities)
-        return tags, outputs[0], outputs[1]
-
-    def _answers(
-        self, data: SequenceData, network: Any, probabilities: bool = False
-    ) -> tuple[list[list[str]], np.ndarray | None, tuple[np.ndarray | None, Ragged | None]]:
-        """(tags, labels, (probabilities of labels, of tags)), in the order of the data."""
-        rows, tags, labels, marginals = [], [], [], []
-        with torch.no_grad():
-            for batch in data.prediction_batches():
-                outputs: Outputs = network(batch.inputs)
-                rows.append(batch.rows)
-                tags.append(outputs.best())
-                if outputs.labels is not None:
-                    labels.append(outputs.labels.double().softmax(1))
-                if probabilities:
-                    marginals.append(outputs.probabilities())
-        back = torch.cat(rows).argsort()
-        found = torch.cat(labels)[back].numpy() if labels else None
-        names = self.numbers_.labels
-        chosen = None if found is None or names is None else names[found.argmax(1)]
-        each = Ragged.cat(marginals)[back] if marginals else None
-        return self.numbers_.tags_of(Ragged.cat(tags)[back]), chosen, (found, each)
+        return answers(getattr(self, "frozen_", self.network_), data, self.numbers_, probabilities)
 
     def summary(self) -> str:
         """The layers with their widths and trainable numbers, as a table."""
@@ -420,12 +392,6 @@ _NETWORK = (
     "cell embedding_dim hidden_size num_layers bidirectional dropout input_dropout recurrent_dropout zoneout "
     "weight_dropout word_dropout merge connection precision"
 ).split()
-
-
-def _rows(
-    sentences: list[list[str]], tags: Tags, labels: np.ndarray | None, rows: np.ndarray
-) -> tuple[list[list[str]], Tags, np.ndarray | None]:
-    return [sentences[i] for i in rows], [tags[i] for i in rows], None if labels is None else labels[rows]
 
 
 # Under `python -OO` there are no docstrings.
