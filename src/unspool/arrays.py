@@ -32,6 +32,21 @@ def of_tensor(tensor: Tensor) -> np.ndarray:
         return tensor.float().numpy()
 
 
+def frame(X: Any) -> Any:
+    """An Arrow table or record batch as a polars DataFrame; the rest as it is."""
+    if hasattr(X, "column_names") and (hasattr(X, "__arrow_c_stream__") or hasattr(X, "__arrow_c_array__")):
+        import polars as pl
+
+        return pl.DataFrame(X)
+    return X
+
+
+def named_matrix(frame: Any) -> tuple[list[str], np.ndarray]:
+    """(names, values (n, columns)) of a DataFrame of pandas or polars, whatever types its columns have."""
+    names = [str(name) for name in frame.columns]
+    return names, np.column_stack([np.asarray(frame[name].to_list()) for name in frame.columns])
+
+
 def unwrapped(X: Any) -> Any:
     """Tensors and Arrow columns (pyarrow's, and whatever else speaks Arrow's interface) as arrays and lists; the rest
     as it is. `DataError` for masked arrays, whose masks NumPy forgets."""

@@ -171,6 +171,35 @@ def test_what_cannot_be_learnt_says_so(y, settings, error, message):
         SequenceClassifier(**SMALL, **settings).fit(["a b", "b", "c a"] * 5, y)
 
 
+class ArrowTable:
+    """What speaks Arrow's interface and has the names of pyarrow's tables."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame, self.column_names = frame, frame.columns
+        self.columns = list(frame.iter_columns())
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+
+def test_columns_of_arrow_tables_are_labels_with_names():
+    X, y = made(40)
+    y = ArrowTable(pl.DataFrame(y, schema=["red", "green", "blue"]))
+    model = SequenceClassifier(**{**SMALL, "epochs": 1}).fit(X, y)
+    assert model.classes_.tolist() == ["red", "green", "blue"]
+    beside = ArrowTable(pl.DataFrame({"text": X, "size": np.arange(40.0)}))
+    named = {"text_column": "text", "numeric": ("size",)}
+    of_dict = {"text": X, "size": np.arange(40.0).tolist()}
+    found = [
+        SequenceRegressor(**{**SMALL, "epochs": 1}, **named).fit(given, np.arange(40.0)).predict(given)
+        for given in (beside, of_dict)
+    ]
+    np.testing.assert_array_equal(*found)
+
+
 def test_numbers_have_no_labels():
     with pytest.raises(InvalidParameterError, match="numbers have no classes"):
         SequenceRegressor(**SMALL, multilabel=True).fit(["a", "b"] * 9, np.arange(18.0))

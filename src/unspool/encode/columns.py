@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from unspool.arrays import frame
 from unspool.encode.reading import Raw, read_input
 from unspool.errors import DataError, ModelFileError, bad_parameter, did_you_mean, warn_caller
 from unspool.saved.fields import Fields
@@ -29,6 +30,7 @@ def read_rows(owner: str, X: Any, settings: Mapping[str, Any], kind: str | None 
             expected = "the column of the sequences where 'numeric' or 'categorical' name others"
             bad_parameter(owner, "text_column", expected, None)
         return read_input(X, kind)
+    X = frame(X)
     twice = [name for name, count in Counter([text, *names]).items() if count > 1]
     if twice:
         raise DataError(

@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
+from unspool.arrays import frame, named_matrix
 from unspool.errors import DataError, ModelFileError, bad_parameter, warn_caller
 from unspool.evaluation.baselines import Baseline, classification_baselines, majority_baseline
 from unspool.evaluation.metrics import CLASSIFICATION, classification_metrics
@@ -234,8 +235,9 @@ def only_classes(settings: Mapping[str, Any]) -> None:
 def several_labels(y: Any) -> bool:
     """Whether y (n, C) holds zeros and ones, C two or more, and not just one 1 in each row."""
     try:
-        found = read_labels(y.to_numpy() if hasattr(y, "columns") else y, len(y))
-    except (DataError, TypeError):
+        y = frame(y)
+        found = read_labels(named_matrix(y)[1] if hasattr(y, "columns") else y, len(y))
+    except (DataError, TypeError, ValueError):
         return False  # `read` says why
     if found.ndim != 2 or found.shape[1] < 2 or found.dtype.kind not in "biuf":
         return False

@@ -11,6 +11,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
+from unspool.arrays import frame, named_matrix
 from unspool.errors import DataError, ModelFileError, bad_parameter
 from unspool.evaluation.baselines import Baseline, multilabel_baselines, share_baseline
 from unspool.evaluation.metrics import MULTILABEL, multilabel_metrics
@@ -56,8 +57,10 @@ class MultiLabel(Task):
 
     def read(self, y: Any, count: int, learn: bool) -> np.ndarray:
         """float64 (n, C) of 0 and 1."""
-        names = list(map(str, y.columns)) if hasattr(y, "columns") else None
-        found = read_labels(y.to_numpy() if names else y, count)
+        y, names = frame(y), None
+        if hasattr(y, "columns"):
+            names, y = named_matrix(y)
+        found = read_labels(y, count)
         if found.dtype.kind not in "biuf" or found.ndim != 2 or found.shape[1] < 2:
             raise DataError(
                 f"y must hold 0 or 1 for each of two labels or more, shape (n, labels). Got shape {found.shape}."
