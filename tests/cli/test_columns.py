@@ -114,3 +114,28 @@ def test_errors(tmp_path: Path) -> None:
     for command in (["predict"], ["evaluate", "--target", "score"]):
         result = run(command[0], tmp_path / "m", table, "--input", "words", *command[1:], code=2)
         assert "no column 'price'" in result.stderr
+
+
+def test_compare_takes_them_too(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv")
+    command = ["compare", table, "--input", "words", "--target", "score", "--metric", "pearson_r"]
+    command += ["--arrangements", "gru/mean/one", "--repeats", "1", "--jobs", "1", *NAMED]
+    settings = [word for word in SMALL if word != "--quiet"]
+    run(*command, "--out", tmp_path / "study", *settings, "--quiet")
+    rows = {r["name"]: r for r in pl.read_csv(tmp_path / "study" / "runs.csv").to_dicts()}
+    found = {name: row["test_pearson_r"] for name, row in rows.items() if row["test_pearson_r"] is not None}
+    assert found["gru/mean/one"] > 0.8 and found["TF-IDF + ridge"] > 0.8, found
+    fresh = write(tmp_path / "fresh.csv", 50, 1)
+    told = run(
+        "evaluate", tmp_path / "study" / "model", fresh, "--input", "words", "--target", "score"
+    ).stdout
+    assert "50 test rows" in told
+    other = [
+        "compare",
+        write(tmp_path / "t.csv", 300, 2),
+        *command[2:],
+        "--out",
+        tmp_path / "study",
+        *settings,
+    ]
+    assert "holds another study" in run(*other, "--quiet", code=2).stderr

@@ -57,7 +57,7 @@ def test_compare_has_the_same_options_but_those_that_it_varies() -> None:
     missing = set(fit) - set(compare)
     assert missing == {
         "report",
-        *("blend", "numeric", "categorical"),
+        "blend",
         *(name for name in VARIED if name not in ("random_state", "verbose")),
     }
     for name in set(fit) & set(compare) - {"quiet", "out"}:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ARRANGEMENTS, STUDY = "Arrangements", "Study"
 # What an arrangement sets itself.
-VARIED = ("cell", "pooling", "num_layers", "bidirectional", "blend", "numeric", "categorical")
+VARIED = ("cell", "pooling", "num_layers", "bidirectional", "blend")
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -96,7 +96,7 @@ def compare(
     The same command goes on with a study that was interrupted.
     """
     from unspool import study
-    from unspool.cli.data import prepare
+    from unspool.cli.data import Beside, prepare
     from unspool.estimators import for_task
     from unspool.tasks import MultiLabel
 
@@ -104,7 +104,9 @@ def compare(
     seconds = None if budget is None else parse_duration(budget)
     names = _names(arrangements) if arrangements not in (None, "twelve") else arrangements
     settings = settings_of(options, VARIED)
-    data = prepare(Source.of(options), settings["random_state"])
+    source, columns = Source.of(options), (settings["numeric"], settings["categorical"])
+    settings["text_column"] = source.input if any(columns) else None
+    data = prepare(source, settings["random_state"], Beside(settings["text_column"], *columns))
     if data.task is MultiLabel:
         raise DataError("unspool compare takes one label a text. For several use unspool fit.")
     for line in data.notes:
@@ -122,7 +124,7 @@ def compare(
         repeats=repeats,
         cv=cv,
         validation=validation,
-        test=(data.test.texts, data.test.y),
+        test=(data.test.inputs, data.test.y),
         equal_parameters=equal_parameters,
         drop_hopeless=drop_hopeless,
         budget_seconds=seconds,
@@ -155,13 +157,12 @@ def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
-def _training(data: Data, cv: int | None) -> tuple[list[str], Any, tuple[list[str], Any] | None]:
-    """(texts, y, validation pair): with folds, the rows of a given validation part join the others."""
-    import numpy as np
-
+def _training(data: Data, cv: int | None) -> tuple[Any, Any, tuple[Any, Any] | None]:
+    """(X, y, validation pair): with folds, the rows of a given validation part join the others."""
     train, validation = data.train, data.validation
     if validation is None:
-        return train.texts, train.y, None
+        return train.inputs, train.y, None
     if cv is None:
-        return train.texts, train.y, (validation.texts, validation.y)
-    return train.texts + validation.texts, np.concatenate([train.y, validation.y]), None
+        return train.inputs, train.y, (validation.inputs, validation.y)
+    both = train.joined(validation)
+    return both.inputs, both.y, None

@@ -42,6 +42,12 @@ class Part:
     beside: dict[str, list[Any]] = field(default_factory=dict)
     text_column: str | None = None
 
+    def joined(self, other: Part) -> Part:
+        """The rows of both."""
+        beside = {name: [*values, *other.beside[name]] for name, values in self.beside.items()}
+        y, rows = np.concatenate([self.y, other.y]), np.concatenate([self.rows, other.rows])
+        return Part(self.texts + other.texts, y, rows, beside, self.text_column)
+
     @property
     def inputs(self) -> Any:
         """What estimators and baselines take as X."""

@@ -41,6 +41,10 @@ class Raw:
     def __len__(self) -> int:
         return len(self.data)
 
+    def given(self, text_column: str | None) -> Any:
+        """As an estimator with this `text_column` takes it: the sequences, or a dict with the further columns."""
+        return self.data if text_column is None else {text_column: self.data, **self.columns}
+
     def take(self, rows: np.ndarray) -> Raw:
         """The sequences at `rows`."""
         columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}

@@ -148,10 +148,10 @@ def train(
     )
     if model.blend is None:
         model.blend = False  # networks are compared, and the linear model beside them
-    given = None if validation is None else (validation.X.data, validation.y)
+    given = None if validation is None else (problem.given(validation), validation.y)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some labels differ in case")  # told once, by the study
-        model.fit(training.X.data, training.y, validation_data=given)
+        model.fit(problem.given(training), training.y, validation_data=given)
     if model.interrupted_:
         raise KeyboardInterrupt
     return model
@@ -161,7 +161,7 @@ def measure(problem: Problem, model: Any, part: Part) -> Metrics:
     """The metrics of an estimator or baseline on a part; of several targets, their means."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*of the training texts")
-        each = problem.task.measure(model, part.X.data, part.y).metrics
+        each = problem.task.measure(model, problem.given(part), part.y).metrics
     return {name: _mean([metrics[name] for metrics in each]) for name in each[0]}
 
 
@@ -174,10 +174,13 @@ def _baselines(problem: Problem, task: Job) -> list[Run]:
     """Mean or majority; for texts also TF-IDF with a linear model."""
     started = time.perf_counter()
     training, held_out = problem.parts(task.repeat, task.fold)
-    validation = None if problem.validation is None else (held_out.X.data, held_out.y)
-    texts = training.X.data if training.X.kind == "text" else None
+    validation = None if problem.validation is None else (problem.given(held_out), held_out.y)
+    texts = problem.given(training) if training.X.kind == "text" else None
+    settings = problem.estimator.get_params(deep=False) if problem.estimator.text_column else None
     level, seed = problem.estimator.level, problem.random_state
-    fitted = problem.task.baselines(texts, training.y, level=level, validation=validation, seed=seed)
+    fitted = problem.task.baselines(
+        texts, training.y, level=level, validation=validation, seed=seed, settings=settings
+    )
     seconds = time.perf_counter() - started
     runs = []
     for baseline in fitted:

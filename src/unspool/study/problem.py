@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from unspool.encode import Raw, read_input
+from unspool.encode import Raw, read_input, read_rows
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int
 from unspool.estimators import SequenceClassifier, SequenceEstimator, SequenceRegressor
 from unspool.estimators.splitting import split_rows
@@ -65,6 +65,10 @@ class Problem:
         """Rows of a validation fold by rows of its training folds; 0 where all runs share one split."""
         return 1 / (self.cv - 1) if self.cv else 0.0
 
+    def given(self, part: Part) -> Any:
+        """The X of a part as the estimator takes it."""
+        return part.X.given(self.estimator.text_column)
+
     def seed(self, repeat: int) -> int:
         """Of weights and batches in repeat 0, 1, ...; the same for every arrangement."""
         return self.random_state + repeat
@@ -109,10 +113,10 @@ def make_problem(
 ) -> Problem:
     """Check and split; see `unspool.study.compare`."""
     check_int("compare", "random_state", random_state, 0)
-    raw = read_input(X)
-    labels = read_labels(y, len(raw))
     if estimator is not None and not isinstance(estimator, SequenceEstimator):
         bad_parameter("compare", "estimator", "a SequenceRegressor or SequenceClassifier", estimator)
+    raw = read_input(X) if estimator is None else _read(X, estimator)
+    labels = read_labels(y, len(raw))
     estimator = clone(_default(labels) if estimator is None else estimator)
     check_parameters(type(estimator).__name__, estimator.get_params(deep=False))
     everything = Part(raw, _target(estimator.task, labels))
@@ -184,10 +188,14 @@ def _target(task: type[Task], y: np.ndarray) -> np.ndarray:
     return y.reshape(len(y)) if task.has_classes else numbers
 
 
+def _read(X: Any, estimator: SequenceEstimator, kind: str | None = None) -> Raw:
+    return read_rows("compare", X, estimator.get_params(deep=False), kind)
+
+
 def _given(data: Any, kind: str, estimator: SequenceEstimator) -> Part:
     if not isinstance(data, tuple) or len(data) != 2:
         bad_parameter("compare", "validation and test", "a pair (X, y)", type(data).__name__)
-    raw = read_input(data[0], kind)
+    raw = _read(data[0], estimator, kind)
     labels = read_labels(data[1], len(raw))
     if not estimator.task.has_classes:
         labels = _target(estimator.task, labels)
@@ -218,6 +226,8 @@ def _digest(part: Part | None) -> str | None:
     else:
         total.update(part.X.data.offsets.numpy().tobytes())
         total.update(np.ascontiguousarray(part.X.data.values.numpy()).tobytes())
+    if part.X.columns:
+        total.update(json.dumps({name: list(v) for name, v in part.X.columns.items()}, default=str).encode())
     total.update(json.dumps(part.y.tolist(), default=str).encode())
     return total.hexdigest()
 
