@@ -118,8 +118,6 @@ def test_options_are_those_of_fit_and_of_the_study():
         "num_layers",
         "bidirectional",
         "blend",
-        "numeric",
-        "categorical",
         "report",
     }  # the study's affair, and its folder's
     assert set(fitting) - set(options) == own
