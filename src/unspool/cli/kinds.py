@@ -24,6 +24,10 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("fit", "generation"): "unspool.cli.generation:fit",
     ("evaluate", "generation"): "unspool.cli.generation:evaluate",
     ("inspect", "generation"): "unspool.cli.generation:inspect",
+    ("fit", "seq2seq"): "unspool.cli.seq2seq:fit",
+    ("predict", "seq2seq"): "unspool.cli.seq2seq:predict",
+    ("evaluate", "seq2seq"): "unspool.cli.seq2seq:evaluate",
+    ("inspect", "seq2seq"): "unspool.cli.seq2seq:inspect",
     ("generate", "generation"): "unspool.cli.generate:generate",
     ("fit", "signals"): "unspool.cli.signals:fit",
     ("predict", "signals"): "unspool.cli.signals:predict",
@@ -35,6 +39,7 @@ CLASSES: dict[str, str] = {
     "SequenceTagger": "tagging",
     "Forecaster": "forecasting",
     "SequenceGenerator": "generation",
+    "Seq2Seq": "seq2seq",
 }
 
 #: Files of series.

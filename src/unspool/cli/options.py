@@ -230,6 +230,6 @@ def with_options(*sources: Iterable[inspect.Parameter]) -> Callable[[Callable], 
     return give
 
 
-def source_options(cls: type[Reading] = Source) -> list[inspect.Parameter]:
-    """The options of `Source`, or of `Reading` alone."""
+def source_options(cls: type = Source) -> list[inspect.Parameter]:
+    """The options of `Source`, or of another such class, such as `Reading` alone."""
     return list(inspect.signature(cls, eval_str=True).parameters.values())

@@ -68,7 +68,7 @@ def predict(
         raise DataError("--out writes a table with its predictions: name its text column with --input.")
     if texts and len(texts) == 1 and _is_table(texts[0]):
         raise DataError(f"{texts[0]!r} is a table: name its column of texts with --input.")
-    _predict_lines(model, weights, texts or _stdin_lines(options["encoding"]), level)
+    _predict_lines(model, weights, texts or stdin_lines(options["encoding"]), level)
 
 
 def _is_table(text: str) -> bool:
@@ -83,7 +83,7 @@ def _is_table(text: str) -> bool:
         return False
 
 
-def _stdin_lines(encoding: str) -> list[str]:
+def stdin_lines(encoding: str) -> list[str]:
     from unspool.tables import decode
 
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():

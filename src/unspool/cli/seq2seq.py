@@ -1,0 +1,387 @@
+"""`unspool fit --task seq2seq`, and `predict`, `evaluate` and `inspect` of its models: two columns of texts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+import typer
+
+from unspool.cli.console import print_table
+from unspool.cli.fit import save
+from unspool.cli.options import (
+    SAVED,
+    Debug,
+    Input,
+    Model,
+    Reading,
+    Weights,
+    load_model,
+    setting_options,
+    settings_of,
+    source_options,
+    with_options,
+)
+from unspool.cli.predict import stdin_lines
+from unspool.errors import DataError, check_choice, check_float
+from unspool.evaluation.metrics import METRICS, Metrics, beside_baselines, shown
+from unspool.evaluation.texts import error_packages, text_metrics
+from unspool.files import check_place, write_text
+from unspool.parameters import SPLIT
+from unspool.seq2seq.settings import SETTINGS
+from unspool.tables import (
+    Table,
+    by_column,
+    by_fraction,
+    check_writable,
+    file_format,
+    require_columns,
+    shared_texts,
+    text_column,
+    without_missing,
+    write_table,
+)
+
+DECODING = "Decoding"
+Pairs = Annotated[Path, typer.Argument(help="CSV, TSV, JSON, Parquet or Excel.", show_default=False)]
+Target = Annotated[
+    str, typer.Option("--target", metavar="COLUMN", help="The column of texts to write.", show_default=False)
+]
+EARLY = {"true": True, "false": False, "never": "never"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """The options that say how targets are looked for."""
+
+    num_beams: Annotated[
+        int, typer.Option(help="1: the likeliest token at each step.", rich_help_panel=DECODING)
+    ] = 1
+    length_penalty: Annotated[
+        float, typer.Option(help="Of beams: 0 ranks by probability, 1 by its mean.", rich_help_panel=DECODING)
+    ] = 1.0
+    stop_beams: Annotated[
+        str, typer.Option(help="early_stopping of beams: true, false or never.", rich_help_panel=DECODING)
+    ] = "false"
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="Of a target. Default: twice the longest of the training part.", rich_help_panel=DECODING
+        ),
+    ] = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What `Seq2Seq.predict` takes, out of what a command was given."""
+        names = ("num_beams", "length_penalty", "max_new_tokens")
+        stop = check_choice("predict", "stop_beams", options["stop_beams"], EARLY)
+        return {**{name: options[name] for name in names}, "early_stopping": EARLY[stop]}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pairs of texts, and the rows (n,) of the table that they stand in."""
+
+    sources: list[str]
+    targets: list[str]
+    rows: np.ndarray
+
+    def take(self, index: np.ndarray) -> Part:
+        """The pairs at `index`."""
+        return Part([self.sources[i] for i in index], [self.targets[i] for i in index], self.rows[index])
+
+
+def read_pairs(
+    reading: Reading, path: Path, input: str, target: str, beside: str | None = None
+) -> tuple[Part, Table, int]:
+    """(the pairs of a table, the table, rows dropped). beside: a column that is needed too."""
+    if input == target:
+        raise DataError("--input and --target must be different columns.")
+    needed = [input, target, *([beside] if beside else [])]
+    table = reading.read(path, needed)
+    require_columns(table, needed)
+    table, dropped = without_missing(table, input, [target], "classification", drop=reading.drop_missing)
+    return Part(text_column(table, input), text_column(table, target), table.rows), table, dropped
+
+
+@with_options(source_options(Reading), source_options(Decoding), setting_options(of=SETTINGS))
+def fit(
+    ctx: typer.Context,
+    table: Pairs,
+    input: Input,
+    target: Target,
+    out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
+    task: Annotated[str, typer.Option(help="seq2seq.")] = "seq2seq",
+    split_column: Annotated[
+        str | None,
+        typer.Option(help="Column that holds train, dev (or valid) and test.", rich_help_panel=SPLIT),
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="A table of test pairs.", rich_help_panel=SPLIT)] = None,
+    test_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the sources for the test, drawn by --seed. Default: 0.2.", rich_help_panel=SPLIT
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Where metrics and test predictions go. Default: OUT-report.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No line an epoch.")] = False,
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Learn to write the texts of one column from those of another, and measure it beside two baselines.
+
+    unspool fit words.csv --task seq2seq --input spelling --target phones --target-level word --out model
+    """
+    from unspool import Seq2Seq, saved
+    from unspool.seq2seq.baselines import NearestPair, TokenByToken
+
+    error_packages()
+    out = out.expanduser()
+    saved.check_place(out)
+    report = out.with_name(out.name + "-report") if report is None else report.expanduser()
+    check_place(report / "metrics.json")
+    settings = {**settings_of(options, of=SETTINGS), "verbose": 0 if quiet else 1}
+    decoding, reading = Decoding.of(options), Reading.of(options)
+    ways = {"--split-column": split_column, "--test": test, "--test-fraction": test_fraction}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise DataError(f"{' and '.join(given)} both say which rows are for the test. Give one of them.")
+    everything, whole, dropped = read_pairs(reading, table, input, target, split_column)
+    validation = None
+    if test is not None:
+        train, (tested, _, more) = everything, read_pairs(reading, test, input, target)
+        dropped, how = dropped + more, f"test rows from {test.name}"
+    elif split_column:
+        split = by_column(whole, split_column)
+        train, tested = everything.take(split.train), everything.take(split.test)
+        validation = everything.take(split.validation) if len(split.validation) else None
+        how = f"parts from column {split_column!r}"
+    else:
+        share = 0.2 if test_fraction is None else test_fraction
+        train, tested = drawn(everything, share, settings["random_state"])
+        how = f"test sources drawn with seed {settings['random_state']}"
+    counts = {
+        "train": len(train.rows),
+        "validation": 0 if validation is None else len(validation.rows),
+        "test": len(tested.rows),
+        "dropped": dropped,
+        "test_sources_also_in_training": shared_texts(train.sources, tested.sources),
+    }
+    held = f", {counts['validation']} validation" if validation is not None else ""
+    gone = f" {dropped} rows with missing values dropped." if dropped else ""
+    typer.echo(f"Pairs: {counts['train']} training{held}, {counts['test']} test ({how}).{gone}")
+    if counts["test_sources_also_in_training"]:
+        typer.echo(
+            f"warning: {counts['test_sources_also_in_training']} of {counts['test']} test sources stand in the "
+            "training part too; the test metrics flatter every model that learns texts by heart.",
+            err=True,
+        )
+    started = time.perf_counter()
+    model = Seq2Seq(**settings)
+    beside = None if validation is None else (validation.sources, validation.targets)
+    model.fit(train.sources, train.targets, validation_data=beside)
+    seconds = time.perf_counter() - started
+    out = save(model, out)
+    state = "best model so far" if model.interrupted_ else "trained model"
+    ctx.meta[SAVED] = f"the {state} is saved in {out}, not evaluated."
+    if model.interrupted_:
+        raise KeyboardInterrupt
+    typer.echo(f"Model: {model.describe()}.")
+    columns = model.columns(tested.sources, f"predicted_{target}", **decoding)
+    found = {"this model": text_metrics(columns[f"predicted_{target}"].tolist(), tested.targets)}
+    for other in (NearestPair(), TokenByToken(model.source_, model.target_)):
+        guessed = other.fit(train.sources, train.targets).predict(tested.sources)
+        found[other.name] = text_metrics(guessed, tested.targets)
+    print_metrics(target, len(tested.rows), found)
+    own, *others = found.items()
+    verdict = beside_baselines(own[1], dict(others)).sentence
+    typer.echo(verdict)
+    facts = {
+        "task": "seq2seq",
+        "rows": counts,
+        "metrics": own[1],
+        "baselines": dict(others),
+        "verdicts": [verdict],
+        "settings": settings,
+        "decoding": decoding,
+        "training": {"seconds": seconds, "parameters": model.n_parameters_, "epochs": model.history_},
+    }
+    write_report(report, facts, tested, input, target, columns)
+    typer.echo(f"Model: {out}. Metrics and test predictions: {report}.")
+
+
+def drawn(everything: Part, fraction: float, seed: int) -> tuple[Part, Part]:
+    """(training, test): a share of the distinct sources, each with all its rows."""
+    check_float("fit", "test_fraction", fraction, 0, 1, "neither")
+    distinct, number = np.unique(np.array(everything.sources, dtype=object), return_inverse=True)
+    chosen = np.zeros(len(distinct), dtype=bool)
+    chosen[by_fraction(len(distinct), fraction, seed).test] = True
+    held = chosen[number]
+    return everything.take(np.flatnonzero(~held)), everything.take(np.flatnonzero(held))
+
+
+@with_options(source_options(Reading), source_options(Decoding))
+def predict(
+    model: Model,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Texts, or with --input one table. Without any: lines of stdin.", show_default=False
+        ),
+    ] = None,
+    input: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of texts of a table.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the table with its predictions here (.csv, .tsv, .jsonl, .json, .parquet)."),
+    ] = None,
+    weights: Weights = "float32",
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Write the targets of texts with a saved model.
+
+    Texts given here or on stdin: one line each, the target, its log-probability and the text, separated by tabs. A
+    table: its columns, "prediction" and "log_probability_prediction", to --out or as CSV to stdout; a row without a
+    text stays, without a prediction.
+
+    unspool predict model "unspool" --num-beams 5
+    """
+    decoding = Decoding.of(options)
+    if input is None:
+        if out is not None:
+            raise DataError("--out writes a table with its predictions: name its text column with --input.")
+        lines = texts or stdin_lines(options["encoding"])
+        columns = load_model(model, weights).columns(lines, **decoding)
+        for written, value, text in zip(*columns.values(), lines):
+            typer.echo("\t".join([" ".join(written.split()), f"{value:.4f}", " ".join(text.split())]))
+        return
+    if not texts or len(texts) != 1:
+        raise DataError(f"--input {input} needs one table to read. Got {len(texts or [])} arguments.")
+    if out is not None:
+        out = out.expanduser()
+        file_format(out)
+        if out.exists() and Path(texts[0]).exists() and out.samefile(texts[0]):
+            raise DataError(f"--out {str(out)!r} is the table that is read. Choose another file.")
+    reading = Reading.of(options)
+    table = reading.read(Path(texts[0]), [input])
+    require_columns(table, [input])
+    if reading.drop_missing:
+        table, _ = without_missing(table, input, [], "classification", drop=True)
+    check_writable(table.frame, out)
+    if out is not None:
+        check_place(out)
+    names = ("prediction", "log_probability_prediction")
+    taken = [name for name in names if name in table.frame.columns]
+    if taken:
+        raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")
+    sources = text_column(table, input)
+    rows = [row for row, text in enumerate(sources) if text is not None]
+    columns = load_model(model, weights).columns([sources[row] for row in rows], **decoding)
+    place = {row: k for k, row in enumerate(rows)}
+    at = [place.get(row) for row in range(len(sources))]
+    frame = table.frame.with_columns(
+        pl.Series(name, [None if k is None else columns[name][k] for k in at]) for name in names
+    )
+    if len(rows) < len(sources):
+        typer.echo(f"warning: {len(sources) - len(rows)} rows have no text, and get no prediction.", err=True)
+    if out is None:
+        typer.echo(frame.write_csv(), nl=False)
+    else:
+        write_table(frame, out)
+        typer.echo(f"{len(rows)} predictions: {out}.")
+
+
+@with_options(source_options(Reading), source_options(Decoding))
+def evaluate(
+    model: Model,
+    table: Pairs,
+    input: Input,
+    target: Target,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write metrics and predictions to this folder.")
+    ] = None,
+    weights: Weights = "float32",
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Print the exact matches, word and character errors and BLEU of a saved model on every pair of a table.
+
+    unspool evaluate model new.csv --input spelling --target phones
+    """
+    error_packages()
+    if report is not None:
+        report = report.expanduser()
+        check_place(report / "metrics.json")
+    decoding = Decoding.of(options)
+    pairs, _, dropped = read_pairs(Reading.of(options), table, input, target)
+    if dropped:
+        typer.echo(f"{dropped} rows with missing values dropped.")
+    columns = load_model(model, weights).columns(pairs.sources, f"predicted_{target}", **decoding)
+    found = text_metrics(columns[f"predicted_{target}"].tolist(), pairs.targets)
+    print_metrics(target, len(pairs.rows), {"this model": found})
+    if report is not None:
+        facts = {
+            "task": "seq2seq",
+            "rows": {"test": len(pairs.rows)},
+            "metrics": found,
+            "decoding": decoding,
+        }
+        write_report(report, facts, pairs, input, target, columns)
+        typer.echo(f"Metrics and predictions: {report}.")
+
+
+def inspect(
+    model: Model,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Also show what each token of their targets attended to.", show_default=False),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Print the layers of a saved model, how its training went, and what it attends to in texts.
+
+    unspool inspect model "unspool"
+    """
+    made = load_model(model, "float32")
+    typer.echo(made.summary())
+    best = made.history_[made.best_epoch_ - 1] if made.best_epoch_ else {}
+    keys = [key for key in ("train_loss", "validation_loss") if key in best]
+    losses = ", ".join(f"{key.replace('_', ' ')} {best[key]:.4f}" for key in keys)
+    typer.echo(f"Weights of epoch {made.best_epoch_} of {len(made.history_)}: {losses} (nats a token).")
+    for text in texts or []:
+        source, target, weights = made.align(text)
+        rows = zip([*target, "(end)"], weights)
+        header = ("attended to", *map(repr, source))
+        print_table(header, [(name, *(f"{100 * w:.0f}" for w in row)) for name, row in rows], title=text)
+
+
+def print_metrics(target: str, rows: int, found: Mapping[str, Metrics]) -> None:
+    """A line for the model and each baseline."""
+    names = [*next(iter(found.values()))]
+    header = (f"{target}: {rows} test pairs", *(METRICS[key][0] for key in names))
+    print_table(header, [(name, *(shown(own[key]) for key in names)) for name, own in found.items()])
+
+
+def write_report(
+    folder: Path,
+    facts: Mapping[str, Any],
+    pairs: Part,
+    input: str,
+    target: str,
+    columns: Mapping[str, Sequence],
+) -> None:
+    """`metrics.json` and the predictions of the pairs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "metrics.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    table = {"row": pairs.rows, input: pairs.sources, target: pairs.targets, **columns}
+    write_table(pl.DataFrame(table), folder / "test_predictions.csv")
