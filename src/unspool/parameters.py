@@ -670,9 +670,9 @@ TABLE: tuple[Parameter, ...] = (
 )
 
 
-def check_parameters(owner: str, values: Mapping[str, Any]) -> None:
+def check_parameters(owner: str, values: Mapping[str, Any], of: Iterable[Parameter] = TABLE) -> None:
     """`InvalidParameterError` for the first of `values` outside its range."""
-    for parameter in TABLE:
+    for parameter in of:
         parameter.check(owner, parameter.name, values[parameter.name])
 
 

@@ -72,6 +72,12 @@ def as_list(value: Any) -> list[Source]:
     return list(value) if isinstance(value, list) else [value]
 
 
+def names_of(value: Any) -> Any:
+    """Of a `vectors` parameter what can be saved: the names, in its form; a table has none."""
+    names = [os.fspath(source) for source in as_list(value) if not isinstance(source, tuple)]
+    return names if isinstance(value, list) else names[0] if names else None
+
+
 def load(sources: Sequence[Source], words: Sequence[str], extra: int = 0) -> Vectors:
     """The vectors of `words`, and of up to `extra` other words, the first that the sources have.
 

@@ -26,6 +26,7 @@ from unspool.nn.augment import Augment
 from unspool.parameters import TABLE, check_parameters, described
 from unspool.program import surroundings
 from unspool.ragged import Ragged
+from unspool.summaries import layers_text
 from unspool.tasks import Target, Task
 from unspool.tasks.base import take
 from unspool.tasks.reading import check_lengths, read_weights, scale_weights
@@ -518,11 +519,8 @@ class SequenceEstimator(BaseEstimator):
     def summary(self) -> str:
         """The layers with their widths and trainable numbers, as a table."""
         check_is_fitted(self, "network_")
-        rows = [(n, f"{w:,}", f"{c:,}") for n, w, c in layer_table(members_of(self.network_)[0], self.cell)]
-        rows = [("layer", "width", "parameters"), *rows, ("total", "", f"{self.n_parameters_:,}")]
-        a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
-        lines = [f"{n:<{a}}  {w:>{b}}  {p:>{c}}" for n, w, p in rows]
-        return "\n".join([f"{type(self).__name__} on {self.describe()}", *lines])
+        rows = layer_table(members_of(self.network_)[0], self.cell)
+        return layers_text(f"{type(self).__name__} on {self.describe()}", rows, self.n_parameters_)
 
     def describe(self) -> str:
         """Input, further columns, ensemble and blend, in a line."""

@@ -15,6 +15,7 @@ from unspool.nn import Recurrent, Stack
 from unspool.nn.characters import CharacterNet, WordsAndCharacters
 from unspool.nn.given import GivenEmbedding
 from unspool.ragged import Ragged
+from unspool.summaries import cell_name
 from unspool.text.encoder import UNKNOWN_ID
 
 SMALL_VOCABULARY = 1000
@@ -184,7 +185,7 @@ def layer_table(network: SequenceNetwork, cell: Any) -> list[tuple[str, int, int
     if isinstance(network.embedding, WordsAndCharacters):
         characters = network.embedding.characters
         rows.append((f"characters, {characters.kind}", characters.output_size, count_parameters(characters)))
-    name = cell if isinstance(cell, str) else getattr(cell, "__name__", type(cell).__name__)
+    name = cell_name(cell)
     for depth, layer in enumerate(network.stack.layers, 1):
         assert isinstance(layer, Recurrent)
         both = ", both directions" if layer.bidirectional else ""

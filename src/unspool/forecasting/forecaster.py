@@ -22,9 +22,11 @@ from unspool.forecasting.conformal import Scores
 from unspool.forecasting.fitting import fit_panel, remember
 from unspool.forecasting.levels import Wanted
 from unspool.forecasting.panel import Names, Panel, read_panel
-from unspool.forecasting.parameters import check_parameters, described
+from unspool.forecasting.parameters import TABLE, check_parameters
 from unspool.forecasting.prepare import Preparation
+from unspool.parameters import described
 from unspool.program import surroundings
+from unspool.summaries import cell_name
 from unspool.training import Callback
 from unspool.training.callbacks import check_callbacks
 
@@ -298,14 +300,9 @@ class Forecaster(BaseEstimator):
         """Series, model and step, in a line."""
         check_is_fitted(self, "network_")
         reads = f"windows of {self.input_size_} steps of {self.calendar_.describe()}"
-        name = (
-            self.cell
-            if isinstance(self.cell, str)
-            else getattr(self.cell, "__name__", type(self.cell).__name__)
-        )
-        what = f"{self.model}, {name} {self.hidden_size}, {self.n_parameters_:,} parameters"
+        what = f"{self.model}, {cell_name(self.cell)} {self.hidden_size}, {self.n_parameters_:,} parameters"
         return f"{len(self.preparation_.ids)} series, {reads}, season {self.season_}, horizon {self.horizon}; {what}"
 
 
 # Under `python -OO` there are no docstrings.
-Forecaster.__doc__ = (Forecaster.__doc__ or "").replace("{parameters}", described())
+Forecaster.__doc__ = (Forecaster.__doc__ or "").replace("{parameters}", described(of=TABLE))

@@ -306,8 +306,7 @@ And what `unspool fit --task forecasting` calls them. This page is written by
 
 def check_parameters(owner: str, values: Mapping[str, Any]) -> None:
     """`InvalidParameterError` for the first of `values` outside its range, or for two that do not go together."""
-    for parameter in TABLE:
-        parameter.check(owner, parameter.name, values[parameter.name])
+    parameters.check_parameters(owner, values, TABLE)
     columns = [values["time_col"], values["target_col"], *values["past"], *values["future"]]
     twice = [name for name in columns if columns.count(name) > 1]
     if twice:
@@ -333,11 +332,6 @@ def check_parameters(owner: str, values: Mapping[str, Any]) -> None:
         for name, allowed in (("scaler", (None, "mean", "none")), ("normalization", (None, "none"))):
             if values[name] not in allowed:
                 bad_parameter(owner, name, f"one of {list(allowed)} for counts", values[name])
-
-
-def described(width: int = 112) -> str:
-    """The Parameters section of the docstring."""
-    return parameters.described(width, TABLE)
 
 
 def page() -> str:

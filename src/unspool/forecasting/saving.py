@@ -9,14 +9,14 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from unspool.errors import ModelFileError, bad_parameter
+from unspool.errors import ModelFileError
 from unspool.forecasting.building import build_network
 from unspool.forecasting.calendar import Calendar, Stamps
 from unspool.forecasting.conformal import Scores
 from unspool.forecasting.panel import KINDS, Panel
 from unspool.forecasting.parameters import TABLE
 from unspool.forecasting.prepare import Preparation
-from unspool.saved import Fields, Weights
+from unspool.saved import Fields, Weights, models
 
 if TYPE_CHECKING:
     from unspool.forecasting.forecaster import Forecaster
@@ -32,18 +32,16 @@ def content(model: Forecaster) -> tuple[dict[str, Any], dict[str, Tensor]]:
     place = {name: i for i, name in enumerate(known)}
     document = {
         "class": "Forecaster",
-        "parameters": _parameters(model),
+        "parameters": models.parameters_of(model),
         "calendar": model.calendar_.to_dict(),
         "stamps": {"kind": tail.stamps.kind, "form": tail.stamps.form, "zone": tail.stamps.zone},
         "table": tail.kind,
         "ids": [str(i) for i in known] if text else [int(i) for i in known],
-        "static": [[_plain(v) for v in row] for row in tail.static],
+        "static": [models.plain(row) for row in tail.static],
         "preparation": model.preparation_.to_dict(),
         "sizes": [model.season_, model.segment_length_, model.input_size_],
         "training": {
-            "history": model.history_,
-            "best_epoch": model.best_epoch_,
-            "interrupted": model.interrupted_,
+            **models.training_of(model),
             "validation": model.validation_,
         },
     }
@@ -63,7 +61,7 @@ def content(model: Forecaster) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def restore(cls: type[Forecaster], fields: Fields, weights: Weights) -> Forecaster:
     """The forecaster whose `content` was saved; `ModelFileError` where the file does not hold."""
-    model = cls(**_read_parameters(cls, fields.child("parameters")))
+    model = cls(**models.read_parameters(cls, fields.child("parameters"), TABLE))
     model._check()
     ids = _ids(fields)
     model.season_, model.segment_length_, model.input_size_ = fields.items("sizes", int, 3)
@@ -78,11 +76,6 @@ def restore(cls: type[Forecaster], fields: Fields, weights: Weights) -> Forecast
     model.preparation_ = empty
     counted = [shapes.get(_SERIES + n, (None, (0,)))[1] for n in ("values", "scores", "tails")]
     steps, scored, tails = (shape[0] if shape else 0 for shape in counted)
-    try:
-        with torch.device("meta"):
-            expected = build_network(model).state_dict()
-    except (RuntimeError, OverflowError, TypeError) as error:
-        raise ModelFileError(f"its settings do not make a network ({error}).") from error
     kinds = {
         "values": ((steps, columns), torch.float64),
         "tails": ((tails,), torch.int64),
@@ -94,15 +87,11 @@ def restore(cls: type[Forecaster], fields: Fields, weights: Weights) -> Forecast
         "scored": ((scored,), torch.int64),
     }
     own = {_SERIES + n: torch.empty(shape, dtype=kind, device="meta") for n, (shape, kind) in kinds.items()}
-    tensors = weights.read({**expected, **own})
-    found = {name: tensors.pop(_SERIES + name).numpy() for name in kinds}
+    model.network_, numbers = models.read_network(lambda: build_network(model), weights, own)
+    found = {name: numbers[_SERIES + name].numpy() for name in kinds}
     model.preparation_ = Preparation.from_fields(
         fields.child("preparation"), ids, found["offsets"], found["scales"]
     )
-    with torch.random.fork_rng(devices=[]):
-        model.network_ = build_network(model)
-    model.network_.load_state_dict(tensors)
-    model.network_.eval()
     _restore_series(model, fields, ids, found)
     _restore_training(model, fields.child("training"))
     model.n_parameters_ = sum(p.numel() for p in model.network_.parameters() if p.requires_grad)
@@ -141,14 +130,9 @@ def _restore_series(model: Forecaster, fields: Fields, ids: list[Any], found: di
 
 
 def _restore_training(model: Forecaster, training: Fields) -> None:
-    model.history_ = training.items("history", dict)
-    model.best_epoch_ = training.get("best_epoch", int)
-    model.interrupted_ = training.get("interrupted", bool)
+    models.read_training(model, training)
     validation = training.optional("validation", dict)
-    rows = [*model.history_, *([] if validation is None else [validation])]
-    if not all(type(value) in (int, float) for row in rows for value in row.values()):
-        raise ModelFileError("the training history must hold numbers.")
-    model.validation_ = validation
+    model.validation_ = None if validation is None else models.numbers(validation)
 
 
 def _ids(fields: Fields) -> list[Any]:
@@ -157,40 +141,3 @@ def _ids(fields: Fields) -> list[Any]:
     if not ids or len(set(ids)) < len(ids):
         raise ModelFileError("the ids of its series must be one or more, all different.")
     return ids
-
-
-def _parameters(model: Forecaster) -> dict[str, Any]:
-    values = model.get_params(deep=False)
-    if not isinstance(values["cell"], str):
-        bad_parameter(
-            "Forecaster",
-            "cell",
-            "a name to be saved",
-            values["cell"],
-            "Put the factory into unspool.cells.registry['my-cell'] and fit with cell='my-cell'; a program that loads "
-            "the model does the same first.",
-        )
-    if values["random_state"] is not None and not isinstance(values["random_state"], (int, np.integer)):
-        values["random_state"] = None
-    return {name: _plain(value) for name, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _read_parameters(cls: type[Forecaster], fields: Fields) -> dict[str, Any]:
-    names = {p.name for p in TABLE}
-    odd = sorted(names ^ set(fields.data))
-    if odd:
-        raise ModelFileError(f"its parameters are not those of Forecaster: {odd[0]!r} is missing or unknown.")
-    values = dict(fields.data)
-    values["cell"] = fields.get("cell", str)
-    for name, value in values.items():
-        if isinstance(value, list):
-            if any(isinstance(v, (list, dict)) for v in value):
-                raise ModelFileError(f"its parameter {name!r} must hold plain values.")
-            values[name] = tuple(value)
-    return values

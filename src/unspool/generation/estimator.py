@@ -20,12 +20,14 @@ from unspool.generation import saving
 from unspool.generation.choosing import OWNER, Choice, check_greedy
 from unspool.generation.decoding import beam_search, sample
 from unspool.generation.network import LanguageModel, next_token_loss
-from unspool.generation.settings import check_settings, described
+from unspool.generation.settings import SETTINGS
 from unspool.generation.stepping import Stepper
 from unspool.generation.streams import TextData, text_data
 from unspool.generation.vocabulary import END_ID, LEVELS, UNKNOWN_ID, Vocabulary, read_texts
 from unspool.generation.writing import read_stops
+from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
+from unspool.summaries import cell_name
 from unspool.training import Callback, Checkpoint, Settings, train
 from unspool.training.callbacks import check_callbacks
 
@@ -141,7 +143,7 @@ class SequenceGenerator(BaseEstimator):
         a gradient becomes NaN or infinite, and `ModelFileError` for a checkpoint of another training.
         """
         owner = type(self).__name__
-        check_settings(owner, self.get_params(deep=False))
+        check_parameters(owner, self.get_params(deep=False), SETTINGS)
         check_callbacks(owner, callbacks)
         if y is not None:
             raise DataError(f"{owner} learns from texts alone: y must be None. Got {type(y).__name__}.")
@@ -453,7 +455,7 @@ class SequenceGenerator(BaseEstimator):
         """Tokens and network, in a line."""
         check_is_fitted(self, "network_")
         names = {"char": "characters", "word": "words", "subword": "subwords"}
-        cell = self.cell if isinstance(self.cell, str) else getattr(self.cell, "__name__", "cell")
+        cell = cell_name(self.cell)
         return f"{len(self.vocabulary_) - 2:,} {names[self.level]} known; {cell}, {self.n_parameters_:,} parameters"
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -482,4 +484,4 @@ def _one_by_one(source: Iterator[tuple[int, str]]) -> Iterator[str]:
 
 
 # Under `python -OO` there are no docstrings.
-SequenceGenerator.__doc__ = (SequenceGenerator.__doc__ or "").replace("{parameters}", described())
+SequenceGenerator.__doc__ = (SequenceGenerator.__doc__ or "").replace("{parameters}", described(of=SETTINGS))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -165,19 +163,3 @@ SETTINGS: tuple[Parameter, ...] = (
     _common("random_state"),
     _common("verbose"),
 )
-
-
-def check_settings(owner: str, values: Mapping[str, Any]) -> None:
-    """`InvalidParameterError` for the first of `values` outside its range."""
-    for parameter in SETTINGS:
-        parameter.check(owner, parameter.name, values[parameter.name])
-
-
-def described(width: int = 112) -> str:
-    """The Parameters section of a docstring."""
-    lines = []
-    for p in SETTINGS:
-        lines += textwrap.wrap(
-            f"{p.name} : {p.text}", width, initial_indent="    ", subsequent_indent="        "
-        )
-    return "\n".join(["Parameters", "    ----------", *lines])

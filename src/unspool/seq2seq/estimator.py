@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from unspool import saved
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int, warn_caller
 from unspool.generation.vocabulary import read_texts
+from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
 from unspool.ragged import Ragged
 from unspool.seq2seq import saving
@@ -25,8 +26,9 @@ from unspool.seq2seq.decoding import Found, greedy
 from unspool.seq2seq.forcing import Forced, ScheduledSampling, TokenLoss
 from unspool.seq2seq.network import EncoderDecoder
 from unspool.seq2seq.pairs import PairData, ragged
-from unspool.seq2seq.settings import check_settings, described
+from unspool.seq2seq.settings import SETTINGS
 from unspool.seq2seq.sides import Side
+from unspool.summaries import cell_name
 from unspool.training import Callback, Checkpoint, PredictionBatches, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
 
@@ -140,7 +142,7 @@ class Seq2Seq(BaseEstimator):
         Raises `DataError` for pairs that cannot be used, `InvalidParameterError`, `DivergenceError` where the loss or
         a gradient becomes NaN or infinite, and `ModelFileError` for a checkpoint of another training.
         """
-        check_settings(OWNER, self.get_params(deep=False))
+        check_parameters(OWNER, self.get_params(deep=False), SETTINGS)
         check_callbacks(OWNER, callbacks)
         sources, targets = _pairs(X, y)
         random = check_random_state(self.random_state)
@@ -403,7 +405,7 @@ class Seq2Seq(BaseEstimator):
         source, target = (
             f"{len(side.vocabulary.tokens):,} {names[side.level]}" for side in (self.source_, self.target_)
         )
-        cell = self.cell if isinstance(self.cell, str) else getattr(self.cell, "__name__", "cell")
+        cell = cell_name(self.cell)
         return f"{source} to {target}; {cell}, {self.attention} attention, {self.n_parameters_:,} parameters"
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -452,4 +454,4 @@ def _held_back(sources: Sequence[str], fraction: float, random: np.random.Random
 
 
 # Under `python -OO` there are no docstrings.
-Seq2Seq.__doc__ = (Seq2Seq.__doc__ or "").replace("{parameters}", described())
+Seq2Seq.__doc__ = (Seq2Seq.__doc__ or "").replace("{parameters}", described(of=SETTINGS))

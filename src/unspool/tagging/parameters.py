@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -111,9 +110,3 @@ _DEFAULTS = {
 
 #: In the order of the documentation.
 TABLE: tuple[Parameter, ...] = (*_OWN, *(_DEFAULTS.get(name, _BY_NAME[name]) for name in _SHARED))
-
-
-def check(owner: str, values: Mapping[str, Any]) -> None:
-    """`InvalidParameterError` for the first of `values` outside its range."""
-    for parameter in TABLE:
-        parameter.check(owner, parameter.name, values[parameter.name])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from unspool.encode.tokens import TokenInput
-from unspool.encode.vectors import as_list
-from unspool.errors import DataError, ModelFileError, bad_parameter
-from unspool.saved import Fields, Weights
+from unspool.encode.vectors import names_of
+from unspool.errors import DataError, ModelFileError
+from unspool.parameters import check_parameters
+from unspool.saved import Fields, Weights, models
 from unspool.tagging import parameters
 from unspool.tagging.reading import Numbers, decide_scheme
 
@@ -24,26 +23,20 @@ def content(model: SequenceTagger) -> dict[str, Any]:
     labels = model.labels_
     return {
         "class": type(model).__name__,
-        "parameters": _parameters(model),
+        "parameters": {**models.parameters_of(model), "vectors": names_of(model.vectors)},
         "input": model.input_.to_dict(),
         "tags": model.classes_.tolist(),
         "labels": None if labels is None else labels.tolist(),
         "scheme": model.scheme_,
-        "training": {
-            "history": model.history_,
-            "best_epoch": model.best_epoch_,
-            "interrupted": model.interrupted_,
-        },
+        "training": models.training_of(model),
     }
 
 
 def restore(cls: type[SequenceTagger], fields: Fields, weights: Weights) -> SequenceTagger:
-    """The tagger whose `content` and weights were saved; `ModelFileError` where they do not hold.
-
-    The network is first built on torch's meta device, so that nothing of the size that the settings tell is allocated
-    before the file's tensors are found to have it.
-    """
-    model = cls(**_read_parameters(cls, fields.child("parameters")))
+    """The tagger whose `content` and weights were saved; `ModelFileError` where they do not hold."""
+    values = models.read_parameters(cls, fields.child("parameters"), parameters.TABLE)
+    check_parameters(cls.__name__, values, parameters.TABLE)
+    model = cls(**values)
     model.input_ = TokenInput.from_fields(fields.child("input"))
     if (model.input_.characters is None) != (model.characters is None):
         raise ModelFileError("its encoder has characters, or its parameters, but not both.")
@@ -65,55 +58,7 @@ def restore(cls: type[SequenceTagger], fields: Fields, weights: Weights) -> Sequ
         decide_scheme(model.scheme_, [[tag] for tag in tags])
     except DataError as error:
         raise ModelFileError(f"its tags are not of its scheme. {error}") from error
-    training = fields.child("training")
-    model.history_ = [_epoch(row) for row in training.items("history", dict)]
-    model.best_epoch_, model.interrupted_ = training.get("best_epoch", int), training.get("interrupted", bool)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            expected = model._build_network().state_dict()
-    except (RuntimeError, OverflowError, MemoryError) as error:
-        raise ModelFileError(f"its settings do not make a network ({error}).") from error
-    tensors = weights.read(expected)
-    with torch.random.fork_rng(devices=[]):
-        model.network_ = model._build_network()
-    model.network_.load_state_dict(tensors)
-    model.network_.eval()
+    models.read_training(model, fields.child("training"))
+    model.network_, _ = models.read_network(model._build_network, weights)
     model._finish()
     return model
-
-
-def _parameters(model: SequenceTagger) -> dict[str, Any]:
-    values = model.get_params(deep=False)
-    if not isinstance(values["cell"], str):
-        hint = "Put the factory into unspool.cells.registry['my-cell'] and fit with cell='my-cell'."
-        bad_parameter(type(model).__name__, "cell", "a name to be saved", values["cell"], hint)
-    if isinstance(values["random_state"], np.random.RandomState):
-        values["random_state"] = None
-    values["vectors"] = [os.fspath(s) for s in as_list(values["vectors"]) if not isinstance(s, tuple)] or None
-    return {name: _plain(value) for name, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _read_parameters(cls: type[SequenceTagger], fields: Fields) -> dict[str, Any]:
-    odd = sorted(set(cls().get_params(deep=False)) ^ set(fields.data))
-    if odd:
-        raise ModelFileError(f"its parameters are not those of {cls.__name__}: {odd[0]!r}.")
-    values = dict(fields.data)
-    values["cell"] = fields.get("cell", str)
-    for p in parameters.TABLE:
-        kind = p.many or p.repeat
-        if kind is not None and (p.repeat or isinstance(values[p.name], list)):
-            values[p.name] = tuple(fields.items(p.name, kind))
-    parameters.check(cls.__name__, values)
-    return values
-
-
-def _epoch(data: dict[str, Any]) -> dict[str, float]:
-    if not all(type(value) in (int, float) for value in data.values()):
-        raise ModelFileError("the training history must hold numbers.")
-    return data

@@ -22,8 +22,9 @@ from unspool.errors import DataError
 from unspool.estimators.network import count_parameters, layer_table
 from unspool.estimators.splitting import split_rows
 from unspool.evaluation.spans import Span, spans
-from unspool.parameters import described
+from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
+from unspool.summaries import layers_text
 from unspool.tagging import parameters, saving
 from unspool.tagging.answers import Answers, answers, none_at_all
 from unspool.tagging.measures import Measures, measure
@@ -163,7 +164,7 @@ class SequenceTagger(BaseEstimator):
         Warns where tags break their scheme, and are learnt as the same spans in it.
         """
         name = type(self).__name__
-        parameters.check(name, self.get_params(deep=False))
+        check_parameters(name, self.get_params(deep=False), parameters.TABLE)
         check_callbacks(name, callbacks)
         sentences, tags, kinds = self._read(X, y, labels)
         if len(sentences) < 2:
@@ -357,17 +358,14 @@ class SequenceTagger(BaseEstimator):
     def summary(self) -> str:
         """The layers with their widths and trainable numbers, as a table."""
         check_is_fitted(self, "network_")
-        rows = [(n, f"{w:,}", f"{c:,}") for n, w, c in layer_table(self.network_, self.cell)]
+        rows = layer_table(self.network_, self.cell)
         if self.network_.crf is not None:
-            rows.append(("crf", f"{len(self.classes_):,}", f"{count_parameters(self.network_.crf):,}"))
+            rows.append(("crf", len(self.classes_), count_parameters(self.network_.crf)))
         if self.network_.label_head is not None and self.labels_ is not None:
             parts = (self.network_.pooled, self.network_.label_head)
             count = sum(count_parameters(part) for part in parts if part is not None)
-            rows.append(("labels", f"{len(self.labels_):,}", f"{count:,}"))
-        rows = [("layer", "width", "parameters"), *rows, ("total", "", f"{self.n_parameters_:,}")]
-        a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
-        lines = [f"{n:<{a}}  {w:>{b}}  {p:>{c}}" for n, w, p in rows]
-        return "\n".join([f"{type(self).__name__} on {self.describe()}", *lines])
+            rows.append(("labels", len(self.labels_), count))
+        return layers_text(f"{type(self).__name__} on {self.describe()}", rows, self.n_parameters_)
 
     def describe(self) -> str:
         """Input, tags and labels, in a line."""
