@@ -59,11 +59,13 @@ def test_series_that_were_not_fitted_are_scaled_by_what_lies_before(fitted: Fore
 
 
 def test_cross_validation_learns_nothing_of_what_it_forecasts(table: pl.DataFrame) -> None:
-    """Set to 0, the values after the first cut-off change nothing of its forecasts."""
-    last = pl.int_range(pl.len()).over("unique_id") >= pl.len().over("unique_id") - 6
+    """Set to 0, the values after the first cut-off, more than is held back, change nothing of its forecasts."""
+    last = pl.int_range(pl.len()).over("unique_id") >= pl.len().over("unique_id") - 24
     zeroed = table.with_columns(pl.when(last).then(0.0).otherwise("y").alias("y"))
     model = Forecaster(**{**SMALL, "epochs": 1})
-    one, two = (model.cross_validation(t, n_windows=1) for t in (table, zeroed))
+    first = pl.col("cutoff") == pl.col("cutoff").min().over("unique_id")
+    one, two = (model.cross_validation(t, n_windows=4).filter(first) for t in (table, zeroed))
+    assert len(one) == 18
     np.testing.assert_array_equal(one["forecast"].to_numpy(), two["forecast"].to_numpy())
     assert not hasattr(model, "network_")
 
@@ -99,6 +101,28 @@ def test_uneven_series_come_back_in_their_own_rows(fitted: Forecaster, table: pl
     turned = fitted.predict(df=pl.concat([table.filter(pl.col("unique_id") == n) for n in "cab"]))
     assert turned.equals(together)
     assert abs(together.filter(pl.col("unique_id") == "c")["y"].mean() - 26) < 4
+
+
+def test_windows_of_different_lengths_come_back_in_their_own_rows(fitted: Forecaster) -> None:
+    """The network has them by length: 12, 3, 12 and 6 steps."""
+    data = waves({"a": 90, "b": 4, "c": 50, "d": 8}, seed=4)
+    together = fitted.predict(df=data)
+    for name in "abcd":
+        alone = fitted.predict(df=data.filter(pl.col("unique_id") == name))
+        part = together.filter(pl.col("unique_id") == name)
+        np.testing.assert_allclose(part["y"].to_numpy(), alone["y"].to_numpy(), atol=1e-3)
+
+
+def test_scales_are_those_of_the_training_part(covered: Forecaster, table: pl.DataFrame) -> None:
+    """The last tenth of each series, at least a horizon, is held back."""
+    beside = []
+    for k, (name, held) in enumerate([("a", 12), ("b", 9), ("c", 15)]):
+        part = table.filter(pl.col("unique_id") == name)[:-held]
+        assert covered.preparation_.offsets[k] == pytest.approx(part["y"].mean())
+        assert covered.preparation_.scales[k] == pytest.approx(part["y"].std(ddof=0))
+        beside.append(part["beside"])
+    whole = pl.concat(beside)
+    assert covered.preparation_.covariates[0] == pytest.approx((whole.mean(), whole.std(ddof=0)))
 
 
 def test_the_score_does_not_depend_on_the_batch(

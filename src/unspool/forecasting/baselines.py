@@ -11,27 +11,37 @@ NAMES = ("naive", "seasonal naive", "drift")
 
 
 def baseline(name: str, past: np.ndarray, horizon: int, season: int) -> np.ndarray:
-    """(horizon,): one of `NAMES` for what was observed, past (T,), NaN where missing.
+    """(horizon,): one of `NAMES` for what was observed, past (T,), NaN where missing; see `at_cutoffs`."""
+    return at_cutoffs(name, [past], np.zeros(1, np.int64), np.array([len(past)]), horizon, season)[0]
+
+
+def at_cutoffs(
+    name: str, values: list[np.ndarray], series: np.ndarray, cutoffs: np.ndarray, horizon: int, season: int
+) -> np.ndarray:
+    """(n, horizon): a baseline at cut-offs (n,) of series (n,), each from what lies before.
 
     naive: the last value. seasonal naive: the last value observed at the same place of the season (season 1: naive).
-    drift: the last value, and on by the mean change from the first to the last.
+    drift: the last value, and on by the mean change from the first to the last. 0 where nothing was observed.
     """
-    seen = np.flatnonzero(~np.isnan(past))
-    if not len(seen):
-        return np.zeros(horizon)
-    last = past[seen[-1]]
-    if name == "naive":
-        return np.full(horizon, last)
-    if name == "drift":
-        steps = seen[-1] - seen[0]
-        slope = (last - past[seen[0]]) / steps if steps else 0.0
-        return last + slope * (len(past) - 1 - seen[-1] + np.arange(1, horizon + 1))
-    found = np.full(season, last)
-    for place in range(season):
-        own = seen[(len(past) - seen) % season == (-place) % season]
-        if len(own):
-            found[place] = past[own[-1]]
-    return found[np.arange(horizon) % season]
+    found = np.zeros((len(series), horizon))
+    for s in np.unique(series):
+        rows = np.flatnonzero(series == s)
+        y, ends = values[s], cutoffs[rows]
+        seen = np.where(np.isnan(y), -1, np.arange(len(y)))
+        at = np.maximum.accumulate(seen)[ends - 1]
+        last = np.where(at >= 0, y[at], 0.0)
+        found[rows] = last[:, None]
+        if name == "drift":
+            first = int((seen >= 0).argmax())
+            slope = np.where(at > first, (last - y[first]) / np.maximum(at - first, 1), 0.0)
+            found[rows] += slope[:, None] * ((ends - 1 - at)[:, None] + np.arange(1, horizon + 1))
+        elif name == "seasonal naive":
+            for place in range(min(season, len(y))):
+                seen[place::season] = np.maximum.accumulate(seen[place::season])
+            before = ends[:, None] - season + np.arange(horizon) % season
+            source = np.where(before >= 0, seen[np.maximum(before, 0)], -1)
+            found[rows] = np.where(source >= 0, y[source], found[rows])
+    return found
 
 
 def naive2(past: np.ndarray, horizon: int, season: int) -> np.ndarray:
@@ -66,16 +76,6 @@ def _indices(past: np.ndarray, season: int) -> np.ndarray:
     places = (margin + np.arange(len(trend))) % season
     found = np.array([ratios[places == place].mean() for place in range(season)])
     return found / found.mean()
-
-
-def at_cutoffs(
-    name: str, values: list[np.ndarray], series: np.ndarray, cutoffs: np.ndarray, horizon: int, season: int
-) -> np.ndarray:
-    """(n, horizon): a baseline at cut-offs (n,) of series (n,), each from what lies before."""
-    found = [
-        baseline(name, values[s][:c], horizon, season) for s, c in zip(series.tolist(), cutoffs.tolist())
-    ]
-    return np.stack(found) if found else np.zeros((0, horizon))
 
 
 def warn_of_baselines(errors: dict[str, float], what: str) -> None:
