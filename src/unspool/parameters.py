@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unspool.errors import bad_parameter, check_choice, check_float, check_int
@@ -170,8 +170,8 @@ def _class_weight(owner: str, name: str, value: Any) -> None:
         check_float(owner, name, weight, 0, math.inf, "left")
 
 
-#: In the order of the constructor.
-TABLE: tuple[Parameter, ...] = (
+#: Of all sequence estimators, with the defaults of those of texts.
+COMMON: tuple[Parameter, ...] = (
     Parameter(
         "cell",
         "lstm",
@@ -255,9 +255,9 @@ TABLE: tuple[Parameter, ...] = (
         None,
         _optional(_float(0, 1, "left")),
         "probability of zeroing an input of recurrent layers 2, 3, ..., of dense layers and the output. None: 0.5 for "
-        "texts and ids, 0 for series.",
+        "texts and ids, 0.3 for series and recordings.",
         MODEL,
-        "Between layers and before the output, in [0, 1). Default: 0.5.",
+        "Between layers and before the output, in [0, 1). Default: 0.5, 0.3 of series.",
         kind=float | None,
     ),
     Parameter(
@@ -668,6 +668,36 @@ TABLE: tuple[Parameter, ...] = (
     ),
     Parameter("verbose", 1, _int(0), "0 silent, 1 a line an epoch.", instead="`--quiet`"),
 )
+
+# What `SequenceRegressor` and `SequenceClassifier` choose themselves where it is None.
+_BY_KIND = {
+    "epochs": ("None: 20, and 100 for series and recordings.", "Default: 20, 100 of series and recordings."),
+    "learning_rate": (
+        "None: 2e-3, and 5e-3 for series and recordings with the one_cycle schedule.",
+        "Default: 2e-3, 5e-3 of series where nothing is held back.",
+    ),
+    "schedule": (
+        'None: "constant", and "one_cycle" for series and recordings without early stopping.',
+        "Default: constant, one_cycle of series where nothing is held back.",
+    ),
+    "early_stopping": (
+        "None: True, but False for classes of under 1,000 series or recordings, where `fit` has no validation_data.",
+        "Default: but for classes of fewer than 1,000 series or recordings.",
+    ),
+    "patience": ("None: 4, and 20 for series and recordings.", "Default: 4, 20 of series and recordings."),
+}
+
+
+def _by_kind(p: Parameter) -> Parameter:
+    text, help = _BY_KIND[p.name]
+    kind = type(p.default) | None
+    return replace(
+        p, default=None, check=_optional(p.check), text=f"{p.text} {text}", help=f"{p.help} {help}", kind=kind
+    )
+
+
+#: Of `SequenceRegressor` and `SequenceClassifier`, in the order of the constructor.
+TABLE: tuple[Parameter, ...] = tuple(_by_kind(p) if p.name in _BY_KIND else p for p in COMMON)
 
 
 def check_parameters(owner: str, values: Mapping[str, Any], of: Iterable[Parameter] = TABLE) -> None:

@@ -20,6 +20,7 @@ from unspool.encode.reading import SHOWN
 from unspool.encode.vectors import TEXTS, as_list
 from unspool.errors import DataError, bad_parameter
 from unspool.estimators import blending, continuing, saving
+from unspool.estimators.by_kind import DROPOUT, Training, training_of
 from unspool.estimators.network import Ensemble, SequenceNetwork, count_parameters, layer_table, members_of
 from unspool.estimators.splitting import split_rows
 from unspool.nn.augment import Augment
@@ -109,17 +110,17 @@ class SequenceEstimator(BaseEstimator):
         label_smoothing: float | None = None,
         class_weight: str | dict[Any, float] | None = None,
         multilabel: bool | None = None,
-        epochs: int = 20,
+        epochs: int | None = None,
         batch_size: int = 32,
-        learning_rate: float = 2e-3,
-        schedule: str = "constant",
+        learning_rate: float | None = None,
+        schedule: str | None = None,
         warmup: int = 0,
         averaging: float = 0.99,
         weight_decay: float = 1e-4,
         gradient_clip: float | None = 1.0,
         gradient_clip_value: float | None = None,
-        early_stopping: bool = True,
-        patience: int = 4,
+        early_stopping: bool | None = None,
+        patience: int | None = None,
         validation_fraction: float = 0.1,
         embedding_update: str = "dense",
         precision: str = "float32",
@@ -231,7 +232,9 @@ class SequenceEstimator(BaseEstimator):
         if len(raw) < 2:
             raise DataError("At least two sequences are needed to fit. Got 1 sample.")
         random = check_random_state(self.random_state)
-        fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
+        given = validation_data is not None
+        chosen = training_of(self, raw.kind, len(raw), self.task_.has_classes, given)
+        fraction = self.validation_fraction if chosen.early_stopping and not given else 0.0
         rows, held_back = split_rows(len(raw), fraction, self.task_.strata(target), random)
         self.__dict__.pop("frozen_", None)
         self.__dict__.pop("feature_names_in_", None)
@@ -257,7 +260,7 @@ class SequenceEstimator(BaseEstimator):
             else:
                 self.ensemble_ = self.ensemble
                 self.network_ = self._build_network()
-            self._train(training, validation, seed, calls, device=device)
+            self._train(training, validation, seed, calls, self._settings(chosen), device)
         self.linear_ = self.blend_ = None
         if blends and validation is not None and not self.interrupted_:
             own = validation_data is None
@@ -333,7 +336,7 @@ class SequenceEstimator(BaseEstimator):
         validation: SequenceData | None,
         seed: int,
         calls: list[Callback],
-        settings: Settings | None = None,
+        settings: Settings,
         device: torch.device = CPU,
     ) -> None:
         """Each member of the ensemble, with a seed of its own."""
@@ -342,7 +345,7 @@ class SequenceEstimator(BaseEstimator):
         for number, member in enumerate(members):
             loss, own = self.task_.loss, (seed + number) % 2**31
             with on(member, device):
-                outcome = train(member, loss, training, validation, settings or self._settings(), own, calls)
+                outcome = train(member, loss, training, validation, settings, own, calls)
             of = {"member": number + 1} if len(members) > 1 else {}
             self.history_ += [{**row, **of} for row in outcome.history]
             self.best_epoch_ = self.best_epoch_ or outcome.best_epoch
@@ -374,17 +377,17 @@ class SequenceEstimator(BaseEstimator):
         target = self.task_.read(y, len(raw), learn=False)
         return self._data(raw, target, None, np.arange(len(raw))), target
 
-    def _settings(self) -> Settings:
+    def _settings(self, chosen: Training) -> Settings:
         return Settings(
-            epochs=self.epochs,
+            epochs=chosen.epochs,
             batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            learning_rate=chosen.learning_rate,
             weight_decay=self.weight_decay,
             gradient_clip=self.gradient_clip,
             gradient_clip_value=self.gradient_clip_value,
-            patience=self.patience if self.early_stopping else None,
+            patience=chosen.patience if chosen.early_stopping else None,
             verbose=self.verbose,
-            schedule=self.schedule,
+            schedule=chosen.schedule,
             warmup=self.warmup,
             average=self.averaging,
             vectors_rate=self._vectors_rate(),
@@ -421,7 +424,7 @@ class SequenceEstimator(BaseEstimator):
             bidirectional=self.bidirectional,
             pooling=self.pooling,
             dense=self.dense,
-            dropout=(0.5 if ids else 0.0) if self.dropout is None else self.dropout,
+            dropout=DROPOUT[self.input_.kind] if self.dropout is None else self.dropout,
             output_size=self.task_.output_size,
             per_step=self.task.per_step,
             sparse_embedding=self.embedding_update == "sparse",

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from unspool.encode import new_input
 from unspool.errors import DataError, bad_parameter
+from unspool.estimators.by_kind import training_of
 from unspool.estimators.network import members_of
 from unspool.parameters import check_parameters
 from unspool.tasks import Classification
@@ -78,7 +79,8 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
     model.__dict__.pop("frozen_", None)
     training = model._data(raw, target, weights, rows)
     seed = int(random.randint(2**31 - 1))
-    once = replace(model._settings(), epochs=1, patience=None, average=0.0, schedule="constant", warmup=0)
+    chosen = model._settings(training_of(model, raw.kind, len(raw), task.has_classes))
+    once = replace(chosen, epochs=1, patience=None, average=0.0, schedule="constant", warmup=0)
     device = model._device()
     with seeded(seed, device):
         if first:

@@ -14,7 +14,7 @@ SERIES, WINDOWS, INTERVALS = "Series", "Windows", "Intervals"
 MODELS = ("segments", "recurrent", "seq2seq")
 LOSSES = ("squared", "absolute", "huber", "quantile", "normal", "student_t", "negative_binomial")
 FEATURES = ("minute", "hour", "weekday", "day", "week", "month")
-_COMMON = {p.name: p for p in parameters.TABLE}
+_COMMON = {p.name: p for p in parameters.COMMON}
 
 
 def _common(name: str, **changes: Any) -> Parameter:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from unspool.errors import check_choice, check_float, check_int
-from unspool.parameters import MODEL, TABLE, TRAINING, Parameter
+from unspool.parameters import COMMON, MODEL, TRAINING, Parameter
 
-_COMMON = {p.name: p for p in TABLE}
+_COMMON = {p.name: p for p in COMMON}
 LEVELS = ("char", "word", "subword")
 
 

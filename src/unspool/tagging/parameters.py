@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from unspool.parameters import COMMON as SHARED
 from unspool.parameters import MODEL, TRAINING, Parameter
-from unspool.parameters import TABLE as SHARED
 
 _SHARED = (
     "cell hidden_size num_layers bidirectional merge connection embedding_dim characters vectors vector_words "
