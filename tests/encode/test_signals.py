@@ -97,6 +97,25 @@ def test_rate_gain_and_channels_make_no_difference() -> None:
     assert found.shape == plain.shape and (found - plain)[2:-2].abs().mean() < 0.1
 
 
+def test_what_a_channel_adds_is_taken_off() -> None:
+    raw = Raw("audio", [Sound(chirp(8000, 0.3), 8000)])
+    encoder = again(AudioInput(channel_invariant=True).fit(raw))
+    np.testing.assert_allclose(encoder.spectrum(raw.data[0]).mean(0), 0, atol=1e-9)
+    louder_above = np.convolve(
+        chirp(8000, 0.3), [1, -0.9]
+    )  # a filter: 20 dB from the lowest to the highest band
+    found = [
+        encoder.encode(Raw("audio", [Sound(x, 8000)])).values
+        for x in (raw.data[0].samples, louder_above[:2400])
+    ]
+    plain = AudioInput().fit(raw)
+    other = [
+        plain.encode(Raw("audio", [Sound(x, 8000)])).values
+        for x in (raw.data[0].samples, louder_above[:2400])
+    ]
+    assert (found[1] - found[0]).abs().mean() < 0.5 * (other[1] - other[0]).abs().mean()
+
+
 def test_the_rate_is_that_of_most_recordings() -> None:
     sounds = [Sound(chirp(rate), rate) for rate in (8000, 8000, 11025)]
     encoder = AudioInput().fit(Raw("audio", sounds))
@@ -110,8 +129,14 @@ def test_the_rate_is_that_of_most_recordings() -> None:
 
 def test_damaged_settings_are_refused() -> None:
     encoder = AudioInput(bands=12).fit(Raw("audio", [Sound(chirp(8000), 8000)]))
-    for name, value in (("bands", 13), ("rate", 0), ("features", "code"), ("gain_invariant", 1)):
+    for name, value in (
+        ("bands", 13),
+        ("rate", 0),
+        ("features", "code"),
+        ("gain_invariant", 1),
+        ("channel_invariant", 0),
+    ):
         with pytest.raises(
-            ModelFileError, match=re.escape(name) if name in ("features", "gain_invariant") else "do not fit"
+            ModelFileError, match=re.escape(name) if name not in ("bands", "rate") else "do not fit"
         ):
             input_from_fields(Fields({**encoder.to_dict(), name: value}, "input"))

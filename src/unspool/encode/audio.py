@@ -28,6 +28,7 @@ class AudioInput(Input):
     They are mixed to one channel and resampled. rate: None: that of most training recordings, 16,000 at most.
     features: "log-mel" (`bands` numbers a step) or "mfcc" (its first 20 coefficients, or `bands` if that is fewer).
     gain_invariant: each recording is first brought to full scale, so that how loud it is says nothing.
+    channel_invariant: the mean of each feature over the recording is taken off (cepstral mean normalisation: Atal 1974).
     scaling: of each feature to mean 0 and variance 1 over the training steps.
     """
 
@@ -39,14 +40,16 @@ class AudioInput(Input):
         bands: int = 40,
         rate: int | None = None,
         gain_invariant: bool = True,
+        channel_invariant: bool = False,
         scaling: SeriesInput | None = None,
     ) -> None:
-        self.features, self.bands, self.rate, self.gain_invariant = features, bands, rate, gain_invariant
+        self.features, self.bands, self.rate = features, bands, rate
+        self.gain_invariant, self.channel_invariant = gain_invariant, channel_invariant
         self.scaling = SeriesInput() if scaling is None else scaling
 
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> AudioInput:
-        names = ("audio_features", "mel_bands", "sample_rate", "gain_invariant")
+        names = ("audio_features", "mel_bands", "sample_rate", "gain_invariant", "channel_invariant")
         return cls(*(settings[name] for name in names))
 
     @property
@@ -82,8 +85,10 @@ class AudioInput(Input):
         if self.gain_invariant:
             x = spectrum.at_full_scale(x)
         if self.features == "log-mel":
-            return spectrum.log_mel(x, self.rate, self.bands)
-        return spectrum.mfcc(x, self.rate, min(20, self.bands), self.bands)
+            found = spectrum.log_mel(x, self.rate, self.bands)
+        else:
+            found = spectrum.mfcc(x, self.rate, min(20, self.bands), self.bands)
+        return found - found.mean(0) if self.channel_invariant else found
 
     def decode(self, batch: Ragged) -> list[np.ndarray]:
         """The spectra (T, F): decibels or coefficients, float64."""
@@ -92,10 +97,11 @@ class AudioInput(Input):
     def describe(self) -> str:
         what = f"{self.n_features} {'mel bands' if self.features == 'log-mel' else 'MFCC'} each 10 ms"
         gain = ", each at full scale" if self.gain_invariant else ""
+        gain += ", their means taken off" if self.channel_invariant else ""
         return f"recordings at {self.rate:,} samples a second, {what}{gain}"
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("features", "bands", "rate", "gain_invariant")
+        names = ("features", "bands", "rate", "gain_invariant", "channel_invariant")
         own = {name: getattr(self, name) for name in names}
         return {"kind": self.kind, **own, "scaling": self.scaling.to_dict()}
 
@@ -117,7 +123,14 @@ class AudioInput(Input):
             raise ModelFileError(
                 f"its {features} of {bands} bands at a rate of {rate} do not fit its {scaling.n_given} scales."
             )
-        return cls(features, bands, rate, fields.get("gain_invariant", bool), scaling)
+        return cls(
+            features,
+            bands,
+            rate,
+            fields.get("gain_invariant", bool),
+            fields.get("channel_invariant", bool),
+            scaling,
+        )
 
 
 def _sound(item: Any) -> Sound:

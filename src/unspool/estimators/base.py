@@ -36,7 +36,7 @@ from unspool.training.callbacks import check_callbacks
 from unspool.training.device import CPU, choose, on, seeded
 
 AUGMENT = ("crop", "noise", "time_mask")
-OF_SOUND = ("audio_features", "mel_bands", "sample_rate", "gain_invariant")
+OF_SOUND = ("audio_features", "mel_bands", "sample_rate", "gain_invariant", "channel_invariant")
 
 
 class SequenceEstimator(BaseEstimator):
@@ -94,6 +94,7 @@ class SequenceEstimator(BaseEstimator):
         mel_bands: int = 40,
         sample_rate: int | None = None,
         gain_invariant: bool = True,
+        channel_invariant: bool = False,
         max_words: int = 10000,
         level: str = "word",
         characters: str | None = None,
@@ -151,6 +152,7 @@ class SequenceEstimator(BaseEstimator):
         self.mel_bands = mel_bands
         self.sample_rate = sample_rate
         self.gain_invariant = gain_invariant
+        self.channel_invariant = channel_invariant
         self.max_words = max_words
         self.level = level
         self.characters = characters

@@ -1,0 +1,109 @@
+"""Series and recordings against their baselines: `python benchmarks/signals.py SETS [--seeds 0 1 2] [--out FILE]`.
+
+SETS: any of JapaneseVowels BasicMotions Covid3Month (of the package sktime, found where it is installed, or --ts FOLDER)
+and digits speakers (../shared/data/fsdd). One line a run, and the mean and spread over the seeds; JSON with --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from unspool import SequenceClassifier, SequenceRegressor
+from unspool.evaluation.signals import signal_baselines
+from unspool.signals import Labelled, read_folder, read_ts
+
+DIGITS = Path(__file__).parents[2] / "shared" / "data" / "fsdd" / "recordings"
+# For recordings; series have the estimators' defaults.
+AUDIO = {
+    "channel_invariant": True,
+    "crop": 0.2,
+    "noise": 0.3,
+    "time_mask": 0.2,
+    "epochs": 40,
+    "batch_size": 16,
+}
+
+
+def ts_parts(folder: Path, name: str) -> list[tuple[str, Labelled, Labelled]]:
+    return [(name, *(read_ts(folder / name / f"{name}_{part}.ts") for part in ("TRAIN", "TEST")))]
+
+
+def digit_parts(by_speaker: bool) -> list[tuple[str, Labelled, Labelled]]:
+    """The official split, or each speaker left out."""
+    found = read_folder(DIGITS, r"^(\d)_")
+    parts = [name.removesuffix(".wav").split("_") for name in found.names]
+    keys = np.array([speaker if by_speaker else str(int(number) < 5) for _, speaker, number in parts])
+    wanted = sorted(set(keys)) if by_speaker else ["True"]
+    return [
+        (
+            f"without {key}" if by_speaker else "digits",
+            *(found.take(np.flatnonzero(m)) for m in (keys != key, keys == key)),
+        )
+        for key in wanted
+    ]
+
+
+def run(name: str, train: Labelled, test: Labelled, seed: int, ensemble: int) -> dict:
+    """One model and its baselines: accuracy, or RMSE."""
+    assert train.y is not None and test.y is not None
+    kind = "audio" if isinstance(train.X[0], Path) else "series"
+    classes = train.y.dtype.kind != "f"
+    started = time.perf_counter()
+    cls = SequenceClassifier if classes else SequenceRegressor
+    settings = AUDIO if kind == "audio" else {}
+    model = cls(random_state=seed, verbose=0, ensemble=ensemble, **settings).fit(train.X, train.y)
+    seconds = time.perf_counter() - started
+    models = {"unspool": model}
+    if seed == 0:
+        models |= {b.name: b for b in signal_baselines(kind, train.X, train.y, classes)}
+    found = {}
+    for own, fitted in models.items():
+        answer = fitted.predict(test.X)
+        found[own] = float((answer == test.y).mean() if classes else np.sqrt(np.mean((answer - test.y) ** 2)))
+    shown = ", ".join(f"{own} {value:.4f}" for own, value in found.items())
+    print(f"{name}, seed {seed}: {shown} ({seconds:.0f} s)", flush=True)
+    return {
+        "set": name,
+        "seed": seed,
+        "measure": "accuracy" if classes else "rmse",
+        "seconds": seconds,
+        **found,
+    }
+
+
+def main() -> None:
+    package = find_spec("sktime")
+    places = list(package.submodule_search_locations or []) if package else []
+    default = Path(places[0]) / "datasets" / "data" if places else Path("sktime-data")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="+")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--ensemble", type=int, default=1)
+    parser.add_argument("--ts", type=Path, default=default)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    rows = []
+    for name in given.sets:
+        parts = (
+            digit_parts(name == "speakers") if name in ("digits", "speakers") else ts_parts(given.ts, name)
+        )
+        own = [run(*part, seed, given.ensemble) for seed in given.seeds for part in parts]
+        rows += own
+        for model in [key for key in own[0] if key not in ("set", "seed", "measure", "seconds")]:
+            values = np.array([row[model] for row in own if model in row])
+            print(
+                f"{name}: {model} {values.mean():.4f}, spread {values.std():.4f} of {len(values)} runs",
+                flush=True,
+            )
+        if given.out:
+            given.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
