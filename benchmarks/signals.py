@@ -1,7 +1,7 @@
 """Series and recordings against their baselines: `python benchmarks/signals.py SETS [--seeds 0 1 2] [--out FILE]`.
 
-SETS: any of JapaneseVowels BasicMotions Covid3Month (of the package sktime, found where it is installed, or --ts FOLDER)
-and digits speakers (../shared/data/fsdd). One line a run, and the mean and spread over the seeds; JSON with --out.
+SETS: any of JapaneseVowels BasicMotions Covid3Month (of the package sktime where it is installed, or in --ts FOLDER),
+digits, speakers (../shared/data/fsdd). One line a run, and the mean and spread over the seeds; JSON with --out.
 """
 
 from __future__ import annotations

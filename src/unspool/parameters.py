@@ -379,8 +379,8 @@ COMMON: tuple[Parameter, ...] = (
         "channel_invariant",
         False,
         _flag,
-        "the mean of each band over a recording is taken off, so that microphone, room and voice say less, and a steady "
-        "sound nothing: for words of speakers that training does not have.",
+        "the mean of each band over a recording is taken off, so that microphone, room and voice say less, and a "
+        "steady sound nothing: for words of speakers that training does not have.",
         SIGNALS,
         "Take off each band's mean over a recording: for unknown speakers.",
         later=True,

@@ -28,7 +28,7 @@ class AudioInput(Input):
     They are mixed to one channel and resampled. rate: None: that of most training recordings, 16,000 at most.
     features: "log-mel" (`bands` numbers a step) or "mfcc" (its first 20 coefficients, or `bands` if that is fewer).
     gain_invariant: each recording is first brought to full scale, so that how loud it is says nothing.
-    channel_invariant: the mean of each feature over the recording is taken off (cepstral mean normalisation: Atal 1974).
+    channel_invariant: the mean of each feature over a recording is taken off (cepstral mean normalisation, Atal 1974).
     scaling: of each feature to mean 0 and variance 1 over the training steps.
     """
 
@@ -123,14 +123,8 @@ class AudioInput(Input):
             raise ModelFileError(
                 f"its {features} of {bands} bands at a rate of {rate} do not fit its {scaling.n_given} scales."
             )
-        return cls(
-            features,
-            bands,
-            rate,
-            fields.get("gain_invariant", bool),
-            fields.get("channel_invariant", bool),
-            scaling,
-        )
+        invariant = [fields.get(name, bool) for name in ("gain_invariant", "channel_invariant")]
+        return cls(features, bands, rate, *invariant, scaling)
 
 
 def _sound(item: Any) -> Sound:
