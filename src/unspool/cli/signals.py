@@ -52,7 +52,7 @@ Where = Annotated[
 ]
 
 
-@with_options(source_options(SignalReading), setting_options(LEFT_OUT))  # type: ignore[arg-type]
+@with_options(source_options(SignalReading), setting_options(LEFT_OUT))
 def fit(
     ctx: typer.Context,
     source: Where,
@@ -157,7 +157,7 @@ def fit(
     typer.echo(f"Model: {out}. Metrics, plot and test predictions: {report}.")
 
 
-@with_options(source_options(SignalReading))  # type: ignore[arg-type]
+@with_options(source_options(SignalReading))
 def predict(
     model: Model,
     source: Where,
@@ -202,7 +202,7 @@ def predict(
     typer.echo(f"{len(found)} predictions: {out}.")
 
 
-@with_options(source_options(SignalReading))  # type: ignore[arg-type]
+@with_options(source_options(SignalReading))
 def evaluate(
     model: Model,
     source: Where,

@@ -123,8 +123,8 @@ class AudioInput(Input):
             raise ModelFileError(
                 f"its {features} of {bands} bands at a rate of {rate} do not fit its {scaling.n_given} scales."
             )
-        invariant = [fields.get(name, bool) for name in ("gain_invariant", "channel_invariant")]
-        return cls(features, bands, rate, *invariant, scaling)
+        gain, channel = (fields.get(name, bool) for name in ("gain_invariant", "channel_invariant"))
+        return cls(features, bands, rate, gain, channel, scaling)
 
 
 def _sound(item: Any) -> Sound:
