@@ -44,7 +44,6 @@ def main() -> None:
     args = parser.parse_args()
     X, y = dates(args.pairs + 500)
     train, test = (X[:-500], y[:-500]), (X[-500:], y[-500:])
-
     settings = {"hidden_size": 48, "embedding_dim": 24, "batch_size": 32, "dropout": 0.0, "random_state": 0}
     model = Seq2Seq(epochs=args.epochs, learning_rate=0.01, schedule="one_cycle", **settings).fit(*train)
     others = [NearestPair(), TokenByToken(model.source_, model.target_)]
