@@ -49,9 +49,8 @@ def main() -> None:
     others = [NearestPair(), TokenByToken(model.source_, model.target_)]
     for other in (model, *(other.fit(*train) for other in others)):
         found = text_metrics(list(other.predict(test[0])), test[1])
-        print(
-            f"{getattr(other, 'name', 'this model'):21} exact {found['exact_match']:.3f}  character errors {found['cer']:.3f}"
-        )
+        name = getattr(other, "name", "this model")
+        print(f"{name:21} exact {found['exact_match']:.3f}  character errors {found['cer']:.3f}")
     print(*model.predict(["7 May 1987", "12/31/1999"]))
 
 
