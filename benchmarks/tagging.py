@@ -27,11 +27,11 @@ from unspool.tagging.baselines import baselines
 from unspool.tagging.measures import Measures
 
 DATA = ROOT.parent / "shared" / "data"
-GLOVE: dict[str, Any] = {"vectors": "glove-6b-50d", "schedule": "cosine"}
+GLOVE: dict[str, Any] = {"vectors": "glove-6b-50d", "vector_words": 400000, "schedule": "cosine"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "atis": {"epochs": 25, "patience": 25, "schedule": "cosine"},
-    "snips": {**GLOVE, "epochs": 12, "patience": 12},
-    "wnut17": {**GLOVE, "epochs": 20, "patience": 6},
+    "snips": {**GLOVE, "epochs": 9, "patience": 9, "batch_size": 32, "learning_rate": 3e-3},
+    "wnut17": {**GLOVE, "epochs": 16, "patience": 5},
 }
 WNUT = {"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"}
 Part = tuple[Any, ...]  # sentences, tags and, where there are any, labels
