@@ -132,7 +132,17 @@ def main() -> int:
             if done.returncode == 0 or report not in done.stderr:
                 failed.append(f"{name}: the plant '{plant}' is not reported: {done.stderr[-500:]}")
         for tests in settings["tests"]:
-            command = [python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+            command = [
+                python,
+                "-m",
+                "pytest",
+                "-q",
+                "-x",
+                "-s",
+                "-p",
+                "no:cacheprovider",
+                *tests,
+            ]  # -s: reports
             status = subprocess.run(command, cwd=ROOT, env=env, preexec_fn=same_places).returncode
             if status:
                 failed.append(f"{name}: {' '.join(tests)} (status {status})")

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from .known import listed
-from .matrix import cases
+from .matrix import cases, sample
 from .processes import run
 
 pytestmark = pytest.mark.xdist_group("matrix")  # one process that runs them all
 
-SAMPLE = [case.name for case in cases(alone=3, crossed=2500, traced=3)]
+SAMPLE = [case.name for case in sample()]
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +38,11 @@ def test_case(name: str, verdicts: dict[str, str]) -> None:
         pytest.xfail(reason)
     else:
         pytest.fail(f"{name} passes ({verdict}): take it out of known.txt")
+
+
+@pytest.mark.parametrize("axis", ["subject", "surrounding", "disturbance", "when"])
+def test_the_sample_has_all_values_of_each_axis(axis: str) -> None:
+    assert {getattr(case, axis) for case in sample()} == {getattr(case, axis) for case in cases()}
 
 
 def test_known_cases_exist() -> None:
