@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from unspool import Ragged, cells
 from unspool.errors import SlowPathWarning
 from unspool.generation.network import LanguageModel, TokenEmbedding, next_token_loss
-from unspool.generation.stepping import Stepper, select
+from unspool.generation.stepping import NextToken, Stepper, select
 from unspool.generation.streams import Carried
 from unspool.training import Settings, train
 
@@ -86,8 +86,7 @@ def test_steps_are_the_whole(options: dict[str, Any]) -> None:
     for form in ("float32", "eager"):
         stepper = Stepper(model, allowed)
         if form == "eager":
-            stepper.layer = stepper.layer.cell
-            stepper.layer.step = stepper.layer.forward
+            stepper.advance = NextToken(model, allowed)
         with torch.inference_mode():
             state, starts = (
                 stepper.start([x[i][:n].numpy() for i, n in enumerate((4, 1, 6))]),

@@ -65,9 +65,10 @@ class Choice:
         """Probabilities up to a factor for each row."""
         if self.greedy:
             return np.eye(scores.shape[1])[scores.argmax(1)]
-        below = (scores - scores.max(1, keepdims=True)).astype(np.float64)
-        with np.errstate(over="ignore"):
-            odds = np.exp(below / self.temperature)
+        below = np.subtract(scores, scores.max(1, keepdims=True), dtype=np.float64)
+        if self.temperature != 1:
+            below = np.maximum(below, -800 * self.temperature) / self.temperature  # exp(-800) is 0
+        odds = np.exp(below)
         if self.top_k is not None and self.top_k < odds.shape[1]:
             least = np.partition(scores, -self.top_k, axis=1)[:, -self.top_k, None]
             odds = np.where(scores >= least, odds, 0.0)

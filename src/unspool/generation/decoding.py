@@ -32,16 +32,21 @@ def sample(
     limit = uniform.shape[1]
     for step in range(limit):
         ids = choice.draw(choice.penalised(state[0].numpy(), seen), uniform[rows, step])
+        ended = 0
         for row, token in zip(rows.tolist(), ids.tolist()):
-            piece = writers[row].push(token)
+            writer = writers[row]
+            piece = writer.push(token)
+            ended += writer.done
             if piece:
                 yield row, piece
+        if ended == len(rows) or step + 1 == limit:
+            break
         if seen is not None:
             seen[np.arange(len(rows)), ids] = True
-        going = np.array([i for i, row in enumerate(rows.tolist()) if not writers[row].done], dtype=np.int64)
-        if len(going) == 0 or step + 1 == limit:
-            break
-        if len(going) < len(rows):
+        if ended:
+            going = np.array(
+                [i for i, row in enumerate(rows.tolist()) if not writers[row].done], dtype=np.int64
+            )
             rows, ids, state = rows[going], ids[going], select(state, going)
             seen = None if seen is None else seen[going]
         state = stepper.step(ids, state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,12 +76,14 @@ class Stepper:
     def __init__(self, network: LanguageModel, allowed: Tensor, weights: str = "float32") -> None:
         self.network, self.allowed = network, allowed
         layer = Recurrent(NextToken(network, allowed)).eval()
+        self.advance: Callable[..., Any] = layer.step
         try:
-            self.layer = layer.freeze(weights)
+            frozen = layer.freeze(weights).frozen
+            if frozen is not None:
+                self.advance = frozen.step
         except EngineError:
             if weights != "float32":
                 raise
-            self.layer = layer
         self.table = network.embedding.weight.detach()
 
     def start(self, prompts: Sequence[np.ndarray]) -> tuple[Tensor, ...]:
@@ -99,7 +101,7 @@ class Stepper:
             x = self.table[i : i + 1]
         else:
             x = self.table[torch.from_numpy(ids)]
-        return self.layer.step(x, state)
+        return self.advance(x, state)
 
 
 def select(state: tuple[Any, ...], rows: np.ndarray) -> tuple[Tensor, ...]:

@@ -25,7 +25,11 @@ class Writer:
         """The text that is certain now; `done` where this token ended it."""
         if token == END_ID:
             return self.finish()
-        return self._release(self.decoder.decode(self.bytes[token]))
+        text = self.decoder.decode(self.bytes[token])
+        if self.stops:
+            return self._release(text)
+        self.pieces.append(text)
+        return text
 
     def finish(self) -> str:
         """What was held back: no more tokens come."""
