@@ -36,6 +36,10 @@ def test_by_hand(settings: dict[str, Any], expected: list[float]) -> None:
     np.testing.assert_allclose(Choice(**settings).probabilities(SCORES), [expected], rtol=1e-6)
 
 
+def test_top_p_is_reached_exactly() -> None:
+    assert Choice(top_p=0.5).probabilities(np.zeros((1, 4))).tolist() == [[0.5, 0.5, 0, 0]]
+
+
 def test_draws_have_these_probabilities() -> None:
     uniform = (np.arange(4000) + 0.5) / 4000
     for settings in ({}, {"top_p": 0.8}, {"top_k": 2}, {"temperature": 2.0}, {"temperature": 0}):

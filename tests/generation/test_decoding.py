@@ -19,7 +19,7 @@ from unspool.generation.vocabulary import Characters, Subwords
 from unspool.generation.writing import Writer
 
 
-def every(model: SequenceGenerator, prompt: str, length: int) -> list[tuple[float, str]]:
+def every(model: SequenceGenerator, prompt: str, length: int, penalty: float = 1) -> list[tuple[float, str]]:
     """(log p, text) of each continuation of up to `length` tokens, ended or cut off; the best first."""
     letters = model.vocabulary_.tokens
     start = model.vocabulary_.encode(prompt)
@@ -29,6 +29,10 @@ def every(model: SequenceGenerator, prompt: str, length: int) -> list[tuple[floa
             whole = [0, *start.tolist(), *ids, 0]
             with torch.inference_mode():
                 scores = model.network_(Ragged(torch.tensor(whole[:-1]), [0, len(whole) - 1])).values
+            scores = scores.clone()
+            for t in range(len(start), len(whole) - 1):
+                for seen in set(whole[1 : t + 1]):
+                    scores[t, seen] *= penalty if scores[t, seen] < 0 else 1 / penalty
             allowed = torch.arange(len(letters) + 2) != 1  # the unknown token is never generated
             logs = (
                 scores.masked_fill(~allowed, -torch.inf)
@@ -53,6 +57,12 @@ def test_wide_beams_are_an_exhaustive_search(names: SequenceGenerator) -> None:
         best = beam_search(stepper, names.vocabulary_, np.array([0, 2]), Choice(), 81, 4, 8)
     expected_a = every(names, names.vocabulary_.tokens[0], 4)
     np.testing.assert_allclose([h.score for h in best], [score for score, _ in expected_a[:8]], rtol=1e-4)
+
+
+def test_beams_have_each_their_own_penalties(names: SequenceGenerator) -> None:
+    expected = every(names, "ab", 4, 1.7)
+    got = names.generate("ab", 4, num_beams=81, num_return_sequences=8, repetition_penalty=1.7)
+    assert got == [text for _, text in expected[:8]] != [text for _, text in every(names, "ab", 4)[:8]]
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.5])
@@ -94,6 +104,10 @@ def test_rows_are_on_their_own(model: SequenceGenerator) -> None:
     prompts = ["", "the cat sat on", "a", "dog"]
     together = model.generate(prompts, 40, do_sample=False)
     assert together == [model.generate(prompt, 40, do_sample=False) for prompt in prompts]
+    stops: dict[str, Any] = {"do_sample": False, "repetition_penalty": 1.5, "stop": ["m", "r", "d", "n"]}
+    ended = [model.generate(prompt, 40, **stops) for prompt in prompts]
+    assert len({len(text) for text in ended}) > 2
+    assert model.generate(prompts, 40, **stops) == ended
     drawn = model.generate(prompts, 40, random_state=5, stop="at")
     changed = model.generate([prompts[0], "mat", prompts[2], ". a d"], 40, random_state=5, stop="at")
     assert [drawn[0], drawn[2]] == [changed[0], changed[2]]
@@ -162,6 +176,10 @@ class TestWriter:
         pieces = [writer.push(ids[c]) for c in "aabbab"]
         assert pieces == ["", "a", "", "ab", "b", ""]
         assert writer.push(ids["c"]) == "" and writer.done and writer.text == "aabb" and writer.finish() == ""
+
+    def test_the_first_of_several_stops_counts(self) -> None:
+        writer = Writer(Characters.fit(["ab"], 9), ["b", "ab"])
+        assert writer.push(2) == writer.push(3) == "" and writer.done and writer.text == ""
 
     def test_what_waited_comes_at_the_end(self) -> None:
         writer = Writer(Characters.fit(["abcd"], 9), ["abc"])
