@@ -105,9 +105,10 @@ def test_rows_are_on_their_own(model: SequenceGenerator) -> None:
     together = model.generate(prompts, 40, do_sample=False)
     assert together == [model.generate(prompt, 40, do_sample=False) for prompt in prompts]
     stops: dict[str, Any] = {"do_sample": False, "stop": ["e ", "at"]}
-    ended = [model.generate(prompt, 40, **stops) for prompt in prompts]
-    assert len({len(text) for text in ended}) > 2
-    assert model.generate(prompts, 40, **stops) == ended
+    for order in (prompts, prompts[::-1]):
+        ended = [model.generate(prompt, 40, **stops) for prompt in order]
+        assert len({len(text) for text in ended}) > 2
+        assert model.generate(order, 40, **stops) == ended
     drawn = model.generate(prompts, 40, random_state=5, stop="at")
     changed = model.generate([prompts[0], "mat", prompts[2], ". a d"], 40, random_state=5, stop="at")
     assert [drawn[0], drawn[2]] == [changed[0], changed[2]]
