@@ -13,7 +13,7 @@ import torch
 from unspool import Ragged, SequenceGenerator
 from unspool.errors import DataError, InvalidParameterError
 from unspool.generation.choosing import Choice
-from unspool.generation.decoding import beam_search
+from unspool.generation.decoding import beam_search, sample
 from unspool.generation.stepping import Stepper
 from unspool.generation.vocabulary import Characters, Subwords
 from unspool.generation.writing import Writer
@@ -104,15 +104,28 @@ def test_rows_are_on_their_own(model: SequenceGenerator) -> None:
     prompts = ["", "the cat sat on", "a", "dog"]
     together = model.generate(prompts, 40, do_sample=False)
     assert together == [model.generate(prompt, 40, do_sample=False) for prompt in prompts]
-    stops: dict[str, Any] = {"do_sample": False, "stop": ["e ", "at"]}
-    for order in (prompts, prompts[::-1]):
-        ended = [model.generate(prompt, 40, **stops) for prompt in order]
-        assert len({len(text) for text in ended}) > 2
-        assert model.generate(order, 40, **stops) == ended
     drawn = model.generate(prompts, 40, random_state=5, stop="at")
     changed = model.generate([prompts[0], "mat", prompts[2], ". a d"], 40, random_state=5, stop="at")
     assert [drawn[0], drawn[2]] == [changed[0], changed[2]]
     assert model.generate([], 5) == []
+
+
+def test_rows_that_end_leave_the_others_as_they_are(names: SequenceGenerator) -> None:
+    """Each row of a batch that shrinks is what its prompt and its draws give alone."""
+    uniform = np.random.RandomState(0).random_sample((60, 12))
+    prompts = [np.array([0, *ids]) for ids in ([], [2], [3], [2, 2], [4, 4, 4])] * 12
+    choice, stepper = Choice(temperature=1.5, repetition_penalty=1.2), names._ready()
+
+    def texts(rows: slice) -> list[str]:
+        found = [""] * len(prompts[rows])
+        with torch.inference_mode():
+            for row, piece in sample(stepper, names.vocabulary_, prompts[rows], choice, uniform[rows]):
+                found[row] += piece
+        return found
+
+    together = texts(slice(0, 60))
+    assert together == [texts(slice(i, i + 1))[0] for i in range(60)]
+    assert {len(text) for text in together} >= {0, 1, 2, 3}
 
 
 def test_samples(model: SequenceGenerator) -> None:
