@@ -109,6 +109,7 @@ def lines(name: str, vectors: str, seeds: list[int]) -> list[str]:
     rows = np.random.default_rng(0).integers(0, len(y), (DRAWS, len(y)))
     means = {kind: np.mean([scores(a, y) for a in answers], 0) for kind, answers in found.items()}
     spread = np.std([scores(a, y) for a in found["model"]], 0, ddof=min(1, len(seeds) - 1))
+    shown = [f"{value:.3f}" if len(seeds) > 1 else "-" for value in spread]
     drawn = [np.mean([scores(a[i], y[i]) for a in found["model"]], 0) - scores(base[i], y[i]) for i in rows]
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     seconds = np.median([r["work"] for r in runs])
@@ -116,7 +117,7 @@ def lines(name: str, vectors: str, seeds: list[int]) -> list[str]:
     plain = scores(base, y)
     return [
         f"| {name} {target}".rstrip()
-        + f" | {means['network'][k]:.3f} | {plain[k]:.3f} | {means['model'][k]:.3f} | {spread[k]:.3f} "
+        + f" | {means['network'][k]:.3f} | {plain[k]:.3f} | {means['model'][k]:.3f} | {shown[k]} "
         f"| {means['model'][k] - plain[k]:+.3f} | {low[k]:+.3f} to {high[k]:+.3f} | {seconds:.0f} s |"
         for k, target in enumerate(names)
     ]
