@@ -29,7 +29,8 @@ from unspool.tagging.measures import Measures
 DATA = ROOT.parent / "shared" / "data"
 GLOVE: dict[str, Any] = {"vectors": "glove-6b-50d", "vector_words": 400000, "schedule": "cosine"}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "atis": {"epochs": 25, "patience": 25, "schedule": "cosine"},
+    "atis": {"epochs": 22, "patience": 22, "batch_size": 32, "learning_rate": 4e-3, "schedule": "cosine"}
+    | {"hidden_size": 192, "word_dropout": 0.1},
     "snips": {**GLOVE, "epochs": 9, "patience": 9, "batch_size": 32, "learning_rate": 3e-3},
     "wnut17": {**GLOVE, "epochs": 16, "patience": 5},
 }
