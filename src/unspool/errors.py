@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import os
 import sys
 import warnings
@@ -100,9 +101,18 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 _OURS = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
 
 
-def warn_caller(message: str, category: type[Warning] = UserWarning, through: tuple[str, ...] = ()) -> None:
-    """Warn at the line outside this package, and outside the folders `through`, from which it was called."""
+@functools.cache
+def torch_folder() -> str:
+    """Where torch's own files lie."""
+    import torch
+
+    return os.path.dirname(torch.__file__) + os.sep
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line outside this package and torch from which it was called."""
+    passed = (*_OURS, torch_folder()) if "torch" in sys.modules else _OURS
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((*_OURS, *through)):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(passed):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)

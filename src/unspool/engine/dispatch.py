@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,7 +162,6 @@ def _as_computed(values: Tensor, states: Sequence[Any]) -> tuple[Tensor, Sequenc
 
 
 _warned: weakref.WeakSet[type] = weakref.WeakSet()
-_TORCH = (os.path.dirname(torch.__file__) + os.sep,)
 
 
 def warn_slow(path: Path) -> None:
@@ -177,7 +175,6 @@ def warn_slow(path: Path) -> None:
         f"{type(path.cell).__name__} runs in the plain loop, several times slower than natively: {path.reason}{line}. "
         "Build the layer with engine='eager' to say that this is meant.",
         SlowPathWarning,
-        _TORCH,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dis
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unspool.errors import InputError
+from unspool.errors import InputError, torch_folder
 from unspool.state import flatten
 
 if TYPE_CHECKING:
     from unspool.engine.dispatch import Direction
 
 _RAISES = {dis.opmap[name] for name in ("RAISE_VARARGS", "RERAISE")}
-_TORCH = os.path.dirname(torch.__file__) + os.sep
 MOST = 8  # tensors that a message names
 
 
@@ -55,7 +53,7 @@ def _of_operands(error: Exception) -> bool:
     if trace is None:
         return True
     code = trace.tb_frame.f_code
-    return code.co_filename.startswith(_TORCH) or code.co_code[trace.tb_lasti] not in _RAISES
+    return code.co_filename.startswith(torch_folder()) or code.co_code[trace.tb_lasti] not in _RAISES
 
 
 def _mixed(directions: Sequence[Direction], values: Tensor, states: Sequence[Any]) -> str | None:

@@ -13,6 +13,7 @@ from unspool import _native
 from unspool.engine import again
 from unspool.engine.plan import Plan, make_plan
 from unspool.errors import EngineError
+from unspool.program import failures
 from unspool.program.ir import Program
 
 
@@ -27,7 +28,8 @@ class Stream:
     def plan(self, training: bool, input_gradient: bool) -> Plan:
         plans, key = self.program.plans, (training, input_gradient)
         if key not in plans:
-            plans[key] = make_plan(self.program, training, input_gradient)
+            with failures.ours("laying out a program"):
+                plans[key] = make_plan(self.program, training, input_gradient)
         return plans[key]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Any, ClassVar
 
@@ -71,9 +70,7 @@ class LikeTorch(SeenAsTorchs, nn.RNNBase):
         )
         if asked is not None:
             raise EngineError(message)
-        warn_caller(
-            f"{message} This layer stays as it is.", through=(os.path.dirname(torch.__file__) + os.sep,)
-        )
+        warn_caller(f"{message} This layer stays as it is.")
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Raises `InputError` where the input has another type, number of axes or features than the layer takes."""

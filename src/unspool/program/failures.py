@@ -9,13 +9,10 @@ import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
-import torch
-
-from unspool.errors import EngineError
+from unspool.errors import EngineError, torch_folder
 from unspool.program.layout import Unsupported
 
 _HERE = os.path.dirname(__file__) + os.sep
-_TORCH = os.path.dirname(torch.__file__) + os.sep
 _OURS = tuple(
     os.path.join(os.path.dirname(os.path.dirname(__file__)), part) for part in ("engine", "nn", "program")
 )
@@ -45,7 +42,7 @@ def of_kernel(trace: TracebackType | None) -> bool:
     between = [
         f for f in files if f.startswith(_HERE) and os.path.basename(f) not in ("trace.py", "writes.py")
     ]
-    return bool(files) and files[-1].startswith(_TORCH) and not between
+    return bool(files) and files[-1].startswith(torch_folder()) and not between
 
 
 def line_of_step() -> tuple[str, int] | None:
@@ -53,7 +50,7 @@ def line_of_step() -> tuple[str, int] | None:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith((_TORCH, *_OURS)) and not name.startswith("<frozen"):
+        if not name.startswith((torch_folder(), *_OURS)) and not name.startswith("<frozen"):
             return name, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return None
