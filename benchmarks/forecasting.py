@@ -121,7 +121,7 @@ def airline(overrides: dict[str, Any], seed: int, horizon: int, validation: bool
 
 def pollution(overrides: dict[str, Any], seed: int, horizon: int, validation: bool) -> dict[str, float]:
     """Beijing PM2.5: a day ahead at every hour of the last year, weather known up to now."""
-    raw = pl.read_csv(DATA / "series" / "pollution.csv", null_values="NA")
+    raw = pl.read_csv(DATA / "series" / "pollution.csv", null_values="NA", infer_schema_length=None)
     stamps = [datetime(*row) for row in raw.select("year", "month", "day", "hour").rows()]
     table = raw.select(
         pl.Series("ds", stamps),
