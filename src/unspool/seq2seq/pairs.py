@@ -23,9 +23,7 @@ class PairBatch(Batch):
     def tokens(self) -> Ragged:
         """(M,): what the decoder is given at each step: the mark, then each token but the end."""
         assert isinstance(self.targets, Ragged)
-        values = torch.empty_like(self.targets.values)
-        values[1:] = self.targets.values[:-1]
-        values[self.targets.offsets[:-1]] = END_ID
+        values = self.targets.values.roll(1)  # before each target is the end mark of another: the mark itself
         return self.targets.with_values(values)
 
     @property
