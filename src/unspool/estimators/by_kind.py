@@ -1,6 +1,6 @@
 """What the parameters of training are where they are left at None: by the kind of X, and of series by its size.
 
-Chosen on folds of the training parts of GunPoint, BasicMotions, JapaneseVowels and ItalyPowerDemand: of small sets each
+Chosen on folds of the training parts of GunPoint, BasicMotions and JapaneseVowels: of small sets each
 row is worth more in training than for early stopping, and few steps an epoch need many epochs and a large rate.
 """
 
