@@ -10,6 +10,21 @@ from torch import Tensor
 
 from unspool.errors import DataError
 
+MAPPED = (
+    "The offsets must be the same wherever torch.vmap maps. Got some that it maps over. "
+    "Map over the values alone, or give all sequences in one Ragged: they need no vmap."
+)
+
+
+def is_mapped(tensor: Tensor) -> bool:
+    """Whether torch.vmap maps over `tensor`, so that it has no numbers of its own."""
+    inside = torch._C._functorch
+    while inside.is_functorch_wrapped_tensor(tensor):
+        if inside.is_batchedtensor(tensor):
+            return True
+        tensor = inside.get_unwrapped(tensor)
+    return False
+
 
 def native(array: np.ndarray) -> np.ndarray:
     """In a byte order and a float width that torch has; anything else as it is."""

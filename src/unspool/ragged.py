@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import _disable_current_modes
 
-from unspool.arrays import native
+from unspool.arrays import MAPPED, is_mapped, native
 from unspool.errors import DataError, check_choice, described
 from unspool.rows import Places, put, take
 
@@ -46,6 +46,8 @@ class Ragged:
         self.values = values
         if isinstance(offsets, Tensor) and offsets.is_meta:
             raise DataError("The offsets must have numbers. Got some on the 'meta' device.")
+        if isinstance(offsets, Tensor) and is_mapped(offsets):
+            raise DataError(MAPPED)
         with _real(offsets):
             given = torch.as_tensor(offsets, device="cpu")
         if given.numel() and (given.is_floating_point() or given.dtype == torch.bool):

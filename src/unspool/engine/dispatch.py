@@ -119,7 +119,7 @@ def _run_now(
         )  # of torch.func.functionalize: the numbers are inside
     if not surroundings.watched() and not any(map(surroundings.is_fake, (values, offsets))):
         offsets, index = door.batch(values, offsets, index)
-    taken, starts = _as_computed(values, states)
+    taken, starts = as_computed(values, states)
     path = choose(directions, taken, starts, engine)
     if path.engine == "native":
         once = engine == "native"
@@ -150,7 +150,7 @@ def _run_now(
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1), [final for _, final in results]
 
 
-def _as_computed(values: Tensor, states: Sequence[Any]) -> tuple[Tensor, Sequence[Any]]:
+def as_computed(values: Tensor, states: Sequence[Any]) -> tuple[Tensor, Sequence[Any]]:
     """Under autocast, in float32 what it made of float32 on the way to the call."""
     if not torch.is_autocast_enabled("cpu"):
         return values, states
@@ -190,7 +190,7 @@ def _run_compiled(
     """Under torch.compile: one opaque node where the native engine runs; else a graph break around `run`."""
     from unspool.engine import compiled
 
-    taken, starts = _as_computed(values, states)
+    taken, starts = as_computed(values, states)
     leaves = [taken, *(leaf for state in starts for leaf in flatten(state))]
     leaves += [weight for d in directions for weight in d.all_weights() if weight.is_floating_point()]
     if engine != "eager" and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in leaves):

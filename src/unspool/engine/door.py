@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from unspool import _native
+from unspool.arrays import MAPPED, is_mapped
+from unspool.errors import DataError
 
 
 def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | None]:
@@ -18,6 +20,8 @@ def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | No
     transform of torch.func, is torch's to check.
     """
     if torch._C._are_functorch_transforms_active():  # offsets may be wrapped; an index is torch's to check
+        if isinstance(offsets, Tensor) and is_mapped(offsets):
+            raise DataError(MAPPED)
         tokens = values.shape[0] if index is None else index.shape[0]
         _native.check_offset_numbers(offsets.tolist(), tokens)
         return offsets, index

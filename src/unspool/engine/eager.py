@@ -40,7 +40,7 @@ def run(
             finished.append([leaf[alive:] for leaf in leaves])
             leaves = [leaf[:alive] for leaf in leaves]
         at = ends[:alive] - step if reverse else starts[:alive] + step
-        new = flatten(cell(values[at], unflatten(state, leaves)))
+        new = flatten(cell(values.index_select(0, at), unflatten(state, leaves)))
         if [leaf.shape for leaf in new] != [leaf.shape for leaf in leaves]:
             was, got = ([tuple(leaf.shape) for leaf in parts] for parts in (leaves, new))
             raise DataError(

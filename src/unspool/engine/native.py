@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unspool import _native
 from unspool.engine import again
+from unspool.engine.mapped import is_mapped, one_by_one
 from unspool.engine.plan import Plan, make_plan
 from unspool.errors import EngineError
 from unspool.program import failures
@@ -151,7 +152,13 @@ class _Run(torch.autograd.Function):
         if torch.is_grad_enabled() and not call.once:  # create_graph=True
             grads = again.gradients(call, values, offsets, index, tensors, [dy, *d_finals], wanted)
         else:
-            grads = backward(call, values, offsets, index, output, kept, tensors, dy, d_finals, wanted)
+
+            def of(d_results: Sequence[Any]) -> Sequence[Any]:
+                dy, *d_finals = d_results
+                return backward(call, values, offsets, index, output, kept, tensors, dy, d_finals, wanted)
+
+            d_results = [dy, *d_finals]
+            grads = one_by_one(of, d_results) if any(map(is_mapped, d_results)) else of(d_results)
             if torch.is_grad_enabled():
                 grads = _once(grads)
         return (None, grads[0], None, None, *grads[1:])

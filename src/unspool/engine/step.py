@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unspool import _native
 from unspool.engine import memory, mismatch
-from unspool.engine.dispatch import Direction, choose, run, warn_slow
+from unspool.engine.dispatch import Direction, as_computed, choose, run, warn_slow
 from unspool.engine.native import Call, Stream
 from unspool.engine.programs import Memory, current
 from unspool.program import sources, surroundings
@@ -25,7 +25,7 @@ def step(cell: nn.Module, x: Tensor, state: Any, engine: str = "auto") -> Any:
     Raises `EngineError` where `engine` is "native" and the step cannot run there.
     """
     if torch.compiler.is_compiling():
-        return cell(x, state)
+        return cell(x, state) if engine == "eager" else _unreached(cell, x, state)
     if not surroundings.calm() or (
         torch.is_grad_enabled()
         and any(t.requires_grad for t in chain((x, *flatten(state)), cell.parameters()))
@@ -43,6 +43,15 @@ def step(cell: nn.Module, x: Tensor, state: Any, engine: str = "auto") -> Any:
         known = of_cell.step = Step(cell, path.programs[0], (int(x.shape[1]), widths(state)))
     new = known.run(cell, x, state)
     return _as_sequences(cell, x, state, engine) if new is None else new
+
+
+def _unreached(cell: nn.Module, x: Tensor, state: Any) -> Any:
+    """The cell's step for torch.compile, in float32 under autocast, as the native engine's."""
+    if not torch.is_autocast_enabled("cpu"):
+        return cell(x, state)
+    x, (state,) = as_computed(x, [state])
+    with torch.autocast("cpu", enabled=False):
+        return cell(x, state)
 
 
 def _as_sequences(cell: nn.Module, x: Tensor, state: Any, engine: str) -> Any:
@@ -68,12 +77,14 @@ class Step:
         self.native = _native.Step(Call([Stream(program, False, self.used)], False, False).native)
 
     def run(self, cell: nn.Module, x: Tensor, state: Any) -> Any:
-        """The next state; None where tensors are not as the program needs them."""
+        """The next state; None where tensors are not as the program needs them, or gradients are asked for."""
         batch = x.shape[0]
         new = [memory.empty(batch, width) for width in self.widths]
         weights = self.weights
         if weights is None:
             weights = sources.resolve(self.program, self.used, Direction(cell).weight)
+            if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
+                return None  # of a tensor that is no parameter of the cell
         threads = torch.get_num_threads()
         parts = state if type(state) is tuple else (state,)
         if self.native.run((x, *parts, *new), weights, threads):

@@ -16,7 +16,7 @@ from unspool.engine.dispatch import Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
 from unspool.engine.ready import Ready, calls_can_be_ready
 from unspool.errors import InputError, bad_parameter, check_choice, described
-from unspool.nn.layout import check_layout, check_layouts, to_ragged
+from unspool.nn.layout import check_can_freeze, check_layout, to_ragged
 from unspool.nn.like_torch import LikeTorch
 from unspool.ragged import Ragged
 
@@ -43,7 +43,10 @@ def _names(cell: nn.Module) -> tuple[str, ...]:
 
 
 class _Layers(LikeTorch):
-    """What the three layers share. Also takes and returns a `Ragged`; sequences of length 0 keep their state."""
+    """What the three layers share. Also takes and returns a `Ragged`; sequences of length 0 keep their state.
+
+    Under `torch.autocast` the native engine computes and returns float32, where torch.nn's layers return bfloat16.
+    """
 
     frozen: list[Frozen] | None = None
     __prepare_scriptable__ = refuse_script
@@ -55,7 +58,7 @@ class _Layers(LikeTorch):
     def freeze(self, weights: str = "float32") -> Any:
         """A copy for prediction, its weights laid out once in the form `weights`: see `Recurrent.freeze`."""
         check_choice(type(self).__name__, "weights", weights, list(FORMS))
-        check_layouts(self)
+        check_can_freeze(self)
         twin = copy.deepcopy(self).eval().requires_grad_(False)
         given = twin._initial(next(twin.parameters()), 1, None, True)
         twin.frozen = []

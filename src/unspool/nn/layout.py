@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from unspool.errors import DataError, InputError, described
+from unspool.errors import DataError, EngineError, InputError, described
 from unspool.ragged import Ragged
 
 
@@ -67,7 +67,16 @@ def check_layout(tensor: Tensor, what: str, owner: str) -> None:
         )
 
 
-def check_layouts(layer: nn.Module) -> None:
-    """`check_layout` of every weight."""
+def check_can_freeze(layer: nn.Module) -> None:
+    """`check_layout` of every weight. Raises `EngineError` where a hook computes one at each call."""
     for name, weight in layer.named_parameters():
         check_layout(weight, f"weight {name!r}", type(layer).__name__)
+    for module in layer.modules():
+        for name, value in vars(module).items():
+            made_of = [f"{name}_orig", f"{name}_g"]
+            if isinstance(value, Tensor) and any(other in module._parameters for other in made_of):
+                raise EngineError(
+                    f"Only weights that are there can be frozen. '{name}' of {type(module).__name__} is computed by a "
+                    "hook at each call. Make it one first: torch.nn.utils.prune.remove, remove_weight_norm or "
+                    "remove_spectral_norm. Those of torch.nn.utils.parametrizations can be frozen as they are."
+                )

@@ -56,6 +56,11 @@ class LikeTorch(SeenAsTorchs, nn.RNNBase):
         nn.RNNBase.__init__(self, mode, *args, **kwargs)
         self.__class__ = type(self)
 
+    def _init_flat_weights(self) -> None:
+        super()._init_flat_weights()
+        # torch.utils.swap_tensors refuses a tensor that is held weakly
+        self._flat_weight_refs = [None] * len(self._flat_weights_names)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "qconfig":
             self._warn_of_quantisation(value)

@@ -15,7 +15,7 @@ from unspool.engine.frozen import FORMS, Frozen
 from unspool.engine.ready import calls_can_be_ready
 from unspool.engine.step import step
 from unspool.errors import DataError, bad_parameter, check_choice, described
-from unspool.nn.layout import check_layout, check_layouts, to_ragged
+from unspool.nn.layout import check_can_freeze, check_layout, to_ragged
 from unspool.nn.noise import Noise, Zoneout, make_twins, with_noise
 from unspool.nn.short_way import ShortWay
 from unspool.state import flatten, unflatten
@@ -45,6 +45,7 @@ class Recurrent(ShortWay):
     batch_first: for padded tensors: (B, T, F), the default, or (T, B, F).
     engine: "auto" picks the fastest that can run the call (`unspool.explain_path` tells which and why);
         "native" raises `EngineError` where the native engine cannot; "eager" is the plain loop.
+        Under `torch.autocast` the native engine computes and returns float32; the plain loop follows autocast.
     precision: "bfloat16": in training, what products multiply is rounded to 8 significant bits; sums, states and
         weights stay float32, and so does all of prediction (`freeze` has narrower forms for that). It pays on
         processors whose bfloat16 products are faster than their float32 ones: `unspool doctor` measures both.
@@ -116,7 +117,7 @@ class Recurrent(ShortWay):
         Raises `EngineError` where the native engine cannot run the cell.
         """
         check_choice(type(self).__name__, "weights", weights, list(FORMS))
-        check_layouts(self)
+        check_can_freeze(self)
         twin = copy.deepcopy(self).eval().requires_grad_(False)
         size = getattr(self.cell, "input_size", None)
         twin.frozen = Frozen(twin._still(), weights, size if isinstance(size, int) else None)

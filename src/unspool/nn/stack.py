@@ -13,7 +13,7 @@ from unspool import cells
 from unspool.engine.frozen import check_ids
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int, described
 from unspool.nn.characters import WordsAndCharacters
-from unspool.nn.layout import to_ragged
+from unspool.nn.layout import check_can_freeze, to_ragged
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.ragged import Ragged
 from unspool.state import flatten
@@ -52,7 +52,8 @@ class Stack(nn.Module):
         initial_state ("cell" or "learned").
 
     `output, state = stack(x, state=None)`: x a Ragged (N, F), a PackedSequence or a padded tensor (B, T, F);
-    output of the same kind, `output_size` wide; state is a list over layers of tuples over directions.
+    output of the same kind, `output_size` wide; state is a list over layers of tuples over directions. Under
+    `torch.autocast` the native engine computes and returns float32.
     """
 
     def __init__(
@@ -144,6 +145,7 @@ class Stack(nn.Module):
         embedding: the one that `embedded` will be called with. What the first layer makes of each of its rows is
         computed once, where that takes no more than PROJECTED numbers (256 MiB).
         """
+        check_can_freeze(self)
         twin = copy.deepcopy(self).eval().requires_grad_(False)
         for depth, layer in enumerate(self._recurrent()):
             twin.layers[depth] = layer.freeze(weights)
