@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn.utils import parametrizations, prune
 
 from unspool import Ragged, cells
 from unspool import nn as unn
+from unspool.engine import dispatch
 from unspool.errors import DataError, EngineError, InputError
 
 from .given import torch_name
@@ -284,7 +286,8 @@ PARAMETRIZATIONS: dict[str, Callable[[nn.Module, str], Any]] = {
     "ignore:.*weight_norm.* is deprecated", "ignore:.*plain loop", "ignore::FutureWarning"
 )
 @pytest.mark.parametrize("name", PARAMETRIZATIONS)
-def test_parametrizations(pair: Pair, name: str) -> None:
+def test_parametrizations(pair: Pair, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_warned", weakref.WeakSet())
     before = {torch_name(key): weight for key, weight in pair.layer.state_dict().items()}
     pair.ours(pair.x)
     module, weight = pair.of_weights()
