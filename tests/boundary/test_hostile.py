@@ -105,6 +105,12 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     return Pair(request.param)
 
 
+@pytest.fixture(autouse=True)
+def _warnings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests look for the one warning that a class of cells gives."""
+    monkeypatch.setattr(dispatch, "_warned", weakref.WeakSet())
+
+
 # --- autocast and inference
 
 
@@ -216,6 +222,27 @@ def test_to_empty_then_assigned(pair: Pair) -> None:
         pair.check_after()
 
 
+def test_swapped_tensors(pair: Pair) -> None:
+    """torch swaps a weight that nothing else refers to: no graph of the trace, no weak reference."""
+    pair.check()
+    for weight in list(pair.layer.parameters()):
+        torch.utils.swap_tensors(weight, nn.Parameter(weight.detach() * 0.5))
+    pair.check_after()
+
+
+def test_a_trace_lets_go_of_the_weights() -> None:
+    class Fresh(Making):
+        pass
+
+    layer = unn.Recurrent(Fresh())
+    used = layer.cell.weight._use_count()
+    with torch.no_grad(), torch.autograd.graph.saved_tensors_hooks(lambda t: t * 0, lambda t: t):
+        layer(torch.randn(3, 6, F))
+        assert torch._C._autograd._top_saved_tensors_default_hooks(True)[0](torch.ones(1)) == 0
+    assert layer.explain_path(torch.randn(3, 6, F)) == "native"
+    assert layer.cell.weight._use_count() == used
+
+
 def test_one_flat_buffer(pair: Pair) -> None:
     pair.check()
     flat, at = torch.cat([w.detach().flatten() for w in pair.layer.parameters()]) * 0.5, 0
@@ -286,8 +313,7 @@ PARAMETRIZATIONS: dict[str, Callable[[nn.Module, str], Any]] = {
     "ignore:.*weight_norm.* is deprecated", "ignore:.*plain loop", "ignore::FutureWarning"
 )
 @pytest.mark.parametrize("name", PARAMETRIZATIONS)
-def test_parametrizations(pair: Pair, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "_warned", weakref.WeakSet())
+def test_parametrizations(pair: Pair, name: str) -> None:
     before = {torch_name(key): weight for key, weight in pair.layer.state_dict().items()}
     pair.ours(pair.x)
     module, weight = pair.of_weights()

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import _disable_current_modes
 
 PLAIN = (Tensor, nn.Parameter)
@@ -32,7 +31,7 @@ def own() -> Iterator[None]:
             stack.enter_context(temporarily_clear_interpreter_stack())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(saved_tensors_hooks(_same, _same))  # the caller's may count what is saved
+        stack.enter_context(_unhooked())
         yield
 
 
@@ -110,8 +109,22 @@ def restore_generators(states: tuple[Any, ...]) -> None:
         torch.set_rng_state(torch.frombuffer(bytearray(bits), dtype=torch.uint8))
 
 
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
+@contextlib.contextmanager
+def _unhooked() -> Iterator[None]:
+    """No `saved_tensors_hooks`, which may count what is saved.
+
+    Hooks that return what they are given, in their place, would keep each graph, and its weights, for ever: a node
+    that saves its own result then refers to itself.
+    """
+    inside, hooks = torch._C._autograd, []
+    while (top := inside._top_saved_tensors_default_hooks(True)) is not None:
+        hooks.append(top)
+        inside._pop_saved_tensors_default_hooks()
+    try:
+        yield
+    finally:
+        for pack, unpack in reversed(hooks):
+            inside._push_saved_tensors_default_hooks(pack, unpack)
 
 
 def watched() -> bool:
