@@ -22,6 +22,7 @@ from unspool.engine import dispatch
 from unspool.errors import DataError, EngineError, InputError
 
 from .given import torch_name
+from .surroundings import setting
 
 F, H = 4, 5
 MAKE: dict[str, tuple[Callable[[], Any], Callable[[], nn.Module]]] = {
@@ -155,7 +156,14 @@ def copied_by_pickle(layer: Any) -> Any:
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, copied_by_pickle])
 @pytest.mark.parametrize(
     "around",
-    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu"), lambda: torch.device("meta")],
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        lambda: torch.autocast("cpu"),
+        lambda: torch.device("meta"),
+        lambda: setting(torch.set_default_dtype, torch.float64, torch.float32),
+    ],
+    ids=["no_grad", "inference mode", "autocast", "meta", "float64"],
 )
 def test_copies_made_anywhere(pair: Pair, around: Any, duplicate: Callable[[Any], Any]) -> None:
     wanted = pair.torchs(pair.x)

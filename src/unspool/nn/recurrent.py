@@ -114,7 +114,8 @@ class Recurrent(ShortWay):
         weights: the form of the weights in products: "float32", the bits of `self(x)`; "bfloat16": half the memory,
         weights and what they multiply rounded to 8 significant bits; "int8": a quarter, both in 127 steps a sign.
         Measure what the narrow ones cost on data of your own: `docs/performance.md` has figures.
-        Raises `EngineError` where the native engine cannot run the cell.
+        Raises `EngineError` where the native engine cannot run the cell, or a hook makes a weight at each call, as
+        torch.nn.utils.prune does.
         """
         check_choice(type(self).__name__, "weights", weights, list(FORMS))
         check_can_freeze(self)
