@@ -18,6 +18,8 @@ MAPPED = (
 
 def is_mapped(tensor: Tensor) -> bool:
     """Whether torch.vmap maps over `tensor`, so that it has no numbers of its own."""
+    if torch.compiler.is_compiling():  # it does not look into these, and maps nothing over a Ragged's offsets
+        return False
     inside = torch._C._functorch
     while inside.is_functorch_wrapped_tensor(tensor):
         if inside.is_batchedtensor(tensor):

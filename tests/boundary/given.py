@@ -167,7 +167,7 @@ def reference(given: Given) -> Named:
         blocks = [torch.stack([state[k * parts + p] for k in range(count)]) for p in range(parts)]
     rows = x.flatten(0, 1) if subject.layout == "padded" else x
     if subject.layout == "indexed":
-        rows = rows[given.index.long()]
+        rows = rows[torch.as_tensor(given.index).long()]
     outputs, finals, at = [], [], 0
     for b, length in enumerate(lengths_of(subject)):
         start = tuple(block[:, b : b + 1].contiguous() for block in blocks)

@@ -30,7 +30,15 @@ from unspool.program.trace import Captured
 from unspool.state import flatten, unflatten
 
 
-@torch.compiler.disable
+def _disabled(function: Callable[..., Any]) -> Callable[..., Any]:
+    why = "frozen layers and the plain loop run outside of compiled graphs: compile without fullgraph=True"
+    try:
+        return torch.compiler.disable(function, reason=why)
+    except TypeError:  # of torch that takes no reason
+        return torch.compiler.disable(function)
+
+
+@_disabled
 def outside(function: Callable[..., Any], *args: Any) -> Any:
     """`function(*args)` around which the compiler breaks its graph."""
     return function(*args)

@@ -155,7 +155,8 @@ def calm() -> bool:
 
 
 def quiet() -> bool:
-    """Whether nothing at all surrounds a call: `calm`, with no autocast and no `TorchFunctionMode` either."""
+    """Whether nothing at all surrounds a call: `calm`, with no autocast, no `TorchFunctionMode`, and no hooks of what a
+    backward needs, which may count it, as activation checkpointing does."""
     return not (
         _dispatch_modes()
         or _function_modes()
@@ -163,12 +164,13 @@ def quiet() -> bool:
         or _autocast("cpu")
         or forward_ad._current_level >= 0
         or _tracing() is not None
+        or _hooks(True) is not None
     )
 
 
 _dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
 _transforms, _tracing = torch._C._are_functorch_transforms_active, torch._C._get_tracing_state
-_autocast = torch.is_autocast_enabled
+_autocast, _hooks = torch.is_autocast_enabled, torch._C._autograd._top_saved_tensors_default_hooks
 
 
 def scripted() -> bool:
