@@ -131,6 +131,8 @@ class Watch:
     def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
         if event == "call":
             code = frame.f_code
+            # `gauss` may answer with the half that it kept of its last pair, without a call of compiled code
+            self.random = self.random or code.co_filename == random.__file__
             own = self._code.get(code)
             if own is None:
                 own = self._code[code] = _is_own(_file(frame), self._roots)
