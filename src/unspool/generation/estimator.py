@@ -167,7 +167,7 @@ class SequenceGenerator(BaseEstimator):
                 next_token_loss,
                 self._data(training, self.batch_size),
                 self._data(held_back, self.batch_size) if held_back else None,
-                self._settings(),
+                Settings.of(self),
                 seed,
                 calls,
             )
@@ -203,21 +203,6 @@ class SequenceGenerator(BaseEstimator):
             steps_a_chunk=self.chunk_length,
             random_lengths=self.random_lengths,
             vocabulary_size=len(self.vocabulary_),
-        )
-
-    def _settings(self) -> Settings:
-        names = (
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "weight_decay",
-            "gradient_clip",
-            "gradient_clip_value",
-        )
-        return Settings(
-            **{name: getattr(self, name) for name in (*names, "verbose", "schedule", "warmup")},
-            patience=self.patience if self.early_stopping else None,
-            average=self.averaging,
         )
 
     def _build_network(self) -> LanguageModel:

@@ -171,7 +171,7 @@ class Seq2Seq(BaseEstimator):
             self.network_ = self._build_network()
             forced = Forced(self.network_)
             loss = TokenLoss(forced, self.label_smoothing)
-            outcome = train(forced, loss, training, validation, self._settings(), seed, calls)
+            outcome = train(forced, loss, training, validation, Settings.of(self), seed, calls)
         self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
         self.interrupted_ = outcome.interrupted
         self._finish()
@@ -183,21 +183,6 @@ class Seq2Seq(BaseEstimator):
             ragged([self.target_.encode(text) for text in y], mark=True),
             origin=None if origin is None else torch.from_numpy(origin),
             vocabulary_size=len(self.target_),
-        )
-
-    def _settings(self) -> Settings:
-        names = (
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "weight_decay",
-            "gradient_clip",
-            "gradient_clip_value",
-        )
-        return Settings(
-            **{name: getattr(self, name) for name in (*names, "verbose", "schedule", "warmup")},
-            patience=self.patience if self.early_stopping else None,
-            average=self.averaging,
         )
 
     def _build_network(self) -> EncoderDecoder:

@@ -238,20 +238,7 @@ class SequenceTagger(BaseEstimator):
         rate = self.vectors_rate
         if rate is None:
             rate = 1.0 if as_list(self.vectors) in ([], [TEXTS]) else 0.3
-        return Settings(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            gradient_clip=self.gradient_clip,
-            gradient_clip_value=self.gradient_clip_value,
-            patience=self.patience if self.early_stopping else None,
-            verbose=self.verbose,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            average=self.averaging,
-            vectors_rate=rate,
-        )
+        return Settings.of(self, rate)
 
     def _build_network(self) -> TaggerNetwork:
         tags, labels, encoder = self.numbers_.tags, self.numbers_.labels, self.input_.characters

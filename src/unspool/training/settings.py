@@ -36,6 +36,24 @@ class Settings:
     average: float = 0.0
     vectors_rate: float = 1.0
 
+    @classmethod
+    def of(cls, model: Any, vectors_rate: float = 1.0) -> Settings:
+        """Of an estimator whose parameters have these names."""
+        return cls(
+            epochs=model.epochs,
+            batch_size=model.batch_size,
+            learning_rate=model.learning_rate,
+            weight_decay=model.weight_decay,
+            gradient_clip=model.gradient_clip,
+            gradient_clip_value=model.gradient_clip_value,
+            patience=model.patience if model.early_stopping else None,
+            verbose=model.verbose,
+            schedule=model.schedule,
+            warmup=model.warmup,
+            average=model.averaging,
+            vectors_rate=vectors_rate,
+        )
+
 
 @dataclass(frozen=True)
 class Outcome:
