@@ -30,6 +30,7 @@ _MODULES = (
     "estimators",
     "evaluation",
     "explain",
+    "exporting",
     "generation",
     "forecasting",
     "heads",

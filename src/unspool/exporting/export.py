@@ -1,0 +1,114 @@
+"""`to_onnx`: a layer, a stack or a fitted model to one ONNX file, checked against ONNX Runtime before it is written."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from unspool.errors import DataError, described
+from unspool.exporting.checking import Case, difference
+from unspool.exporting.graph import IR_VERSION, Graph
+from unspool.exporting.layers import DropIn
+from unspool.exporting.modules import ModuleGraph, check_one_step
+from unspool.files import check_place, replacing
+from unspool.nn import Recurrent, Stack
+
+LARGEST = 2**31 - 1  # bytes of a file, which protobuf sets
+
+
+@dataclass(frozen=True)
+class Exported:
+    """path: the file. difference: the largest between ONNX Runtime's outputs and ours on the batches tried, relative
+    to max(1, |ours|). inputs, outputs: shapes by name, free dimensions as names. operators: how many of each.
+    beside: further files that were written. notes: what a user should know."""
+
+    path: Path
+    difference: float
+    inputs: Mapping[str, tuple]
+    outputs: Mapping[str, tuple]
+    operators: Mapping[str, int]
+    beside: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def to_onnx(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    input_size: int | None = None,
+    one_step: bool = False,
+    initial_state: bool = False,
+) -> Exported:
+    """Write `model` to `path` as ONNX, after ONNX Runtime gave our numbers with it to 1e-5.
+
+    model: an `unspool.nn.Recurrent`, `Stack`, `LSTM`, `GRU` or `RNN`, or a cell module. It is exported in evaluation:
+        dropouts off, zoneout by its mean.
+    input_size: features of a step, where the cell has no attribute of that name.
+    one_step: one step of the layers, x (B, F), with the state in and out; only of layers without `reverse` and
+        `bidirectional`.
+    initial_state: make the state that sequences start from an input. Default: the layer's own, maybe learned.
+
+    The graph takes x float32 (batch, time, F), (time, batch, F) of a layer with batch_first=False, and lengths int64
+    (batch,) of 0 to time; batch and time are free, 1 or more. Past the end of a sequence outputs are zero and its
+    state stays.
+
+    Returns an `Exported`. Raises `EngineError` where a step has no form in ONNX, which it names, where the graph
+    differs, and where onnx-ir or onnxruntime is not installed; `DataError` for what cannot be exported. The file is
+    written whole or not at all.
+    """
+    check_one_step(one_step, initial_state)
+    if isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None)):
+        module = model if isinstance(model, (Recurrent, Stack, DropIn)) else Recurrent(model)
+        built = ModuleGraph(module, input_size, one_step, initial_state)
+        return write(path, built.graph, built.cases(), {"model": type(model).__name__})
+    raise DataError(
+        "to_onnx takes an unspool.nn.Recurrent, Stack, LSTM, GRU or RNN, a cell or a fitted estimator. "
+        f"Got {described(model)}."
+    )
+
+
+def write(
+    path: str | os.PathLike[str],
+    graph: Graph,
+    cases: list[Case],
+    about: Mapping[str, str],
+    notes: tuple[str, ...] = (),
+) -> Exported:
+    """The graph as a file at `path`, once it gave what `cases` expect. about: its metadata."""
+    from unspool import __version__
+
+    path = Path(os.path.expanduser(os.fspath(path)))
+    check_place(path)
+    ir, made = graph.ir, graph.finished("unspool")
+    model = ir.Model(
+        made,
+        ir_version=IR_VERSION,
+        producer_name="unspool",
+        producer_version=__version__,
+        metadata_props={f"unspool.{key}": value for key, value in about.items()},
+    )
+    size = sum(value.const_value.nbytes for value in graph.constants.values())
+    if size > LARGEST:
+        raise DataError(f"An ONNX file holds 2 GiB at most. The weights alone have {size:,} bytes.")
+    content = ir.to_proto(model).SerializeToString()
+    apart = difference(content, cases)
+    with replacing(path) as file:
+        file.write(content)
+    return Exported(
+        path,
+        apart,
+        {value.name: _dims(value) for value in graph.inputs},
+        {value.name: _dims(value) for value in graph.outputs},
+        dict(Counter(node.op_type for node in graph.nodes)),
+        notes=notes,
+    )
+
+
+def _dims(value: Any) -> tuple:
+    return tuple(d if isinstance(d, int) else d.value for d in value.shape)
