@@ -29,7 +29,8 @@ CONDITIONS: dict[str, Build] = {  # comparisons, as ONNX has them: bool
 
 _SAME = """neg Neg abs Abs exp Exp log Log tanh Tanh sigmoid Sigmoid sqrt Sqrt relu Relu softplus Softplus erf Erf
 sin Sin cos Cos tan Tan asin Asin acos Acos atan Atan sinh Sinh cosh Cosh asinh Asinh acosh Acosh atanh Atanh
-floor Floor ceil Ceil round Round sign Sign stop Identity add Add sub Sub mul Mul div Div max Max min Min pow Pow""".split()
+floor Floor ceil Ceil round Round sign Sign stop Identity add Add sub Sub mul Mul div Div max Max
+min Min pow Pow""".split()
 for _name, _kind in zip(_SAME[::2], _SAME[1::2]):
     OPERATIONS[_name] = lambda g, *args, kind=_kind: g.op(kind, *args)
 for _name, _kind in (("sum", "ReduceSum"), ("amax", "ReduceMax")):
