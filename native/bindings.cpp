@@ -5,7 +5,7 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
-#include "frozen_calls.h"
+#include "chain_call.h"
 #include "plant.h"
 #include "pool.h"
 #include "rows.h"
@@ -127,6 +127,12 @@ NB_MODULE(_native, m) {
       .def("forward", &FrozenCall::forward, nb::arg("values"), nb::arg("offsets").none(), nb::arg("index").none(),
            nb::arg("states"), nb::arg("projected").none(), nb::arg("threads"))
       .def("step", &FrozenCall::step);
+  nb::class_<ChainCall>(m, "Chain")
+      .def(nb::init<const nb::list&, int32_t, int32_t, int32_t, std::pair<int32_t, int32_t>, int32_t, bool>(), nb::arg("links"),
+           nb::arg("input"), nb::arg("width"), nb::arg("beside"), nb::arg("output"), nb::arg("output_width"),
+           nb::arg("every"))
+      .def("run", &ChainCall::run, nb::arg("rows"), nb::arg("steps"), nb::arg("slots"), nb::arg("offsets"), nb::arg("x"),
+           nb::arg("index").none(), nb::arg("out"), nb::arg("threads"));
 
   m.def("gradients_wanted", &gradients_wanted, nb::arg("values"), nb::arg("tensors"));
   m.def("check_offset_numbers", [](const std::vector<int64_t>& offsets, int64_t tokens) {

@@ -124,6 +124,10 @@ class FrozenCall {
     return true;
   }
 
+  // Of a call of one direction.
+  const Program* program() const { return PythonStep::only(call_).program; }
+  std::shared_ptr<const Frozen> frozen() const { return frozen_; }
+
  private:
   // Without weights.
   std::vector<Stream> streams() const {

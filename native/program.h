@@ -114,6 +114,7 @@ class Frozen {
   // tables: of `project`, which the batch's index then is into; none: made of the batch's input.
   void forward(const Batch&, const std::vector<Stream>&, const std::vector<float*>& tables) const;
   void step(int64_t rows, const float* x, int threads, const Stream&) const;
+  const Prepared& ready(size_t stream) const { return ready_.at(stream); }
 
  private:
   Workspace space_;

@@ -39,6 +39,7 @@ _MODULES = (
     "saved",
     "seq2seq",
     "signals",
+    "streaming",
     "study",
     "tagging",
     "tasks",

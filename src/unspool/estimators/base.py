@@ -19,7 +19,7 @@ from unspool.encode import AudioInput, Columns, Raw, SeriesInput, TextInput, new
 from unspool.encode.reading import SHOWN
 from unspool.encode.vectors import TEXTS, as_list
 from unspool.errors import DataError, bad_parameter
-from unspool.estimators import blending, continuing, saving
+from unspool.estimators import blending, continuing, saving, streams
 from unspool.estimators.by_kind import DROPOUT, Training, training_of
 from unspool.estimators.network import Ensemble, SequenceNetwork, count_parameters, layer_table, members_of
 from unspool.estimators.splitting import split_rows
@@ -27,6 +27,7 @@ from unspool.nn.augment import Augment
 from unspool.parameters import TABLE, check_parameters, described
 from unspool.program import surroundings
 from unspool.ragged import Ragged
+from unspool.streaming import Stream, StreamModel
 from unspool.summaries import layers_text
 from unspool.tasks import Target, Task
 from unspool.tasks.base import take
@@ -498,6 +499,19 @@ class SequenceEstimator(BaseEstimator):
         if self.linear_ is None or self.blend_ is None:
             return outputs
         return self.blend_(outputs, self.linear_.outputs(raw.data, blending.matrix(columns)))
+
+    def stream(self, weights: str = "float32") -> Stream:
+        """A `unspool.streaming.Stream` of this model: a sequence pushed bit by bit, answered each time.
+
+        weights: as of `freeze`. Raises `DataError` for a model that reads sequences from their end (bidirectional=True)
+        or as a whole: recordings, a linear part (stream `network_alone()`), characters of words, further columns.
+        """
+        return Stream(self, weights)
+
+    @surroundings.defaults()
+    def stream_model(self, weights: str = "float32") -> StreamModel:
+        """What `unspool.streaming.Stream` and `StreamPool` run for this model; raises as `stream`."""
+        return streams.stream_model(self, weights)
 
     def network_alone(self) -> Any:
         """This model without its linear part, sharing its network: what the blend is measured against."""

@@ -1,0 +1,75 @@
+"""A fitted estimator as a stream runs it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from unspool.encode import AudioInput, IdInput, SeriesInput, TextInput
+from unspool.engine.frozen import FORMS
+from unspool.errors import DataError, check_choice
+from unspool.estimators.network import members_of
+from unspool.streaming import StreamModel
+from unspool.streaming.feeds import Feed, Ids, Series
+from unspool.streaming.network import chain_of_networks
+from unspool.streaming.text import Characters, Words
+
+if TYPE_CHECKING:
+    from unspool.estimators.base import SequenceEstimator
+
+
+def stream_model(model: SequenceEstimator, weights: str = "float32") -> StreamModel:
+    """`model` as `unspool.streaming` runs it; raises as `SequenceEstimator.stream`."""
+    check_is_fitted(model, "network_")
+    check_choice("Stream", "weights", weights, list(FORMS))
+    _check(model)
+    members = members_of(model.network_)
+    with torch.no_grad():
+        chain, table = chain_of_networks(members, weights)
+    task, count = model.task_, len(members)
+
+    def outputs(raw: np.ndarray) -> np.ndarray:
+        each = torch.from_numpy(raw).unflatten(1, (count, -1)).unbind(1)
+        mean = each[0] if count == 1 else torch.stack(each).mean(0)
+        return mean.numpy().astype(np.float64)
+
+    return StreamModel(
+        chain,
+        _feed(model.input_, table),
+        lambda raw: task.decode(outputs(raw)),
+        lambda raw: task.columns(outputs(raw), task.default_names()),
+        json.dumps([type(model).__name__, model.input_.to_dict(), task.to_dict()]).encode(),
+    )
+
+
+def _check(model: SequenceEstimator) -> None:
+    """`DataError` for what needs the whole sequence, or more than it."""
+    if model.linear_ is not None:
+        raise DataError(
+            "The model has a linear part, which reads whole texts. Stream its network alone, "
+            "model.network_alone().stream(), or fit it with blend=False."
+        )
+    if model.columns_ is not None:
+        raise DataError("The model reads further columns beside a sequence, which a stream does not have.")
+    if isinstance(model.input_, AudioInput):
+        raise DataError(
+            "Recordings are resampled and scaled as a whole, so a model of them cannot be streamed. Compute spectra step by "
+            "step, and fit a model of series to them."
+        )
+    if getattr(model.input_, "characters", None) is not None:
+        raise DataError(
+            "A model that reads words with their characters cannot be streamed. Fit it with characters=None."
+        )
+
+
+def _feed(input_: Any, table: Any) -> Feed:
+    if isinstance(input_, SeriesInput):
+        return Series(input_)
+    if isinstance(input_, IdInput):
+        return Ids(input_, table)
+    assert isinstance(input_, TextInput)
+    return (Words if input_.encoder.level == "word" else Characters)(input_.encoder, table)

@@ -1,0 +1,108 @@
+"""Layers of `unspool.nn` as links of a chain."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import nn
+
+from unspool.engine.dispatch import Direction
+from unspool.engine.frozen import FORMS
+from unspool.errors import DataError, bad_parameter, check_choice
+from unspool.nn import GRU, LSTM, RNN, Recurrent, Stack
+from unspool.nn.layout import check_can_freeze
+from unspool.state import flatten, unflatten
+from unspool.streaming.between import Mixed, Sum
+from unspool.streaming.chain import INPUT, Chain, Spot
+
+
+def chain_of(module: nn.Module, weights: str = "float32", input_size: int | None = None) -> Chain:
+    """A chain of a copy of `module`, a `Recurrent`, `Stack`, `LSTM`, `GRU` or `RNN`, as it is in evaluation: its outputs
+    at every step.
+
+    input_size: of a cell that does not say.
+    Raises `DataError` for a layer that reads sequences from their end, `EngineError` for one that cannot be frozen.
+    """
+    check_choice("Stream", "weights", weights, list(FORMS))
+    if not isinstance(module, (Recurrent, Stack, LSTM, GRU, RNN)):
+        bad_parameter(
+            "Stream", "model", "a fitted estimator, a Recurrent, a Stack, an LSTM, a GRU or an RNN", module
+        )
+    twin = copied(module)
+    chain = Chain(input_size or size_of_input(twin), weights, engine_of(twin))
+    output, size = add(chain, twin, (INPUT, 0), chain.input_size)
+    return chain.finish(output, size, every=True)
+
+
+def copied(module: Any) -> Any:
+    """`module` in evaluation, its weights as they are now; `DataError` where it does not read forwards alone."""
+    check_forward(module)
+    for each in module.modules():
+        if isinstance(each, (Recurrent, LSTM, GRU, RNN)):
+            check_can_freeze(each)
+    return copy.deepcopy(module).eval().requires_grad_(False)
+
+
+def check_forward(module: nn.Module) -> None:
+    """`DataError` for layers that read a sequence from its end."""
+    for each in module.modules():
+        if getattr(each, "bidirectional", False):
+            raise DataError(
+                f"{type(each).__name__} is bidirectional: its backward direction starts at the end of a sequence, which "
+                "a stream does not have. Build and fit the model with bidirectional=False."
+            )
+        if getattr(each, "reverse", False):
+            raise DataError(
+                f"{type(each).__name__} has reverse=True: it starts at the end of a sequence, which a stream does not "
+                "have. Build it without reverse."
+            )
+
+
+def engine_of(module: nn.Module) -> str:
+    """What `engine` its layers ask for; "eager" before "native"."""
+    asked = {layer.engine for layer in module.modules() if isinstance(layer, Recurrent)}
+    return next((name for name in ("eager", "native") if name in asked), "auto")
+
+
+def size_of_input(module: Any) -> int:
+    """Features a step; `InvalidParameterError` for a cell that does not say."""
+    layer = module.layers[0] if isinstance(module, Stack) else module
+    found = getattr(layer.cell if isinstance(layer, Recurrent) else layer, "input_size", None)
+    if not isinstance(found, int):
+        bad_parameter("Stream", "input_size", "given for a cell without an attribute input_size", None)
+    return found
+
+
+def add(chain: Chain, module: Any, x: Spot, size: int) -> tuple[Spot, int]:
+    """Add the links of a copied module; where its output lies, and its width."""
+    if isinstance(module, Recurrent):
+        return _add_recurrent(chain, module, x, size)
+    if not isinstance(module, Stack):
+        return _add_drop_in(chain, module, x)
+    for depth, layer in enumerate(module._recurrent()):
+        before = x, size
+        x, size = _add_recurrent(chain, layer, x, size)
+        if depth and module.connection is not None:
+            cell = Sum() if module.connection == "residual" else Mixed(module.highways[depth - 1])
+            out = chain.room(size)
+            chain.between(cell, *before, [(x, out, size)])
+            x = out
+    return x, size
+
+
+def _add_recurrent(chain: Chain, layer: Recurrent, x: Spot, size: int) -> tuple[Spot, int]:
+    initial = layer._states(1, None, True)[0]
+    return chain.layer(layer._still()[0], x, size, initial), flatten(initial)[0].shape[1]
+
+
+def _add_drop_in(chain: Chain, module: Any, x: Spot) -> tuple[Spot, int]:
+    size = 0
+    given = module.initial_state(1)
+    for depth in range(module.num_layers):
+        (direction,) = module.directions(depth)
+        initial = unflatten(given, [leaf[depth] for leaf in flatten(given)])
+        input_size = int(module._cell(depth).input_size)
+        x = chain.layer(Direction(direction.cell, False, direction.weights), x, input_size, initial)
+        size = flatten(initial)[0].shape[1]
+    return x, size

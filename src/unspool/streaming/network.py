@@ -1,0 +1,73 @@
+"""The network of an estimator as a chain: embedding, layers, pooling, head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unspool.nn.characters import WordsAndCharacters
+from unspool.nn.given import GivenEmbedding
+from unspool.streaming.between import Dense, Pool, Pooled
+from unspool.streaming.chain import AFTER, BEFORE, BESIDE, COUNT, INPUT, Chain, Spot
+from unspool.streaming.layers import add, copied, engine_of
+
+
+def chain_of_networks(members: Sequence[Any], weights: str) -> tuple[Chain, Tensor | None]:
+    """(a chain of `SequenceNetwork`s side by side, the rows of their embeddings (V, input size), or None for features).
+
+    Its outputs are those of the members, one after the other. Raises as `chain_of`.
+    """
+    members = [copied(member) for member in members]
+    table = None
+    if members[0].embedding is not None:
+        table = torch.cat([_table(member.embedding) for member in members], 1)
+    first = members[0].stack._recurrent()[0].cell.input_size
+    chain = Chain(first if table is None else table.shape[1], weights, engine_of(members[0]))
+    size = _head(members[0]).layers[-1].out_features
+    every = members[0].pooling is None
+    output = chain.room(size * len(members))
+    at = 0
+    for number, member in enumerate(members):
+        out = BESIDE, output[1] + number * size
+        width = chain.input_size if table is None else table.shape[1] // len(members)
+        top, top_size = add(chain, member.stack, (INPUT, at), width)
+        if every:
+            chain.between(Dense(_head(member).layers), top, top_size, [(None, out, size)])
+        else:
+            _add_pooling(chain, member, top, top_size, out, size)
+        at += 0 if table is None else width
+    return chain.finish(output, size * len(members), every), table
+
+
+def _head(member: Any) -> Any:
+    """The `DenseHead`."""
+    return member.head.module if member.pooling is None else member.head
+
+
+def _table(embedding: nn.Module) -> Tensor:
+    if isinstance(embedding, WordsAndCharacters):
+        raise TypeError("Words with characters have no table.")
+    if isinstance(embedding, GivenEmbedding):
+        embedding = embedding.merged()
+    with torch.no_grad():
+        rows = embedding(torch.arange(embedding.num_embeddings))  # type: ignore[operator,arg-type]
+    return rows.detach().clone()
+
+
+def _add_pooling(chain: Chain, member: Any, top: Spot, size: int, out: Spot, outputs: int) -> None:
+    pooling = member.pooling
+    pool = Pool(pooling.names, pooling.score)
+    kept = pool.initial(size)
+    places = [(chain.keep(part), len(part)) for part in kept]
+    counted = (COUNT, None, 1)
+    if kept:
+        parts = [counted, *(((BEFORE, at), (AFTER, at), width) for at, width in places)]
+        chain.between(pool, top, size, parts)
+    pooled = chain.room(pooling.output_size)
+    ends = [(None, (BESIDE, pooled[1] + k * size), size) for k in range(len(pooling.names))]
+    read = [((AFTER, at), None, width) for at, width in places]
+    chain.between(Pooled(pooling.names), top, size, [counted, *read, *ends], ends=True)
+    chain.between(Dense(member.head.layers), pooled, pooling.output_size, [(None, out, outputs)], ends=True)

@@ -1,0 +1,283 @@
+"""`StreamPool`: many sequences that come bit by bit, those with something new advanced together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unspool.errors import DataError, bad_parameter, check_int
+from unspool.streaming import states
+from unspool.streaming.model import stream_model
+from unspool.streaming.stream import read_state
+
+
+class StreamPool:
+    """Sessions of one model by key, each in a state of its own, as `Stream` is.
+
+    model, weights, input_size: as of `Stream`.
+    capacity: sessions that are held at most. A new one then takes the place of the one that got nothing for longest.
+    max_age: seconds after which a session that gets nothing is gone, at the next push; None: it stays.
+    threads: that share one push; None: torch's number.
+    clock: what tells the seconds.
+
+    A push is one native call, which lets go of the interpreter's lock; it has the bits of each session alone. Threads may
+    share a pool: pushes come one after the other.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        capacity: int = 10_000,
+        max_age: float | None = None,
+        weights: str = "float32",
+        input_size: int | None = None,
+        threads: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.model = stream_model(model, weights, input_size)
+        self.capacity = check_int("StreamPool", "capacity", capacity)
+        if max_age is not None and not max_age > 0:
+            bad_parameter("StreamPool", "max_age", "seconds above 0, or None", max_age)
+        self.max_age, self.clock = max_age, clock
+        self.threads = (
+            torch.get_num_threads() if threads is None else check_int("StreamPool", "threads", threads)
+        )
+        chain = self.model.chain
+        self._start = chain.start()
+        self._rows = torch.empty(capacity, chain.row)
+        self._steps = torch.zeros(capacity, dtype=torch.int64)
+        self._used = np.zeros(capacity)
+        self._slots: OrderedDict[Hashable, int] = OrderedDict()  # the one that got nothing for longest first
+        self._free: list[int] = []
+        self._fresh = 0  # slots from here on were never used
+        self._held: dict[int, str] = {}
+        self._lock = threading.RLock()
+
+    # --- advancing
+
+    def push(self, chunks: Any, rows: Any = None) -> Any:
+        """Advance the sessions that get something; those with a new key start.
+
+        chunks: {key: chunk}, a chunk being what `Stream.push` takes -> {key: answer}.
+        Or keys, n different ones, and rows, a step or chunk for each: an array (n, F), or a list -> the n answers, in
+        order: an array or list as `predict` gives for n sequences, or for layers outputs (n, H).
+
+        Raises `DataError`, with the key, for a chunk that cannot be read, for a key that comes twice, and for more keys
+        than the pool's capacity; then nothing has changed.
+        """
+        if rows is None:
+            if not isinstance(chunks, Mapping):
+                raise DataError("A pool takes {key: chunk}, or keys and rows. Got keys without rows.")
+            keys, parts = list(chunks), list(chunks.values())
+        else:
+            keys, parts = _keys(chunks), rows
+            if len(keys) != len(parts):
+                raise DataError(
+                    f"There must be a row for each key. Got {len(keys)} keys and {len(parts)} rows."
+                )
+        with self._lock:
+            answers, lengths, single = self._push(keys, parts)
+        every = self.model.chain.every
+        if rows is not None and (not every or all(single)):
+            return answers
+        if not every:
+            return dict(zip(keys, answers)) if rows is None else list(answers)
+        found, at = [], 0
+        for length, alone in zip(lengths, single):
+            found.append(answers[at] if alone else answers[at : at + length])
+            at += length
+        return dict(zip(keys, found)) if rows is None else found
+
+    def finish(self, keys: Iterable[Hashable]) -> dict[Hashable, Any]:
+        """The answers of sessions whose sequences end, as of `Stream.finish`; `drop` then makes room."""
+        keys = list(keys)
+        with self._lock:
+            slots = [self._slot(key) for key in keys]
+            read = [self.model.feed.finish(self._held.get(slot, "")) for slot in slots]
+            if not read:
+                return {}
+            lengths = [len(part) for part in read]
+            out = self._run(slots, torch.cat(read), lengths)
+            for slot in slots:
+                self._held.pop(slot, None)
+        answers = self.model.say(out)
+        if not self.model.chain.every:
+            return dict(zip(keys, answers))
+        ends = np.cumsum(lengths).tolist()
+        return {key: answers[end - length : end] for key, length, end in zip(keys, lengths, ends)}
+
+    def _push(self, keys: list[Hashable], parts: Sequence[Any]) -> tuple[Any, list[int], list[bool]]:
+        if len(keys) > self.capacity:
+            raise DataError(
+                f"{len(keys):,} sessions got something, more than the pool's capacity, {self.capacity:,}."
+            )
+        self.expire()
+        before = [self._slots.get(key, -1) for key in keys]
+        held = [self._held.get(slot, "") for slot in before] if self._held else [""] * len(keys)
+        if len(set(keys)) != len(keys):
+            raise DataError("A session can get one chunk a push. A key came twice: put its chunks together.")
+        read, lengths, rest, single = self._read(keys, parts, held)
+        slots = self._places(keys, before)
+        out = self._run(slots, read, lengths)
+        for slot, text in zip(slots, rest):
+            if text:
+                self._held[slot] = text
+            elif self._held:
+                self._held.pop(slot, None)
+        return self.model.say(out), lengths, single
+
+    def _read(self, keys: Sequence[Hashable], parts: Any, held: list[str]) -> Any:
+        feed = self.model.feed
+        if not len(keys):
+            return feed.finish(""), [], [], []
+        if isinstance(parts, (np.ndarray, Tensor)) and parts.ndim == 2 and feed.table is None:
+            read, _, _ = feed.read(parts, "")
+            return read, [1] * len(keys), held, [True] * len(keys)
+        try:
+            return feed.read_all(parts, held)
+        except DataError:
+            for key, part, text in zip(keys, parts, held):
+                try:
+                    feed.read(part, text)
+                except DataError as error:
+                    raise DataError(f"The chunk of session {key!r} cannot be read. {error}") from error
+            raise
+
+    def _run(self, slots: list[int], read: Tensor, lengths: list[int]) -> np.ndarray:
+        chain = self.model.chain
+        offsets = torch.zeros(len(slots) + 1, dtype=torch.int64)
+        torch.cumsum(torch.tensor(lengths, dtype=torch.int64), 0, out=offsets[1:])
+        out = torch.empty(len(read) if chain.every else len(slots), chain.output_size)
+        x, index = self.model.source(read)
+        at = torch.tensor(slots, dtype=torch.int64)
+        chain.run(self._rows, self._steps, at, offsets, x, index, out, self.threads)
+        return out.numpy()
+
+    def _places(self, keys: list[Hashable], before: list[int]) -> list[int]:
+        """A slot for each key, which are then the last to go."""
+        slots, now = self._slots, self.clock()
+        for key, slot in zip(keys, before):
+            if slot >= 0:
+                slots.move_to_end(key)
+        if -1 in before:
+            before = [self._new(key) if slot < 0 else slot for key, slot in zip(keys, before)]
+        self._used[before] = now
+        return before
+
+    def _new(self, key: Hashable) -> int:
+        if self._free:
+            slot = self._free.pop()
+        elif self._fresh < self.capacity:
+            slot, self._fresh = self._fresh, self._fresh + 1
+        else:
+            self.drop(next(iter(self._slots)))
+            slot = self._free.pop()
+        self._slots[key] = slot
+        self._rows[slot] = self._start
+        self._steps[slot] = 0
+        return slot
+
+    # --- sessions
+
+    def expire(self) -> list[Hashable]:
+        """Drop the sessions that got nothing for `max_age` seconds; their keys."""
+        gone: list[Hashable] = []
+        if self.max_age is None:
+            return gone
+        with self._lock:
+            oldest = self.clock() - self.max_age
+            for key, slot in self._slots.items():
+                if self._used[slot] >= oldest:
+                    break
+                gone.append(key)
+            for key in gone:
+                self.drop(key)
+        return gone
+
+    def drop(self, key: Hashable) -> None:
+        """End a session: its slot is free. `KeyError` where there is none of this key."""
+        with self._lock:
+            slot = self._slot(key)
+            del self._slots[key]
+            self._held.pop(slot, None)
+            self._free.append(slot)
+
+    def fork(self, key: Hashable, new: Hashable) -> None:
+        """Another session in the same state; `KeyError` where there is none of this key, `DataError` where there is one
+        of the new key."""
+        with self._lock:
+            self._check_new(new)
+            self.load(new, self.save(key))
+
+    def save(self, key: Hashable) -> bytes:
+        """The state of a session as bytes, as of `Stream.save`; `KeyError` where there is none of this key."""
+        with self._lock:
+            slot = self._slot(key)
+            row, steps = self._rows[slot].numpy().copy(), int(self._steps[slot])
+            state = states.SessionState(row, steps, self._held.get(slot, ""))
+        return states.to_bytes(state, self.model.digest)
+
+    def load(self, key: Hashable, data: bytes) -> None:
+        """Begin a session in a saved state, or put the one of this key into it; raises as `Stream.load`."""
+        state = read_state(self.model, data)
+        with self._lock:
+            (slot,) = self._places([key], [self._slots.get(key, -1)])
+            self._rows[slot] = torch.from_numpy(state.row)
+            self._steps[slot] = state.steps
+            self._held.pop(slot, None)
+            if state.held:
+                self._held[slot] = state.held
+
+    def steps(self, key: Hashable) -> int:
+        """How many steps a session has read."""
+        with self._lock:
+            return int(self._steps[self._slot(key)])
+
+    def outputs(self, keys: Iterable[Hashable]) -> np.ndarray:
+        """(n, output size) float32: the last outputs of the network for these sessions, before they are made answers.
+
+        Raises `DataError` for a model that answers at every step.
+        """
+        chain = self.model.chain
+        if chain.every:
+            raise DataError("Outputs at every step are not kept. Use what push returns.")
+        with self._lock:
+            return self._rows[[self._slot(key) for key in keys], chain.width :].numpy()
+
+    def columns(self, keys: Iterable[Hashable]) -> dict[str, np.ndarray]:
+        """The last answers as columns (n,) of a table: of a classifier also the probability of each class."""
+        if self.model.columns is None:
+            raise DataError("Only estimators of one answer a sequence have columns. Use what push returns.")
+        return self.model.columns(self.outputs(keys))
+
+    def keys(self) -> list[Hashable]:
+        """Those of all sessions, the one that got nothing for longest first."""
+        with self._lock:
+            return list(self._slots)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._slots
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def _slot(self, key: Hashable) -> int:
+        try:
+            return self._slots[key]
+        except KeyError:
+            raise KeyError(f"The pool has no session {key!r}: it was never begun, or has expired.") from None
+
+    def _check_new(self, key: Hashable) -> None:
+        if key in self._slots:
+            raise DataError(f"The pool has a session {key!r} already. Drop it first.")
+
+
+def _keys(keys: Any) -> list[Hashable]:
+    return keys.tolist() if isinstance(keys, (np.ndarray, Tensor)) else list(keys)
