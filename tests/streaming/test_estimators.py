@@ -14,7 +14,7 @@ from unspool import SequenceClassifier, SequenceRegressor
 from unspool.errors import DataError, ModelFileError, UnspoolError
 from unspool.streaming import Stream, StreamPool
 
-WORDS = "the cat don't like a good, bad! dog’s élan naïve — 中文字 Σίσυφος ΟΔΟΣ! x1 _y 한국어".split()
+WORDS = "the cat don't like a good, bad! dog\u2019s élan naïve — 中文字 Σίσυφος ΟΔΟΣ! x1 _y 한국어".split()
 SETTINGS: dict[str, Any] = {
     "bidirectional": False,
     "hidden_size": 9,
@@ -110,7 +110,7 @@ def test_a_step_is_a_chunk_of_one() -> None:
         for step in x:
             last = stream.push(step)
         assert last == stream.reset().push(x) and stream.steps == len(x)
-    one = SequenceRegressor(**SETTINGS).fit([x[:, 0] for x in series() if True], numbers(40))
+    one = SequenceRegressor(**SETTINGS).fit([x[:, 0] for x in series()], numbers(40))
     stream = one.stream()
     for number in (1.0, 2.0):
         last = stream.push(number)

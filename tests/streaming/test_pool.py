@@ -30,7 +30,7 @@ def test_keys_and_rows_as_arrays_or_as_a_dict() -> None:
     by_rows, by_key = StreamPool(model, capacity=9), StreamPool(model, capacity=9)
     found = by_rows.push(np.array([5, 6, 7, 8]), x)
     assert found.shape == (4, 8)
-    each = by_key.push({key: row for key, row in zip((5, 6, 7, 8), x)})
+    each = by_key.push(dict(zip((5, 6, 7, 8), x)))
     assert all((each[5 + i] == found[i]).all() for i in range(4))
     for i in range(4):
         assert (Stream(model).push(x[i]) == found[i]).all()

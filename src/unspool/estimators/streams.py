@@ -57,8 +57,8 @@ def _check(model: SequenceEstimator) -> None:
         raise DataError("The model reads further columns beside a sequence, which a stream does not have.")
     if isinstance(model.input_, AudioInput):
         raise DataError(
-            "Recordings are resampled and scaled as a whole, so a model of them cannot be streamed. Compute spectra step by "
-            "step, and fit a model of series to them."
+            "Recordings are resampled and scaled as a whole, so a model of them cannot be streamed. Compute "
+            "spectra step by step, and fit a model of series to them."
         )
     if getattr(model.input_, "characters", None) is not None:
         raise DataError(

@@ -38,6 +38,9 @@ class Applied(nn.Module):
         return (self.module(x),)
 
 
+PARTS = {"last": 0, "first": 1, "mean": 1, "max": 1, "attention": 3}  # of the state, for each pooling
+
+
 class Pool(nn.Module):
     """What poolings keep of the outputs so far: x (B, H), state (count (B, 1), parts of each of `names`).
 
@@ -45,8 +48,6 @@ class Pool(nn.Module):
     outputs by exp(score - peak), that of the weights, and the peak, (B, H), (B, 1) and (B, 1) (Milakov & Gimelshein
     2018, arXiv:1805.02867, algorithm 3). "last": none.
     """
-
-    PARTS = {"last": 0, "first": 1, "mean": 1, "max": 1, "attention": 3}
 
     def __init__(self, names: Sequence[str], score: nn.Module | None) -> None:
         super().__init__()
@@ -84,15 +85,15 @@ class Pool(nn.Module):
 
 
 class Pooled(nn.Module):
-    """What poolings say: x (B, H), the last output; state (count (B, 1), parts as of `Pool`, a pooled (B, H) for each of
-    `names`) -> the same with the pooled ones. Zeros where there was no step."""
+    """What poolings say: x (B, H), the last output; state (count (B, 1), parts as of `Pool`, a pooled (B, H) for each
+    of `names`) -> the same with the pooled ones. Zeros where there was no step."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
         self.names = list(names)
 
     def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        parts = sum(Pool.PARTS[name] for name in self.names)
+        parts = sum(PARTS[name] for name in self.names)
         count, kept = state[0], list(state[1 : 1 + parts])
         found = []
         for name in self.names:

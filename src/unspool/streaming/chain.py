@@ -100,7 +100,7 @@ class Chain:
         parts: Sequence[tuple[Spot | None, Spot | None, int]],
         ends: bool = False,
     ) -> None:
-        """Add what is no layer: a cell whose state's parts are read and written where `parts` say, (before, after, width).
+        """Add what is no layer: a cell. parts: of its state, where each is read, where it is written, and its width.
 
         None: nothing is there to read, or what comes out is not kept.
         """
@@ -157,8 +157,8 @@ class Chain:
         """Advance sessions in place, letting go of the interpreter's lock; nothing changes where it raises.
 
         rows (capacity, row), steps (capacity) int64; slots (n): different ones that get something; offsets (n + 1): of
-        the tokens of each. x (N, input_size), or rows that `index` (N) names. out: (n, output_size), after the last step
-        of each, or with `every` (N, output_size).
+        the tokens of each. x (N, input_size), or rows that `index` (N) names. out: (n, output_size), after the last
+        step of each, or with `every` (N, output_size).
         """
         if self.native is not None:
             self.native.run(rows, steps, slots, offsets, x, index, out, threads)

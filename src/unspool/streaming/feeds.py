@@ -26,7 +26,7 @@ class Feed(ABC):
 
     @abstractmethod
     def read(self, chunk: Any, held: str) -> tuple[Tensor, str, bool]:
-        """(rows (T, F) float32 or ids (T,) int64, what is held now, whether `chunk` was one step without an axis of time).
+        """(rows (T, F) float32 or ids (T,) int64, what is held now, whether `chunk` was a step without a time axis).
 
         Raises `DataError` for a chunk that cannot be read.
         """
@@ -87,7 +87,7 @@ class Numbers(Feed):
 
 
 class Series(Feed):
-    """Steps (F,) or chunks (T, F) of a series, standardised as `SeriesInput` does; of one feature also a number, (T,)."""
+    """Steps (F,) or chunks (T, F) of a series, standardised by `SeriesInput`; of one feature also a number or (T,)."""
 
     def __init__(self, input_: SeriesInput) -> None:
         self.input_ = input_

@@ -18,8 +18,8 @@ from unspool.streaming.chain import INPUT, Chain, Spot
 
 
 def chain_of(module: nn.Module, weights: str = "float32", input_size: int | None = None) -> Chain:
-    """A chain of a copy of `module`, a `Recurrent`, `Stack`, `LSTM`, `GRU` or `RNN`, as it is in evaluation: its outputs
-    at every step.
+    """A chain of a copy of `module`, a `Recurrent`, `Stack`, `LSTM`, `GRU` or `RNN`, as it is in evaluation: its
+    outputs at every step.
 
     input_size: of a cell that does not say.
     Raises `DataError` for a layer that reads sequences from their end, `EngineError` for one that cannot be frozen.
@@ -49,8 +49,8 @@ def check_forward(module: nn.Module) -> None:
     for each in module.modules():
         if getattr(each, "bidirectional", False):
             raise DataError(
-                f"{type(each).__name__} is bidirectional: its backward direction starts at the end of a sequence, which "
-                "a stream does not have. Build and fit the model with bidirectional=False."
+                f"{type(each).__name__} is bidirectional: its backward direction starts at the end of a sequence, "
+                "which a stream does not have. Build and fit the model with bidirectional=False."
             )
         if getattr(each, "reverse", False):
             raise DataError(

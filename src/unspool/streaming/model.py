@@ -50,7 +50,8 @@ class StreamModel:
 def stream_model(model: Any, weights: str = "float32", input_size: int | None = None) -> StreamModel:
     """`model` as a stream runs it: a fitted estimator, layers of `unspool.nn`, or a `StreamModel`.
 
-    weights: the form of the weights in products, as of `Recurrent.freeze`. input_size: of layers whose cell does not say.
+    weights: the form of the weights in products, as of `Recurrent.freeze`. input_size: of layers whose cell does not
+    say.
     Raises `DataError` for a model that reads sequences from their end, or otherwise as a whole.
     """
     if isinstance(model, StreamModel):

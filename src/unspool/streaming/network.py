@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unspool.nn.characters import WordsAndCharacters
 from unspool.nn.given import GivenEmbedding
 from unspool.streaming.between import Dense, Pool, Pooled
 from unspool.streaming.chain import AFTER, BEFORE, BESIDE, COUNT, INPUT, Chain, Spot
@@ -47,13 +46,11 @@ def _head(member: Any) -> Any:
     return member.head.module if member.pooling is None else member.head
 
 
-def _table(embedding: nn.Module) -> Tensor:
-    if isinstance(embedding, WordsAndCharacters):
-        raise TypeError("Words with characters have no table.")
+def _table(embedding: Any) -> Tensor:
     if isinstance(embedding, GivenEmbedding):
         embedding = embedding.merged()
     with torch.no_grad():
-        rows = embedding(torch.arange(embedding.num_embeddings))  # type: ignore[operator,arg-type]
+        rows = embedding(torch.arange(embedding.num_embeddings))
     return rows.detach().clone()
 
 

@@ -27,8 +27,8 @@ class StreamPool:
     threads: that share one push; None: torch's number.
     clock: what tells the seconds.
 
-    A push is one native call, which lets go of the interpreter's lock; it has the bits of each session alone. Threads may
-    share a pool: pushes come one after the other.
+    A push is one native call, which lets go of the interpreter's lock; it has the bits of each session alone. Threads
+    may share a pool: pushes come one after the other.
     """
 
     def __init__(

@@ -27,8 +27,8 @@ class Stream:
     weights: the form of the weights in products, "float32", "bfloat16" or "int8", as of `Recurrent.freeze`.
     input_size: features a step, of layers whose cell does not say.
 
-    However a sequence is cut into chunks, states and outputs have the same bits. Threads may share a stream: pushes come
-    one after the other. Raises `DataError` for a model that reads sequences from their end, or as a whole.
+    However a sequence is cut into chunks, states and outputs have the same bits. Threads may share a stream: pushes
+    come one after the other. Raises `DataError` for a model that reads sequences from their end, or as a whole.
     """
 
     def __init__(self, model: Any, weights: str = "float32", input_size: int | None = None) -> None:
@@ -48,11 +48,11 @@ class Stream:
     def push(self, chunk: Any) -> Any:
         """What the model says after `chunk`, which follows all that was pushed before.
 
-        chunk: of layers a step (F,) or a chunk (T, F), giving (H,) or (T, H); of an estimator what one sequence of its X
-        is, whole or in part, or one step of it: a str cut anywhere, ids (T,) or one id, a series (T, F) or a step (F,).
-        The answer is that of `predict` for one sequence; of a tagger the tags of the tokens pushed. Tensors of layers are
-        answered by tensors, all else by arrays. Raises `DataError` for a chunk that cannot be read; the state is then
-        what it was.
+        chunk: of layers a step (F,) or a chunk (T, F), giving (H,) or (T, H); of an estimator what one sequence of its
+        X is, whole or in part, or one step of it: a str cut anywhere, ids (T,) or one id, a series (T, F) or a step
+        (F,). The answer is that of `predict` for one sequence; of a tagger the tags of the tokens pushed. Tensors of
+        layers are answered by tensors, all else by arrays. Raises `DataError` for a chunk that cannot be read; the
+        state is then what it was.
         """
         if type(chunk) is np.ndarray and chunk.shape == self._shape:
             with self._lock:

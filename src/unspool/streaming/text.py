@@ -67,8 +67,8 @@ class Words(Feed):
 class Characters(Feed):
     """Pieces of a text to the ids that the whole text has, `TextEncoder(level="char")`.
 
-    The last character is held, as the next one may compose with it, and a capital sigma for as long as it is open whether
-    it ends a word. held: the last character before that decides about a sigma to come, or NONE, then the text.
+    The last character is held, as the next one may compose with it, and a capital sigma for as long as it is open
+    whether it ends a word. held: the last character before that decides about a sigma to come, or NONE, then the text.
     """
 
     def __init__(self, encoder: TextEncoder, table: Tensor) -> None:
