@@ -161,6 +161,20 @@ def _read_vectors(value: list[str] | None) -> Any:
     return "texts" if not value else None if value == ["none"] else value
 
 
+def _order(owner: str, name: str, value: Any) -> None:
+    import numpy as np
+
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return
+    listed = isinstance(value, (tuple, list, np.ndarray))
+    if not listed or len(value) < 2 or len({*map(str, value)}) < len(value):
+        bad_parameter(owner, name, "None, 'auto' or a list of two classes or more, all different", value)
+
+
+def _read_order(value: str | None) -> Any:
+    return None if value is None else [part.strip() for part in value.split(",")]
+
+
 def _class_weight(owner: str, name: str, value: Any) -> None:
     if value is None or (isinstance(value, str) and value == "balanced"):
         return
@@ -502,10 +516,22 @@ COMMON: tuple[Parameter, ...] = (
     Parameter(
         "loss",
         "squared",
-        _choice("squared", "absolute", "huber", "quantile", "poisson"),
-        'of numbers, see `unspool.training.losses.NumberLoss`: "squared", "absolute", "huber", "quantile", "poisson".',
+        _choice(
+            "squared",
+            "absolute",
+            "huber",
+            "quantile",
+            "poisson",
+            "negative_binomial",
+            "gamma",
+            "lognormal",
+        ),
+        'of numbers, see `unspool.training.losses.NumberLoss`: "squared", "absolute", "huber", "quantile"; of counts, '
+        '0 or more: "poisson", "negative_binomial"; of numbers above 0: "gamma", "lognormal" '
+        "(`unspool.training.likelihoods`: what is predicted is the mean).",
         TRAINING,
-        "Of numbers: squared, absolute, huber, quantile or poisson.",
+        "Of numbers: squared, absolute, huber, quantile; of counts: poisson, negative_binomial; above 0: gamma, "
+        "lognormal.",
         later=True,
     ),
     Parameter(
@@ -546,6 +572,31 @@ COMMON: tuple[Parameter, ...] = (
         "Classifiers only.",
         instead="`--task multilabel`",
         later=True,
+    ),
+    Parameter(
+        "order",
+        None,
+        _order,
+        'the classes from the lowest to the highest, for classes that have an order: cumulative logits. "auto": of '
+        "numbers theirs, of a pandas or polars column of ordered categories theirs. None: classes have no order.",
+        MODEL,
+        "Ordered classes, from the lowest to the highest: low,mid,high. With --task ordinal and numbers: theirs.",
+        kind=str | None,
+        later=True,
+        read=_read_order,
+    ),
+    Parameter(
+        "calibrate",
+        None,
+        _optional(_flag),
+        "whether the logits are divided by a temperature, of least cross-entropy on the held-back rows (Guo et al. "
+        "2017, arXiv:1706.04599): probabilities then say how often they are right, and the most probable class stays. "
+        "None: no. Classifiers only, and nothing without held-back rows.",
+        TRAINING,
+        "Bring probabilities to what held-back rows say.",
+        kind=bool | None,
+        later=True,
+        before=False,
     ),
     Parameter("epochs", 20, _int(1), "passes over the training part, at most.", TRAINING, "At most."),
     Parameter(

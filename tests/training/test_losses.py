@@ -20,7 +20,6 @@ PREDICTION, TARGET = torch.randn(7, 3), torch.randn(7, 3).abs()
         ("squared", nn.MSELoss()),
         ("absolute", nn.L1Loss()),
         ("huber", nn.HuberLoss()),
-        ("poisson", nn.PoissonNLLLoss()),
         ("quantile", lambda p, t: torch.tensor(mean_pinball_loss(t.numpy(), p.numpy(), alpha=0.8))),
     ],
 )

@@ -63,7 +63,8 @@ def compare(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="Ranks: r2 (default), rmse, mae, pearson_r, or accuracy (default), macro_f1, log_loss.",
+            help="Ranks: r2 (default), rmse, mae, pearson_r; accuracy (default), macro_f1, log_loss; of ordered "
+            "classes kappa (default), rank_mae; of counts and positive numbers deviance (default).",
             rich_help_panel=STUDY,
         ),
     ] = None,
@@ -106,7 +107,8 @@ def compare(
     settings = settings_of(options, VARIED)
     source, columns = Source.of(options), (settings["numeric"], settings["categorical"])
     settings["text_column"] = source.input if any(columns) else None
-    data = prepare(source, settings["random_state"], Beside(settings["text_column"], *columns))
+    data = prepare(source, settings, Beside(settings["text_column"], *columns))
+    settings |= data.settings
     if data.task is MultiLabel:
         raise DataError("unspool compare takes one label a text. For several use unspool fit.")
     for line in data.notes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from unspool.tables import (
     text_column,
     without_missing,
 )
-from unspool.tasks import MultiLabel, Task, registry
+from unspool.tasks import Count, MultiLabel, Positive, Task, registry
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Data:
-    """The parts of a job, and the sentences to print before it starts."""
+    """The parts of a job, the sentences to print before it starts, and the parameters that its task sets."""
 
     task: type[Task]
     input: str
@@ -109,6 +109,7 @@ class Data:
     dropped: int
     shared: int
     notes: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def measured(self) -> list[str]:
@@ -126,8 +127,10 @@ class Data:
         }
 
 
-def prepare(source: Source, seed: int, beside: Beside | None = None) -> Data:
-    """Read, check and split, the test rows drawn by `seed`; `DataError` for all that is wrong with the tables."""
+def prepare(source: Source, settings: Mapping[str, Any], beside: Beside | None = None) -> Data:
+    """Read, check and split, the test rows drawn by the seed in `settings`, the estimator's parameters; `DataError` for
+    all that is wrong with the tables."""
+    seed = settings["random_state"]
     check_choice("fit", "task", source.task, ("auto", *registry))
     input, targets = source.input, source.target
     split_column, test, test_fraction = source.split_column, source.test, source.test_fraction
@@ -149,10 +152,11 @@ def prepare(source: Source, seed: int, beside: Beside | None = None) -> Data:
         table, targets = split_labels(table, labels.column, labels.separator)
         decided = Decision("multilabel", f"{labels.column!r} holds labels joined by {labels.separator!r}")
     else:
-        decided = decide_task(table, targets, source.task)
+        decided = _decided(table, targets, source.task, settings)
     kind = registry[decided.name]
     table, dropped = without_missing(table, input, targets, decided.name, drop=source.drop_missing)
     y = kind.read_columns(table, targets)
+    own = kind.settings_for(settings, table, targets)
     everything = beside.part(table, input, y)
 
     if test is not None:
@@ -178,7 +182,19 @@ def prepare(source: Source, seed: int, beside: Beside | None = None) -> Data:
         _task_note(decided, everything.y, kind.has_classes),
         _rows_note(train, validation, test_part, how, dropped),
     ]
-    return Data(kind, input, targets, train, validation, test_part, dropped, shared, notes)
+    return Data(kind, input, targets, train, validation, test_part, dropped, shared, notes, own)
+
+
+def _decided(table: Table, targets: list[str], asked: str, settings: Mapping[str, Any]) -> Decision:
+    """Also by --order and --loss, which go with one task."""
+    if settings["order"] is not None:
+        if asked not in ("auto", "ordinal"):
+            raise DataError(f"--order is of --task ordinal. Got --task {asked}.")
+        return decide_task(table, targets, "ordinal")
+    of_loss = next((t.name for t in (Count, Positive) if settings["loss"] in t.losses), None)
+    if of_loss is not None and asked in ("auto", "regression"):
+        return Decision(of_loss, f"by --loss {settings['loss']}")
+    return decide_task(table, targets, asked)
 
 
 def read_part(

@@ -58,7 +58,8 @@ def fit(
     settings = {**settings_of(options), "verbose": 0 if quiet else 1}
     numeric, categorical = settings["numeric"], settings["categorical"]
     settings["text_column"] = source.input if numeric or categorical else None
-    data = prepare(source, settings["random_state"], Beside(settings["text_column"], numeric, categorical))
+    data = prepare(source, settings, Beside(settings["text_column"], numeric, categorical))
+    settings |= data.settings
     for line in data.notes:
         typer.echo(line)
     started = time.perf_counter()
@@ -107,10 +108,7 @@ def save(model: Any, out: Path) -> Path:
 def train(ctx: typer.Context, data: Data, settings: dict[str, Any], out: Path) -> Any:
     """The fitted estimator, saved; after Ctrl-C the best model so far is, and KeyboardInterrupt raised."""
     from unspool.estimators import for_task
-    from unspool.tasks import MultiLabel
 
-    if data.task is MultiLabel:
-        settings["multilabel"] = True
     model = for_task(data.task.name)(**settings)
     validation = None if data.validation is None else (data.validation.inputs, data.validation.y)
     model.fit(data.train.inputs, data.task.named(data.train.y, data.targets), validation_data=validation)

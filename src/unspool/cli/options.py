@@ -163,7 +163,8 @@ class Source(Reading):
     task: Annotated[
         str,
         typer.Option(
-            help="auto, regression, classification or multilabel (a target of 0 and 1 a label). auto: regression for "
+            help="auto, regression, classification, multilabel (a target of 0 and 1 a label), ordinal (classes with an "
+            "order), count or positive. auto: regression for "
             "several targets not all of 0 and 1, or numbers with fractions or more than 10 distinct values."
         ),
     ] = "auto"

@@ -51,7 +51,7 @@ def measure_baselines(data: Data, settings: Mapping[str, Any]) -> list[tuple[Res
         level=settings["level"],
         validation=validation,
         seed=settings["random_state"],
-        settings=settings if settings["text_column"] else None,
+        settings=settings,
     )
     return [(measure(b.name, b, data.test, data.task), b.settings) for b in found]
 

@@ -112,6 +112,8 @@ class SequenceEstimator(BaseEstimator):
         label_smoothing: float | None = None,
         class_weight: str | dict[Any, float] | None = None,
         multilabel: bool | None = None,
+        order: str | Sequence[Any] | None = None,
+        calibrate: bool | None = None,
         epochs: int | None = None,
         batch_size: int = 32,
         learning_rate: float | None = None,
@@ -170,6 +172,8 @@ class SequenceEstimator(BaseEstimator):
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
         self.multilabel = multilabel
+        self.order = order
+        self.calibrate = calibrate
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -228,7 +232,7 @@ class SequenceEstimator(BaseEstimator):
         again = self.warm_start and hasattr(self, "network_")
         raw = self._read(X, self.input_.kind if again else None)
         self._check_kind(raw.kind)
-        fresh = (type(self.task_) if again else self._kind_of(y)).new(self.get_params(deep=False))
+        fresh = (type(self.task_) if again else self.kind_of(y)).new(self.get_params(deep=False))
         self.task_ = self.task_ if again else fresh
         target = self.task_.read(y, len(raw), learn=not again)
         weights = read_weights(sample_weight, len(raw), self.task.per_step)
@@ -283,7 +287,7 @@ class SequenceEstimator(BaseEstimator):
         continuing.partial_fit(self, X, y, classes, sample_weight)
         return self
 
-    def _kind_of(self, y: Any) -> type[Task]:
+    def kind_of(self, y: Any) -> type[Task]:
         """The task that y is of."""
         return self.task
 
@@ -429,6 +433,7 @@ class SequenceEstimator(BaseEstimator):
             dense=self.dense,
             dropout=DROPOUT[self.input_.kind] if self.dropout is None else self.dropout,
             output_size=self.task_.output_size,
+            thresholds=self.task_.thresholds_start,
             per_step=self.task.per_step,
             sparse_embedding=self.embedding_update == "sparse",
             merge=self.merge,

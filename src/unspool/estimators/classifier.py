@@ -9,7 +9,7 @@ from sklearn.base import ClassifierMixin
 
 from unspool.estimators.base import SequenceEstimator
 from unspool.saved import register
-from unspool.tasks import Classification, MultiLabel, Task
+from unspool.tasks import Classification, MultiLabel, Ordinal, Task
 from unspool.tasks.classification import class_numbers, several_labels
 from unspool.tasks.reading import read_labels
 
@@ -26,13 +26,17 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
     Of several labels, `classes_` are the columns' names of a DataFrame y, else 0, 1, ... `predict` gives 0 or 1 (n, C),
     by a threshold for each label, of largest F1 on the held-back rows (`task_.thresholds`; 0.5 where there are none),
     `predict_proba` each label's own probability, and `score` is the share of rows with every label right.
+
+    With `order` classes have an order, which `classes_` is in; `predict` then gives the median of the probabilities.
     """
 
     task = Classification
-    other_tasks = (MultiLabel,)
+    other_tasks = (MultiLabel, Ordinal)
     task_: Any
 
-    def _kind_of(self, y: Any) -> type[Task]:
+    def kind_of(self, y: Any) -> type[Task]:
+        if self.order is not None:
+            return Ordinal
         several = self.multilabel if self.multilabel is not None else several_labels(y)
         return MultiLabel if several else Classification
 
@@ -60,7 +64,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
     @property
     def classes_(self) -> np.ndarray:
-        """(C,): the labels, sorted."""
+        """(C,): the labels, sorted, or in their order."""
         return self.task_.classes
 
     def __sklearn_tags__(self) -> Any:

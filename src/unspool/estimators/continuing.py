@@ -13,7 +13,7 @@ from unspool.errors import DataError, bad_parameter
 from unspool.estimators.by_kind import training_of
 from unspool.estimators.network import members_of
 from unspool.parameters import check_parameters
-from unspool.tasks import Classification
+from unspool.tasks import Classification, Ordinal
 from unspool.tasks.reading import read_weights
 from unspool.training.device import seeded
 
@@ -58,14 +58,17 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
     first = not hasattr(model, "network_")
     raw = model._read(X, None if first else model.input_.kind)
     rows = np.arange(len(raw))
-    fresh = (model._kind_of(y) if first else type(model.task_)).new(settings)
-    if isinstance(fresh, Classification):
+    fresh = (model.kind_of(y) if first else type(model.task_)).new(settings)
+    if isinstance(fresh, Classification) and not isinstance(fresh, Ordinal):
         known = _classes(model, classes, first)
         fresh.classes = known
+    elif isinstance(fresh, Ordinal):
+        _check_order(fresh, classes, first)
     elif classes is not None:
         raise DataError("Several labels a sequence are those of y's columns: leave classes out.")
     task = fresh if first else model.task_
-    target = task.read(y, len(raw), learn=first and not isinstance(fresh, Classification))
+    learn = first and (isinstance(fresh, Ordinal) or not isinstance(fresh, Classification))
+    target = task.read(y, len(raw), learn=learn)
     weights = read_weights(sample_weight, len(raw), model.task.per_step)
     random = check_random_state(model.random_state)
     if first:
@@ -91,6 +94,11 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
             model.network_ = network_of(model)
         model._train(training, None, seed, [], once, device)
     model._finish()
+
+
+def _check_order(fresh: Ordinal, classes: Any, first: bool) -> None:
+    if classes is not None or (first and isinstance(fresh.order, str)):
+        raise DataError("partial_fit of ordered classes needs order, a list of all of them, and no classes.")
 
 
 def _classes(model: Any, classes: Any, first: bool) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.errors import bad_parameter
-from unspool.heads import DenseHead, PerStep, Pooling
+from unspool.heads import DenseHead, Ordered, PerStep, Pooling
 from unspool.nn import Recurrent, Stack
 from unspool.nn.characters import CharacterNet, WordsAndCharacters
 from unspool.nn.given import GivenEmbedding
@@ -29,6 +29,7 @@ class SequenceNetwork(nn.Module):
     sparse_embedding: the gradient of the embedding holds only the rows that the batch has.
     given (V, E), trained: of a `GivenEmbedding`, in place of an embedding that starts at random.
     columns: numbers of a row that the head has beside the pooled sequence.
+    thresholds (K - 1,): where those of K ordered classes begin; the output is then theirs, `unspool.heads.Ordered`.
     augment: of `unspool.nn.augment`, what varies sequences of features in training.
     word_dropout: probability of taking a token for an unknown one while training.
     characters: (kind, vocabulary size) of a `CharacterNet` beside the words; x is then of (N, 2 + L), see
@@ -58,12 +59,13 @@ class SequenceNetwork(nn.Module):
         characters: tuple[str, int] | None = None,
         columns: int = 0,
         augment: nn.Module | None = None,
+        thresholds: Tensor | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
         self.word_dropout, self.augment = word_dropout, augment
         self.pooling: Pooling | None
-        self.head: DenseHead | PerStep
+        self.head: DenseHead | PerStep | Ordered
         self.embedding: nn.Embedding | WordsAndCharacters | None = None
         if given is not None:
             self.embedding = GivenEmbedding(given, trained, sparse_embedding)
@@ -93,6 +95,9 @@ class SequenceNetwork(nn.Module):
             expected = f"'concat' for pooling {pooling!r} with connection={connection!r}"
             hint = "The two directions end at different steps: use it, or pool over the steps."
             bad_parameter("SequenceNetwork", "merge", expected, merge, hint)
+        if thresholds is not None:
+            self.head = Ordered(DenseHead(self.pooling.output_size, 1, dense, dropout, columns), thresholds)
+            return
         self.head = DenseHead(self.pooling.output_size, output_size, dense, dropout, columns)
 
     def forward(self, x: Ragged, columns: Tensor | None = None) -> Tensor | Ragged:
@@ -200,4 +205,7 @@ def layer_table(network: SequenceNetwork, cell: Any) -> list[tuple[str, int, int
     for i, layer in enumerate(linear):
         kind = "output" if i == len(linear) - 1 else "dense, relu"
         rows.append((kind, layer.out_features, count_parameters(layer)))
+    if isinstance(head, Ordered):
+        beyond = head.first.numel() + head.gaps.numel()
+        rows.append(("thresholds", beyond + 1, beyond))
     return rows

@@ -9,19 +9,24 @@ from sklearn.base import RegressorMixin
 
 from unspool.estimators.base import SequenceEstimator
 from unspool.saved import register
-from unspool.tasks import Regression
+from unspool.tasks import Count, Positive, Regression, Task
 
 
 @register
 class SequenceRegressor(RegressorMixin, SequenceEstimator):
-    """One or several numbers for each sequence, by least squares on the standardised target.
+    """One or several numbers for each sequence, by least squares on the standardised target; counts or numbers above 0
+    by a likelihood whose mean is an exponential (`loss`).
 
     Parameters, attributes and kinds of X: see `SequenceEstimator`; also `target_mean_` and `target_scale_` (K,), of
     the training part. `predict(X)` gives float64 (n,), or (n, K) where y had K columns; `score(X, y)` is R2.
     """
 
     task = Regression
+    other_tasks = (Count, Positive)
     task_: Regression
+
+    def kind_of(self, y: Any) -> type[Task]:
+        return next((kind for kind in (Count, Positive) if self.loss in kind.losses), Regression)
 
     @property
     def target_mean_(self) -> np.ndarray:

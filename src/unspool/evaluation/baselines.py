@@ -17,6 +17,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from unspool.encode import Columns, read_rows
 from unspool.evaluation.linear import LinearText, fit_linear, fold_rows
+from unspool.evaluation.linear_models import LARGEST_LOG
 from unspool.evaluation.thresholds import USUAL, best_thresholds
 from unspool.text import TextEncoder
 
@@ -48,7 +49,8 @@ def texts_alone(X: Sequence[str]) -> Given:
 
 
 def _reader(X: Any, settings: Mapping[str, Any] | None) -> Callable[[Any], Given]:
-    return texts_alone if settings is None else Reader.fit(X, settings)
+    beside = settings is not None and settings["text_column"] is not None
+    return Reader.fit(X, settings) if beside and settings is not None else texts_alone
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Baseline:
 
     read: what turns X into texts and a matrix.
     model: a `LinearText`, or a dummy of scikit-learn. classes_: the classes (K,), sorted; None for numbers, whose
-    axes, 1 or 2, are `ndim`. thresholds (K,): of several labels a row, whose names are `classes_`.
+    axes, 1 or 2, are `ndim`. thresholds (K,): of several labels a row, whose names are `classes_`. logs: the linear
+    model gives logarithms.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Baseline:
     ndim: int = 1
     read: Callable[[Any], Given] = texts_alone
     thresholds: np.ndarray | None = None
+    logs: bool = False
 
     def predict(self, X: Any) -> np.ndarray:
         """Numbers (B,) or (B, K), or labels (B,); of several a row 0 or 1 (B, K)."""
@@ -78,6 +82,7 @@ class Baseline:
         outputs = self.model.outputs(texts, columns)
         if self.classes_ is not None:
             return self.classes_[outputs.argmax(1)]
+        outputs = np.exp(np.clip(outputs, -LARGEST_LOG, LARGEST_LOG)) if self.logs else outputs
         return outputs[:, 0] if self.ndim == 1 else outputs
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -125,6 +130,33 @@ def regression_baselines(
     return [mean_baseline(y, read), Baseline("TF-IDF + ridge", chosen, model, ndim=y.ndim, read=read)]
 
 
+def log_link_baselines(
+    X: Any,
+    y: np.ndarray,
+    power: int,
+    *,
+    level: str = "word",
+    validation: tuple[Any, np.ndarray] | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Baseline]:
+    """The mean, and TF-IDF + Poisson (power 1) or gamma (2) regression; y (B,) or (B, K). X, settings: as of
+    `regression_baselines`."""
+    read = _reader(X, settings)
+    texts, columns = read(X)
+    held = None
+    if validation is not None:
+        others, beside = read(validation[0])
+        held = (others, validation[1], beside)
+    model = fit_linear(
+        TextEncoder(level=level), texts, y, power=power, columns=columns, validation=held, seed=seed
+    )
+    alpha = model.penalty.tolist()
+    chosen = _settings(model, alpha=alpha[0] if len(alpha) == 1 else alpha)
+    name = f"TF-IDF + {'Poisson' if power == 1 else 'gamma'} regression"
+    return [mean_baseline(y, read), Baseline(name, chosen, model, ndim=y.ndim, read=read, logs=True)]
+
+
 def classification_baselines(
     X: Any,
     y: np.ndarray,
@@ -161,6 +193,48 @@ def classification_baselines(
     chosen = _settings(model, C=float(1 / model.penalty[0]))
     linear = Baseline("TF-IDF + logistic regression", chosen, model, classes, read=read)
     return [majority_baseline(y, read), linear]
+
+
+def ordinal_baselines(
+    X: Any,
+    ranks: np.ndarray,
+    order: np.ndarray,
+    *,
+    level: str = "word",
+    validation: tuple[Any, np.ndarray] | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Baseline]:
+    """As `classification_baselines`, of ranks (B,) of the classes `order` (K,), which are `classes_` in that order; X
+    None: the shares alone."""
+    everyone = np.arange(len(order))
+    counted = np.concatenate([np.ones(len(ranks)), np.zeros(len(order))])  # every class is known, seen or not
+    model = DummyClassifier(strategy="prior").fit(
+        np.zeros((len(counted), 1)), np.concatenate([ranks, everyone]), sample_weight=counted
+    )
+    if X is None:
+        return [Baseline("majority", {}, model, order)]
+    read = _reader(X, settings)
+    texts, columns = read(X)
+    held = None
+    if validation is not None:
+        others, beside = read(validation[0])
+        held = (others, validation[1], beside)
+    linear = fit_linear(
+        TextEncoder(level=level),
+        texts,
+        ranks,
+        classes=len(order),
+        columns=columns,
+        validation=held,
+        seed=seed,
+    )
+    chosen = _settings(linear, C=float(1 / linear.penalty[0]))
+    name = "TF-IDF + logistic regression"
+    return [
+        Baseline("majority", {}, model, order, read=read),
+        Baseline(name, chosen, linear, order, read=read),
+    ]
 
 
 def share_baseline(y: np.ndarray, read: Callable[[Any], Given] = texts_alone) -> Baseline:

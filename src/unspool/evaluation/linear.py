@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from unspool.errors import DataError, ModelFileError
-from unspool.evaluation.linear_models import Classes, Kind, Labels, Numbers
+from unspool.evaluation.linear_models import Classes, Kind, Labels, Means, Numbers
 from unspool.text import TextEncoder
 
 STEP = 10**0.5  # between penalties that are tried
@@ -116,6 +116,7 @@ def fit_linear(
     *,
     classes: int | None = None,
     labels: bool = False,
+    power: int | None = None,
     columns: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
     validation: tuple[Sequence[str], np.ndarray, np.ndarray | None] | None = None,
@@ -125,12 +126,13 @@ def fit_linear(
 ) -> LinearText:
     """Choose the penalty, unless it is given, then fit on all of `texts`.
 
-    y: (n,) or (n, K) numbers, with `classes` (n,) class numbers below it, or with `labels` (n, K) of 0 and 1.
+    y: (n,) or (n, K) numbers, with `classes` (n,) class numbers below it, or with `labels` (n, K) of 0 and 1. power: 1
+    or 2 for the logarithms of the means of counts or of positive numbers.
     columns: (n, C) floats.
     validation: (texts, y, columns) that the penalty is chosen on; without it, `folds` folds of the texts.
     The range of penalties goes on as long as one of its ends is the best.
     """
-    kind: Kind = Classes(classes) if classes else Labels() if labels else Numbers()
+    kind: Kind = Classes(classes) if classes else Labels() if labels else Means(power) if power else Numbers()
     y = kind.target(y)
     weight = np.ones(len(texts)) if sample_weight is None else np.asarray(sample_weight)
     terms = Terms(encoder).fit(texts)

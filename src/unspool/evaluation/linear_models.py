@@ -9,10 +9,11 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import log_expit, log_softmax
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, TweedieRegressor
 
 UNSEEN = -20.0  # logit of a class or label that a fold has not
 TOLERANCE = 1e-5
+LARGEST_LOG = 30.0
 Fitted = tuple[np.ndarray, np.ndarray]  # coefficients (D, K), bias (K,)
 
 
@@ -66,6 +67,48 @@ class Numbers:
     def error(self, outputs: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """(K,): squared."""
         return (weight[:, None] * (outputs - y) ** 2).sum(0)
+
+
+class Means:
+    """Poisson (power 1) or gamma (2) regression, whose outputs are logarithms of means; y (n, K), 0 or more."""
+
+    def __init__(self, power: int) -> None:
+        self.power = power
+
+    def target(self, y: np.ndarray) -> np.ndarray:
+        """(n, K) float64."""
+        return np.asarray(y, np.float64).reshape(len(y), -1)
+
+    def able(self, y: np.ndarray) -> bool:
+        """Unless a target is 0 throughout."""
+        return bool((y.max(0) > 0).all())
+
+    def fit(
+        self,
+        inputs: sp.csr_matrix,
+        y: np.ndarray,
+        weight: np.ndarray,
+        penalty: np.ndarray,
+        tolerance: float = TOLERANCE,
+    ) -> Fitted:
+        """Target by target, of mean 1 while it is fitted; the penalty is of the summed loss, as ridge's."""
+        coefficients, bias = np.zeros((inputs.shape[1], y.shape[1])), np.zeros(y.shape[1])
+        for k, own in enumerate(np.broadcast_to(penalty, y.shape[1])):
+            mean = np.average(y[:, k], weights=weight)
+            model = TweedieRegressor(
+                power=self.power, alpha=own / weight.sum(), link="log", tol=tolerance, max_iter=300
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(inputs, y[:, k] / mean, sample_weight=weight)
+            coefficients[:, k], bias[k] = model.coef_, model.intercept_ + np.log(mean)
+        return coefficients, bias
+
+    def error(self, outputs: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """(K,): the negative log-likelihood but for what does not depend on the outputs."""
+        logs = np.clip(outputs, -LARGEST_LOG, LARGEST_LOG)
+        each = np.exp(logs) - y * logs if self.power == 1 else logs + y * np.exp(-logs)
+        return (weight[:, None] * each).sum(0)
 
 
 class Classes:

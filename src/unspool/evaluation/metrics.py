@@ -20,6 +20,15 @@ CLASSIFICATION = {
     "macro_f1": ("Macro F1", True),
     "log_loss": ("Log loss", False),
 }
+ORDINAL = {
+    "rank_mae": ("MAE in ranks", False),
+    "kappa": ("Weighted kappa", True),
+    "accuracy": ("Accuracy", True),
+    "log_loss": ("Log loss", False),
+}
+# The deviance is of the Poisson distribution for counts, of the gamma distribution for positive numbers.
+COUNTS = {"deviance": ("Poisson deviance", False)} | REGRESSION
+POSITIVE = {"deviance": ("Gamma deviance", False)} | REGRESSION
 MULTILABEL = {
     "micro_f1": ("Micro F1", True),
     "macro_f1": ("Macro F1", True),
@@ -32,7 +41,7 @@ TEXTS = {
     "cer": ("CER", False),
     "bleu": ("BLEU", True),
 }
-METRICS = REGRESSION | CLASSIFICATION | MULTILABEL | TEXTS
+METRICS = {"deviance": ("Deviance", False)} | REGRESSION | CLASSIFICATION | ORDINAL | MULTILABEL | TEXTS
 # The values that a metric can have.
 RANGES = {
     "rmse": (0.0, math.inf),
@@ -42,6 +51,9 @@ RANGES = {
     "accuracy": (0.0, 1.0),
     "macro_f1": (0.0, 1.0),
     "log_loss": (0.0, math.inf),
+    "deviance": (0.0, math.inf),
+    "rank_mae": (0.0, math.inf),
+    "kappa": (-1.0, 1.0),
     "micro_f1": (0.0, 1.0),
     "exact_match": (0.0, 1.0),
     "wer": (0.0, math.inf),
@@ -69,6 +81,39 @@ def regression_metrics(true: np.ndarray, predicted: np.ndarray) -> Metrics:
         "mae": float(mean_absolute_error(true, predicted)),
         "pearson_r": None if constant else float(pearsonr(true, predicted).statistic),
         "r2": float(r2_score(true, predicted)) if np.std(true) > 0 else None,
+    }
+
+
+def deviance_metrics(true: np.ndarray, means: np.ndarray, power: int) -> Metrics:
+    """The mean deviance of the Poisson (power 1) or the gamma distribution (2), and `regression_metrics`; (B,) above 0.
+
+    The deviance is None where a mean, or for power 2 a true number, is not above 0.
+    """
+    from sklearn.metrics import mean_tweedie_deviance
+
+    able = means.min() > 0 and (true.min() > 0 if power == 2 else true.min() >= 0)
+    deviance = float(mean_tweedie_deviance(true, means, power=power)) if able else None
+    return {"deviance": deviance, **regression_metrics(true, means)}
+
+
+def ordinal_metrics(true: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> Metrics:
+    """Mean absolute error in ranks, quadratic weighted kappa (Cohen 1968), accuracy and log loss, per row.
+
+    true, predicted (B,): ranks 0, 1, ... of K ordered classes. probabilities (B, K). Kappa is None where one rank is
+    all that is true and predicted.
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    ranks = np.arange(probabilities.shape[1])
+    varied = len({*true.tolist(), *predicted.tolist()}) > 1
+    chosen = probabilities[np.arange(len(true)), true].astype(float)
+    return {
+        "rank_mae": float(np.abs(true - predicted).mean()),
+        "kappa": float(cohen_kappa_score(true, predicted, labels=ranks, weights="quadratic"))
+        if varied
+        else None,
+        "accuracy": float((true == predicted).mean()),
+        "log_loss": float(-np.log(np.clip(chosen, np.finfo(np.float32).eps, 1.0)).mean()),
     }
 
 

@@ -113,4 +113,4 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    return value.item() if isinstance(value, np.generic) else value
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value

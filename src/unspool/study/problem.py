@@ -48,7 +48,7 @@ class Problem:
     @property
     def task(self) -> type[Task]:
         """What the target is."""
-        return self.estimator.task
+        return self.estimator.kind_of(self.train.y)
 
     @property
     def metrics(self) -> dict[str, tuple[str, bool]]:
@@ -119,7 +119,7 @@ def make_problem(
     labels = read_labels(y, len(raw))
     estimator = clone(_default(labels) if estimator is None else estimator)
     check_parameters(type(estimator).__name__, estimator.get_params(deep=False))
-    everything = Part(raw, _target(estimator.task, labels))
+    everything = Part(raw, _target(estimator, labels))
     random = np.random.RandomState(random_state)
 
     test_part = None
@@ -182,9 +182,10 @@ def _check_words(y: np.ndarray) -> None:
         )
 
 
-def _target(task: type[Task], y: np.ndarray) -> np.ndarray:
+def _target(estimator: SequenceEstimator, y: np.ndarray) -> np.ndarray:
     """y as numbers, or labels as they are; `DataError` where it cannot be learnt."""
-    numbers: Any = task().read(y, len(y), learn=True)
+    task = estimator.kind_of(y)
+    numbers: Any = task.new(estimator.get_params(deep=False)).read(y, len(y), learn=True)
     return y.reshape(len(y)) if task.has_classes else numbers
 
 
@@ -198,7 +199,7 @@ def _given(data: Any, kind: str, estimator: SequenceEstimator) -> Part:
     raw = _read(data[0], estimator, kind)
     labels = read_labels(data[1], len(raw))
     if not estimator.task.has_classes:
-        labels = _target(estimator.task, labels)
+        labels = _target(estimator, labels)
     return Part(raw, labels)
 
 

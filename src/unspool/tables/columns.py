@@ -13,6 +13,7 @@ from unspool.tables.numbers import looks_like, to_numbers
 from unspool.tables.read import Table
 
 MANY_VALUES = 10
+NUMBERS = ("regression", "multilabel", "count", "positive")  # tasks whose targets are numbers
 FEW_ARE_LABELS = ("numbers with units", "fractions")
 WHOLE_NUMBER = r"^-?(0|[1-9]\d*)(\.0+)?$"
 
@@ -75,7 +76,7 @@ def _rows(numbers: np.ndarray, limit: int = 5) -> str:
 
 
 def decide_task(table: Table, targets: Sequence[str], asked: str = "auto") -> Decision:
-    """The task for `targets`; `asked` is "auto", "regression", "classification" or "multilabel".
+    """The task for `targets`; `asked` is "auto" or a task's name.
 
     The rule of "auto": several targets of 0 and 1 are labels; several others, or one whose every value is a number
     with more than 10 distinct values or any fraction, is regression; anything else is classification.
@@ -87,19 +88,19 @@ def decide_task(table: Table, targets: Sequence[str], asked: str = "auto") -> De
                 "joined by a mark, which --label-separator names."
             )
         return Decision("multilabel", "asked for with --task")
+    if asked in NUMBERS and asked != "regression":
+        return Decision(asked, "asked for with --task")
     if len(targets) > 1:
-        if asked == "classification":
+        if asked in ("classification", "ordinal"):
             raise DataError(
-                f"Classification takes one --target. Got {', '.join(map(repr, targets))}. For columns of 0 and 1, any "
-                "number of which may be 1, use --task multilabel."
+                f"{asked.capitalize()} takes one --target. Got {', '.join(map(repr, targets))}. For columns of 0 and "
+                "1, any number of which may be 1, use --task multilabel."
             )
         if asked == "auto" and all(_zero_or_one(table, name) for name in targets):
             return Decision("multilabel", f"{len(targets)} targets of 0 and 1")
         return Decision("regression", f"{len(targets)} targets")
-    if asked == "regression":
-        return Decision("regression", "asked for with --task")
-    if asked == "classification":
-        return Decision("classification", "asked for with --task")
+    if asked != "auto":
+        return Decision(asked, "asked for with --task")
     name = targets[0]
     values, missing, unit = _numbers(table, name)
     present = values.filter(~missing)
@@ -135,13 +136,13 @@ def without_missing(
 ) -> tuple[Table, int]:
     """The table without rows that lack a text or a target, and how many went.
 
-    task: with "regression" and "multilabel" a target cell that is no number is missing too.
+    task: where targets are numbers a target cell that is no number is missing too.
     drop: False (default) raises `DataError` with the count and first row numbers of each such column.
     """
     bad = np.zeros(len(table), dtype=bool)
     for name in [text, *targets]:
         column = table.frame[name]
-        if name in targets and task in ("regression", "multilabel"):
+        if name in targets and task in NUMBERS:
             missing = _numbers(table, name)[1].to_numpy()
         else:
             missing = column.is_null().to_numpy()

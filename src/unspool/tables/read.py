@@ -4,7 +4,7 @@ is missing."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class Table:
     frame: the columns, R rows. rows (R,): each row's number in the file, counted from 1, header left out.
     name: the file's name, for messages. style: how its cells write numbers. repeated: the names that more than one of
     its columns had; the later ones are called "name_2", "name_3", ..., and columns without a name "column_1", ...
+    orders: name -> the categories of a column of ordered ones (an Enum of Parquet), from the lowest to the highest.
     """
 
     frame: pl.DataFrame
@@ -44,6 +45,7 @@ class Table:
     name: str
     style: Style = field(default_factory=Style)
     repeated: frozenset[str] = frozenset()
+    orders: Mapping[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.frame.height
@@ -97,8 +99,9 @@ def read_table(
     if not path.is_file():
         raise DataError(f"No file {str(path)!r}.")
     data, repeated = path.read_bytes(), frozenset[str]()
+    orders: dict[str, list[str]] = {}
     if kind == "parquet":
-        frame = _read_parquet(unpack(data, str(path)), path)
+        frame, orders = _read_parquet(unpack(data, str(path)), path)
     elif kind == "xlsx":
         frame, repeated = _read_excel(unpack(data, str(path)), path, header)
     else:
@@ -117,7 +120,7 @@ def read_table(
                 hint = did_you_mean(name, frame.columns)
                 raise DataError(f"{path.name} has no column {name!r}. It has {known}. {hint}".rstrip())
         frame = frame.select(list(dict.fromkeys(columns)))
-    return Table(frame, np.arange(1, frame.height + 1), path.name, style, repeated)
+    return Table(frame, np.arange(1, frame.height + 1), path.name, style, repeated, orders)
 
 
 def _blanks_missing(frame: pl.DataFrame) -> pl.DataFrame:
@@ -181,13 +184,17 @@ def _parse(text: str, where: str):
         ) from None
 
 
-def _read_parquet(data: bytes, path: Path) -> pl.DataFrame:
+def _read_parquet(data: bytes, path: Path) -> tuple[pl.DataFrame, dict[str, list[str]]]:
+    """(columns, the categories of those that have an order)."""
     try:
         frame = pl.read_parquet(data)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"Cannot read {str(path)!r} as Parquet: {reason}. It may be half-written.") from None
-    return _blanks_missing(frame)
+    orders = {
+        name: kind.categories.to_list() for name, kind in frame.schema.items() if isinstance(kind, pl.Enum)
+    }
+    return _blanks_missing(frame), orders
 
 
 def _read_excel(data: bytes, path: Path, header: bool) -> tuple[pl.DataFrame, frozenset[str]]:

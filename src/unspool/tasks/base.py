@@ -90,6 +90,11 @@ class Task(ABC):
         return target if self.has_classes and isinstance(target, np.ndarray) else None
 
     @property
+    def thresholds_start(self) -> Tensor | None:
+        """(K - 1,): where the thresholds of K ordered classes begin; None where there are none."""
+        return None
+
+    @property
     @abstractmethod
     def output_size(self) -> int:
         """Numbers that the network predicts for a target."""
@@ -161,7 +166,13 @@ class Task(ABC):
     def from_fields(cls, fields: Fields) -> Task:
         """The task whose `to_dict` was saved; `ModelFileError` where the fields do not hold."""
 
-    # --- tables and measures; of classes, since baselines and studies have no fitted task
+    # --- tables and measures; of the class, since baselines and studies have no fitted task
+
+    @classmethod
+    def settings_for(cls, settings: Mapping[str, Any], table: Table, names: Sequence[str]) -> dict[str, Any]:
+        """The estimator's parameters of a job of this task, where the command left them open; `DataError` for those
+        that do not go with it."""
+        return {}
 
     @classmethod
     def named(cls, y: np.ndarray, names: Sequence[str]) -> Any:

@@ -20,7 +20,7 @@ from unspool.errors import DataError, ModelFileError, bad_parameter, warn_caller
 from unspool.evaluation.baselines import Baseline, classification_baselines, majority_baseline
 from unspool.evaluation.metrics import CLASSIFICATION, classification_metrics
 from unspool.saved.fields import Fields
-from unspool.tasks import conformal
+from unspool.tasks import calibration, conformal
 from unspool.tasks.base import Measured, Task
 from unspool.tasks.reading import read_labels
 from unspool.training.losses import ClassLoss
@@ -35,7 +35,7 @@ _SAVED_KINDS = {"U": str, "i": int, "u": int, "f": float, "b": bool, "O": str}
 class Classification(Task):
     """Classes by cross-entropy, with smoothed labels and weights of classes where asked; labels of any one type.
 
-    classes (C,): the labels, sorted.
+    classes (C,): the labels, sorted. temperature: what logits are divided by, of held-back rows where `calibrate`.
     """
 
     name = "classification"
@@ -50,17 +50,20 @@ class Classification(Task):
         self.criterion = ClassLoss(smoothing)
         self.class_weight = class_weight
         self.scores: conformal.Scores | None = None
+        self.calibrate, self.temperature = False, 1.0
 
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> Classification:
         """settings: the estimator's parameters; `InvalidParameterError` for those of the other task."""
         only_classes(settings)
         smoothing = settings["label_smoothing"]
-        return cls(SMOOTHING if smoothing is None else smoothing, settings["class_weight"])
+        task = cls(SMOOTHING if smoothing is None else smoothing, settings["class_weight"])
+        task.calibrate = calibration.asked(settings)
+        return task
 
     def read(self, y: Any, count: int, learn: bool) -> np.ndarray:
         """Class numbers (n,) int64."""
-        labels = _labels(read_labels(y, count))
+        labels = class_labels(read_labels(y, count))
         if learn:
             _tell_near_ones(labels)
             classes = np.unique(labels)
@@ -109,11 +112,12 @@ class Classification(Task):
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """float64 (n, C), rows adding up to 1, columns in the order of `classes`."""
-        return softmax(outputs, axis=1)
+        return softmax(outputs / self.temperature, axis=1)
 
     def tune(self, outputs: np.ndarray, target: Any) -> None:
-        """What the true classes of held-back rows lack in probability (Sadinle, Lei, Wasserman 2019,
-        arXiv:1609.00451)."""
+        """The temperature, and what the true classes of held-back rows lack in probability (Sadinle, Lei, Wasserman
+        2019, arXiv:1609.00451)."""
+        self.temperature = calibration.temperature(outputs, target) if self.calibrate else 1.0
         self.scores = conformal.Scores.of(
             1 - self.probabilities(outputs)[np.arange(len(target)), target][:, None]
         )
@@ -148,7 +152,11 @@ class Classification(Task):
             bad_parameter("SequenceClassifier", "y", expected, values[0], "Convert the labels.")
         dtype = "object" if kind == "O" else "str" if kind == "U" else self.classes.dtype.name
         limits = {} if self.scores is None else {"limits": self.scores.to_list()}
-        return {"dtype": dtype, "classes": values, **limits}
+        return {"dtype": dtype, "classes": values, **limits, **calibration.to_dict(self.temperature)}
+
+    @staticmethod
+    def _in_order(classes: np.ndarray) -> bool:
+        return bool((classes[1:] > classes[:-1]).all())
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Classification:
@@ -161,9 +169,10 @@ class Classification(Task):
             task.classes = np.array(values, dtype=dtype)
         except OverflowError as error:
             raise ModelFileError(f"the classes do not fit their type ({error}).") from error
-        if len(values) < 2 or bool((task.classes[1:] <= task.classes[:-1]).any()):
+        if len(values) < 2 or not cls._in_order(task.classes):
             raise ModelFileError("the classes must be two or more, different and sorted.")
         task.scores = conformal.read(fields, 1)
+        task.temperature = calibration.read(fields)
         return task
 
     @classmethod
@@ -276,7 +285,8 @@ def _tell_near_ones(labels: np.ndarray) -> None:
         )
 
 
-def _labels(y: np.ndarray) -> np.ndarray:
+def class_labels(y: np.ndarray) -> np.ndarray:
+    """(n,) labels of one type, of y as `read_labels` gives it; `DataError` for what is none."""
     y = class_numbers(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)

@@ -17,6 +17,7 @@ from unspool.evaluation.baselines import Baseline, multilabel_baselines, share_b
 from unspool.evaluation.metrics import MULTILABEL, multilabel_metrics
 from unspool.evaluation.thresholds import best_thresholds
 from unspool.saved.fields import Fields
+from unspool.tasks import calibration
 from unspool.tasks.base import Measured, Task
 from unspool.tasks.classification import only_classes
 from unspool.tasks.reading import read_labels
@@ -30,7 +31,8 @@ class MultiLabel(Task):
     """C labels, each by a logistic output of its own and its cross-entropy.
 
     classes (C,): the labels' names, of a DataFrame's columns, else 0, 1, ... thresholds (C,): a label is given where
-    its probability reaches it; found on held-back rows (`unspool.evaluation.thresholds`), else 0.5.
+    its probability reaches it; found on held-back rows (`unspool.evaluation.thresholds`), else 0.5. temperature: as of
+    `Classification`.
     """
 
     name = "multilabel"
@@ -43,17 +45,20 @@ class MultiLabel(Task):
 
     def __init__(self) -> None:
         self.criterion = LabelLoss()
+        self.calibrate, self.temperature = False, 1.0
 
     @classmethod
     def new(cls, settings: Mapping[str, Any]) -> MultiLabel:
         """settings: the estimator's parameters; `InvalidParameterError` for those of other tasks."""
         only_classes(settings)
-        for name in ("class_weight", "label_smoothing"):
+        for name in ("class_weight", "label_smoothing", "order"):
             if settings[name] not in (None, 0):
                 bad_parameter(
                     "SequenceClassifier", name, "None for several labels a sequence", settings[name]
                 )
-        return cls()
+        task = cls()
+        task.calibrate = calibration.asked(settings)
+        return task
 
     def read(self, y: Any, count: int, learn: bool) -> np.ndarray:
         """float64 (n, C) of 0 and 1."""
@@ -96,8 +101,9 @@ class MultiLabel(Task):
         return torch.from_numpy(target.astype(np.float32))
 
     def tune(self, outputs: np.ndarray, target: Any) -> None:
-        """The thresholds; outputs, target (n, C) of held-back rows."""
-        self.thresholds = best_thresholds(expit(outputs), target)
+        """The temperature and the thresholds; outputs, target (n, C) of held-back rows."""
+        self.temperature = calibration.temperature(outputs, target) if self.calibrate else 1.0
+        self.thresholds = best_thresholds(self.probabilities(outputs), target)
 
     @property
     def output_size(self) -> int:
@@ -110,7 +116,7 @@ class MultiLabel(Task):
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """float64 (n, C), of each label."""
-        return expit(outputs)
+        return expit(outputs / self.temperature)
 
     @property
     def columns_wanted(self) -> int:
@@ -127,7 +133,8 @@ class MultiLabel(Task):
         return [f"prediction_{label}" for label in self.classes]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"labels": self.classes.tolist(), "thresholds": self.thresholds.tolist()}
+        own = {"labels": self.classes.tolist(), "thresholds": self.thresholds.tolist()}
+        return {**own, **calibration.to_dict(self.temperature)}
 
     @classmethod
     def from_fields(cls, fields: Fields) -> MultiLabel:
@@ -136,11 +143,16 @@ class MultiLabel(Task):
         labels: list[Any] = fields.items("labels", kind)
         task.classes = np.array(labels)
         task.thresholds = np.array(fields.items("thresholds", float, len(labels)))
+        task.temperature = calibration.read(fields)
         if len(labels) < 2 or len(set(labels)) < len(labels):
             raise ModelFileError("the labels must be two or more, all different.")
         return task
 
     # --- tables and measures
+
+    @classmethod
+    def settings_for(cls, settings: Mapping[str, Any], table: Table, names: Sequence[str]) -> dict[str, Any]:
+        return {"multilabel": True}
 
     @classmethod
     def named(cls, y: np.ndarray, names: Sequence[str]) -> Any:

@@ -17,13 +17,10 @@ from unspool.saved.fields import Fields
 from unspool.tasks import conformal
 from unspool.tasks.base import Measured, Task
 from unspool.tasks.reading import read_labels
-from unspool.training.losses import NumberLoss
+from unspool.training.losses import NUMBERS, NumberLoss
 
 if TYPE_CHECKING:
     from unspool.tables import Table
-
-
-LARGEST_LOG = 30.0
 
 
 class Regression(Task):
@@ -45,9 +42,14 @@ class Regression(Task):
         self.scores: conformal.Scores | None = None
 
     @classmethod
-    def new(cls, settings: Mapping[str, Any]) -> Regression:
+    def new(cls, settings: Mapping[str, Any]) -> Any:
         """settings: the estimator's parameters; `InvalidParameterError` for those of the other task."""
-        for name in ("class_weight", "label_smoothing", "multilabel"):
+        cls._only_numbers(settings)
+        return cls(NumberLoss(settings["loss"], settings["quantile"]))
+
+    @staticmethod
+    def _only_numbers(settings: Mapping[str, Any]) -> None:
+        for name in ("class_weight", "label_smoothing", "multilabel", "order", "calibrate"):
             if settings[name] is not None and settings[name] != 0:
                 bad_parameter("SequenceRegressor", name, "None: numbers have no classes", settings[name])
         if settings["quantile"] != 0.5 and settings["loss"] != "quantile":
@@ -55,7 +57,6 @@ class Regression(Task):
             bad_parameter(
                 "SequenceRegressor", "quantile", expected, settings["quantile"], "Use loss='quantile'."
             )
-        return cls(NumberLoss(settings["loss"], settings["quantile"]))
 
     def read(self, y: Any, count: int, learn: bool) -> np.ndarray:
         """float64 (n,) or (n, K)."""
@@ -74,29 +75,27 @@ class Regression(Task):
         self.ndim = target.ndim
         columns = target.reshape(len(target), -1)
         self.mean = columns.mean(0)
-        if self.criterion.name == "poisson":
-            if columns.min() < 0 or (self.mean <= 0).any():
-                raise DataError("loss='poisson' needs targets of 0 or more that are not all 0.")
-            self.mean, self.scale = np.zeros_like(self.mean), self.mean
-            return
         scale = columns.std(0)
         # A constant target: its deviation is rounding of its own size.
         self.scale = np.where(scale <= 1e-12 * np.abs(columns).max(0), 1.0, scale)
 
     def renew(self, fresh: Regression, target: Any) -> None:
-        """The loss of `fresh`; the scale stays, which for poisson is another one."""
+        """The loss of `fresh`; the scale stays, and so does what the outputs stand for."""
         names = self.criterion.name, fresh.criterion.name
-        if names[0] != names[1] and "poisson" in names:
-            hint = "Under 'poisson' a network predicts logarithms, under others not: fit a new model."
+        if names[1] not in NUMBERS:
+            hint = f"Under {names[1]!r} a network predicts logarithms: fit a new model."
             bad_parameter("SequenceRegressor", "loss", f"{names[0]!r}, as it was fitted with", names[1], hint)
         self.criterion = fresh.criterion
 
     def encode(self, target: Any) -> Tensor:
         """float32 (n, K), of mean 0 and variance 1 over the training part."""
-        if target.ndim != self.ndim or target.reshape(len(target), -1).shape[1] != len(self.mean):
-            raise DataError(f"y must have {len(self.mean)} columns as in training. Got shape {target.shape}.")
+        self._check_columns(target)
         scaled = (target.reshape(len(target), -1) - self.mean) / self.scale
         return torch.from_numpy(scaled.astype(np.float32))
+
+    def _check_columns(self, target: np.ndarray) -> None:
+        if target.ndim != self.ndim or target.reshape(len(target), -1).shape[1] != len(self.mean):
+            raise DataError(f"y must have {len(self.mean)} columns as in training. Got shape {target.shape}.")
 
     @property
     def output_size(self) -> int:
@@ -105,8 +104,6 @@ class Regression(Task):
 
     def decode(self, outputs: Any) -> np.ndarray:
         """float64 (n,), or (n, K) after a fit on y (n, K)."""
-        if self.criterion.name == "poisson":
-            outputs = np.exp(np.minimum(outputs, LARGEST_LOG))
         numbers = outputs * self.scale + self.mean
         return numbers[:, 0] if self.ndim == 1 else numbers
 
@@ -145,16 +142,27 @@ class Regression(Task):
         return own if self.criterion.name == "squared" else {**own, "loss": self.criterion.name}
 
     @classmethod
-    def from_fields(cls, fields: Fields) -> Regression:
-        task = cls(NumberLoss(fields.data.get("loss", "squared")))
-        task.ndim = fields.get("ndim", int)
-        task.mean = np.array(fields.items("mean", float))
-        task.scale = np.array(fields.items("scale", float, len(task.mean)))
-        size = len(task.mean)
-        if size == 0 or task.ndim not in (1, 2) or (task.ndim == 1 and size > 1):
-            raise ModelFileError(f"a target of {task.ndim} axes cannot have {size} columns.")
-        task.scores = conformal.read(fields, size)
+    def from_fields(cls, fields: Fields) -> Any:
+        loss = "squared" if "loss" not in fields.data else fields.choice("loss", [*NUMBERS, "poisson"])
+        if loss == "poisson":  # as files had counts before these were a task
+            from unspool.tasks.counts import Count
+
+            task = Count.from_fields(fields)
+            task.scores = None  # their limits were of plain errors
+            return task
+        task = cls(NumberLoss(loss))
+        task._read(fields)
         return task
+
+    def _read(self, fields: Fields) -> None:
+        """What `to_dict` gave, but the loss."""
+        self.ndim = fields.get("ndim", int)
+        self.mean = np.array(fields.items("mean", float))
+        self.scale = np.array(fields.items("scale", float, len(self.mean)))
+        size = len(self.mean)
+        if size == 0 or self.ndim not in (1, 2) or (self.ndim == 1 and size > 1):
+            raise ModelFileError(f"a target of {self.ndim} axes cannot have {size} columns.")
+        self.scores = conformal.read(fields, size)
 
     @classmethod
     def read_columns(cls, table: Table, names: Sequence[str]) -> np.ndarray:

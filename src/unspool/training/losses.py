@@ -14,7 +14,6 @@ NUMBERS: dict[str, Callable[..., Tensor]] = {
     "absolute": lambda prediction, target: F.l1_loss(prediction, target, reduction="none"),
     "huber": lambda prediction, target: F.huber_loss(prediction, target, reduction="none"),
     "quantile": lambda prediction, target, level: quantile(prediction, target, level),
-    "poisson": lambda prediction, target: F.poisson_nll_loss(prediction, target, reduction="none"),
 }
 
 
@@ -23,8 +22,8 @@ class NumberLoss:
 
     "squared": least squares, towards the mean. "absolute": towards the median. "huber": squared up to an error of 1,
     linear beyond (Huber 1964). "quantile": towards the quantile `level` in (0, 1), |error| times level above the
-    prediction and 1 - level below it (Koenker, Bassett 1978). "poisson": exp(prediction) - target * prediction, for
-    counts, whose mean is exp(prediction).
+    prediction and 1 - level below it (Koenker, Bassett 1978). Those of counts and of positive numbers:
+    `unspool.training.likelihoods`.
     """
 
     def __init__(self, name: str = "squared", level: float = 0.5) -> None:
