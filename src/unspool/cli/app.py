@@ -22,6 +22,7 @@ from unspool.cli.inspect import inspect
 from unspool.cli.kinds import command_for
 from unspool.cli.options import DEBUG, SAVED
 from unspool.cli.predict import predict
+from unspool.cli.serve import serve
 from unspool.errors import UnspoolError
 
 ERROR = 2
@@ -115,5 +116,5 @@ def unspool(
     """Recurrent networks on sequences of uneven length."""
 
 
-for command in (fit, compare, predict, generate, evaluate, inspect, bench, doctor):
+for command in (fit, compare, predict, generate, evaluate, inspect, serve, bench, doctor):
     app.command()(command)

@@ -492,15 +492,15 @@ class SequenceEstimator(BaseEstimator):
         return found if level is None else {**found, **self.task_.covering_columns(outputs, names, level)}
 
     @surroundings.defaults()
-    def _outputs(self, X: Any) -> Any:
+    def _outputs(self, X: Any, warn: bool = True) -> Any:
         """What the network, and the linear part if there is one, give for X, in its order.
 
-        float64 (n, output size), or a Ragged of it for each step.
+        float64 (n, output size), or a Ragged of it for each step. warn: tell of sequences that say nothing.
         """
         check_is_fitted(self, "network_")
         raw = self._read(X, self.input_.kind)
-        columns = None if self.columns_ is None else self.columns_.encode(raw, warn=True)
-        outputs = self._network_outputs(self.input_.encode(raw, warn=True), columns)
+        columns = None if self.columns_ is None else self.columns_.encode(raw, warn=warn)
+        outputs = self._network_outputs(self.input_.encode(raw, warn=warn), columns)
         if self.linear_ is None or self.blend_ is None:
             return outputs
         return self.blend_(outputs, self.linear_.outputs(raw.data, blending.matrix(columns)))

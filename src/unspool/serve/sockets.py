@@ -1,0 +1,211 @@
+"""Streams over WebSockets: a message is a chunk, each is answered, and a broken connection can be taken up again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from unspool.serve.answering import error_response, status_of
+from unspool.serve.errors import RequestError
+from unspool.serve.guard import PROTOCOL
+from unspool.serve.limits import Limits
+from unspool.serve.metrics import Metrics
+from unspool.serve.repository import Repository
+from unspool.serve.rows import Rows
+from unspool.serve.sessions import Session, Sessions
+from unspool.serve.tensors import from_bytes, from_json, parse_json, to_json
+
+ENDED, RESTART, TAKEN = 1000, 1012, 4001  # codes of a close: stream ended; server stops; taken up elsewhere
+
+
+class Sockets:
+    """The open WebSockets."""
+
+    def __init__(self, repository: Repository, sessions: Sessions, limits: Limits, metrics: Metrics) -> None:
+        self.repository, self.sessions, self.limits, self.metrics = repository, sessions, limits, metrics
+        self._open: set[_Connection] = set()
+        self._stopping = False
+
+    @property
+    def count(self) -> int:
+        """Open ones."""
+        return len(self._open)
+
+    async def serve(self, socket: WebSocket) -> None:
+        """One connection, from its first to its last message."""
+        try:
+            connection = self._join(socket)
+        except Exception as error:
+            status, message = status_of(error)
+            await socket.send_denial_response(error_response(status, message))
+            return
+        self._open.add(connection)
+        try:
+            await connection.run()
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self._open.discard(connection)
+            if connection.session.holder is connection:
+                connection.session.holder = None
+                if connection.session.received:
+                    self.sessions.release(connection.session)
+                else:  # nothing was said: there is nothing to come back to
+                    await self.sessions.end(connection.session)
+
+    def _join(self, socket: WebSocket) -> _Connection:
+        """The connection with its stream, a new one or that of `?resume=TOKEN&seen=N`."""
+        if self._stopping:
+            raise RequestError(503, "The server is stopping.")
+        asked = socket.query_params
+        version = self.repository.get(socket.path_params["model"])
+        if "resume" not in asked:
+            session = self.sessions.open(self.sessions.new_token(), version)
+            return _Connection(self, socket, session, 0)
+        session = self.sessions.find(("", asked["resume"]))
+        try:
+            if session.version.served.name != version.served.name:
+                raise RequestError(409, f"The stream is one of the model {session.version.served.name!r}.")
+            seen = _seen(asked.get("seen", "0"), session)
+        except RequestError:
+            self.sessions.release(session)
+            raise
+        return _Connection(self, socket, session, seen)
+
+    async def stop(self) -> None:
+        """Take no new message; answer those that were taken, and close."""
+        self._stopping = True
+        for connection in list(self._open):
+            await connection.stop(RESTART)
+
+
+def _seen(given: str, session: Session) -> int:
+    """The number of the last answer that the client has."""
+    oldest = session.replies[0][0] - 1 if session.replies else session.received
+    fits = given.isascii() and given.isdigit() and len(given) < 20
+    if not fits or not oldest <= int(given) <= session.received:
+        raise RequestError(
+            409,
+            f"'seen' must be the number of the last answer you have, in [{oldest}, {session.received}]. "
+            f"Got {given!r:.40}. Answers before are not kept.",
+        )
+    return int(given)
+
+
+class _Connection:
+    """One WebSocket and its stream."""
+
+    def __init__(self, sockets: Sockets, socket: WebSocket, session: Session, seen: int) -> None:
+        self.sockets, self.socket, self.session, self.seen = sockets, socket, session, seen
+        self.before: _Connection | None = session.holder
+        self.busy, self.code = True, 0
+        session.holder = self
+
+    async def run(self) -> None:
+        """Greet, send again what the client missed, then answer message by message."""
+        if self.before is not None:
+            await self.before.stop(TAKEN)
+        offered = self.socket.scope.get("subprotocols", [])
+        await self.socket.accept(PROTOCOL if PROTOCOL in offered else None)
+        async with self.session.turn:  # a step of the connection before may still be computed
+            missed = [text for number, text in self.session.replies if number > self.seen]
+            hello = {
+                "stream": self.session.key[1],
+                "model_version": self.session.version.number,
+                "received": self.session.received,
+            }
+        await self.socket.send_text(json.dumps(hello))
+        for text in missed:
+            await self.socket.send_text(text)
+        while not self.code:
+            self.busy = False
+            message = await self.socket.receive()
+            self.busy = True
+            if message["type"] == "websocket.disconnect":
+                return
+            await self._answer(message)
+        await self._close()
+
+    async def stop(self, code: int) -> None:
+        """Close, at once where nothing is being computed, else behind its answer."""
+        self.code = self.code or code
+        if not self.busy:
+            await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await self.socket.close(self.code)
+        except (RuntimeError, WebSocketDisconnect, OSError):
+            return  # it is closed already
+
+    async def _answer(self, message: Any) -> None:
+        reply: dict[str, Any] = {}
+        ends = False
+        try:
+            rows, ends = self._read(message)
+            reply = {"outputs": {}}
+            if rows is not None:
+                reply = {"outputs": _lists(await self.sockets.sessions.advance(self.session, rows, ends))}
+        except Exception as error:
+            status, told = status_of(error)
+            reply = {"error": told, "status": status}
+        session = self.session
+        session.received += 1
+        text = json.dumps({"step": session.received, **reply}, allow_nan=False)
+        session.replies.append((session.received, text))
+        while len(session.replies) > self.sockets.limits.replies:
+            session.replies.popleft()
+        if ends:
+            await self.sockets.sessions.end(session)
+            self.code = ENDED
+        await self.socket.send_text(text)
+
+    def _read(self, message: Any) -> tuple[Rows | None, bool]:
+        """(the chunk if there is one, whether the stream ends behind it)."""
+        served = self.session.version.served
+        spec = served.inputs[0]
+        if message.get("text") is None:
+            return served.step_rows({spec.name: self._binary(message["bytes"])}), False
+        document = parse_json(message["text"].encode("utf-8", "surrogatepass"))
+        if not isinstance(document, dict) or set(document) - {spec.name, "end"} or not document:
+            raise RequestError(422, f"A message must be an object with {spec.name!r}, 'end', or both.")
+        ends = document.get("end", False)
+        if type(ends) is not bool:
+            raise RequestError(422, "'end' must be true or false.")
+        if spec.name not in document:
+            return None, ends
+        return served.step_rows({spec.name: self._values(document[spec.name])}), ends
+
+    def _binary(self, raw: bytes) -> np.ndarray:
+        """UTF-8 of a text; ids as INT64, steps as FP32, one behind the other."""
+        served = self.session.version.served
+        spec = served.inputs[0]
+        if spec.datatype == "BYTES":
+            try:
+                return np.array([raw.decode()], dtype=object)
+            except UnicodeDecodeError:
+                raise RequestError(422, "A binary message must be UTF-8 of a text.") from None
+        size = (8 if spec.datatype == "INT64" else 4) * int(np.prod(spec.shape[2:], dtype=int))
+        shape = (len(raw) // size, *spec.shape[2:])
+        return from_bytes(spec.name, spec.datatype, shape, memoryview(raw))
+
+    def _values(self, value: Any) -> np.ndarray:
+        """A text, a list of ids, or steps: a list of lists, of one number each also without the inner lists."""
+        spec = self.session.version.served.inputs[0]
+        if spec.datatype == "BYTES":
+            return from_json(spec.name, "BYTES", (1,), [value])
+        if not isinstance(value, list):
+            raise RequestError(422, f"{spec.name!r} must be a list of steps.")
+        tail = spec.shape[2:]
+        nested = [v for v in value if isinstance(v, list)]
+        if any(len(v) != tail[0] for v in nested) if tail else nested:
+            raise RequestError(422, f"Each step of {spec.name!r} must hold {tail[0] if tail else 1} numbers.")
+        return from_json(spec.name, "INT64" if not tail else "FP64", (len(value), *tail), value)
+
+
+def _lists(outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Of one sequence: name -> its value, or the list of them."""
+    return {name: to_json(a)[0] if a.ndim == 1 else to_json(a) for name, a in outputs.items()}

@@ -1,0 +1,68 @@
+"""The streams of one loaded model: a pool of sessions, and the steps of several of them computed together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from unspool.errors import DataError
+from unspool.serve.batching import Batcher
+from unspool.serve.limits import Limits
+from unspool.serve.rows import Rows
+from unspool.serve.served import Served
+from unspool.streaming import StreamPool, stream_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """What comes next in a session: as `StreamPool.push` takes it. ends: the sequence ends behind it."""
+
+    session: Hashable
+    given: Any
+    ends: bool
+
+
+class Streams:
+    """The open sessions of a model, each advanced by one chunk at a time.
+
+    weights: their form, as of `StreamPool`. count: of those that are open, kept by `Sessions`. Raises `DataError` for a
+    model that cannot be a stream.
+    """
+
+    def __init__(self, served: Served, weights: str, limits: Limits) -> None:
+        if served.text_column is not None:
+            raise DataError("A model with further columns answers for whole rows.")
+        model = dataclasses.replace(stream_model(served.model, weights), answers=None)
+        self.served, self.pool, self.count = served, StreamPool(model, capacity=limits.sessions), 0
+        self._batcher: Batcher[Chunk, dict[str, np.ndarray]] = Batcher(
+            f"{served.name}-streams", self._advance, lambda _: 1, size=limits.batch, delay=0.0, queue=limits.queue
+        )
+
+    async def push(self, session: Hashable, rows: Rows, ends: bool) -> dict[str, np.ndarray]:
+        """The outputs after a chunk, one sequence. A session must not be pushed again before."""
+        given = rows.values if rows.texts is None else rows.texts[0]
+        return await self._batcher.submit(Chunk(session, given, ends))
+
+    async def forget(self, session: Hashable) -> None:
+        """Its place is free."""
+        await self._batcher.call(self._forget, session)
+
+    async def close(self) -> None:
+        """Answer what was taken."""
+        await self._batcher.close()
+
+    def _forget(self, session: Hashable) -> None:
+        if session in self.pool:  # not where its first chunk was refused
+            self.pool.drop(session)
+
+    def _advance(self, chunks: Sequence[Chunk]) -> list[dict[str, np.ndarray]]:
+        """Outputs for each; where one cannot be read `DataError`, and nothing has changed."""
+        outputs = self.pool.push([c.session for c in chunks], [c.given for c in chunks])
+        for place, chunk in enumerate(chunks):
+            if chunk.ends:
+                outputs[place] = self.pool.finish([chunk.session])[chunk.session]
+        found = self.served.answers(outputs)
+        return [{name: a[k : k + 1] for name, a in found.items()} for k in range(len(chunks))]
