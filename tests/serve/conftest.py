@@ -20,7 +20,8 @@ from unspool.serve import Limits, Service
 from unspool.serve.server import Server
 
 WORDS = ["good", "fine", "dull", "awful", "the", "day", "was", "so"]
-SMALL = dict(hidden_size=6, embedding_dim=6, epochs=2, bidirectional=False, random_state=0, verbose=0)
+SMALL: dict[str, Any] = {"hidden_size": 6, "embedding_dim": 6, "epochs": 2, "random_state": 0, "verbose": 0}
+SMALL |= {"bidirectional": False}
 
 
 def texts(n: int, seed: int = 0) -> list[str]:

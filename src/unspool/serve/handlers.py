@@ -152,7 +152,9 @@ class Handlers:
         names = self.repository.names()
         name = request.query_params.get("model", names[0] if len(names) == 1 else None)
         if name is None:
-            raise RequestError(422, f"Say which model: /invocations?model=NAME with one of {', '.join(names)}.")
+            raise RequestError(
+                422, f"Say which model: /invocations?model=NAME with one of {', '.join(names)}."
+            )
         body = await read_body(request, self.limits)
         kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
         async with self.repository.using(name) as version:

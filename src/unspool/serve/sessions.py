@@ -26,8 +26,9 @@ Key = tuple[str, Any]  # (model, sequence_id), or ("", token) of a WebSocket's s
 
 @dataclass(eq=False)
 class Session:
-    """One stream. number: of no other one. version: of the model, the one it began with. used: when, on the clock of `Sessions`. received:
-    messages that were answered; replies: the last of them, (number, text). holder: the WebSocket that has it."""
+    """One stream. number: of no other one. version: of the model, the one it began with. used: when, on the clock of
+    `Sessions`. received: messages that were answered; replies: the last of them, (number, text). holder: the WebSocket
+    that has it."""
 
     key: Key
     number: int
@@ -72,7 +73,9 @@ class Sessions:
     def open(self, key: Key, version: Version) -> Session:
         """A new stream, in use; `RequestError` 422 where the model has none, 429 where there are too many."""
         if version.streams is None:
-            raise RequestError(422, f"The model {version.served.name!r} cannot be a stream. {version.no_streams}")
+            raise RequestError(
+                422, f"The model {version.served.name!r} cannot be a stream. {version.no_streams}"
+            )
         if self.count >= self.limits.sessions:
             raise RequestError(
                 429, f"{self.count:,} streams are open, as many as may be. End one, or try again later."

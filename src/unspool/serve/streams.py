@@ -38,7 +38,12 @@ class Streams:
         model = dataclasses.replace(stream_model(served.model, weights), answers=None)
         self.served, self.pool, self.count = served, StreamPool(model, capacity=limits.sessions), 0
         self._batcher: Batcher[Chunk, dict[str, np.ndarray]] = Batcher(
-            f"{served.name}-streams", self._advance, lambda _: 1, size=limits.batch, delay=0.0, queue=limits.queue
+            f"{served.name}-streams",
+            self._advance,
+            lambda _: 1,
+            size=limits.batch,
+            delay=0.0,
+            queue=limits.queue,
         )
 
     async def push(self, session: Hashable, rows: Rows, ends: bool) -> dict[str, np.ndarray]:
