@@ -12,7 +12,17 @@ import pytest
 import unspool
 
 PACKAGES = ["encode", "estimators", "evaluation", "explain", "files", "heads", "parameters", "saved", "study"]
-PACKAGES += ["exporting", "forecasting", "generation", "tables", "tagging", "tasks", "text", "training"]
+PACKAGES += [
+    "exporting",
+    "forecasting",
+    "generation",
+    "serve",
+    "tables",
+    "tagging",
+    "tasks",
+    "text",
+    "training",
+]
 
 
 def modules(name: str) -> list[ModuleType]:

@@ -38,6 +38,7 @@ _MODULES = (
     "program",
     "saved",
     "seq2seq",
+    "serve",
     "signals",
     "streaming",
     "study",

@@ -9,8 +9,8 @@ import json
 import httpx
 import numpy as np
 import pytest
-
 from tests.serve.conftest import ids, series, texts
+
 from unspool import Ragged
 
 

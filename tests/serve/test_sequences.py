@@ -7,8 +7,8 @@ import asyncio
 import httpx
 import numpy as np
 import pytest
-
 from tests.serve.conftest import series, texts
+from tests.serve.raw import Client
 
 triton = pytest.importorskip("tritonclient.http")
 
@@ -141,20 +141,21 @@ def test_200_clients_joining_at_once(start, loaded) -> None:
     url = start("score")
     x = [t.split() for t in texts(200, seed=13)]
 
-    async def client(http: httpx.AsyncClient, key: int, words: list[str]) -> float:
-        for k, word in enumerate(words):
-            one = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [word + " "]}
-            flags = {"sequence_start": k == 0, "sequence_end": k == len(words) - 1}
-            body = {"inputs": [one], "parameters": {"sequence_id": key, **flags}}
-            found = await http.post(f"{url}/v2/models/score/infer", json=body)
-            assert found.status_code == 200, found.text
-        return found.json()["outputs"][0]["data"][0]
+    async def client(key: int, words: list[str]) -> float:
+        async with Client(url) as http:
+            for k, word in enumerate(words):
+                one = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [word + " "]}
+                flags = {"sequence_start": k == 0, "sequence_end": k == len(words) - 1}
+                body = {"inputs": [one], "parameters": {"sequence_id": key, **flags}}
+                status, found = await http.post("/v2/models/score/infer", body)
+                assert status == 200, found
+        return found["outputs"][0]["data"][0]
 
     async def all_of_them() -> list[float]:
-        limits = httpx.Limits(max_connections=200)
-        async with httpx.AsyncClient(limits=limits, timeout=60) as http:
-            return await asyncio.gather(*(client(http, k + 1, words) for k, words in enumerate(x)))
+        return await asyncio.gather(*(client(k + 1, words) for k, words in enumerate(x)))
 
     found = asyncio.run(all_of_them())
-    np.testing.assert_allclose(found, loaded["score"].predict([" ".join(words) for words in x]), rtol=1e-5)
+    np.testing.assert_allclose(
+        found, loaded["score"].predict([" ".join(words) for words in x]), rtol=1e-5, atol=1e-6
+    )
     assert httpx.get(f"{url}/health").json()["streams"] == 0

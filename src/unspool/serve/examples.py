@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from unspool.serve.served import LENGTHS, Served
+from unspool.serve.tensors import from_json
 
 
 def inputs_of(served: Served) -> list[dict[str, Any]]:
@@ -29,6 +30,14 @@ def inputs_of(served: Served) -> list[dict[str, Any]]:
         value = float(f"{part.mean:.4g}") if spec.datatype == "FP64" else part.categories[0]
         found.append({"name": spec.name, "datatype": spec.datatype, "shape": [2], "data": [value, value]})
     return found
+
+
+def tensors_of(served: Served) -> dict[str, np.ndarray]:
+    """The same as arrays."""
+    return {
+        one["name"]: from_json(one["name"], one["datatype"], tuple(one["shape"]), one["data"])
+        for one in inputs_of(served)
+    }
 
 
 def sequences_of(served: Served) -> list[Any]:

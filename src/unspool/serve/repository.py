@@ -14,6 +14,7 @@ import numpy as np
 
 from unspool.errors import DataError, EngineError
 from unspool.saved import load
+from unspool.serve import examples
 from unspool.serve.batching import Batcher
 from unspool.serve.errors import RequestError
 from unspool.serve.limits import Limits
@@ -54,6 +55,13 @@ class Version:
     def in_use(self) -> bool:
         """Whether a request is being answered by it, or a stream goes on with it."""
         return self.users > 0 or (self.streams is not None and self.streams.count > 0)
+
+    def warm(self) -> None:
+        """Answer once, so that the first request finds everything in its place."""
+        rows = self.served.rows(examples.tensors_of(self.served))
+        self.served.answer([rows])
+        if self.streams is not None:
+            self.streams.warm(rows)
 
     async def close(self) -> None:
         """Answer all that was taken."""
@@ -139,6 +147,7 @@ class Repository:
         if self.weights != "float32":
             model.freeze(self.weights)
         version = Version(number, Served(name, model, self.limits), self.weights, self.limits, self.metrics)
+        version.warm()
         self.metrics.version.labels(name).set(number)
         return version
 

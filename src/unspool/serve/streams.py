@@ -48,8 +48,7 @@ class Streams:
 
     async def push(self, session: Hashable, rows: Rows, ends: bool) -> dict[str, np.ndarray]:
         """The outputs after a chunk, one sequence. A session must not be pushed again before."""
-        given = rows.values if rows.texts is None else rows.texts[0]
-        return await self._batcher.submit(Chunk(session, given, ends))
+        return await self._batcher.submit(Chunk(session, _given(rows), ends))
 
     async def forget(self, session: Hashable) -> None:
         """Its place is free."""
@@ -58,6 +57,11 @@ class Streams:
     async def close(self) -> None:
         """Answer what was taken."""
         await self._batcher.close()
+
+    def warm(self, rows: Rows) -> None:
+        """Make a step once."""
+        self._advance([Chunk(None, _given(rows), True)])
+        self.pool.drop(None)
 
     def _forget(self, session: Hashable) -> None:
         if session in self.pool:  # not where its first chunk was refused
@@ -71,3 +75,8 @@ class Streams:
                 outputs[place] = self.pool.finish([chunk.session])[chunk.session]
         found = self.served.answers(outputs)
         return [{name: a[k : k + 1] for name, a in found.items()} for k in range(len(chunks))]
+
+
+def _given(rows: Rows) -> Any:
+    """As `StreamPool.push` takes it: a text, or all steps."""
+    return rows.values if rows.texts is None else rows.texts[0]

@@ -17,7 +17,6 @@ from unspool.serve import examples, openapi
 from unspool.serve.answering import json_response
 from unspool.serve.protocol import InferRequest, response_body
 from unspool.serve.repository import Repository, Version
-from unspool.serve.tensors import from_json
 
 HERE = Path(__file__).parent
 
@@ -52,10 +51,7 @@ class Pages:
         served = version.served
         if (served.name, version.number) not in self._examples:
             document = {"inputs": examples.inputs_of(served)}
-            tensors = {
-                i["name"]: from_json(i["name"], i["datatype"], tuple(i["shape"]), i["data"])
-                for i in document["inputs"]
-            }
+            tensors = examples.tensors_of(served)
             outputs = await version.batcher.submit(served.rows(tensors))
             answer, _ = response_body(served.name, version.number, InferRequest(tensors), outputs)
             self._examples = {key: v for key, v in self._examples.items() if key[0] != served.name}
