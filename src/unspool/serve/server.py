@@ -93,6 +93,7 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._start, self._stop)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and say so."""
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
         if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
