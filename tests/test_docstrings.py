@@ -16,6 +16,7 @@ PACKAGES += [
     "exporting",
     "forecasting",
     "generation",
+    "importing",
     "serve",
     "tables",
     "tagging",

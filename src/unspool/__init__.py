@@ -34,6 +34,7 @@ _MODULES = (
     "generation",
     "forecasting",
     "heads",
+    "importing",
     "nn",
     "program",
     "saved",

@@ -354,6 +354,7 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": sigmoid,
     "relu": lambda a: np.maximum(a, 0),
     "hard_sigmoid": lambda a: np.clip(a / 6 + 0.5, 0, 1),
+    "hard_sigmoid_keras2": lambda a: np.clip(a * 0.2 + 0.5, 0, 1),
     "elu": lambda a: np.where(a > 0, a, np.exp(a) - 1),
     "gelu": lambda a: a * (1 + np.vectorize(math.erf)(a / math.sqrt(2))) / 2,
     "silu": lambda a: a * sigmoid(a),

@@ -1,4 +1,7 @@
-"""The functions that a cell may be given by name, spelt as in Keras 3."""
+"""The functions that a cell may be given by name, spelt as in Keras 3.
+
+hard_sigmoid is clip(x / 6 + 0.5, 0, 1), as in Keras 3 and torch; Keras 1 and 2 and ONNX have clip(0.2 x + 0.5, 0, 1).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "relu": torch.relu,
     "hard_sigmoid": functional.hardsigmoid,
+    "hard_sigmoid_keras2": lambda x: (0.2 * x + 0.5).clamp(0.0, 1.0),
     "elu": functional.elu,
     "gelu": functional.gelu,
     "silu": functional.silu,

@@ -18,6 +18,7 @@ from unspool.cli.doctor import doctor
 from unspool.cli.evaluate import evaluate
 from unspool.cli.fit import fit
 from unspool.cli.generate import generate
+from unspool.cli.import_ import import_
 from unspool.cli.inspect import inspect
 from unspool.cli.kinds import command_for
 from unspool.cli.options import DEBUG, SAVED
@@ -118,3 +119,4 @@ def unspool(
 
 for command in (fit, compare, predict, generate, evaluate, inspect, serve, bench, doctor):
     app.command()(command)
+app.command("import")(import_)

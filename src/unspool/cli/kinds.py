@@ -29,6 +29,8 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("evaluate", "seq2seq"): "unspool.cli.seq2seq:evaluate",
     ("inspect", "seq2seq"): "unspool.cli.seq2seq:inspect",
     ("generate", "generation"): "unspool.cli.generate:generate",
+    ("predict", "imported"): "unspool.cli.import_:predict",
+    ("inspect", "imported"): "unspool.cli.import_:inspect",
     ("fit", "signals"): "unspool.cli.signals:fit",
     ("predict", "signals"): "unspool.cli.signals:predict",
     ("evaluate", "signals"): "unspool.cli.signals:evaluate",
@@ -40,6 +42,7 @@ CLASSES: dict[str, str] = {
     "Forecaster": "forecasting",
     "SequenceGenerator": "generation",
     "Seq2Seq": "seq2seq",
+    "ImportedModel": "imported",
 }
 
 #: Files of series.

@@ -30,6 +30,7 @@ MODULES = {
     "SequenceGenerator": "unspool.generation",
     "Forecaster": "unspool.forecasting",
     "Seq2Seq": "unspool.seq2seq",
+    "ImportedModel": "unspool.importing",
 }
 
 

@@ -1,0 +1,118 @@
+"""`unspool import`: a model of another library to a saved model of ours; `predict` and `inspect` of such a one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unspool.cli.options import Debug, Model, Weights, load_model
+from unspool.errors import DataError
+
+KERAS = (".keras", ".h5", ".hdf5")
+TORCH = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+OF_KERAS = "Of Keras files: "
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="The file: .keras, .h5, .onnx, .pt or .safetensors.")],
+    out: Annotated[Path, typer.Option(help="Where to save the model: a folder, or a .zip.")],
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help=f"{OF_KERAS}the JSON of the Tokenizer; texts are then input.", show_default=False),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help=f"{OF_KERAS}the JSON of the architecture, for weights alone.", show_default=False),
+    ] = None,
+    maxlen: Annotated[
+        int | None,
+        typer.Option(
+            help=f"{OF_KERAS}bring sequences to this length, as in training. Default: the length that the network "
+            "was built for, if any.",
+            show_default=False,
+        ),
+    ] = None,
+    padding: Annotated[str, typer.Option(help="The side that is filled: pre or post.")] = "pre",
+    truncating: Annotated[str, typer.Option(help="The side that is cut: pre or post.")] = "pre",
+    keras_version: Annotated[
+        str | None, typer.Option(help=f"{OF_KERAS}where the file does not say it.", show_default=False)
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            help="Of torch files: the layer, such as encoder.lstm; default: the only one.", show_default=False
+        ),
+    ] = None,
+    nonlinearity: Annotated[str, typer.Option(help="Of torch files: of a plain RNN, tanh or relu.")] = "tanh",
+    debug: Debug = False,
+) -> None:
+    """Import a model that was trained with Keras, torch or another library (ONNX).
+
+    unspool import old.h5 --tokenizer tok.json --out model
+
+    unspool predict model "what a lovely day"
+    """
+    from unspool import importing, saved
+
+    saved.check_place(out)
+    kind = file.suffix.lower()
+    of_keras: dict[str, Any] = {
+        "tokenizer": tokenizer,
+        "config": config,
+        "maxlen": maxlen,
+        "keras_version": keras_version,
+    }
+    given = [name for name, value in of_keras.items() if value is not None]
+    given += [name for name, value in (("padding", padding), ("truncating", truncating)) if value != "pre"]
+    if kind not in KERAS and given:
+        raise DataError(f"--{given[0].replace('_', '-')} is for Keras files ({', '.join(KERAS)}).")
+    if kind not in TORCH and (prefix is not None or nonlinearity != "tanh"):
+        raise DataError(f"--prefix and --nonlinearity are for torch files ({', '.join(TORCH)}).")
+    if kind in KERAS:
+        model = importing.from_keras(file, **of_keras, padding=padding, truncating=truncating)
+    elif kind in TORCH:
+        model = importing.model_of(importing.from_torch(file, prefix, nonlinearity=nonlinearity))
+    else:
+        known = ", ".join((*KERAS, *TORCH))
+        raise DataError(f"The file must end in one of {known}. Got {file.name!r}.")
+    model.save(out)
+    typer.echo(model.summary())
+    typer.echo(f"Saved: {out}.")
+
+
+def predict(
+    model: Model,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Texts. Without any: lines of stdin.", show_default=False),
+    ] = None,
+    weights: Weights = "float32",
+    debug: Debug = False,
+) -> None:
+    """Predict with an imported model of texts: its outputs and the text, separated by tabs.
+
+    unspool predict model "what a day"
+    """
+    from unspool.cli.predict import stdin_lines
+
+    loaded = load_model(model, weights)
+    if loaded.tokenizer is None:
+        raise DataError("This model reads no texts. Use it from Python: unspool.load(path).predict(X).")
+    given = texts or stdin_lines("utf-8")
+    for outputs, text in zip(loaded.predict(given), given):
+        typer.echo("\t".join([_numbers(outputs), " ".join(text.split())]))
+
+
+def _numbers(outputs: Any) -> str:
+    if outputs.ndim > 1:  # one row a step
+        return " | ".join(_numbers(row) for row in outputs)
+    return "\t".join(f"{value:.6f}" for value in outputs)
+
+
+def inspect(model: Model, debug: Debug = False) -> None:
+    """Print the layers of an imported model, and what it reads."""
+    import unspool
+
+    typer.echo(unspool.load(model).summary())

@@ -1,0 +1,9 @@
+"""Models and weights that were trained with other libraries, run by this engine. Nothing in a file is ever run."""
+
+from __future__ import annotations
+
+from unspool.importing.from_keras import from_keras
+from unspool.importing.model import ImportedModel, Padding
+from unspool.importing.torch_state import from_torch, model_of
+
+__all__ = ["ImportedModel", "Padding", "from_keras", "from_torch", "model_of"]

@@ -1,0 +1,23 @@
+"""Activation functions of layers without a state, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unspool.cells import ACTIVATIONS
+
+#: The cells' functions, and those that only layers without a state have here.
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    **ACTIVATIONS,
+    "softmax": lambda x: torch.softmax(x, -1),
+    "log_softmax": lambda x: torch.log_softmax(x, -1),
+    "exponential": torch.exp,
+    "selu": functional.selu,
+    "relu6": functional.relu6,
+    "mish": functional.mish,
+    "hard_silu": functional.hardswish,
+}

@@ -1,0 +1,159 @@
+"""The architecture of a Keras model, as its JSON has it: layers, and which one reads which."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from unspool.errors import ModelFileError
+from unspool.saved import Fields
+
+MODELS = ("Sequential", "Functional", "Model")
+MAX_LAYERS = 10_000
+
+Call = tuple[str, int]  # a layer's name and which of its calls
+
+
+@dataclass(frozen=True)
+class KerasLayer:
+    """One layer. calls: what each of its calls reads, as the file has it; operation: it is a function, not a layer."""
+
+    kind: str
+    name: str
+    config: Fields
+    calls: tuple[Any, ...] = ()
+    operation: bool = False
+
+    @property
+    def where(self) -> str:
+        """How errors name it."""
+        return f"the layer {self.name!r} ({self.kind})"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All layers in the file's order, the call that is the output, and the shape of the input."""
+
+    layers: dict[str, KerasLayer]
+    output: Call
+    input_shape: list[int | None] | None
+
+
+def parse(text: str | bytes) -> dict[str, Any]:
+    """The JSON object in `text`; `ModelFileError` for anything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"its configuration is not readable JSON ({error}).") from error
+    if not isinstance(found, dict):
+        raise ModelFileError(f"its configuration must be a JSON object. Got {type(found).__name__}.")
+    return found
+
+
+def read_architecture(data: dict[str, Any]) -> Architecture:
+    """The layers of a model's configuration; `ModelFileError` for what is no sequential or functional model."""
+    top = Fields(data, "the configuration")
+    kind = top.get("class_name", str)
+    if kind not in MODELS:
+        raise ModelFileError(
+            f"it is a {kind!r}: only Sequential and functional models have their layers in the file."
+        )
+    if kind == "Sequential":
+        return _sequential(top)
+    return _functional(top.child("config"))
+
+
+def layer_of(fields: Fields, name: str | None = None) -> KerasLayer:
+    """The layer that {"class_name", "config"} describes, without what it reads."""
+    kind = fields.get("class_name", str)
+    config = fields.child("config")
+    name = name or config.data.get("name") or fields.data.get("name") or kind.lower()
+    if not isinstance(name, str):
+        raise ModelFileError(f"the name of a layer must be text. Got {name!r}.")
+    module = fields.data.get("module")
+    parts = module.split(".") if isinstance(module, str) else ["keras"]
+    if parts[0] not in ("keras", "tf_keras"):
+        raise ModelFileError(
+            f"the layer {name!r} is of the class {kind!r} of the module {module!r}, whose code is not in the file."
+        )
+    config = Fields(config.data, f"the layer {name!r} ({kind})")
+    layer = KerasLayer(kind, name, config, operation="ops" in parts)
+    if kind in MODELS:
+        raise ModelFileError(f"{layer.where} is a model within the model, which is not supported.")
+    return layer
+
+
+def _listed(config: Fields, what: str) -> list[Fields]:
+    entries = config.items("layers", dict)
+    if not 1 <= len(entries) <= MAX_LAYERS:
+        raise ModelFileError(f"the configuration must have 1 to {MAX_LAYERS:,} layers. Got {len(entries):,}.")
+    return [Fields(entry, f"{what} {number}") for number, entry in enumerate(entries)]
+
+
+def _sequential(top: Fields) -> Architecture:
+    given = top.data.get("config")
+    config = Fields({"layers": given} if isinstance(given, list) else given, "the configuration, 'config',")
+    layers: dict[str, KerasLayer] = {}
+    before: list[Any] = []
+    for entry in _listed(config, "the layer"):
+        layer = layer_of(entry)
+        if layer.name in layers:
+            raise ModelFileError(f"it has two layers of the name {layer.name!r}.")
+        layers[layer.name] = replace(layer, calls=(before,))
+        before = [[layer.name, 0, 0]]
+    shape = _shape_of(next(iter(layers.values())))
+    if shape is None and isinstance(config.data.get("build_input_shape"), list):
+        shape = _checked_shape(config.data["build_input_shape"])
+    return Architecture(layers, (before[0][0], 0), shape)
+
+
+def _functional(config: Fields) -> Architecture:
+    layers: dict[str, KerasLayer] = {}
+    for entry in _listed(config, "the layer"):
+        name = entry.data.get("name")
+        layer = layer_of(entry, name if isinstance(name, str) else None)
+        layers[layer.name] = replace(layer, calls=tuple(entry.get("inbound_nodes", list)) or ([],))
+    inputs, outputs = (_ends(config, name) for name in ("input_layers", "output_layers"))
+    for what, ends in (("inputs", inputs), ("outputs", outputs)):
+        if len(ends) != 1:
+            raise ModelFileError(
+                f"it has {len(ends)} {what} ({', '.join(name for name, _ in ends[:6])}); "
+                "only models of one input and one output are supported."
+            )
+    if inputs[0][0] not in layers:
+        raise ModelFileError(f"its input {inputs[0][0]!r} is no layer of it.")
+    return Architecture(layers, outputs[0], _shape_of(layers[inputs[0][0]]))
+
+
+def _ends(config: Fields, name: str) -> list[Call]:
+    """[["a", 0, 0], ...], or ["a", 0, 0] of a single one."""
+    ends = config.get(name, list)
+    ends = [ends] if ends and isinstance(ends[0], str) else ends
+    return [history(end, "the configuration") for end in ends]
+
+
+def history(value: Any, where: str) -> Call:
+    """The call that [name, call, number] names; `ModelFileError` for anything but a first output."""
+    right = isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str)
+    if not right or type(value[1]) is not int or type(value[2]) is not int:
+        raise ModelFileError(f"{where} has an input that is not [name, call, number]: {str(value)[:80]}.")
+    if value[2] != 0:
+        raise ModelFileError(
+            f"{where} reads output {value[2]} of {value[0]!r}; only first outputs are supported."
+        )
+    return value[0], value[1]
+
+
+def _shape_of(layer: KerasLayer) -> list[int | None] | None:
+    for name in ("batch_shape", "batch_input_shape"):
+        if isinstance(layer.config.data.get(name), list):
+            return _checked_shape(layer.config.data[name])
+    length = layer.config.data.get("input_length")
+    return [None, length] if type(length) is int else None
+
+
+def _checked_shape(shape: list[Any]) -> list[int | None]:
+    if not all(n is None or (type(n) is int and 0 < n < 2**31) for n in shape):
+        raise ModelFileError(f"the shape of its input must be of ints and nulls. Got {str(shape)[:80]}.")
+    return shape

@@ -1,0 +1,172 @@
+"""The containers of Keras models: `.keras` zips and HDF5 files, old and new. Read with h5py alone; no code is run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from unspool.errors import ModelFileError
+from unspool.importing import hdf5
+from unspool.importing.keras_config import KerasLayer, parse
+
+MAX_JSON = 64 * 2**20  # bytes
+RATIO = 20  # times that weights may grow when they are unpacked
+ROOTS = ("layers", "_layer_checkpoint_dependencies")
+RNNS = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU")
+
+
+class KerasFile:
+    """What a file holds. version: of the Keras that wrote it, None where it does not say; config: None likewise."""
+
+    def __init__(self, version: str | None, config: dict[str, Any] | None, root: hdf5.Group) -> None:
+        self.version, self.config, self._root = version, config, root
+
+    def arrays(self, layers: Mapping[str, KerasLayer]) -> dict[str, list[np.ndarray]]:
+        """The weights of each layer by its name, in Keras' order."""
+        root = self._root.group("model_weights") if "model_weights" in self._root else self._root
+        if any(name in root for name in ROOTS):
+            return _by_class(root, layers)
+        if root.texts("layer_names") is None:
+            raise ModelFileError("it holds no weights of a Keras model: no 'layers', no 'layer_names'.")
+        return _by_name(root, layers)
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[KerasFile]:
+    """The file at `path`; `ModelFileError` where it is no Keras model."""
+    name = os.path.expanduser(os.fspath(path))
+    try:
+        zipped = zipfile.is_zipfile(name)
+    except OSError as error:
+        raise ModelFileError(f"it cannot be read ({error.strerror or error}).") from error
+    if zipped:
+        parts = _read_zip(name)
+        version = parse(parts["metadata.json"]).get("keras_version")
+        with hdf5.opened(parts["model.weights.h5"]) as root:
+            yield KerasFile(_version(version), parse(parts["config.json"]), root)
+        return
+    with hdf5.opened(name) as root:
+        config = root.text("model_config")
+        version = root.text("keras_version")
+        if version is None and "model_weights" in root:
+            version = root.group("model_weights").text("keras_version")
+        legacy = config is not None or root.texts("layer_names") is not None
+        # Files of Keras 1.0 and before do not name a version.
+        version = "1.0" if version is None and legacy else version
+        yield KerasFile(_version(version), None if config is None else parse(config), root)
+
+
+def _version(value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and re.match(r"\d+\.\d+", value)):
+        raise ModelFileError(f"its Keras version must be like '2.4.0'. Got {str(value)[:40]!r}.")
+    return value
+
+
+# --- the two layouts of weights
+
+
+def _by_name(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, list[np.ndarray]]:
+    """A group for each layer, with the names of its weights in an attribute."""
+    found: dict[str, list[np.ndarray]] = {}
+    known = set(root.texts("layer_names") or [])
+    for name in layers:
+        if name not in known or name not in root:
+            found[name] = []
+            continue
+        group = root.group(name)
+        found[name] = [group.array(weight) for weight in group.texts("weight_names") or []]
+    weighted = [
+        name
+        for name in sorted(known - set(layers))
+        if name in root and root.group(name).texts("weight_names")
+    ]
+    if weighted:
+        raise ModelFileError(
+            f"it has weights of a layer {weighted[0]!r}, which its configuration does not have."
+        )
+    return found
+
+
+def _by_class(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, list[np.ndarray]]:
+    """Groups named by class and counter, with weights in `vars/0`, `vars/1`, ..."""
+    top = next(root.group(name) for name in ROOTS if name in root)
+    counts: Counter[str] = Counter()
+    found = {}
+    for name, layer in layers.items():
+        if layer.operation:
+            continue
+        stem = snake_case(layer.kind)
+        place = f"{stem}_{counts[stem]}" if counts[stem] else stem
+        counts[stem] += 1
+        found[name] = [array for part in _parts(layer.kind) for array in _vars(top, f"{place}/{part}")]
+    return found
+
+
+def _parts(kind: str) -> list[str]:
+    if kind == "Bidirectional":
+        return ["forward_layer/cell/vars", "backward_layer/cell/vars"]
+    if kind in RNNS:
+        return ["cell/vars"]
+    return ["layer/vars"] if kind == "TimeDistributed" else ["vars"]
+
+
+def _vars(top: hdf5.Group, place: str) -> list[np.ndarray]:
+    if place not in top:
+        return []
+    group = top.group(place)
+    return [group.array(str(number)) for number in range(len(group.names()))]
+
+
+def snake_case(name: str) -> str:
+    """ "TimeDistributed" -> "time_distributed", "LSTM" -> "lstm", "GlobalMaxPooling1D" -> "global_max_pooling1d"."""
+    split = re.sub(r"(?<=.)(?=[A-Z][a-z]+)", "_", re.sub(r"\W", "", name))
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", split).lower()
+
+
+# --- the zip
+
+
+def _read_zip(path: str) -> dict[str, bytes]:
+    needed = ("metadata.json", "config.json", "model.weights.h5")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            missing = [name for name in needed if names.count(name) != 1]
+            if missing:
+                raise ModelFileError(f"the zip must hold {missing[0]!r}, once. Is it a .keras file?")
+            return {name: _read_member(archive, archive.getinfo(name)) for name in needed}
+    except ModelFileError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+    ) as e:
+        raise ModelFileError(f"it is not a readable zip ({e}).") from e
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    limit = MAX_JSON if info.filename.endswith(".json") else RATIO * info.compress_size + 2**20
+    if info.file_size > limit:
+        raise ModelFileError(f"{info.filename!r} unpacks to {info.file_size:,} bytes, more than is read.")
+    with archive.open(info) as part:
+        # By the chunk: one large read unpacks more than the size that the archive claims.
+        chunks, total = [], 0
+        while chunk := part.read(2**20):
+            total += len(chunk)
+            if total > limit:
+                raise ModelFileError(f"{info.filename!r} unpacks to more than it declares.")
+            chunks.append(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,262 @@
+"""Keras' layers to ours: settings and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from unspool.errors import ModelFileError
+from unspool.importing import keras_recurrent
+from unspool.importing.functions import FUNCTIONS
+from unspool.importing.keras_config import KerasLayer, layer_of
+from unspool.importing.keras_settings import Settings
+from unspool.saved import Fields
+
+Arrays = list[np.ndarray]
+#: (kind of our node, its settings, its weights); None: the layer does nothing in prediction.
+Made = tuple[str, dict[str, Any], dict[str, np.ndarray]] | None
+
+MERGES = {
+    "Concatenate": "concat",
+    "Add": "sum",
+    "Average": "mean",
+    "Multiply": "product",
+    "Maximum": "max",
+    "Minimum": "min",
+    "Subtract": "difference",
+}
+#: Layers that change nothing in prediction, and their settings.
+ABSENT = {
+    "InputLayer": "batch_shape batch_input_shape ragged optional",
+    "Dropout": "rate p noise_shape seed",
+    "SpatialDropout1D": "rate p noise_shape seed data_format",
+    "GaussianDropout": "rate p seed",
+    "GaussianNoise": "stddev sigma seed",
+    "AlphaDropout": "rate p noise_shape seed",
+    "ActivityRegularization": "l1 l2",
+}
+
+
+def convert(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """Our form of a layer. Raises `ModelFileError`, with the layer's settings, for one that is not supported."""
+    if layer.kind in ABSENT:
+        Settings(layer, version).ignore(*ABSENT[layer.kind].split()).finish()
+        return None
+    if layer.kind in MERGES:
+        return _merge(layer, version)
+    if layer.kind in keras_recurrent.KINDS:
+        return keras_recurrent.convert(layer, arrays, version)
+    if layer.kind not in _LAYERS:
+        _unsupported(layer)
+    return _LAYERS[layer.kind](layer, arrays, version)
+
+
+def _unsupported(layer: KerasLayer) -> NoReturn:
+    if layer.kind == "Lambda":
+        raise ModelFileError(
+            f"{layer.where} is Python code, which is never run. Replace the layer, and save again."
+        )
+    shown = {
+        k: v for k, v in layer.config.data.items() if isinstance(v, (int, float, str, list)) and k != "name"
+    }
+    raise ModelFileError(f"{layer.where} is not supported. Its settings: {str(shown)[:300]}.")
+
+
+def _merge(layer: KerasLayer, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    if layer.kind == "Concatenate" and settings.optional("axis", int, -1) not in (-1, 2):
+        settings.refuse("axis", "-1, the features")
+    settings.finish()
+    return "merge", {"how": MERGES[layer.kind]}, {}
+
+
+def _embedding(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version).ignore("input_length", "dropout", "sparse")
+    rows, size = settings.get("input_dim", int), settings.get("output_dim", int)
+    mask = settings.optional("mask_zero", bool, False)
+    settings.finish()
+    (table,) = shaped(layer, arrays, (rows, size))
+    return "embedding", {"vocabulary": rows, "size": size, "mask_zero": mask}, {"weight": table}
+
+
+def _masking(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    value = settings.optional("mask_value", float, 0.0)
+    settings.finish()
+    return "masking", {"value": value}, {}
+
+
+def _dense(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version).ignore("input_dim", "lora_rank")
+    units = settings.first(("units", "output_dim"), int)
+    bias = settings.first(("use_bias", "bias"), bool)
+    activation = settings.activation("activation", FUNCTIONS)
+    settings.finish()
+    inputs = arrays[0].shape[0] if arrays and arrays[0].ndim == 2 else 0
+    found = shaped(layer, arrays, (inputs, units), *([(units,)] if bias else []))
+    tensors = {"weight": found[0].T, **({"bias": found[1]} if bias else {})}
+    return "dense", {"inputs": inputs, "units": units, "bias": bias, "activation": activation}, tensors
+
+
+def _activation(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    name = settings.activation("activation", FUNCTIONS)
+    settings.finish()
+    return "activation", {"name": name, "slope": 0.0}, {}
+
+
+def _leaky_relu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    slope = settings.first(("negative_slope", "alpha"), float)
+    settings.finish()
+    return "activation", {"name": "leaky_relu", "slope": slope}, {}
+
+
+def _relu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    top, slope, threshold = (
+        settings.optional(n, float, 0.0) for n in ("max_value", "negative_slope", "threshold")
+    )
+    settings.finish()
+    if top or slope or threshold:
+        _unsupported(layer)
+    return "activation", {"name": "relu", "slope": 0.0}, {}
+
+
+def _elu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    if settings.optional("alpha", float, 1.0) != 1.0:
+        settings.refuse("alpha", "1")
+    settings.finish()
+    return "activation", {"name": "elu", "slope": 0.0}, {}
+
+
+def _softmax(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    if settings.optional("axis", int, -1) != -1:
+        settings.refuse("axis", "-1, the features")
+    settings.finish()
+    return "activation", {"name": "softmax", "slope": 0.0}, {}
+
+
+def _pool(how: str) -> Callable[[KerasLayer, Arrays, str | None], Made]:
+    def pool(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+        settings = Settings(layer, version)
+        if settings.optional("data_format", str, "channels_last") != "channels_last":
+            settings.refuse("data_format", "'channels_last'")
+        settings.require_off("keepdims")
+        settings.finish()
+        return "pool", {"how": how}, {}
+
+    return pool
+
+
+def _flatten(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    if settings.optional("data_format", str, "channels_last") != "channels_last":
+        settings.refuse("data_format", "'channels_last'")
+    settings.finish()
+    return "flatten", {}, {}
+
+
+def _repeat(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    count = settings.get("n", int)
+    settings.finish()
+    return "repeat", {"count": count}, {}
+
+
+def _axis(settings: Settings) -> None:
+    """Only the last axis, of inputs of two or three axes, can be normalised."""
+    axis = settings.value("axis", -1)
+    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+    if axis not in (-1, 2, 1) or isinstance(axis, bool):
+        settings.refuse("axis", "the last one")
+
+
+def _batch_norm(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    settings.ignore(*"momentum renorm_momentum renorm_clipping virtual_batch_size mode synchronized".split())
+    _axis(settings)
+    epsilon = settings.get("epsilon", float)
+    with_scale, with_center = settings.optional("scale", bool, True), settings.optional("center", bool, True)
+    settings.require_off("renorm")
+    settings.finish()
+    size = arrays[0].shape[0] if arrays and arrays[0].ndim == 1 else 0
+    names = [*(["gamma"] if with_scale else []), *(["beta"] if with_center else []), "mean", "variance"]
+    found = dict(zip(names, shaped(layer, arrays, *[(size,)] * len(names))))
+    scale = found.get("gamma", np.ones(size)).astype(np.float64)
+    scale = scale / np.sqrt(found["variance"].astype(np.float64) + epsilon)
+    shift = found.get("beta", np.zeros(size)) - found["mean"].astype(np.float64) * scale
+    return "affine", {"size": size}, {"scale": scale.astype(np.float32), "shift": shift.astype(np.float32)}
+
+
+def _layer_norm(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    _axis(settings)
+    epsilon = settings.get("epsilon", float)
+    with_scale, with_center = settings.optional("scale", bool, True), settings.optional("center", bool, True)
+    settings.require_off("rms_scaling")
+    settings.finish()
+    size = arrays[0].shape[0] if arrays and arrays[0].ndim == 1 else 0
+    names = [*(["scale"] if with_scale else []), *(["shift"] if with_center else [])]
+    if not names:
+        _unsupported(layer)
+    found = dict(zip(names, shaped(layer, arrays, *[(size,)] * len(names))))
+    tensors = {"scale": np.ones(size, np.float32), "shift": np.zeros(size, np.float32), **found}
+    return "layer_norm", {"size": size, "epsilon": epsilon}, tensors
+
+
+#: Layers that do to each step what they do to a row.
+PER_STEP = (
+    "Dense",
+    "Activation",
+    "ReLU",
+    "LeakyReLU",
+    "ELU",
+    "Softmax",
+    "LayerNormalization",
+    "BatchNormalization",
+)
+
+
+def _time_distributed(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    inner = layer_of(Fields(settings.get("layer", dict), f"{layer.where}, 'layer',"))
+    settings.finish()
+    inner = KerasLayer(inner.kind, f"{layer.name}/{inner.name}", inner.config)
+    if inner.kind not in PER_STEP and inner.kind not in ABSENT:
+        _unsupported(inner)
+    return convert(inner, arrays, version)
+
+
+def shaped(layer: KerasLayer, arrays: Arrays, *shapes: tuple[int, ...]) -> Arrays:
+    """`arrays`, if they have these shapes; otherwise `ModelFileError`."""
+    got = [array.shape for array in arrays]
+    if got != list(shapes):
+        raise ModelFileError(f"{layer.where} must have weights of shapes {list(shapes)}. Got {got}.")
+    return arrays
+
+
+_LAYERS: dict[str, Callable[[KerasLayer, Arrays, str | None], Made]] = {
+    "Embedding": _embedding,
+    "Masking": _masking,
+    "Dense": _dense,
+    "TimeDistributedDense": _dense,
+    "Activation": _activation,
+    "ReLU": _relu,
+    "LeakyReLU": _leaky_relu,
+    "ELU": _elu,
+    "Softmax": _softmax,
+    "GlobalMaxPooling1D": _pool("max"),
+    "GlobalMaxPool1D": _pool("max"),
+    "GlobalAveragePooling1D": _pool("mean"),
+    "GlobalAvgPool1D": _pool("mean"),
+    "Flatten": _flatten,
+    "RepeatVector": _repeat,
+    "BatchNormalization": _batch_norm,
+    "LayerNormalization": _layer_norm,
+    "TimeDistributed": _time_distributed,
+}

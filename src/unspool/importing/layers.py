@@ -1,0 +1,278 @@
+"""The layers of imported networks that have no state. Each says what it does to steps (N, F) and to rows (B, F)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm, linear
+
+from unspool.errors import DataError
+from unspool.importing.functions import FUNCTIONS
+from unspool.importing.signal import Signal
+from unspool.saved import Fields
+
+
+def _size(fields: Fields, name: str) -> int:
+    value = fields.get(name, int)
+    if not 1 <= value < 2**31:
+        fields._bad(name, "an int in [1, 2**31)", value)
+    return value
+
+
+class Embedding(nn.Module):
+    """Ids (N,) -> rows of weight (V, size). mask_zero: later layers skip the id 0."""
+
+    def __init__(self, vocabulary: int, size: int, mask_zero: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(vocabulary, size))
+        self.mask_zero = mask_zero
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Embedding:
+        """The layer that a saved model describes."""
+        return cls(_size(fields, "vocabulary"), _size(fields, "size"), fields.get("mask_zero", bool))
+
+    def forward(self, x: Signal) -> Signal:
+        """The rows are looked up where they are needed: a recurrent layer computes each distinct one once."""
+        ids = x.values
+        if ids.is_floating_point() or ids.dim() != 1:
+            raise DataError(
+                f"An embedding takes ids (N,), whole numbers. Got {ids.dtype} {tuple(ids.shape)}."
+            )
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(self.weight):
+            raise DataError(
+                f"Ids must be in [0, {len(self.weight)}). Got {int(ids.min())} to {int(ids.max())}. "
+                "Use the tokenizer, and its num_words, that the network was trained with."
+            )
+        mask = ids != 0 if self.mask_zero else x.mask
+        return Signal(ids, x.offsets, mask, self.weight)
+
+
+class Masking(nn.Module):
+    """Later layers skip the steps all of whose features are `value`; they are set to 0."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Masking:
+        """The layer that a saved model describes."""
+        return cls(fields.get("value", float))
+
+    def forward(self, x: Signal) -> Signal:
+        """Steps (N, F) -> the same, with a mask."""
+        values = x.looked_up()
+        mask = (values != self.value).any(dim=-1)
+        return Signal(values * mask[:, None], x.steps("Masking"), mask)
+
+
+class Dense(nn.Module):
+    """φ(W x + b), of each step or row."""
+
+    bias: nn.Parameter | None
+
+    def __init__(self, inputs: int, units: int, bias: bool, activation: str) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(units, inputs))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(units)) if bias else None)
+        self.activation = activation
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Dense:
+        """The layer that a saved model describes."""
+        activation = fields.choice("activation", FUNCTIONS)
+        return cls(_size(fields, "inputs"), _size(fields, "units"), fields.get("bias", bool), activation)
+
+    def forward(self, x: Signal) -> Signal:
+        """(N, inputs) -> (N, units)."""
+        values: Tensor = x.looked_up()
+        if values.shape[-1] != self.weight.shape[1]:
+            raise DataError(
+                f"A dense layer takes {self.weight.shape[1]} features. Got {values.shape[-1]}. After a Flatten the "
+                "sequences must have the length that the network was built for: give maxlen."
+            )
+        return x.with_values(FUNCTIONS[self.activation](linear(values, self.weight, self.bias)))
+
+
+class Activation(nn.Module):
+    """A function of each step or row; leaky_relu with its slope."""
+
+    def __init__(self, name: str, slope: float) -> None:
+        super().__init__()
+        self.name, self.slope = name, slope
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Activation:
+        """The layer that a saved model describes."""
+        return cls(fields.choice("name", [*FUNCTIONS, "leaky_relu"]), fields.get("slope", float))
+
+    def forward(self, x: Signal) -> Signal:
+        """The same shape."""
+        values = x.looked_up()
+        if self.name == "leaky_relu":
+            return x.with_values(torch.nn.functional.leaky_relu(values, self.slope))
+        return x.with_values(FUNCTIONS[self.name](values))
+
+
+class Pool(nn.Module):
+    """Steps -> rows: "mean" of the steps that are not skipped, "max" of all, "last" or "first" of all."""
+
+    KINDS = ("mean", "max", "last", "first")
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Pool:
+        """The layer that a saved model describes."""
+        return cls(fields.choice("how", cls.KINDS))
+
+    def forward(self, x: Signal) -> Signal:
+        """(N, F) -> (B, F). The mean of no step is NaN, as in Keras; the largest of none raises `DataError`."""
+        offsets, values = x.steps(f"The {self.how} over time"), x.looked_up()
+        lengths = offsets.diff()
+        if self.how != "mean" and bool((lengths == 0).any()):
+            raise DataError(f"The {self.how} over time needs one step at least. Got an empty sequence.")
+        if self.how in ("last", "first"):
+            return Signal(values[offsets[1:] - 1 if self.how == "last" else offsets[:-1]])
+        if self.how == "max":
+            return Signal(torch.segment_reduce(values, "max", offsets=offsets))
+        weights = None if x.mask is None else x.mask.to(values.dtype)[:, None]
+        total = torch.segment_reduce(values if weights is None else values * weights, "sum", offsets=offsets)
+        counts = lengths if x.mask is None else _count(x.mask, offsets)
+        return Signal(total / counts[:, None].to(values.dtype))
+
+
+def _count(mask: Tensor, offsets: Tensor) -> Tensor:
+    summed = torch.cat([mask.new_zeros(1, dtype=torch.int64), mask.to(torch.int64).cumsum(0)])
+    return summed[offsets].diff()
+
+
+class Flatten(nn.Module):
+    """Steps (N, F) of sequences of one length T -> rows (B, T * F)."""
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Flatten:
+        """The layer that a saved model describes."""
+        return cls()
+
+    def forward(self, x: Signal) -> Signal:
+        """Raises `DataError` for sequences of several lengths."""
+        if x.offsets is None:
+            return x
+        lengths = x.offsets.diff()
+        if len(lengths) and int(lengths.min()) != int(lengths.max()):
+            raise DataError(
+                f"Flatten needs sequences of one length. Got {int(lengths.min())} to {int(lengths.max())} steps. "
+                "Import the network with the maxlen that it was trained with."
+            )
+        values = x.looked_up()
+        width = int(lengths[0]) * values.shape[-1] if len(lengths) else values.shape[-1]
+        return Signal(values.reshape(len(lengths), width))
+
+
+class Affine(nn.Module):
+    """scale ⊙ x + shift: a batch normalisation as it is in prediction."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Affine:
+        """The layer that a saved model describes."""
+        return cls(_size(fields, "size"))
+
+    def forward(self, x: Signal) -> Signal:
+        """(N, size) -> (N, size)."""
+        values = x.looked_up()
+        if values.shape[-1] != len(self.scale):
+            raise DataError(f"A normalisation takes {len(self.scale)} features. Got {values.shape[-1]}.")
+        return x.with_values(values * self.scale + self.shift)
+
+
+class LayerNorm(nn.Module):
+    """Each step or row to mean 0 and variance 1, then scale and shift (Ba, Kiros, Hinton 2016)."""
+
+    def __init__(self, size: int, epsilon: float) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
+        self.epsilon = epsilon
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> LayerNorm:
+        """The layer that a saved model describes."""
+        return cls(_size(fields, "size"), fields.get("epsilon", float))
+
+    def forward(self, x: Signal) -> Signal:
+        """(N, size) -> (N, size)."""
+        values = x.looked_up()
+        if values.shape[-1] != len(self.scale):
+            raise DataError(f"A normalisation takes {len(self.scale)} features. Got {values.shape[-1]}.")
+        made = layer_norm(values, [len(self.scale)], self.scale, self.shift, self.epsilon)
+        return x.with_values(made)
+
+
+class Merge(nn.Module):
+    """Several inputs with the same steps, or rows, as one."""
+
+    KINDS: ClassVar[dict[str, Any]] = {
+        "concat": lambda parts: torch.cat(parts, -1),
+        "sum": lambda parts: torch.stack(parts).sum(0),
+        "mean": lambda parts: torch.stack(parts).mean(0),
+        "product": lambda parts: torch.stack(parts).prod(0),
+        "max": lambda parts: torch.stack(parts).amax(0),
+        "min": lambda parts: torch.stack(parts).amin(0),
+        "difference": lambda parts: parts[0] - parts[1],
+    }
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Merge:
+        """The layer that a saved model describes."""
+        return cls(fields.choice("how", cls.KINDS))
+
+    def forward(self, *xs: Signal) -> Signal:
+        """All must skip the same steps: versions of Keras differ where they do not."""
+        first, parts = xs[0], [x.looked_up() for x in xs]
+        rows, widths = {len(part) for part in parts}, {part.shape[-1] for part in parts}
+        steps = {x.offsets is None for x in xs}
+        if len(rows) > 1 or len(steps) > 1 or (self.how != "concat" and len(widths) > 1):
+            got = ", ".join(str(tuple(part.shape)) for part in parts)
+            raise DataError(f"Layers that are merged by {self.how!r} must have one shape. Got {got}.")
+        masks = [None if x.kept() is None else x.mask for x in xs]
+        if any((m is None) != (masks[0] is None) or not _equal(m, masks[0]) for m in masks):
+            raise DataError("Sequences that skip different steps cannot be merged.")
+        return replace(first, values=Merge.KINDS[self.how](parts), table=None, mask=masks[0])
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
+
+
+class Repeat(nn.Module):
+    """Rows (B, F) -> sequences of `count` equal steps."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Repeat:
+        """The layer that a saved model describes."""
+        return cls(_size(fields, "count"))
+
+    def forward(self, x: Signal) -> Signal:
+        """(B, F) -> (B * count, F)."""
+        if x.offsets is not None:
+            raise DataError("RepeatVector takes one row for each sequence. Got steps.")
+        offsets = torch.arange(len(x.values) + 1, dtype=torch.int64) * self.count
+        return Signal(x.values.repeat_interleave(self.count, 0), offsets)

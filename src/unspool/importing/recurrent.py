@@ -1,0 +1,164 @@
+"""A recurrent layer of an imported network: a cell of ours over the steps that are not skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from unspool.cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
+from unspool.errors import DataError, ModelFileError
+from unspool.importing.signal import Signal, kept_offsets, spread
+from unspool.nn import Recurrent
+from unspool.nn.recurrent import merge_outputs
+from unspool.ragged import Ragged
+from unspool.saved import Fields
+from unspool.state import flatten
+
+#: Cell -> (its class, the options that an imported one may have and their types).
+CELLS: dict[str, tuple[Callable[..., nn.Module], dict[str, type]]] = {
+    "lstm": (
+        LSTMCell,
+        {"bias": bool, "proj_size": int, "activation": str, "recurrent_activation": str},
+    ),
+    "gru": (GRUCell, {"bias": bool, "reset_after": bool, "activation": str, "recurrent_activation": str}),
+    "rnn": (RNNCell, {"bias": bool, "nonlinearity": str}),
+    "peephole_lstm": (PeepholeLSTMCell, {"bias": bool, "peepholes": str}),
+}
+MERGES = ("concat", "sum", "mean", "product")
+
+
+def build_cell(fields: Fields) -> nn.Module:
+    """A cell from {"cell", "input_size", "hidden_size", options...}; `ModelFileError` for anything else."""
+    make, kinds = CELLS[fields.choice("cell", CELLS)]
+    options: dict[str, Any] = {
+        name: fields.get(name, kind) for name, kind in kinds.items() if name in fields.data
+    }
+    odd = set(fields.data) - set(kinds) - {"cell", "input_size", "hidden_size"}
+    if odd:
+        raise ModelFileError(f"{fields.where} has a field {sorted(odd)[0]!r} that its cell does not take.")
+    return make(fields.get("input_size", int), fields.get("hidden_size", int), **options)
+
+
+class RecurrentLayer(nn.Module):
+    """One cell, or two that run against each other, with what Keras puts around them.
+
+    merge: of two directions: "concat", "sum", "mean" or "product".
+    reverse: the (first) cell runs from the end.
+    outputs: "last": (B, H), what each direction ends with; "steps": (N, H); "reversed_steps": those, each sequence
+        back to front.
+    zeros_at_skipped: skipped steps have the output 0 instead of the output before them.
+    stateful: the state is carried from call to call.
+    """
+
+    OUTPUTS = ("last", "steps", "reversed_steps")
+
+    def __init__(
+        self,
+        cells: list[nn.Module],
+        merge: str,
+        reverse: bool,
+        outputs: str,
+        zeros_at_skipped: bool,
+        stateful: bool,
+    ) -> None:
+        super().__init__()
+        both = len(cells) == 2
+        self.layer = Recurrent(
+            cells[0], reverse=reverse, bidirectional=both, reverse_cell=cells[1] if both else None
+        )
+        self.merge, self.outputs = merge, outputs
+        self.zeros_at_skipped, self.stateful = zeros_at_skipped, stateful
+        self.carried: Any = None
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> RecurrentLayer:
+        """The layer that a saved model describes."""
+        cells = [
+            build_cell(Fields(cell, f"{fields.where}, 'cells',")) for cell in fields.items("cells", dict)
+        ]
+        if len(cells) not in (1, 2):
+            raise ModelFileError(f"{fields.where} must have one cell or two. Got {len(cells)}.")
+        merge = fields.choice("merge", MERGES)
+        widths = {flatten(cell.initial_state(1))[0].shape[1] for cell in cells}  # type: ignore[operator]
+        if merge != "concat" and len(widths) > 1:
+            raise ModelFileError(f"{fields.where} merges directions of different widths by {merge!r}.")
+        return cls(
+            cells,
+            merge,
+            fields.get("reverse", bool),
+            fields.choice("outputs", cls.OUTPUTS),
+            fields.get("zeros_at_skipped", bool),
+            fields.get("stateful", bool),
+        )
+
+    def forward(self, x: Signal) -> Signal:
+        """Steps (N, F) -> the outputs that `outputs` names; the mask stays with the steps."""
+        offsets = x.steps("A recurrent layer")
+        kept = x.kept()
+        values, inner = x.values, offsets
+        if kept is not None:
+            assert x.mask is not None
+            values, inner = values[kept], kept_offsets(offsets, x.mask)
+        index = None
+        if x.table is not None:
+            values, index = self._looked_up(values, x.table)
+        states = self._states(x.batch_size)
+        output, finals = self.layer.run(values, inner, states, index)
+        if self.stateful:
+            self.carried = [[leaf.detach() for leaf in flatten(final)] for final in finals]
+        if self.outputs == "last":
+            return Signal(self._merged([flatten(final)[0] for final in finals]))
+        parts = [output]
+        if self.layer.bidirectional:
+            parts = list(output.split([flatten(final)[0].shape[1] for final in finals], dim=-1))
+        if kept is not None:
+            backward = [direction.reverse for direction in self.layer.directions()]
+            parts = [
+                spread(part, x.mask, offsets, back, self.zeros_at_skipped)  # type: ignore[arg-type]
+                for part, back in zip(parts, backward)
+            ]
+        merged = self._merged(parts)
+        if self.outputs == "reversed_steps":
+            merged = Ragged(merged, offsets).reverse().values
+        return x.with_values(merged)
+
+    def _merged(self, parts: list[Tensor]) -> Tensor:
+        return merge_outputs(parts, self.merge) if len(parts) > 1 else parts[0]
+
+    def _looked_up(self, ids: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+        """The layer's input, each distinct row once, and the row of each step."""
+        frozen = self.layer.frozen
+        if frozen is not None and frozen.table is not None:
+            return frozen.table, ids
+        ids, index = ids.unique(return_inverse=True)
+        return table[ids], index
+
+    def _states(self, batch: int) -> list[Any]:
+        initial = self.layer.initial_state(batch)
+        states = list(initial) if self.layer.bidirectional else [initial]
+        if not self.stateful or self.carried is None:
+            return states
+        if len(self.carried[0][0]) != batch:
+            raise DataError(
+                f"A stateful layer carries the states of {len(self.carried[0][0])} sequences. Got {batch}. "
+                "Call reset_states() for new ones."
+            )
+        carried = [tuple(leaves) if len(leaves) > 1 else leaves[0] for leaves in self.carried]
+        return carried
+
+
+def reset(network: nn.Module) -> None:
+    """Forget the states that stateful layers carry."""
+    for module in network.modules():
+        if isinstance(module, RecurrentLayer):
+            module.carried = None
+
+
+def is_stateful(network: nn.Module) -> bool:
+    """Whether a layer carries its state from call to call."""
+    return any(isinstance(module, RecurrentLayer) and module.stateful for module in network.modules())
+
+
+__all__ = ["CELLS", "RecurrentLayer", "build_cell", "is_stateful", "reset"]

@@ -1,0 +1,70 @@
+"""`unspool import`, and `predict` and `inspect` of what it saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from keras_preprocessing.text import Tokenizer
+
+pytest.importorskip("h5py", reason="h5py is not installed")
+
+from typer.testing import CliRunner
+
+from unspool.cli.app import app
+from unspool.importing import from_keras
+
+from .reference import FILES, references, write_h5
+
+
+def run(*arguments: object, code: int = 0, stdin: str | None = None) -> Any:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}\n{result.exception!r}"
+    return result
+
+
+TEXTS = ["what a lovely day", "no", "a day"]
+
+
+def test_a_keras_model_of_texts(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(num_words=11)
+    tokenizer.fit_on_texts(TEXTS)
+    (tmp_path / "tok.json").write_text(tokenizer.to_json())
+    old = write_h5(references()["keras_2"], tmp_path / "old.h5")
+    told = run("import", old, "--tokenizer", tmp_path / "tok.json", "--out", tmp_path / "model").stdout
+    assert "Imported from keras 2.2.4; reads ids." in told and "tokenizer of 5 words" in told
+    expected = from_keras(old).predict(tokenizer.texts_to_sequences(TEXTS))
+    lines = run("predict", tmp_path / "model", *TEXTS).stdout.splitlines()
+    assert lines == [f"{y[0]:.6f}\t{text}" for y, text in zip(expected, TEXTS)]
+    assert run("predict", tmp_path / "model", stdin="\n".join(TEXTS)).stdout.splitlines() == lines
+    assert "lstm 4 -> 3, last" in run("inspect", tmp_path / "model").stdout
+    short = run("import", old, "--tokenizer", tmp_path / "tok.json", "--out", tmp_path / "m", "--maxlen", 2)
+    assert "brought to 2 steps: filled with 0 (pre), cut (pre)" in short.stdout
+    run("import", FILES / "tagger.keras", "--tokenizer", tmp_path / "tok.json", "--out", tmp_path / "t")
+    (line,) = run("predict", tmp_path / "t", "a day").stdout.splitlines()
+    assert line.count(" | ") == 1 and line.endswith("\ta day")
+
+
+def test_a_torch_layer(tmp_path: Path) -> None:
+    torch.save(
+        {"a": torch.nn.GRU(2, 3).state_dict(), "b": torch.nn.RNN(2, 3).state_dict()}, tmp_path / "w.pt"
+    )
+    told = run("import", tmp_path / "w.pt", "--prefix", "a", "--out", tmp_path / "m").stdout
+    assert "reads series of 2 features" in told and "gru 2 -> 3, steps" in told
+    refused = run("predict", tmp_path / "m", "text", code=2)
+    assert "reads no texts" in refused.stderr
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "m"]
+    for arguments, message in (
+        ([FILES / "models.npz", *out], "must end in one of .keras"),
+        ([tmp_path / "w.pt", "--maxlen", 3, *out], "--maxlen is for Keras files"),
+        ([FILES / "sum.h5", "--prefix", "a", *out], "are for torch files"),
+        ([tmp_path / "no.h5", *out], "No such file"),
+        ([FILES / "sum.h5", "--padding", "left", *out], "'padding' parameter"),
+    ):
+        assert message in run("import", *arguments, code=2).stderr
+    assert not (tmp_path / "m").exists()
