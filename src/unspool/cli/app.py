@@ -16,6 +16,7 @@ from unspool.cli.bench import bench
 from unspool.cli.compare import compare
 from unspool.cli.doctor import doctor
 from unspool.cli.evaluate import evaluate
+from unspool.cli.export import export
 from unspool.cli.fit import fit
 from unspool.cli.generate import generate
 from unspool.cli.import_ import import_
@@ -117,6 +118,6 @@ def unspool(
     """Recurrent networks on sequences of uneven length."""
 
 
-for command in (fit, compare, predict, generate, evaluate, inspect, serve, bench, doctor):
+for command in (fit, compare, predict, generate, evaluate, export, inspect, serve, bench, doctor):
     app.command()(command)
 app.command("import")(import_)

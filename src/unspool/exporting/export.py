@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from unspool.errors import DataError, described
+from unspool.errors import DataError, check_choice, described
+from unspool.estimators.base import SequenceEstimator
 from unspool.exporting.checking import Case, difference
 from unspool.exporting.graph import IR_VERSION, Graph
 from unspool.exporting.layers import DropIn
-from unspool.exporting.modules import ModuleGraph, check_one_step
-from unspool.files import check_place, replacing
+from unspool.exporting.models import PARTS, ModelGraph
+from unspool.exporting.modules import ModuleGraph
+from unspool.files import check_place, replacing, write_text
 from unspool.nn import Recurrent, Stack
 
+TOKENIZER = "tokenizer.json"
 LARGEST = 2**31 - 1  # bytes of a file, which protobuf sets
 
 
@@ -44,29 +47,36 @@ def to_onnx(
     input_size: int | None = None,
     one_step: bool = False,
     initial_state: bool = False,
+    part: str = "all",
 ) -> Exported:
     """Write `model` to `path` as ONNX, after ONNX Runtime gave our numbers with it to 1e-5.
 
-    model: an `unspool.nn.Recurrent`, `Stack`, `LSTM`, `GRU` or `RNN`, or a cell module. It is exported in evaluation:
-        dropouts off, zoneout by its mean.
+    model: an `unspool.nn.Recurrent`, `Stack`, `LSTM`, `GRU` or `RNN`, or a cell module; or a fitted
+        `SequenceRegressor` or `SequenceClassifier`. It is exported in evaluation: dropouts off, zoneout by its mean.
     input_size: features of a step, where the cell has no attribute of that name.
     one_step: one step of the layers, x (B, F), with the state in and out; only of layers without `reverse` and
         `bidirectional`.
     initial_state: make the state that sequences start from an input. Default: the layer's own, maybe learned.
+    part: of an estimator whose network is blended with a linear model on TF-IDF, which has no ONNX form: "network"
+        leaves that out; "all", the default, is then a `DataError`.
 
-    The graph takes x float32 (batch, time, F), (time, batch, F) of a layer with batch_first=False, and lengths int64
-    (batch,) of 0 to time; batch and time are free, 1 or more. Past the end of a sequence outputs are zero and its
-    state stays.
+    A layer's graph takes x float32 (batch, time, F), (time, batch, F) of a layer with batch_first=False, and lengths
+    int64 (batch,) of 0 to time; batch and time are free, 1 or more. Past the end of a sequence outputs are zero and its
+    state stays. An estimator's takes ids int64 (batch, time) or x, lengths, and further columns, and gives predictions;
+    a `tokenizer.json` beside it makes the ids of texts. What a program needs to know is in the file's metadata.
 
     Returns an `Exported`. Raises `EngineError` where a step has no form in ONNX, which it names, where the graph
     differs, and where onnx-ir or onnxruntime is not installed; `DataError` for what cannot be exported. The file is
     written whole or not at all.
     """
-    check_one_step(one_step, initial_state)
+    _check_options(model, input_size, one_step, initial_state, part)
     if isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None)):
         module = model if isinstance(model, (Recurrent, Stack, DropIn)) else Recurrent(model)
         built = ModuleGraph(module, input_size, one_step, initial_state)
         return write(path, built.graph, built.cases(), {"model": type(model).__name__})
+    if isinstance(model, SequenceEstimator):
+        whole = ModelGraph(model, part)
+        return write(path, whole.graph, whole.cases(), whole.about(), whole.notes, whole.tokenizer)
     raise DataError(
         "to_onnx takes an unspool.nn.Recurrent, Stack, LSTM, GRU or RNN, a cell or a fitted estimator. "
         f"Got {described(model)}."
@@ -78,9 +88,11 @@ def write(
     graph: Graph,
     cases: list[Case],
     about: Mapping[str, str],
-    notes: tuple[str, ...] = (),
+    notes: Sequence[str] = (),
+    tokenizer: str | None = None,
 ) -> Exported:
-    """The graph as a file at `path`, once it gave what `cases` expect. about: its metadata."""
+    """The graph as a file at `path`, once it gave what `cases` expect. about: its metadata. tokenizer: the content of
+    a `tokenizer.json` beside it."""
     from unspool import __version__
 
     path = Path(os.path.expanduser(os.fspath(path)))
@@ -98,6 +110,10 @@ def write(
         raise DataError(f"An ONNX file holds 2 GiB at most. The weights alone have {size:,} bytes.")
     content = ir.to_proto(model).SerializeToString()
     apart = difference(content, cases)
+    beside = []
+    if tokenizer is not None:
+        beside = [path.with_name(TOKENIZER)]
+        write_text(beside[0], tokenizer)
     with replacing(path) as file:
         file.write(content)
     return Exported(
@@ -106,8 +122,24 @@ def write(
         {value.name: _dims(value) for value in graph.inputs},
         {value.name: _dims(value) for value in graph.outputs},
         dict(Counter(node.op_type for node in graph.nodes)),
-        notes=notes,
+        beside=tuple(beside),
+        notes=tuple(notes),
     )
+
+
+def _check_options(model: Any, input_size: Any, one_step: bool, initial_state: bool, part: str) -> None:
+    """`DataError` and `InvalidParameterError` for options that do not go with each other, or with `model`."""
+    check_choice("to_onnx", "part", part, PARTS)
+    if one_step and initial_state:
+        raise DataError("With one_step=True the state is an input anyway: leave initial_state out.")
+    if isinstance(model, SequenceEstimator):
+        given = {"input_size": input_size is not None, "one_step": one_step, "initial_state": initial_state}
+        for name in (name for name, there in given.items() if there):
+            raise DataError(
+                f"{name} goes with layers, not with a fitted {type(model).__name__}: leave it out."
+            )
+    elif part != "all":
+        raise DataError(f"part={part!r} goes with fitted estimators, not with layers: leave it out.")
 
 
 def _dims(value: Any) -> tuple:

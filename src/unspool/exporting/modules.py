@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from unspool.errors import DataError
 from unspool.exporting.checking import SHAPES, Case, lengths_for
 from unspool.exporting.graph import FLOAT, INT64, Graph
 from unspool.exporting.layers import DropIn, input_size_of
@@ -173,9 +172,3 @@ class ModuleGraph:
         if not isinstance(self.module, Recurrent):
             return layers
         return layers[0] if self.module.bidirectional else layers[0][0]
-
-
-def check_one_step(one_step: bool, initial_state: bool) -> None:
-    """`DataError` where both are asked for: a step has its state as an input anyway."""
-    if one_step and initial_state:
-        raise DataError("With one_step=True the state is an input anyway: leave initial_state out.")

@@ -100,6 +100,14 @@ class TextEncoder:
         """The words (characters) of one text as `encode` sees them, known or not."""
         return self._split.tokens(*_check_texts([text]))
 
+    def tokenizer(self) -> RustTokenizer:
+        """The same numbers of texts by the tokenizers library alone, whose JSON other programs read. It has no marks.
+
+        By characters, a capital Σ at the end of a word is σ there and ς here.
+        """
+        self._words()
+        return RustTokenizer.from_str(self._split.tokenizer().to_str())
+
     @property
     def vocabulary_size(self) -> int:
         """Known words + 2, or + 4 with marks: the rows of an embedding that goes behind."""
@@ -179,6 +187,9 @@ class _Words:
         numbers = {word: i for i, word in enumerate([PAD, UNKNOWN, *words])}
         self.rust.model = models.WordLevel(numbers, unk_token=UNKNOWN)
 
+    def tokenizer(self) -> RustTokenizer:
+        return self.rust
+
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         ids = list(chain.from_iterable(map(self._chunk, _chunks(texts))))
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
@@ -207,9 +218,18 @@ class _Characters:
         return [chr(point) for point in points[np.argsort(-counts, kind="stable")][:count]]
 
     def know(self, words: list[str]) -> None:
+        self.words = words
         points = [ord(word) for word in words]
         self.numbers = np.full(max(points) + 2, UNKNOWN_ID, dtype=np.int64)  # the last: any point beyond
         self.numbers[points] = np.arange(2, len(points) + 2)
+
+    def tokenizer(self) -> RustTokenizer:
+        numbers = {word: i for i, word in enumerate([PAD, UNKNOWN, *self.words])}
+        rust = RustTokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
+        steps = [normalizers.NFC(), *([normalizers.Lowercase()] if self.lower else [])]
+        rust.normalizer = normalizers.Sequence(steps)
+        rust.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        return rust
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         codes, lengths = self._codes(texts)

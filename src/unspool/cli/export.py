@@ -1,0 +1,45 @@
+"""`unspool export`: a saved model as ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unspool.cli.options import Debug, Model
+
+
+def export(
+    model: Model,
+    out: Annotated[
+        Path, typer.Option(help="The ONNX file to write, such as model.onnx.", show_default=False)
+    ],
+    part: Annotated[
+        str,
+        typer.Option(help="all, or network: without the linear model on TF-IDF that a blend has."),
+    ] = "all",
+    debug: Debug = False,
+) -> None:
+    """Write a saved model as ONNX: padded ids or series and their lengths in, predictions out.
+
+    ONNX Runtime runs the graph at once, beside the model; they must agree to 1e-5, or nothing is written. Beside the
+    graph of a model of texts comes tokenizer.json, for the tokenizers library.
+
+    unspool export model --out model.onnx
+    """
+    import unspool
+    from unspool.exporting import to_onnx
+
+    _tell(to_onnx(unspool.load(model), out, part=part))
+
+
+def _tell(exported: Any) -> None:
+    for name, dims in exported.inputs.items():
+        typer.echo(f"in   {name} ({', '.join(map(str, dims))})")
+    for name, dims in exported.outputs.items():
+        typer.echo(f"out  {name} ({', '.join(map(str, dims))})")
+    for note in exported.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"Largest difference to ONNX Runtime, relative to 1 or more: {exported.difference:.1e}.")
+    typer.echo(f"Written: {', '.join(str(path) for path in (exported.path, *exported.beside))}.")
