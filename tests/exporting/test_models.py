@@ -130,12 +130,32 @@ def test_series_with_missing_values_to_two_numbers(cell: str, tmp_path: Path) ->
     assert (np.abs(found - model.predict(X)) / y.std(0)).max() < 1e-5
 
 
-def test_counts_and_several_labels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["poisson", "negative_binomial", "gamma", "lognormal", "huber"])
+def test_counts_and_positive_numbers(loss: str, tmp_path: Path) -> None:
     X, random = series(40), np.random.RandomState(0)
-    counts = SequenceRegressor(loss="poisson", **QUICK).fit(X, random.poisson(7, 40))
-    to_onnx(counts, tmp_path / "m.onnx")
-    close(run(tmp_path / "m.onnx", **padded(X))["prediction"], counts.predict(X))
+    y = np.stack([random.poisson(7, 40), 100 * random.poisson(9, 40)], 1) + (loss != "poisson")
+    model = SequenceRegressor(loss=loss, **{**QUICK, "learning_rate": 0.1}).fit(X, y)
+    to_onnx(model, tmp_path / "m.onnx")
+    close(run(tmp_path / "m.onnx", **padded(X))["prediction"], model.predict(X))
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_ordered_classes(classes: int, tmp_path: Path) -> None:
+    X, y = series(80), np.array(["none", "low", "mid", "high", "top"])[np.arange(80) % classes]
+    order = ("none", "low", "mid", "high", "top")[:classes]
+    model = SequenceClassifier(order=order, **{**QUICK, "learning_rate": 0.05, "epochs": 3}).fit(X, y)
+    model.task_.temperature = 0.7
+    to_onnx(model, tmp_path / "m.onnx")
+    found = run(tmp_path / "m.onnx", **padded(X))
+    assert found["label"].tolist() == model.predict(X).tolist()
+    close(found["probabilities"], model.predict_proba(X))
+    assert len({*found["label"]}) > 1
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    X, random = series(40), np.random.RandomState(0)
     labels = SequenceClassifier(**QUICK).fit(X, random.randint(0, 2, (40, 3)))
+    labels.task_.temperature = 0.7
     labels.task_.thresholds = np.array([0.4, 0.5, 0.55])
     to_onnx(labels, tmp_path / "m.onnx")
     found = run(tmp_path / "m.onnx", **padded(X))

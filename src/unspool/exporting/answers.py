@@ -8,8 +8,9 @@ import numpy as np
 
 from unspool.errors import DataError
 from unspool.exporting.graph import BOOL, DOUBLE, FLOAT, INT64, Graph
-from unspool.tasks import Classification, MultiLabel, Regression
-from unspool.tasks.regression import LARGEST_LOG
+from unspool.tasks import Classification, MultiLabel, Ordinal, Regression
+from unspool.tasks.log_link import LogLink
+from unspool.training.likelihoods import DEVIATIONS, LARGEST_LOG, LogNormal
 
 
 def answer(g: Graph, task: Any, outputs: Any) -> None:
@@ -19,25 +20,46 @@ def answer(g: Graph, task: Any, outputs: Any) -> None:
     `probabilities` float32 (B, C). Labels: `labels` int64 (B, C) of 0 and 1, and `probabilities`.
     """
     if isinstance(task, Regression):
-        numbers = g.cast(outputs, DOUBLE)
-        if task.criterion.name == "poisson":
-            numbers = g.op("Exp", g.op("Min", numbers, np.float64(LARGEST_LOG)))
-        numbers = g.op("Add", g.op("Mul", numbers, task.scale), task.mean)
+        numbers = _numbers(g, task, g.cast(outputs, DOUBLE))
         if task.ndim == 1:
             numbers = g.op("Squeeze", numbers, g.ints(1))
         g.output("prediction", numbers, DOUBLE, ["batch", *([] if task.ndim == 1 else [len(task.mean)])])
-    elif isinstance(task, Classification):
-        best = g.op("ArgMax", outputs, axis=1, keepdims=0)
-        classes, kind = labels_of(task.classes)
-        g.output("label", g.op("Gather", classes, best, axis=0), kind, ["batch"])
-        g.output("probabilities", g.op("Softmax", outputs, axis=1), FLOAT, ["batch", len(classes)])
-    elif isinstance(task, MultiLabel):
-        shares = g.op("Sigmoid", g.cast(outputs, DOUBLE))
-        given = g.cast(g.op("GreaterOrEqual", shares, task.thresholds), INT64)
-        g.output("labels", given, INT64, ["batch", len(task.classes)])
+    elif type(task) in (Classification, Ordinal, MultiLabel):
+        cooled = g.op("Div", g.cast(outputs, DOUBLE), np.float64(task.temperature))
+        several = isinstance(task, MultiLabel)
+        shares = g.op("Sigmoid", cooled) if several else g.op("Softmax", cooled, axis=1)
+        if several:
+            given = g.cast(g.op("GreaterOrEqual", shares, task.thresholds), INT64)
+            g.output("labels", given, INT64, ["batch", len(task.classes)])
+        else:
+            best = g.op("ArgMax", outputs, axis=1, keepdims=0)
+            if isinstance(task, Ordinal):  # the median
+                reached = g.op("GreaterOrEqual", g.op("CumSum", shares, np.int64(1)), np.float64(0.5 - 1e-12))
+                best = g.op("ArgMax", g.cast(reached, INT64), axis=1, keepdims=0)
+            classes, kind = labels_of(task.classes)
+            g.output("label", g.op("Gather", classes, best, axis=0), kind, ["batch"])
         g.output("probabilities", g.cast(shares, FLOAT), FLOAT, ["batch", len(task.classes)])
     else:
         raise DataError(f"There is no ONNX form of the answers of the task {task.name!r}.")
+
+
+def _numbers(g: Graph, task: Regression, outputs: Any) -> Any:
+    """(B, K) in the targets' units; outputs (B, output size) float64."""
+    if type(task) is Regression:
+        return g.op("Add", g.op("Mul", outputs, task.scale), task.mean)
+    if not isinstance(task, LogLink):
+        raise DataError(f"There is no ONNX form of the answers of the task {task.name!r}.")
+    count = len(task.scale)
+    logs = outputs
+    if task.criterion.outputs > 1:
+        logs = g.op("Slice", outputs, g.ints(0), g.ints(count), g.ints(1))
+    if isinstance(task.criterion, LogNormal):  # of the median, and half the variance
+        second = g.op("Slice", outputs, g.ints(count), g.ints(2 * count), g.ints(1))
+        deviation = g.op("Clip", second, *map(np.float64, DEVIATIONS))
+        variance = g.op("Exp", g.op("Mul", deviation, np.float64(2)))
+        logs = g.op("Add", logs, g.op("Div", variance, np.float64(2)))
+    means = g.op("Exp", g.op("Clip", logs, np.float64(-LARGEST_LOG), np.float64(LARGEST_LOG)))
+    return g.op("Mul", means, task.scale)
 
 
 def labels_of(classes: np.ndarray) -> tuple[np.ndarray, str]:
@@ -57,8 +79,8 @@ def expected(task: Any, outputs: np.ndarray) -> dict[str, np.ndarray]:
     shares = task.probabilities(outputs).astype(np.float32)
     if isinstance(task, MultiLabel):
         return {"labels": found, "probabilities": shares}
-    numbers, _ = labels_of(task.classes)
-    return {"label": numbers[outputs.argmax(1)], "probabilities": shares}
+    labels, _ = labels_of(found)
+    return {"label": labels, "probabilities": shares}
 
 
 def units(task: Any) -> dict[str, np.ndarray]:

@@ -10,9 +10,11 @@ from torch import nn
 
 from unspool.errors import DataError
 from unspool.exporting.graph import FLOAT, Graph
+from unspool.exporting.operations import OPERATIONS
 from unspool.exporting.stack import Layers, linear, merged
+from unspool.exporting.steps import numbers
 from unspool.exporting.time import Lengths
-from unspool.heads import DenseHead, Pooling
+from unspool.heads import DenseHead, Ordered, Pooling
 
 LOWEST = np.float32(-3e38)
 
@@ -76,6 +78,36 @@ def final_output(g: Graph, layers: Layers, output: Any, finals: Sequence[Any], l
     forward = g.op("Slice", last, g.ints(0), g.ints(widths[0]), g.ints(1))
     backward = g.op("Slice", first, g.ints(widths[0]), g.ints(sum(widths)), g.ints(1))
     return g.op("Concat", forward, backward, axis=1)
+
+
+def output_layers(g: Graph, head: nn.Module, x: Any, beside: Any = None) -> Any:
+    """What a head gives for vectors x (B, width) and numbers beside them; `DataError` for one that has no form."""
+    if isinstance(head, Ordered):
+        return _ordered(g, head, output_layers(g, head.module, x, beside))
+    if not isinstance(head, DenseHead):
+        raise DataError(f"There is no ONNX form of the head {type(head).__name__}.")
+    return dense(g, head, x, beside)
+
+
+def _ordered(g: Graph, head: Ordered, score: Any) -> Any:
+    """As `Ordered.forward`, from the score (B, 1): the logarithms of probabilities (B, K)."""
+    thresholds = numbers(head.thresholds, "The thresholds")[None]
+    count = thresholds.shape[1]
+
+    def part(value: Any, low: int, high: int) -> Any:
+        return g.op("Slice", value, g.ints(low), g.ints(high), g.ints(1))
+
+    def log_sigmoid(value: Any) -> Any:
+        return g.op("Neg", g.op("Softplus", g.op("Neg", value)))
+
+    above = g.op("Sub", score, thresholds)
+    low, high = log_sigmoid(g.op("Neg", above)), log_sigmoid(above)
+    ends = [part(low, 0, 1), part(high, count - 1, count)]
+    if count > 1:
+        between = g.op("Sub", part(above, 1, count), part(above, 0, count - 1))
+        apart = g.op("Log", g.op("Neg", OPERATIONS["expm1"](g, between)))
+        ends.insert(1, g.op("Sum", part(high, 0, count - 1), part(low, 1, count), apart))
+    return g.op("Concat", *ends, axis=1)
 
 
 def dense(g: Graph, head: DenseHead, x: Any, beside: Any = None) -> Any:

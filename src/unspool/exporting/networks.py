@@ -9,11 +9,10 @@ from torch import nn
 
 from unspool.estimators.network import Ensemble, SequenceNetwork, members_of
 from unspool.exporting.graph import FLOAT, INT64, Graph
-from unspool.exporting.heads import dense, pooled
+from unspool.exporting.heads import output_layers, pooled
 from unspool.exporting.stack import Layers, linear, merged
 from unspool.exporting.steps import numbers
 from unspool.exporting.time import Lengths
-from unspool.heads import DenseHead
 from unspool.nn.characters import CharacterNet, WordsAndCharacters
 from unspool.nn.given import GivenEmbedding
 
@@ -36,9 +35,9 @@ def outputs_of(g: Graph, network: SequenceNetwork | Ensemble, given: Given) -> A
 
 def _member(g: Graph, network: SequenceNetwork, given: Given) -> Any:
     layers, output, finals = recurrent(g, network, given)
-    assert network.pooling is not None and isinstance(network.head, DenseHead)
+    assert network.pooling is not None
     vector = pooled(g, network.pooling, layers, output, finals, given.lengths)
-    return dense(g, network.head, vector, given.columns)
+    return output_layers(g, network.head, vector, given.columns)
 
 
 def recurrent(g: Graph, network: SequenceNetwork, given: Given) -> tuple[Layers, Any, list[Any]]:
