@@ -76,7 +76,7 @@ def test_any_chunks_have_the_bits_of_one(pooling: str) -> None:
         stream.reset().push(text)
         whole = stream.finish()
         assert in_pieces(stream, text, random) == whole
-        assert whole == pytest.approx(expected, abs=1e-6)
+        assert whole == (pytest.approx(expected, abs=1e-6) if pooling == "attention" else expected)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,7 @@ def test_every_kind_of_sequence(kind: str, settings: dict[str, Any]) -> None:
     for key, (x, expected) in enumerate(zip(X, model.predict(X))):
         stream.reset().push(x)
         whole = stream.finish()
-        assert whole == pytest.approx(expected, abs=1e-6)
-        assert in_pieces(stream, x, random) == whole == together[key]
+        assert in_pieces(stream, x, random) == whole == together[key] == expected
 
 
 def test_a_step_is_a_chunk_of_one() -> None:

@@ -80,6 +80,7 @@ def options() -> dict[str, nn.Module]:
         "bfloat16 in training": Recurrent(lstm(5, 8), precision="bfloat16"),
         "stack": Stack("gru", 5, (12, 7, 9)),
         "residual": Stack("lstm", 5, 12, 3, connection="residual", dropout=0.3),
+        "highway": Stack("gru", 5, 12, 3, connection="highway"),
         "LSTM": LSTM(5, 64, 2, batch_first=True),
         "projection": LSTM(5, 9, 2, proj_size=4),
         "no bias": GRU(5, 33, bias=False),

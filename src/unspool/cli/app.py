@@ -25,6 +25,7 @@ from unspool.cli.kinds import command_for
 from unspool.cli.options import DEBUG, SAVED
 from unspool.cli.predict import predict
 from unspool.cli.serve import serve
+from unspool.cli.stream import stream
 from unspool.errors import UnspoolError
 
 ERROR = 2
@@ -118,6 +119,6 @@ def unspool(
     """Recurrent networks on sequences of uneven length."""
 
 
-for command in (fit, compare, predict, generate, evaluate, export, inspect, serve, bench, doctor):
+for command in (fit, compare, predict, generate, stream, evaluate, export, inspect, serve, bench, doctor):
     app.command()(command)
 app.command("import")(import_)

@@ -18,6 +18,7 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("predict", "tagging"): "unspool.cli.tagging:predict",
     ("evaluate", "tagging"): "unspool.cli.tagging:evaluate",
     ("inspect", "tagging"): "unspool.cli.inspect:inspect",
+    ("stream", "tagging"): "unspool.cli.stream:stream",
     ("fit", "forecasting"): "unspool.cli.forecasting:fit",
     ("predict", "forecasting"): "unspool.cli.forecasting:predict",
     ("evaluate", "forecasting"): "unspool.cli.forecasting:evaluate",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.errors import check_float, check_int
+from unspool.nn.rows import OfRows, row_by_row
 
 
 class DenseHead(nn.Module):
@@ -18,6 +19,8 @@ class DenseHead(nn.Module):
     dropout: probability of zeroing an input of each of these layers while training.
     beside: numbers that the first of these layers has beside its input, without dropout.
     """
+
+    cell: Applied
 
     def __init__(
         self,
@@ -43,8 +46,31 @@ class DenseHead(nn.Module):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
+        self.__dict__["cell"] = Applied(self.layers)
+
     def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
-        """x (B, input_size), beside (B, beside) -> (B, output_size)."""
+        """x (B, input_size), beside (B, beside) -> (B, output_size); in evaluation a row has the same in any batch."""
+        if not self.training:
+            whole = x if beside is None else torch.cat([x, beside], 1)
+            return row_by_row(self, self.cell, self.output_size, whole)
         if beside is None:
             return self.layers(x)
         return self.layers[1:](torch.cat([self.layers[0](x), beside], 1))
+
+    @property
+    def output_size(self) -> int:
+        """Numbers of an output."""
+        return int(self.layers[-1].out_features)  # type: ignore[arg-type]
+
+
+class Applied(OfRows):
+    """The layers of a head, without dropout."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def of(self, x: Tensor, *others: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x if isinstance(layer, nn.Dropout) else layer(x)
+        return x

@@ -15,6 +15,7 @@ from unspool.errors import DataError, bad_parameter, check_choice, check_float, 
 from unspool.nn.characters import WordsAndCharacters
 from unspool.nn.layout import check_can_freeze, to_ragged
 from unspool.nn.recurrent import Recurrent, final_output
+from unspool.nn.rows import OfRows, row_by_row
 from unspool.ragged import Ragged
 from unspool.state import flatten
 
@@ -28,14 +29,28 @@ class Highway(nn.Module):
     x (N, size): what goes into a layer; h (N, size): what comes out. b starts at -1, so that x passes at first.
     """
 
+    cell: Mixed
+
     def __init__(self, size: int) -> None:
         super().__init__()
         self.gate = nn.Linear(size, size)
         nn.init.xavier_uniform_(self.gate.weight)
         nn.init.constant_(self.gate.bias, -1.0)
+        self.__dict__["cell"] = Mixed(self.gate)
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        return x + torch.sigmoid(self.gate(x)) * (h - x)
+        return row_by_row(self, self.cell, h.shape[-1], x, h)
+
+
+class Mixed(OfRows):
+    """The equation of `Highway`."""
+
+    def __init__(self, gate: nn.Linear) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def of(self, x: Tensor, *others: Tensor) -> Tensor:
+        return x + torch.sigmoid(self.gate(x)) * (others[0] - x)
 
 
 class Stack(nn.Module):

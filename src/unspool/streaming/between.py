@@ -16,28 +16,6 @@ class Sum(nn.Module):
         return (x + state[0],)
 
 
-class Mixed(nn.Module):
-    """x (B, H), state (h (B, H),) -> (y,): `Highway`."""
-
-    def __init__(self, highway: nn.Module) -> None:
-        super().__init__()
-        self.highway = highway
-
-    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (self.highway(x, state[0]),)
-
-
-class Applied(nn.Module):
-    """x (B, F) -> (module(x),), whatever the state."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (self.module(x),)
-
-
 PARTS = {"last": 0, "first": 1, "mean": 1, "max": 1, "attention": 3}  # of the state, for each pooling
 
 
@@ -108,14 +86,3 @@ class Pooled(nn.Module):
                 value = kept.pop(0)
             found.append(torch.where(count > 0.0, value, torch.zeros_like(value)))
         return (*state[: 1 + parts], *found)
-
-
-class Dense(nn.Module):
-    """x (B, input size) -> (outputs (B, K),): the layers of a `DenseHead`, without dropout."""
-
-    def __init__(self, layers: nn.Sequential) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.Dropout)))
-
-    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (self.layers(x),)

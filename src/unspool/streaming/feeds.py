@@ -50,6 +50,10 @@ class Feed(ABC):
         """Features a step of what `read` gives, where that is rows."""
         raise NotImplementedError
 
+    def nothing(self) -> Any:
+        """A chunk of no steps."""
+        return []
+
     def check_held(self, held: str) -> None:
         """`DataError` unless `held` can have come from `read`."""
         if held:
@@ -65,6 +69,9 @@ class Numbers(Feed):
     @property
     def width(self) -> int:
         return self._width
+
+    def nothing(self) -> np.ndarray:
+        return np.zeros((0, self._width))
 
     def read(self, chunk: Any, held: str) -> tuple[Tensor, str, bool]:
         array = as_array(chunk, np.float32)
@@ -96,6 +103,9 @@ class Series(Feed):
     @property
     def width(self) -> int:
         return self.input_.n_features
+
+    def nothing(self) -> np.ndarray:
+        return np.zeros((0, self.input_.n_given))
 
     def read(self, chunk: Any, held: str) -> tuple[Tensor, str, bool]:
         given = self.input_.n_given

@@ -13,7 +13,7 @@ from unspool.errors import DataError, bad_parameter, check_choice
 from unspool.nn import GRU, LSTM, RNN, Recurrent, Stack
 from unspool.nn.layout import check_can_freeze
 from unspool.state import flatten, unflatten
-from unspool.streaming.between import Mixed, Sum
+from unspool.streaming.between import Sum
 from unspool.streaming.chain import INPUT, Chain, Spot
 
 
@@ -84,9 +84,12 @@ def add(chain: Chain, module: Any, x: Spot, size: int) -> tuple[Spot, int]:
         before = x, size
         x, size = _add_recurrent(chain, layer, x, size)
         if depth and module.connection is not None:
-            cell = Sum() if module.connection == "residual" else Mixed(module.highways[depth - 1])
             out = chain.room(size)
-            chain.between(cell, *before, [(x, out, size)])
+            if module.connection == "residual":
+                chain.between(Sum(), *before, [(x, out, size)])
+            else:
+                cell: Any = module.highways[depth - 1].cell
+                chain.between(cell, *before, [(None, out, size), (x, None, size)])
             x = out
     return x, size
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unspool.nn.given import GivenEmbedding
-from unspool.streaming.between import Dense, Pool, Pooled
+from unspool.streaming.between import Pool, Pooled
 from unspool.streaming.chain import AFTER, BEFORE, BESIDE, COUNT, INPUT, Chain, Spot
 from unspool.streaming.layers import add, copied, engine_of
 
@@ -25,7 +25,7 @@ def chain_of_networks(members: Sequence[Any], weights: str) -> tuple[Chain, Tens
         table = torch.cat([_table(member.embedding) for member in members], 1)
     first = members[0].stack._recurrent()[0].cell.input_size
     chain = Chain(first if table is None else table.shape[1], weights, engine_of(members[0]))
-    size = _head(members[0]).layers[-1].out_features
+    size = _head(members[0]).output_size
     every = members[0].pooling is None
     output = chain.room(size * len(members))
     at = 0
@@ -34,7 +34,7 @@ def chain_of_networks(members: Sequence[Any], weights: str) -> tuple[Chain, Tens
         width = chain.input_size if table is None else table.shape[1] // len(members)
         top, top_size = add(chain, member.stack, (INPUT, at), width)
         if every:
-            chain.between(Dense(_head(member).layers), top, top_size, [(None, out, size)])
+            chain.between(_head(member).cell, top, top_size, [(None, out, size)])
         else:
             _add_pooling(chain, member, top, top_size, out, size)
         at += 0 if table is None else width
@@ -67,4 +67,4 @@ def _add_pooling(chain: Chain, member: Any, top: Spot, size: int, out: Spot, out
     ends = [(None, (BESIDE, pooled[1] + k * size), size) for k in range(len(pooling.names))]
     read = [((AFTER, at), None, width) for at, width in places]
     chain.between(Pooled(pooling.names), top, size, [counted, *read, *ends], ends=True)
-    chain.between(Dense(member.head.layers), pooled, pooling.output_size, [(None, out, outputs)], ends=True)
+    chain.between(member.head.cell, pooled, pooling.output_size, [(None, out, outputs)], ends=True)

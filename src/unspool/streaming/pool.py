@@ -257,6 +257,11 @@ class StreamPool:
             raise DataError("Only estimators of one answer a sequence have columns. Use what push returns.")
         return self.model.columns(self.outputs(keys))
 
+    def unfinished(self) -> list[Hashable]:
+        """The keys of sessions whose text ended within a token, which `finish` would read."""
+        with self._lock:
+            return [key for key, slot in self._slots.items() if slot in self._held]
+
     def keys(self) -> list[Hashable]:
         """Those of all sessions, the one that got nothing for longest first."""
         with self._lock:

@@ -45,6 +45,9 @@ class Words(Feed):
         ids = self.encoder.encode([text for text, _ in cut])
         return ids.values, ids.lengths.tolist(), [rest for _, rest in cut], [False] * len(cut)
 
+    def nothing(self) -> str:
+        return ""
+
     def finish(self, held: str) -> Tensor:
         return self.encoder.encode([held]).values
 
@@ -80,6 +83,9 @@ class Characters(Feed):
         if self.encoder.lower:
             cut = self._before_open_sigma(text, cut)
         return self._ids(before, text, cut), self._after(before, text[:cut]) + check_length(text[cut:]), False
+
+    def nothing(self) -> str:
+        return ""
 
     def finish(self, held: str) -> Tensor:
         return self._ids(held[:1], held[1:], len(held) - 1 if held else 0)
