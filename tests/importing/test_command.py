@@ -5,17 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from keras_preprocessing.text import Tokenizer
-
-pytest.importorskip("h5py", reason="h5py is not installed")
-
 from typer.testing import CliRunner
 
 from unspool.cli.app import app
 from unspool.importing import from_keras
 
+from .onnx_cases import recurrent, save
 from .reference import FILES, references, write_h5
 
 
@@ -57,12 +54,23 @@ def test_a_torch_layer(tmp_path: Path) -> None:
     assert "reads no texts" in refused.stderr
 
 
+def test_an_onnx_model(tmp_path: Path) -> None:
+    path = save(recurrent("GRU", direction="bidirectional"), tmp_path / "m.onnx")
+    told = run("import", path, "--out", tmp_path / "m").stdout
+    assert (
+        "Imported from onnx; reads series of 3 features" in told
+        and "gru 3 -> 4 and gru 3 -> 4, steps" in told
+    )
+    assert ", last" in run("import", path, "--output", "Y_h", "--out", tmp_path / "m").stdout
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     out = ["--out", tmp_path / "m"]
     for arguments, message in (
         ([FILES / "models.npz", *out], "must end in one of .keras"),
         ([tmp_path / "w.pt", "--maxlen", 3, *out], "--maxlen is for Keras files"),
         ([FILES / "sum.h5", "--prefix", "a", *out], "are for torch files"),
+        ([FILES / "sum.h5", "--output", "a", *out], "--output is for ONNX files"),
         ([tmp_path / "no.h5", *out], "No such file"),
         ([FILES / "sum.h5", "--padding", "left", *out], "'padding' parameter"),
     ):

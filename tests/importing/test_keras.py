@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("h5py", reason="h5py is not installed")
-
 import unspool
 from unspool.errors import DataError, ModelFileError
 from unspool.importing import ImportedModel, from_keras

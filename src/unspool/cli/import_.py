@@ -12,6 +12,7 @@ from unspool.errors import DataError
 
 KERAS = (".keras", ".h5", ".hdf5")
 TORCH = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+ONNX = ".onnx"
 OF_KERAS = "Of Keras files: "
 
 
@@ -46,6 +47,10 @@ def import_(
         ),
     ] = None,
     nonlinearity: Annotated[str, typer.Option(help="Of torch files: of a plain RNN, tanh or relu.")] = "tanh",
+    output: Annotated[
+        str | None,
+        typer.Option(help="Of ONNX files: the output; default: the first.", show_default=False),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Import a model that was trained with Keras, torch or another library (ONNX).
@@ -70,12 +75,16 @@ def import_(
         raise DataError(f"--{given[0].replace('_', '-')} is for Keras files ({', '.join(KERAS)}).")
     if kind not in TORCH and (prefix is not None or nonlinearity != "tanh"):
         raise DataError(f"--prefix and --nonlinearity are for torch files ({', '.join(TORCH)}).")
+    if kind != ONNX and output is not None:
+        raise DataError("--output is for ONNX files (.onnx).")
     if kind in KERAS:
         model = importing.from_keras(file, **of_keras, padding=padding, truncating=truncating)
     elif kind in TORCH:
         model = importing.model_of(importing.from_torch(file, prefix, nonlinearity=nonlinearity))
+    elif kind == ONNX:
+        model = importing.from_onnx(file, output)
     else:
-        known = ", ".join((*KERAS, *TORCH))
+        known = ", ".join((*KERAS, *TORCH, ONNX))
         raise DataError(f"The file must end in one of {known}. Got {file.name!r}.")
     model.save(out)
     typer.echo(model.summary())

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from unspool.importing.from_keras import from_keras
+from unspool.importing.from_onnx import from_onnx, layers_from_onnx
 from unspool.importing.model import ImportedModel, Padding
 from unspool.importing.torch_state import from_torch, model_of
 
-__all__ = ["ImportedModel", "Padding", "from_keras", "from_torch", "model_of"]
+__all__ = [
+    "ImportedModel",
+    "Padding",
+    "from_keras",
+    "from_onnx",
+    "from_torch",
+    "layers_from_onnx",
+    "model_of",
+]

@@ -258,6 +258,29 @@ def _equal(one: Tensor | None, other: Tensor | None) -> bool:
     return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
+class Part(nn.Module):
+    """Features `start` to `stop`."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.start, self.stop = start, stop
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Part:
+        """The layer that a saved model describes."""
+        start, stop = fields.get("start", int), fields.get("stop", int)
+        if not 0 <= start < stop:
+            fields._bad("stop", "larger than start", stop)
+        return cls(start, stop)
+
+    def forward(self, x: Signal) -> Signal:
+        """(N, F) -> (N, stop - start)."""
+        values = x.looked_up()
+        if values.shape[-1] < self.stop:
+            raise DataError(f"Features to {self.stop} are needed. Got {values.shape[-1]}.")
+        return x.with_values(values[:, self.start : self.stop])
+
+
 class Repeat(nn.Module):
     """Rows (B, F) -> sequences of `count` equal steps."""
 

@@ -29,6 +29,7 @@ KINDS: dict[str, Any] = {
     "affine": layers.Affine,
     "layer_norm": layers.LayerNorm,
     "merge": layers.Merge,
+    "part": layers.Part,
     "repeat": layers.Repeat,
 }
 MAX_LAYERS = 10_000

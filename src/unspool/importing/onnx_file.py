@@ -1,0 +1,125 @@
+"""ONNX files read within bounds, and the numbers in them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from unspool.errors import ModelFileError
+
+MAX_FILE = 2**31  # bytes: what one protocol buffer holds
+MAX_STEPS = 100_000  # of a search through a graph
+
+
+def load(path: str) -> Any:
+    """The graph of a file; `ModelFileError` where it is none, or keeps weights in other files than beside it."""
+    try:
+        import onnx_ir
+    except ImportError as error:
+        raise ModelFileError("Reading ONNX files needs onnx-ir: pip install 'unspool[import]'.") from error
+    try:
+        if os.path.getsize(path) > MAX_FILE:
+            raise ModelFileError(f"it is larger than {MAX_FILE // 2**30} GiB.")
+        return onnx_ir.load(path).graph
+    except ModelFileError:
+        raise
+    except OSError as error:
+        raise ModelFileError(f"it cannot be read ({error.strerror or error}).") from error
+    # A damaged file can end in any error of the reader; a protocol buffer holds data alone.
+    except Exception as error:
+        line = " ".join(str(error).split())[:160]
+        raise ModelFileError(f"it is not a readable ONNX file ({type(error).__name__}: {line}).") from error
+
+
+def constant(value: Any, name: str = "an input") -> np.ndarray | None:
+    """The numbers of an initializer or a Constant; None where a value is computed."""
+    tensor = value.const_value
+    node = value.producer()
+    if tensor is None and node is not None and node.op_type == "Constant":
+        for kind in ("value", "value_float", "value_int", "value_floats", "value_ints"):
+            if kind in node.attributes:
+                found = node.attributes[kind].value
+                if kind != "value":
+                    return np.asarray(found)
+                tensor = found
+    return None if tensor is None else numbers(tensor, value.name or name)
+
+
+def numbers(tensor: Any, name: str) -> np.ndarray:
+    """The numbers of a tensor, once the file is found to hold them."""
+    import onnx_ir
+
+    if isinstance(tensor, onnx_ir.ExternalTensor):
+        _check_external(tensor, name)
+    try:
+        size = int(np.prod([int(n) for n in tensor.shape], dtype=object))
+        if size > MAX_FILE:
+            raise ModelFileError(f"the weight {name!r} declares {size:,} numbers.")
+        array = tensor.numpy()
+    except ModelFileError:
+        raise
+    # As in `load`: a damaged tensor can end in any error.
+    except Exception as error:
+        line = " ".join(str(error).split())[:160]
+        raise ModelFileError(
+            f"the weight {name!r} cannot be read ({type(error).__name__}: {line})."
+        ) from error
+    if array.dtype.kind not in "fiub" or array.size != size:
+        raise ModelFileError(f"the weight {name!r} must hold numbers. Got {array.dtype}.")
+    return array
+
+
+def _check_external(tensor: Any, name: str) -> None:
+    """Weights beside the model, in the same folder, and there in full."""
+    location = os.fspath(tensor.location)
+    path = os.path.join(os.fspath(tensor.base_dir) or os.curdir, location)
+    if os.path.basename(location) != location or location in ("", ".", "..") or os.path.islink(path):
+        raise ModelFileError(
+            f"the weight {name!r} lies in {location!r}, which is not a file beside the model."
+        )
+    try:
+        held = os.path.getsize(path) - (tensor.offset or 0)
+    except OSError as error:
+        raise ModelFileError(f"the file {location!r} of the weight {name!r} cannot be read.") from error
+    if tensor.nbytes > held:
+        raise ModelFileError(
+            f"the weight {name!r} takes {tensor.nbytes:,} bytes, and {location!r} holds {max(held, 0):,} of them."
+        )
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a value is all zeros, whatever its size: a constant, or one cut and shaped from zeros."""
+    waiting, seen = [value], 0
+    while waiting:
+        value = waiting.pop()
+        seen += 1
+        if seen > MAX_STEPS:
+            return False
+        node = value.producer()
+        if value.const_value is not None or (node is not None and node.op_type == "Constant"):
+            array = constant(value)
+            if array is None or bool(np.any(array != 0)):
+                return False
+        elif node is None:
+            return False
+        elif node.op_type == "ConstantOfShape":
+            if "value" in node.attributes and np.any(numbers(node.attributes["value"].value, "value") != 0):
+                return False
+        elif node.op_type == "Concat":
+            waiting += list(node.inputs)
+        elif node.op_type in (
+            "Expand",
+            "Slice",
+            "Squeeze",
+            "Unsqueeze",
+            "Transpose",
+            "Reshape",
+            "Identity",
+            "Cast",
+        ):
+            waiting.append(node.inputs[0])
+        else:
+            return False
+    return True

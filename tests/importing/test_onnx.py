@@ -1,0 +1,256 @@
+"""ONNX files give ONNX Runtime's numbers."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+import unspool
+from unspool.errors import ModelFileError
+from unspool.importing import from_onnx, layers_from_onnx
+
+from .onnx_cases import F, model_of, recurrent, run, save
+
+THIRD = {"activation_alpha": [1 / 6], "activation_beta": [0.5]}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "lstm": ("LSTM", {}),
+    "lstm reverse": ("LSTM", {"direction": "reverse"}),
+    "lstm both": ("LSTM", {"direction": "bidirectional", "bias": False}),
+    "lstm functions": ("LSTM", {"activations": ["HardSigmoid", "Softsign", "Softsign"]}),
+    "lstm slope": ("LSTM", {"activations": ["HardSigmoid", "Relu", "Relu"], **THIRD}),
+    "lstm peepholes": ("LSTM", {"peepholes": True, "direction": "bidirectional"}),
+    "gru": ("GRU", {}),
+    "gru after": ("GRU", {"linear_before_reset": 1, "direction": "bidirectional"}),
+    "gru functions": ("GRU", {"activations": ["Sigmoid", "Relu"], "linear_before_reset": 1}),
+    "gru two": (
+        "GRU",
+        {"activations": ["Sigmoid", "Tanh", "HardSigmoid", "Elu"], "direction": "bidirectional"},
+    ),
+    "rnn": ("RNN", {"direction": "bidirectional"}),
+    "rnn affine": ("RNN", {"activations": ["Affine"], "activation_alpha": [1.0], "direction": "reverse"}),
+    "lengths": ("LSTM", {"lengths": True, "direction": "bidirectional"}),
+}
+LENGTHS = [5, 1, 3]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operators(name: str, tmp_path: Path) -> None:
+    kind, settings = CASES[name]
+    model = recurrent(kind, **settings)
+    path = save(model, tmp_path / "m.onnx")
+    rng = np.random.default_rng(1)
+    X = [rng.normal(size=(n, F)).astype(np.float32) for n in LENGTHS]
+    if settings.get("lengths"):
+        padded = np.zeros((5, 3, F), np.float32)
+        for number, x in enumerate(X):
+            padded[: len(x), number] = x
+        y, y_h = run(model, x=padded, lengths=np.array(LENGTHS, np.int32))
+        steps = [y[:n, :, i].reshape(n, -1) for i, n in enumerate(LENGTHS)]
+        ends = [y_h[:, i].ravel() for i in range(3)]
+    else:
+        found = [run(model, x=x[:, None]) for x in X]
+        steps, ends = [y.reshape(len(y), -1) for y, _ in found], [y_h.ravel() for _, y_h in found]
+    for output, expected in (("Y", steps), ("Y_h", ends)):
+        made = from_onnx(path, output)
+        made.save(tmp_path / "m.zip")
+        for one, other in zip(unspool.load(tmp_path / "m.zip").predict(X), expected):
+            assert one.shape == other.shape and np.abs(one - other).max() < 1e-5
+    layer = layers_from_onnx(path)["cell"]
+    with torch.no_grad():
+        got = layer(unspool.Ragged.from_list([torch.from_numpy(x) for x in X]))[0].to_list()
+    for one, other in zip(got, steps):
+        assert np.abs(one.numpy() - other).max() < 1e-5
+
+
+class Tagger(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(9, 5)
+        self.lstm = torch.nn.LSTM(5, 4, num_layers=2, bidirectional=True, batch_first=True)
+        self.head = torch.nn.Linear(8, 3)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.head(torch.relu(self.lstm(self.embedding(ids))[0])), -1)
+
+
+class Classifier(Tagger):
+    """From the final states of the last layer."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        _, (h, _) = self.lstm(self.embedding(ids))
+        return self.head(torch.cat([h[-2], h[-1]], 1))
+
+
+class Last(torch.nn.Module):
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.gru = torch.nn.GRU(F, 4, num_layers=2)
+        self.skip, self.head = torch.nn.Linear(F, 4), torch.nn.Linear(4, 2)
+        self.how = how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.gru(x)[0] + torch.tanh(self.skip(x))
+        return self.head({"last": y[-1], "mean": y.mean(0), "max": y.amax(0), "first": y[0]}[self.how])
+
+
+MODELS: dict[str, Any] = {
+    "tagger": (Tagger, True, True),
+    "classifier": (Classifier, True, True),
+    **{how: (lambda how=how: Last(how), False, False) for how in ("last", "mean", "max", "first")},
+    "lstm": (lambda: torch.nn.LSTM(F, 4, 2, batch_first=True), False, True),
+    "rnn": (lambda: torch.nn.RNN(F, 4, bidirectional=True, nonlinearity="relu"), False, False),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_that_torch_wrote(name: str, tmp_path: Path) -> None:
+    make, ids, batch_first = MODELS[name]
+    torch.manual_seed(0)
+    module = make().eval()
+    X = [torch.randint(9, (n,)) if ids else torch.randn(n, F) for n in LENGTHS]
+    example = X[0][None] if batch_first else X[0][:, None]
+    axes = {"x": {0: "a", 1: "b"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = {"input_names": ["x"], "dynamic_axes": axes, "dynamo": False}
+        torch.onnx.export(module, (example,), str(tmp_path / "m.onnx"), **names)
+    model = from_onnx(tmp_path / "m.onnx")
+    got = model.predict([x.numpy() for x in X])
+    frozen = model.freeze().predict([x.numpy() for x in X])
+    for x, one, same in zip(X, got, frozen):
+        batch = x[None] if batch_first else x[:, None]
+        expected = run(str(tmp_path / "m.onnx"), x=batch.numpy())[0]
+        assert np.abs(one - expected.squeeze(0 if batch_first or expected.ndim == 2 else 1)).max() < 1e-5
+        assert np.allclose(one, same, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("LSTM", {"clip": 3.0}, r"the node 'cell' \(LSTM\) clips its gates \(3.0\)"),
+        ("LSTM", {"input_forget": 1}, "couples its gates"),
+        ("LSTM", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "two functions, tanh and relu"),
+        ("LSTM", {"activations": ["Relu", "Tanh", "Tanh"], "peepholes": True}, "peepholes and functions"),
+        ("GRU", {"activations": ["Sigmoid", "ScaledTanh"]}, r"function ScaledTanh \(alpha 1.0, beta 1.0\)"),
+        ("GRU", {"activations": ["HardSigmoid", "Tanh"], "activation_alpha": [0.3]}, "function HardSigmoid"),
+        ("GRU", {"activation_alpha": [0.3]}, "more constants"),
+        ("RNN", {"activations": ["Tanh", "Tanh"]}, "must have 1 functions"),
+        ("RNN", {"direction": "sideways"}, "the direction 'sideways'"),
+    ],
+)
+def test_operators_that_are_refused(
+    kind: str, settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = save(recurrent(kind, **settings), tmp_path / "m.onnx")
+    for read in (from_onnx, layers_from_onnx):
+        with pytest.raises(ModelFileError, match="Cannot import") as caught:
+            read(path)
+        assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def changed(change: Any) -> Any:
+    model = recurrent("GRU")
+    change(model.graph)
+    return model
+
+
+def set_weight(graph: Any, name: str, **fields: Any) -> None:
+    tensor = next(t for t in graph.initializer if t.name == name)
+    for field, value in fields.items():
+        tensor.ClearField(field)
+        getattr(tensor, field).extend(value) if isinstance(value, list) else setattr(tensor, field, value)
+
+
+def external(graph: Any, location: str) -> None:
+    tensor = graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", location
+
+
+def add(graph: Any, operator: str, **attributes: Any) -> None:
+    graph.node.append(helper.make_node(operator, ["Y"], ["Z"], name="after", **attributes))
+    graph.output[0].name = "Z"
+
+
+def state(graph: Any) -> None:
+    graph.initializer.append(numpy_helper.from_array(np.ones((1, 1, 4), np.float32), "h"))
+    graph.node[0].input.extend(["", "h"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: set_weight(g, "W", dims=[1, 12, 2**40]), "declares|cannot be read"),
+        (lambda g: set_weight(g, "W", dims=[1, 12, 2]), "cannot be read|shapes"),
+        (lambda g: set_weight(g, "W", dims=[12, 3]), r"shapes .*Got \[\(12, 3\)"),
+        (lambda g: external(g, "../secret"), r"'../secret', which is not a file beside the model"),
+        (lambda g: external(g, "/etc/passwd"), "not a file beside the model"),
+        (lambda g: external(g, "missing.data"), "cannot be read"),
+        (lambda g: external(g, "short.data"), "takes 144 bytes, and 'short.data' holds 3"),
+        (lambda g: add(g, "Det"), r"the node 'after' \(Det\), which is no layer that is known"),
+        (lambda g: add(g, "Transpose", perm=[0, 0, 1, 2]), "whose axes are"),
+        (lambda g: add(g, "Softmax", axis=0), r"'after' \(Softmax\), of another axis than the features"),
+        (state, "starts from a state that is not zero"),
+        (lambda g: g.initializer.pop(), "in the file. They are computed, or missing"),
+        (lambda g: g.input.append(helper.make_tensor_value_info("y", 1, [1])), "2 inputs beside lengths"),
+        (lambda g: g.node.pop(), "not supported|no layer"),
+    ],
+)
+def test_files_that_are_refused(change: Any, message: str, tmp_path: Path) -> None:
+    (tmp_path / "short.data").write_bytes(b"abc")
+    (tmp_path / "m.onnx").write_bytes(changed(change).SerializeToString())
+    with pytest.raises(ModelFileError, match="Cannot import") as caught:
+        from_onnx(tmp_path / "m.onnx")
+    assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def test_weights_beside_the_model(tmp_path: Path) -> None:
+    model = recurrent("GRU")
+    x = np.ones((3, 1, F), np.float32)
+    expected = run(model, x=x)[0].reshape(3, -1)
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0, location="m.data")
+    assert (tmp_path / "m.data").exists()
+    (got,) = from_onnx(tmp_path / "m.onnx").predict([x[:, 0]])
+    assert np.abs(got - expected).max() < 1e-5
+
+
+def test_no_such_output_or_file(tmp_path: Path) -> None:
+    path = save(recurrent("GRU"), tmp_path / "m.onnx")
+    with pytest.raises(ModelFileError, match=r"no output 'Q'. It has \['Y', 'Y_h'\]"):
+        from_onnx(path, "Q")
+    with pytest.raises(ModelFileError, match="No such file"):
+        from_onnx(tmp_path / "no.onnx")
+    graph = helper.make_graph([], "g", [helper.make_tensor_value_info("x", 1, ["a", "b", 3])], [])
+    with pytest.raises(ModelFileError, match="it has no output"):
+        from_onnx(save(model_of(graph), path))
+    assert layers_from_onnx(path) == {}
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    """Every outcome is a model or a `ModelFileError`."""
+    data = recurrent("LSTM", direction="bidirectional", peepholes=True).SerializeToString()
+    random = np.random.RandomState(0)
+    refused = 0
+    for number in range(300):
+        damaged = bytearray(data)
+        spread = 200 if number % 2 else len(data)
+        for at in random.randint(spread, size=random.randint(1, 4)):
+            damaged[-1 - at] = random.randint(256)
+        (tmp_path / "m.onnx").write_bytes(
+            damaged[: random.randint(len(data))] if number % 5 == 0 else damaged
+        )
+        try:
+            from_onnx(tmp_path / "m.onnx")
+        except ModelFileError:
+            refused += 1
+    assert refused > 50
