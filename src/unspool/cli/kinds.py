@@ -55,6 +55,8 @@ def command_for(name: str, arguments: Sequence[str]) -> Any | None:
 
     Raises `DataError` for a saved model of a kind that NAME cannot work with.
     """
+    if name == "import":  # a model among its arguments is the one that is replaced
+        return None
     kind = _kind_of_job(arguments) if name in ("fit", "compare") else _kind_of_model(arguments)
     if name == "compare" and kind == "signals":
         raise DataError("unspool compare works with tables of texts, not with series or recordings.")
