@@ -138,7 +138,7 @@ def test_an_interrupted_fit_goes_on_bit_by_bit(case: str, tmp_path: Path) -> Non
     same(again, whole, X)
     done, _ = fit(case, checkpoint=path, callbacks=[Until(99)])  # nothing is left to do
     same(done, whole, X)
-    assert [p.name for p in tmp_path.iterdir()] == ["state"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["state", "state.previous"]
 
 
 def test_a_finished_fit_goes_on_for_more_epochs(tmp_path: Path) -> None:
@@ -155,12 +155,13 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     SequenceRegressor(**{**SETTINGS, "epochs": 1}).fit(X, y, checkpoint=path)
     kept = path.read_bytes()
     for what, settings, target in (
-        ("settings", {"batch_size": 9}, y),
-        ("settings", {"random_state": 4}, y),
-        ("network", {"hidden_size": 8}, y),
-        ("training rows", {}, y + np.arange(70)),
+        ("batch_size, there 8, here 9", {"batch_size": 9}, y),
+        (r"random_state, there seed \d+, here seed \d+", {"random_state": 4}, y),
+        ("hidden_size, there 7, here 8; the network", {"hidden_size": 8}, y),
+        ("epochs, there none, here 5; schedule, there None, here 'cosine'", {"schedule": "cosine"}, y),
+        ("the training rows; the validation rows", {}, y + np.arange(70)),
     ):
-        with pytest.raises(ModelFileError, match=f"of another training: its {what} are not"):
+        with pytest.raises(ModelFileError, match=f"of another training. What differs: {what}"):
             SequenceRegressor(**{**SETTINGS, **settings}).fit(X, target, checkpoint=path)
         assert path.read_bytes() == kept
     for bad in (kept[:-700], b"", b"something else"):

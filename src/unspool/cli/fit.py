@@ -13,6 +13,7 @@ import typer
 from unspool.cli.options import (
     SAVED,
     Debug,
+    Keeping,
     Source,
     setting_options,
     settings_of,
@@ -30,7 +31,7 @@ class RescuedError(UnspoolError):
     """The model is not where it should be, but somewhere."""
 
 
-@with_options(source_options(), setting_options())
+@with_options(source_options(), source_options(Keeping), setting_options())
 def fit(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
@@ -54,6 +55,7 @@ def fit(
     saved.check_place(out)
     report = out.with_name(out.name + "-report") if report is None else report.expanduser()
     check_place(report / "metrics.json")
+    keeping = Keeping.of(options, out)
     source = Source.of(options)
     settings = {**settings_of(options), "verbose": 0 if quiet else 1}
     numeric, categorical = settings["numeric"], settings["categorical"]
@@ -63,7 +65,7 @@ def fit(
     for line in data.notes:
         typer.echo(line)
     started = time.perf_counter()
-    model = train(ctx, data, settings, out)
+    model = train(ctx, data, settings, out, keeping)
     seconds = time.perf_counter() - started
     result = measure("this model", model, data.test, data.task)
     baselines = measure_baselines(data, settings)
@@ -105,13 +107,16 @@ def save(model: Any, out: Path) -> Path:
         raise
 
 
-def train(ctx: typer.Context, data: Data, settings: dict[str, Any], out: Path) -> Any:
+def train(
+    ctx: typer.Context, data: Data, settings: dict[str, Any], out: Path, keeping: dict[str, Any]
+) -> Any:
     """The fitted estimator, saved; after Ctrl-C the best model so far is, and KeyboardInterrupt raised."""
     from unspool.estimators import for_task
 
     model = for_task(data.task.name)(**settings)
     validation = None if data.validation is None else (data.validation.inputs, data.validation.y)
-    model.fit(data.train.inputs, data.task.named(data.train.y, data.targets), validation_data=validation)
+    y = data.task.named(data.train.y, data.targets)
+    model.fit(data.train.inputs, y, validation_data=validation, **keeping)
     out = save(model, out)
     interrupted = bool(model.interrupted_)
     state = f"the {'best model so far' if interrupted else 'trained model'} is saved in {out}"

@@ -13,6 +13,7 @@ from unspool.cli.fit import save
 from unspool.cli.options import (
     SAVED,
     Debug,
+    Keeping,
     Model,
     Reading,
     Weights,
@@ -44,7 +45,7 @@ Out = Annotated[
 ]
 
 
-@with_options(source_options(Reading), setting_options(of=TABLE))
+@with_options(source_options(Keeping), source_options(Reading), setting_options(of=TABLE))
 def fit(
     ctx: typer.Context,
     table: Long,
@@ -75,13 +76,14 @@ def fit(
 
     out = out.expanduser()
     saved.check_place(out)
+    keeping = Keeping.of(options, out)
     data = _read(Reading.of(options), table)
     settings = {**settings_of(options, of=TABLE), "verbose": 0 if quiet else 1}
     model = Forecaster(**settings, id_col=None if id == "none" else id, time_col=time, target_col=target)
     if test_windows:
-        found, model = model.measured(data, test_windows, level)
+        found, model = model.measured(data, test_windows, level, **keeping)
     else:
-        found, model = None, model.fit(data)
+        found, model = None, model.fit(data, **keeping)
     out = save(model, out)
     ctx.meta[SAVED] = (
         f"the {'best model so far' if model.interrupted_ else 'trained model'} is saved in {out}."

@@ -18,6 +18,7 @@ from unspool.cli.fit import save
 from unspool.cli.options import (
     SAVED,
     Debug,
+    Keeping,
     Model,
     Reading,
     Weights,
@@ -88,7 +89,7 @@ def split(texts: Sequence[str], fraction: float, seed: int) -> tuple[list[str], 
     return rest, test
 
 
-@with_options(source_options(Reading), setting_options(of=SETTINGS))
+@with_options(source_options(Keeping), source_options(Reading), setting_options(of=SETTINGS))
 def fit(
     ctx: typer.Context,
     text: Source,
@@ -119,6 +120,7 @@ def fit(
     """
     out = out.expanduser()
     saved.check_place(out)
+    keeping = Keeping.of(options, out)
     report = out.with_name(out.name + "-report") if report is None else report.expanduser()
     check_place(report / "metrics.json")
     settings = {**settings_of(options, of=SETTINGS), "verbose": 0 if quiet else 1}
@@ -138,7 +140,7 @@ def fit(
         + "."
     )
     started = time.perf_counter()
-    model = SequenceGenerator(**settings).fit(rest)
+    model = SequenceGenerator(**settings).fit(rest, **keeping)
     seconds = time.perf_counter() - started
     place = save(model, out)
     kept = "best model so far" if model.interrupted_ else "trained model"

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unspool.errors import DataError
+from unspool.files import check_place
 from unspool.parameters import SPLIT, TABLE, Parameter, shared
 
 if TYPE_CHECKING:
     from unspool.tables import Table
 
 DEBUG, SAVED = "unspool.debug", "unspool.saved"  # keys of the context's meta
-READING = "Reading the table"
+READING, KEEPING = "Reading the table", "Going on after a stop"
 
 
 def _debug(ctx: typer.Context, asked: bool) -> None:
@@ -180,6 +182,59 @@ class Source(Reading):
             help="Share of rows for the test, drawn by --seed. Default: 0.2.", rich_help_panel=SPLIT
         ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """The options that say where the state of a training is kept, from which the same command can go on."""
+
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Keep the state of the training in this file; with --resume it goes on from there, whatever ended it. "
+            "Default with --checkpoint-every or --resume: OUT.checkpoint.",
+            show_default=False,
+            rich_help_panel=KEEPING,
+        ),
+    ] = None
+    checkpoint_every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECONDS|STEPS",
+            help="How often: 60s, or 500 for 500 steps. Default: after each epoch.",
+            show_default=False,
+            rich_help_panel=KEEPING,
+        ),
+    ] = None
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the checkpoint, if there is one.", rich_help_panel=KEEPING),
+    ] = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        """What `fit` of an estimator is given. `DataError` where a checkpoint is there, and --resume is not."""
+        from unspool.training import checkpoint_file
+        from unspool.training.checkpoint import interval
+
+        given = cls(**{field.name: options[field.name] for field in fields(cls)})
+        if given.checkpoint is None and given.checkpoint_every is None and not given.resume:
+            return {}
+        interval("fit", given.checkpoint_every)
+        path = (
+            out.with_name(out.name + ".checkpoint")
+            if given.checkpoint is None
+            else given.checkpoint.expanduser()
+        )
+        check_place(path)
+        there = next((p for p in (path, checkpoint_file.before(path)) if p.exists()), None)
+        if there is not None and not given.resume:
+            raise DataError(
+                f"{str(there)!r} holds the state of a training. Give --resume to go on from it, or remove it, or name "
+                "another file by --checkpoint."
+            )
+        return {"checkpoint": path, "checkpoint_every": given.checkpoint_every}
 
 
 def setting_options(

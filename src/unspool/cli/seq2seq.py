@@ -19,6 +19,7 @@ from unspool.cli.options import (
     SAVED,
     Debug,
     Input,
+    Keeping,
     Model,
     Reading,
     Weights,
@@ -110,7 +111,9 @@ def read_pairs(
     return Part(text_column(table, input), text_column(table, target), table.rows), table, dropped
 
 
-@with_options(source_options(Reading), source_options(Decoding), setting_options(of=SETTINGS))
+@with_options(
+    source_options(Keeping), source_options(Reading), source_options(Decoding), setting_options(of=SETTINGS)
+)
 def fit(
     ctx: typer.Context,
     table: Pairs,
@@ -146,6 +149,7 @@ def fit(
     error_packages()
     out = out.expanduser()
     saved.check_place(out)
+    keeping = Keeping.of(options, out)
     report = out.with_name(out.name + "-report") if report is None else report.expanduser()
     check_place(report / "metrics.json")
     settings = {**settings_of(options, of=SETTINGS), "verbose": 0 if quiet else 1}
@@ -187,7 +191,7 @@ def fit(
     started = time.perf_counter()
     model = Seq2Seq(**settings)
     beside = None if validation is None else (validation.sources, validation.targets)
-    model.fit(train.sources, train.targets, validation_data=beside)
+    model.fit(train.sources, train.targets, validation_data=beside, **keeping)
     seconds = time.perf_counter() - started
     out = save(model, out)
     state = "best model so far" if model.interrupted_ else "trained model"

@@ -14,6 +14,7 @@ from unspool.cli.fit import save
 from unspool.cli.options import (
     SAVED,
     Debug,
+    Keeping,
     Model,
     Weights,
     load_model,
@@ -52,7 +53,7 @@ Where = Annotated[
 ]
 
 
-@with_options(source_options(SignalReading), setting_options(LEFT_OUT))
+@with_options(source_options(Keeping), source_options(SignalReading), setting_options(LEFT_OUT))
 def fit(
     ctx: typer.Context,
     source: Where,
@@ -107,6 +108,7 @@ def fit(
     )
     out = out.expanduser()
     saved.check_place(out)
+    keeping = Keeping.of(options, out)
     report = out.with_name(out.name + "-report") if report is None else report.expanduser()
     check_place(report / "metrics.json")
     settings = {**settings_of(options, LEFT_OUT), "verbose": 0 if quiet else 1}
@@ -125,7 +127,7 @@ def fit(
     typer.echo(told(kind, train, tested, how))
     part = SignalPart.of(tested)
     started = time.perf_counter()
-    model = for_task(name)(**settings).fit(train.X, train.y)
+    model = for_task(name)(**settings).fit(train.X, train.y, **keeping)
     if found.features is not None:
         model.feature_names_in_ = np.array(found.features, dtype=object)
     seconds = time.perf_counter() - started

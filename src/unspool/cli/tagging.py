@@ -16,11 +16,13 @@ from unspool.cli.fit import save
 from unspool.cli.options import (
     SAVED,
     Debug,
+    Keeping,
     Model,
     Weights,
     load_model,
     setting_options,
     settings_of,
+    source_options,
     with_options,
 )
 from unspool.errors import DataError, check_float
@@ -66,7 +68,7 @@ Label = Annotated[
 Encoding = Annotated[str, typer.Option(help="Of the files.", rich_help_panel=READING)]
 
 
-@with_options(setting_options(of=TABLE))
+@with_options(source_options(Keeping), setting_options(of=TABLE))
 def fit(
     ctx: typer.Context,
     table: Sentences,
@@ -106,6 +108,7 @@ def fit(
 
     out = out.expanduser()
     saved.check_place(out)
+    keeping = Keeping.of(options, out)
     report = out.with_name(out.name + "-report") if report is None else report.expanduser()
     check_place(report / "metrics.json")
     settings = {**settings_of(options, of=TABLE), "verbose": 0 if quiet else 1}
@@ -140,7 +143,7 @@ def fit(
     started = time.perf_counter()
     model = SequenceTagger(**settings)
     parts = None if held is None else (held.tokens, held.tags, *([held.labels] if label else []))
-    model.fit(train.tokens, train.tags, train.labels, validation_data=parts)
+    model.fit(train.tokens, train.tags, train.labels, validation_data=parts, **keeping)
     seconds = time.perf_counter() - started
     out = save(model, out)
     state = "best model so far" if model.interrupted_ else "trained model"

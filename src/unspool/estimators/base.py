@@ -32,8 +32,9 @@ from unspool.summaries import layers_text
 from unspool.tasks import Target, Task
 from unspool.tasks.base import take
 from unspool.tasks.reading import check_lengths, read_weights, scale_weights
-from unspool.training import Callback, Checkpoint, PredictionBatches, SequenceData, Settings, train
+from unspool.training import Callback, PredictionBatches, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
+from unspool.training.checkpoint import checkpoints
 from unspool.training.device import CPU, choose, on, seeded
 
 AUGMENT = ("crop", "noise", "time_mask")
@@ -213,6 +214,7 @@ class SequenceEstimator(BaseEstimator):
         validation_data: tuple[Any, Any] | None = None,
         callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | str | None = None,
     ) -> Any:
         """Train on X (n sequences) and y (n,) or (n, K), in float32 on the CPU whatever torch's defaults; returns self.
 
@@ -220,8 +222,9 @@ class SequenceEstimator(BaseEstimator):
         validation_data: (X, y) to validate on; otherwise `validation_fraction` of the rows is held back if
         `early_stopping`, for classes stratified where each part can have every class.
         callbacks: `unspool.training.Callback` objects, called at each batch and epoch; not saved.
-        checkpoint: a file that holds the state of the training after each epoch. Where it exists, the training goes on
-        from it, with the numbers of one that was never interrupted; it is left there at the end.
+        checkpoint: a file that holds the state of the training. Where it exists, the training goes on from it, with the
+        numbers of one that was never interrupted; it is left there at the end (`unspool.training.Checkpoint`).
+        checkpoint_every: how often it is written: steps (500), or seconds ("60s"); None: after each epoch.
 
         Raises `DataError` for data that cannot be used, `InvalidParameterError`, `DivergenceError` where the loss or
         a gradient becomes NaN or infinite, and `ModelFileError` for a checkpoint of another training.
@@ -260,7 +263,7 @@ class SequenceEstimator(BaseEstimator):
             validation = self._data(raw, target, weights, held_back)
         blends = blending.wanted(self, raw.kind, 0 if validation is None else len(validation))
         seed = int(random.randint(2**31 - 1))
-        calls = [*callbacks, *([] if checkpoint is None else [Checkpoint(checkpoint)])]
+        calls = [*callbacks, *checkpoints(self, checkpoint, checkpoint_every)]
         with seeded(seed, device):
             if again:
                 self.network_ = continuing.network_of(self)

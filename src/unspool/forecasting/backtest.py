@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -223,10 +224,12 @@ def cross_validate(
     return _joined(parts, panel)
 
 
-def measured(model: Forecaster, panel: Panel, n_windows: int, wanted: Wanted) -> Backtest:
-    """See `Forecaster.measured`."""
+def measured(
+    model: Forecaster, panel: Panel, n_windows: int, wanted: Wanted, keeping: Mapping[str, Any]
+) -> Backtest:
+    """See `Forecaster.measured`; keeping: its checkpoint."""
     h, step = _checked(clone(model), n_windows, None, None, wanted, 0.0)
-    fit_panel(model, _without_end(panel, n_windows * step))
+    fit_panel(model, _without_end(panel, n_windows * step), **keeping)
     check_reach(model, h, wanted)
     series, cutoffs = places(model, panel, n_windows, step, h)
     found = at(model, panel, series, cutoffs, h, wanted)

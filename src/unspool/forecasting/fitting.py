@@ -20,7 +20,8 @@ from unspool.forecasting.panel import Panel
 from unspool.forecasting.prepare import Preparation, calendar_features
 from unspool.forecasting.windows import Block, Windows, training_windows
 from unspool.program import surroundings
-from unspool.training import Callback, Checkpoint, Settings, train
+from unspool.training import Callback, Settings, train
+from unspool.training.checkpoint import checkpoints
 
 if TYPE_CHECKING:
     from unspool.forecasting.forecaster import Forecaster
@@ -34,6 +35,7 @@ def fit_panel(
     panel: Panel,
     callbacks: Sequence[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | str | None = None,
 ) -> Forecaster:
     """See `Forecaster.fit`."""
     settle(model, panel)
@@ -66,7 +68,7 @@ def fit_panel(
         validation = all_windows(model, block, counts, np.maximum(limits, 1), ends, 1, scales)
         validation = validation if len(validation) else None
     model.__dict__.pop("frozen_", None)
-    calls = [*callbacks, *([] if checkpoint is None else [Checkpoint(checkpoint)])]
+    calls = [*callbacks, *checkpoints(model, checkpoint, checkpoint_every)]
     outcome = train_network(model, training, validation, seed, model.epochs, calls)
     model.history_, model.best_epoch_ = outcome.history, outcome.best_epoch
     model.interrupted_ = outcome.interrupted
@@ -76,7 +78,7 @@ def fit_panel(
         judge(model, panel, validation, scales)
     if model.refit and not outcome.interrupted and model.best_epoch_:
         everything = all_windows(model, block, counts, np.zeros_like(counts), counts, model.stride, scales)
-        again = train_network(model, everything, None, seed, model.best_epoch_, list(callbacks))
+        again = train_network(model, everything, None, seed, model.best_epoch_, calls)
         model.interrupted_ = again.interrupted
     model.n_parameters_ = sum(p.numel() for p in model.network_.parameters() if p.requires_grad)
     return model

@@ -157,16 +157,19 @@ class Forecaster(BaseEstimator):
         y: Any = None,
         callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | str | None = None,
     ) -> Forecaster:
         """Train on the series of `df`; returns self. y: ignored, scikit-learn's contract.
 
         Warns of what is missing, of series that are constant or too short, and where a simple baseline is better on the
-        held-back part. callbacks, checkpoint: as of `SequenceRegressor.fit`.
+        held-back part. callbacks, checkpoint, checkpoint_every: as of `SequenceRegressor.fit`.
         Raises `DataError`, `InvalidParameterError`, `DivergenceError`.
         """
         self._check()
         check_callbacks("Forecaster", callbacks)
-        return fit_panel(self, read_panel(df, self._names(), self.freq), callbacks, checkpoint)
+        return fit_panel(
+            self, read_panel(df, self._names(), self.freq), callbacks, checkpoint, checkpoint_every
+        )
 
     def _check(self) -> None:
         check_parameters("Forecaster", self.get_params(deep=False))
@@ -221,15 +224,22 @@ class Forecaster(BaseEstimator):
         return read_panel(df, self._names(), calendar=self.calendar_, id_type=self.tail_.id_type)
 
     def measured(
-        self, df: Any, n_windows: int = 1, level: float | Sequence[float] | None = None
+        self,
+        df: Any,
+        n_windows: int = 1,
+        level: float | Sequence[float] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | str | None = None,
     ) -> tuple[Backtest, Forecaster]:
-        """Fit on `df` without its last `n_windows` horizons, and forecast these: (the forecasts, self).
+        """Fit on `df` without its last `n_windows` horizons, and forecast these: (the forecasts, self). checkpoint,
+        checkpoint_every: as of `fit`.
 
         `predict` then goes on from the end of `df`, of which nothing after the first cut-off was learnt.
         """
         self._check()
         panel = read_panel(df, self._names(), self.freq)
-        found = backtest.measured(self, panel, n_windows, Wanted.of(level, None))
+        keeping = {"checkpoint": checkpoint, "checkpoint_every": checkpoint_every}
+        found = backtest.measured(self, panel, n_windows, Wanted.of(level, None), keeping)
         return found, self
 
     def go_on(self, df: Any) -> Forecaster:

@@ -28,8 +28,9 @@ from unspool.generation.writing import read_stops
 from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
 from unspool.summaries import cell_name
-from unspool.training import Callback, Checkpoint, Settings, train
+from unspool.training import Callback, Settings, train
 from unspool.training.callbacks import check_callbacks
+from unspool.training.checkpoint import checkpoints
 
 
 @saved.register
@@ -132,12 +133,13 @@ class SequenceGenerator(BaseEstimator):
         validation_data: str | Sequence[str] | None = None,
         callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | str | None = None,
     ) -> Any:
         """Train on X, one text or a list of texts, in float32 on the CPU whatever torch's defaults; returns self.
 
         y: None; texts are their own targets.
         validation_data: texts to validate on; otherwise `validation_fraction` of X is held back if `early_stopping`.
-        callbacks, checkpoint: as of `SequenceRegressor.fit`.
+        callbacks, checkpoint, checkpoint_every: as of `SequenceRegressor.fit`.
 
         Raises `DataError` for texts that cannot be used, `InvalidParameterError`, `DivergenceError` where the loss or
         a gradient becomes NaN or infinite, and `ModelFileError` for a checkpoint of another training.
@@ -158,7 +160,7 @@ class SequenceGenerator(BaseEstimator):
         self.ends_ = ends
         self.vocabulary_ = LEVELS[self.level].fit(training, self.max_words)
         seed = int(random.randint(2**31 - 1))
-        calls = [*callbacks, *([] if checkpoint is None else [Checkpoint(checkpoint)])]
+        calls = [*callbacks, *checkpoints(self, checkpoint, checkpoint_every)]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.network_ = self._build_network()

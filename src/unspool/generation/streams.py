@@ -43,6 +43,15 @@ class Chunk(Batch):
         """The tokens and the state before them."""
         return self.inputs, self.carried
 
+    @property
+    def memory(self) -> Any:
+        """The state that the next chunk of these sequences starts from."""
+        return self.carried.state
+
+    def remember(self, memory: Any) -> None:
+        """See `Batch`."""
+        self.carried.state = memory
+
 
 @dataclass
 class TextData(SequenceData):

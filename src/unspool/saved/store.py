@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unspool.errors import ModelFileError
-from unspool.files import move_over
+from unspool.files import move_over, sync_folder
 from unspool.saved.document import FORMAT
 
 DOCUMENT, WEIGHTS = "model.json", "weights.safetensors"
@@ -69,6 +69,7 @@ def write_parts(path: str | os.PathLike[str], document: bytes, weights: bytes) -
                 _write_file(fresh / DOCUMENT, document)
                 _write_file(fresh / WEIGHTS, weights)
             move_over(fresh, target, work / "old")
+            sync_folder(target.parent)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:

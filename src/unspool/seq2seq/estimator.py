@@ -29,8 +29,9 @@ from unspool.seq2seq.pairs import PairData, ragged
 from unspool.seq2seq.settings import SETTINGS
 from unspool.seq2seq.sides import Side
 from unspool.summaries import cell_name
-from unspool.training import Callback, Checkpoint, PredictionBatches, SequenceData, Settings, train
+from unspool.training import Callback, PredictionBatches, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
+from unspool.training.checkpoint import checkpoints
 
 ROWS = 1024  # that decode side by side, beams counted
 OWNER = "Seq2Seq"
@@ -132,12 +133,13 @@ class Seq2Seq(BaseEstimator):
         validation_data: tuple[Sequence[str], Sequence[str]] | None = None,
         callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | str | None = None,
     ) -> Any:
         """Train on sources X (n texts) and targets y (n texts), in float32 on the CPU; returns self.
 
         validation_data: (X, y) to validate on; otherwise `validation_fraction` of the sources, with all their targets,
         is held back if `early_stopping`.
-        callbacks, checkpoint: as of `SequenceRegressor.fit`.
+        callbacks, checkpoint, checkpoint_every: as of `SequenceRegressor.fit`.
 
         Raises `DataError` for pairs that cannot be used, `InvalidParameterError`, `DivergenceError` where the loss or
         a gradient becomes NaN or infinite, and `ModelFileError` for a checkpoint of another training.
@@ -165,7 +167,7 @@ class Seq2Seq(BaseEstimator):
         self.longest_ = int(training.targets.lengths.max())
         seed = int(random.randint(2**31 - 1))
         calls = [ScheduledSampling(self.teacher_forcing_schedule, self.teacher_forcing), *callbacks]
-        calls += [] if checkpoint is None else [Checkpoint(checkpoint)]
+        calls += checkpoints(self, checkpoint, checkpoint_every)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.network_ = self._build_network()

@@ -27,6 +27,7 @@ class ScheduledSampling(Callback):
 
     def __init__(self, schedule: str, end: float) -> None:
         self.schedule, self.end = schedule, end
+        self.depends_on_epochs = schedule != "constant"
 
     def on_epoch_begin(self, trainer: Any) -> None:
         trainer.network.share = share(self.schedule, self.end, trainer.epoch, trainer.settings.epochs)

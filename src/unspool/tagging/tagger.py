@@ -31,8 +31,9 @@ from unspool.tagging.measures import Measures, measure
 from unspool.tagging.network import TaggerNetwork, TagLoss
 from unspool.tagging.reading import Numbers, Tags, decide_scheme, in_scheme, read_labels, read_tags, rows_of
 from unspool.tagging.schemes import legal
-from unspool.training import Callback, Checkpoint, SequenceData, Settings, train
+from unspool.training import Callback, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
+from unspool.training.checkpoint import checkpoints
 
 
 @saved.register
@@ -153,12 +154,13 @@ class SequenceTagger(BaseEstimator):
         validation_data: tuple[Any, ...] | None = None,
         callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | str | None = None,
     ) -> SequenceTagger:
         """Train on n sentences X and their tags y; returns self.
 
         labels: (n,), of each sentence as a whole, str or int. validation_data: (X, y) or (X, y, labels) to validate
-        on; otherwise `validation_fraction` of the rows is held back if `early_stopping`. callbacks, checkpoint: as of
-        `SequenceEstimator.fit`.
+        on; otherwise `validation_fraction` of the rows is held back if `early_stopping`. callbacks, checkpoint,
+        checkpoint_every: as of `SequenceEstimator.fit`.
 
         Raises `DataError` for data that cannot be used, with the row; `InvalidParameterError`; `DivergenceError`.
         Warns where tags break their scheme, and are learnt as the same spans in it.
@@ -198,7 +200,7 @@ class SequenceTagger(BaseEstimator):
             validation = self._data(held[0], own, held[2], places, warn=True)
             score = partial(self._score, validation, held)
         seed = int(random.randint(2**31 - 1))
-        calls = [*callbacks, *([] if checkpoint is None else [Checkpoint(checkpoint)])]
+        calls = [*callbacks, *checkpoints(self, checkpoint, checkpoint_every)]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.network_ = self._build_network()

@@ -85,6 +85,14 @@ class Batch:
         return (self.inputs,) if self.columns is None else (self.inputs, self.columns)
 
     @property
+    def memory(self) -> Any:
+        """What later batches start from, once this one was trained on: nested tensors. None: nothing."""
+        return None
+
+    def remember(self, memory: Any) -> None:
+        """Give later batches what `memory` was."""
+
+    @property
     def count(self) -> int:
         """Targets that the mean loss of the batch is over: its sequences, or their steps."""
         per_step = self.targets is not None and not isinstance(self.targets, Tensor)

@@ -22,10 +22,13 @@ class Callback:
 
         on_train_begin, then for each epoch: on_epoch_begin, on_batch_end (after each step of the optimisers),
         on_epoch_end (`trainer.history[-1]` is this epoch); at last on_train_end, also after Ctrl-C
-        (`trainer.interrupted`) and after an error (`trainer.failed`).
+        (`trainer.interrupted`) and after an error (`trainer.failed`). on_terminate: see there.
 
     `state_dict` and `load_state_dict` are what a `Checkpoint` keeps: plain numbers, strings, lists, dicts, tensors.
+    `depends_on_epochs`: whether what it does before the last epoch depends on how many epochs there are in all.
     """
+
+    depends_on_epochs = False
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Before the first epoch."""
@@ -42,8 +45,12 @@ class Callback:
     def on_train_end(self, trainer: Trainer) -> None:
         """After the last epoch, whatever ended the training."""
 
+    def on_terminate(self, trainer: Trainer) -> None:
+        """`trainer.terminate` was set, as SIGTERM does under a `Checkpoint`: after the step going on, all weights the
+        trained ones. The process then ends."""
+
     def state_dict(self) -> dict[str, Any]:
-        """What the callback remembers from one epoch to the next."""
+        """What the callback remembers from one step to the next."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -94,5 +101,5 @@ class KeepBest(Callback):
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
+        self.loss, self.epoch = float(state["loss"]), int(state["epoch"])
+        self.waited, self.weights = int(state["waited"]), state["weights"]

@@ -1,138 +1,163 @@
-"""The state of a training after an epoch, on disk, from which another process goes on with the same numbers."""
+"""The state of a training on disk, from which another process goes on with the same numbers."""
 
 from __future__ import annotations
 
-import hashlib
-import io
+import copy
 import os
-from dataclasses import asdict
+import re
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from unspool.errors import ModelFileError
-from unspool.files import replacing
-from unspool.ragged import Ragged
+from unspool.errors import ModelFileError, bad_parameter
+from unspool.training import checkpoint_file
 from unspool.training.callbacks import Callback
+from unspool.training.depends import compare, dependencies
+from unspool.training.state import WRONG, restore, state_of
+from unspool.training.termination import on_sigterm
 
 if TYPE_CHECKING:
-    from unspool.training.batches import SequenceData
+    from unspool.training.batches import Batch
     from unspool.training.loop import Trainer
 
-FORMAT = "unspool checkpoint 1"
-FREE = ("epochs", "verbose")  # settings that may change from one call to the next
+Every = int | str | None
 
 
 class Checkpoint(Callback):
-    """Writes weights, optimisers, random generators, history and callbacks to `path` after each epoch.
+    """Writes the state of the training to `path`: weights, optimisers, random generators, history, callbacks, batches.
 
-    Where `path` exists when a training begins, it goes on after that epoch, and ends with the very numbers of one
-    that was never interrupted. Data, seed, network and settings must be the same; only epochs may differ.
-    The last of the callbacks. A checksum, then tensors and plain values only: nothing in the file is run.
+    every: steps (an int, or text such as "500"), or seconds ("60s"); None: after each epoch. In any case at the end of
+    the training, and at SIGTERM, after the step going on: the process then ends with exit code 143 (in the main thread,
+    where SIGTERM has no other handler).
 
-    Raises `ModelFileError` where the file is damaged or of another training, `OSError` where it cannot be written.
+    Where `path` exists when a training begins, it goes on from there, and ends with the very numbers of one that was
+    never interrupted, whenever the process was ended, in the middle of an epoch or of a write. Data, seed, network and
+    settings must be the same; only epochs may differ, and these only where the learning rate has no schedule. Several
+    trainings one after the other, such as those of an ensemble, are kept together. The last of the callbacks.
+
+    Two files are kept: `path`, and `path`.previous, which is taken where the newest is damaged, with a warning. Each
+    has a checksum, tensors and plain values only: nothing in it is run. A warning names what differs of the versions,
+    the processor's instructions and the threads, since the last bits may then differ.
+
+    parameters: of the estimator; compared too, by name.
+
+    Raises `ModelFileError` where both files are damaged or of another training, `OSError` where they cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], every: Every = None, parameters: dict[str, Any] | None = None
+    ) -> None:
         self.path = Path(path)
+        self.steps, self.seconds = interval("Checkpoint", every)
+        self.parameters = parameters or {}
+        self.trainings: list[dict[str, Any]] | None = None
+        self.number = -1
+        self.kept: Any = None
+        self.release: Callable[[], None] = lambda: None
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self.about = _about(trainer)
-        if self.path.exists():
-            _restore(trainer, self._read())
+        self.number += 1
+        self.depends = dependencies(trainer, self.parameters)
+        if self.trainings is None:
+            self.trainings = _trainings(self.path)
+        if self.number < len(self.trainings):
+            found = self.trainings[self.number]
+            compare(self.path, found["depends"], self.depends)
+            self.kept = found["state"]
+            self._restore(trainer)
+        self._saved(trainer)
+        self.release = on_sigterm(lambda: setattr(trainer, "terminate", True))
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        if self.kept is not None:
+            # Once more within an epoch: what callbacks do at its beginning, they had done before the checkpoint.
+            if self.kept["within"] is not None:
+                self._restore(trainer)
+                trainer.epoch = len(trainer.history) + 1
+            self.kept = None
+
+    def on_batch_end(self, trainer: Trainer, batch: Batch) -> None:
+        if self._due(trainer) and (self.steps or self.seconds):
+            self._save(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        payload = io.BytesIO()
-        torch.save({"format": FORMAT, "about": self.about, **_state(trainer)}, payload)
-        data = payload.getvalue()
-        with replacing(self.path) as file:
-            file.write(hashlib.sha256(data).digest() + data)
+        last = trainer.stop or len(trainer.history) >= trainer.settings.epochs
+        if last or self._due(trainer):
+            self._save(trainer, last)
 
-    def _read(self) -> dict[str, Any]:
-        whole = self.path.read_bytes()
-        checksum, data = whole[:32], whole[32:]
-        if hashlib.sha256(data).digest() != checksum:
+    def on_terminate(self, trainer: Trainer) -> None:
+        self._save(trainer)
+        print(f"Terminated: the training so far is kept in {self.path}.", flush=True)
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        self.kept = None
+        self.release()
+
+    def _due(self, trainer: Trainer) -> bool:
+        """After so many steps or seconds since the last one; always, if neither is told."""
+        if self.steps:
+            return trainer.steps - self.at_step >= self.steps
+        return not self.seconds or time.monotonic() - self.at_time >= self.seconds
+
+    def _save(self, trainer: Trainer, last: bool = False) -> None:
+        assert self.trainings is not None
+        state = state_of(trainer)
+        if last:  # it is written again with the trainings after this one
+            state = copy.deepcopy(state)
+        # Later ones, if there were any, began where this one then ended.
+        self.trainings[self.number :] = [{"depends": self.depends, "state": state}]
+        checkpoint_file.write(self.path, {"trainings": self.trainings})
+        self._saved(trainer)
+
+    def _saved(self, trainer: Trainer) -> None:
+        self.at_step, self.at_time = trainer.steps, time.monotonic()
+
+    def _restore(self, trainer: Trainer) -> None:
+        try:
+            restore(trainer, self.kept)
+        except ModelFileError as error:
             raise ModelFileError(
-                f"Cannot read the checkpoint {str(self.path)!r}: it is damaged, or none. "
-                "Remove it, and the training starts anew."
+                f"Cannot go on from the checkpoint {str(self.path)!r}: {error} Remove it, and the training starts anew."
+            ) from error
+
+
+def interval(owner: str, every: Every) -> tuple[int, float]:
+    """(steps, seconds) of `every`, one of them 0; both for None. `InvalidParameterError` for anything else."""
+    if every is None:
+        return 0, 0.0
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?) *(s|steps)?", str(every))
+    if found is not None and not isinstance(every, bool):
+        number, unit = found.groups()
+        if unit == "s" and float(number) > 0:
+            return 0, float(number)
+        if unit != "s" and number.isdecimal() and int(number) > 0:
+            return int(number), 0.0
+    expected = "steps, such as 500, or seconds, such as '60s', or None for each epoch"
+    bad_parameter(owner, "checkpoint_every", expected, every)
+
+
+def checkpoints(model: Any, path: str | os.PathLike[str] | None, every: Every) -> Sequence[Checkpoint]:
+    """What an estimator's `fit` adds to its callbacks for `checkpoint` and `checkpoint_every`."""
+    owner = type(model).__name__
+    interval(owner, every)
+    if path is None:
+        if every is not None:
+            bad_parameter(
+                owner, "checkpoint_every", "None without checkpoint", every, "Give checkpoint a file."
             )
-        state = torch.load(io.BytesIO(data), weights_only=True)
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
-            raise ModelFileError(
-                f"{str(self.path)!r} is not a checkpoint of this version. Choose another file."
-            )
-        for name, value in self.about.items():
-            if state["about"].get(name) != value:
-                raise ModelFileError(
-                    f"The checkpoint {str(self.path)!r} is of another training: its {name} are not those of this one. "
-                    "Use the same data, settings and random_state (an int), or another file."
-                )
-        return state
+        return []
+    return [Checkpoint(path, every, model.get_params(deep=False))]
 
 
-def _about(trainer: Trainer) -> dict[str, Any]:
-    """What must be the same for a training to go on."""
-    settings = {name: value for name, value in asdict(trainer.settings).items() if name not in FREE}
-    return {
-        "settings": {
-            **settings,
-            "seed": trainer.seed,
-            "callbacks": [type(c).__name__ for c in trainer.callbacks],
-        },
-        "network": hashlib.sha256(str(trainer.network).encode()).hexdigest(),
-        "training rows": _digest(trainer.training),
-        "validation rows": None if trainer.validation is None else _digest(trainer.validation),
-    }
-
-
-def _digest(data: SequenceData) -> str:
-    """SHA-256 of inputs, targets, weights, and columns where there are any."""
-    total = hashlib.sha256()
-    beside = [] if data.columns is None else [data.columns]
-    for part in (data.inputs, data.targets, data.weights, *beside):
-        for t in _tensors(part):
-            total.update(b"none" if t is None else f"{t.dtype}{tuple(t.shape)}".encode() + _bytes(t))
-    return total.hexdigest()
-
-
-def _tensors(part: Any) -> list[Any]:
-    """Of a Ragged, a tensor or None, or of what has several of them as `parts`."""
-    if isinstance(part, Ragged):
-        return [part.values, part.offsets]
-    if hasattr(part, "parts"):
-        return [t for one in part.parts for t in _tensors(one)]
-    return [part]
-
-
-def _bytes(t: Tensor) -> bytes:
-    return t.detach().contiguous().numpy().tobytes()
-
-
-def _state(trainer: Trainer) -> dict[str, Any]:
-    return {
-        "network": trainer.network.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
-        "generators": [trainer.generator.get_state(), torch.get_rng_state()],
-        "average": None if trainer.average is None else trainer.average.state_dict(),
-        "steps": trainer.steps,
-        "history": trainer.history,
-        "stop": trainer.stop,
-        "callbacks": [callback.state_dict() for callback in trainer.callbacks],
-    }
-
-
-def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
-    trainer.network.load_state_dict(state["network"])
-    for optimizer, kept in zip(trainer.optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(kept)
-    trainer.generator.set_state(state["generators"][0])
-    torch.set_rng_state(state["generators"][1])
-    if trainer.average is not None:
-        trainer.average.load_state_dict(state["average"])
-    trainer.steps = state["steps"]
-    trainer.history.extend(state["history"])
-    trainer.epoch, trainer.stop = len(trainer.history), state["stop"]
-    for callback, kept in zip(trainer.callbacks, state["callbacks"], strict=True):
-        callback.load_state_dict(kept)
+def _trainings(path: Path) -> list[dict[str, Any]]:
+    found = checkpoint_file.read(path)
+    if found is None:
+        return []
+    try:
+        trainings = found["trainings"]
+        if isinstance(trainings, list) and all(set(one) == {"depends", "state"} for one in trainings):
+            return trainings
+    except WRONG:
+        pass
+    raise ModelFileError(f"{str(path)!r} holds no checkpoint. Choose another file.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -22,6 +22,8 @@ from unspool.training.optimizers import RowAdam, clip_gradients, make_optimizers
 from unspool.training.progress import Progress
 from unspool.training.schedules import factor
 from unspool.training.settings import Loss, Outcome, Settings
+from unspool.training.state import Pass, skip
+from unspool.training.termination import Terminated
 
 
 class Trainer:
@@ -30,8 +32,10 @@ class Trainer:
     network: the module, which takes a Ragged; `network.embedding` is its embedding or None. loss: see `Loss`.
     training, validation (or None): the parts. settings, seed. history: a dict for each complete epoch. epoch: the
     number of the one going on, from 1. steps: batches so far. average: of the weights, or None. stop: True ends the
-    training after this epoch. interrupted: by Ctrl-C. failed: by an error. score: of the network as it would be saved,
-    better the larger; computed after each validation, and the best epoch's weights are then those of the best score.
+    training after this epoch. interrupted: by Ctrl-C. failed: by an error. within: the pass going on, or None between
+    epochs. terminate: True ends the process after the step going on, with exit code 143, once callbacks know. score: of
+    the network as it would be saved, better the larger; computed after each validation, and the best epoch's weights
+    are then those of the best score.
 
     With a tiny model the loop and the making of batches take 0.2 ms a batch, beside forward, backward,
     clipping and optimisers (1,008 batches of 16 texts, one thread).
@@ -61,7 +65,8 @@ class Trainer:
         self.steps = 0
         self.history: list[dict[str, float]] = []
         self.epoch = 0
-        self.stop = self.interrupted = self.failed = False
+        self.stop = self.interrupted = self.failed = self.terminate = False
+        self.within: Pass | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -108,26 +113,33 @@ class Trainer:
 
     def run_epoch(self) -> None:
         """One pass over the training part, then one over the validation part."""
-        self.epoch = len(self.history) + 1
+        self.epoch, self.within = len(self.history) + 1, None
         self._notify("on_epoch_begin")
-        rate = self.learning_rate
-        batches = self.training.training_batches(self.settings.batch_size, self.generator)
-        loss, norms, seconds = self._pass(batches, training=True)
-        row: dict[str, float] = {"epoch": self.epoch, "train_loss": loss}
+        if self.within is None:  # a checkpoint may have put a pass there
+            self.within = Pass(self.generator.get_state(), self.learning_rate)
+        within = self.within
         validation_seconds = 0.0
-        if self.validation is not None:
-            batches = self.validation.prediction_batches()
-            with self._averaged():
-                row["validation_loss"], _, validation_seconds = self._pass(batches, training=False)
-                if self.score is not None:
-                    row["validation_score"] = self.score()
+        try:
+            self._train_pass(within)
+            row: dict[str, float] = {"epoch": self.epoch, "train_loss": within.loss / within.targets}
+            if self.validation is not None:
+                started = time.perf_counter()
+                with self._averaged():
+                    row["validation_loss"] = self._validation_pass(self.validation)
+                    validation_seconds = time.perf_counter() - started
+                    if self.score is not None:
+                        row["validation_score"] = self.score()
+        except Terminated:
+            self._notify("on_terminate")
+            raise
         row |= {
-            "gradient_norm": sum(norms) / len(norms),
-            "gradient_norm_max": max(norms),
-            "learning_rate": rate,
+            "gradient_norm": sum(within.norms) / len(within.norms),
+            "gradient_norm_max": max(within.norms),
+            "learning_rate": within.rate,
         }
-        row |= {"train_seconds": seconds, "seconds": seconds + validation_seconds}
+        row |= {"train_seconds": within.seconds, "seconds": within.seconds + validation_seconds}
         self.history.append(row)
+        self.within = None
         self._notify("on_epoch_end")
 
     def train_step(self, batch: Batch) -> dict[str, Any]:
@@ -155,28 +167,45 @@ class Trainer:
             loss = self.loss(prediction, batch.targets, batch.weights)
             return {"loss": loss.item(), "gradient_norm": 0.0, "prediction": prediction}
 
-    def _pass(self, batches: Iterable[Batch], training: bool) -> tuple[float, list[float], float]:
-        """(the mean loss over the targets, the gradients' norms before clipping, seconds).
-
-        `DivergenceError` where the loss or a gradient is not finite.
-        """
-        self.network.train(training)
-        started = time.perf_counter()
-        total, targets = 0.0, 0
-        norms = []
-        for number, cut in enumerate(batches, 1):
+    def _train_pass(self, within: Pass) -> None:
+        """Steps of the optimisers over the batches that `within` lacks. Raises `DivergenceError`, `Terminated`."""
+        self.network.train()
+        started = time.perf_counter() - within.seconds
+        self.generator.set_state(within.random)
+        batches = iter(self.training.training_batches(self.settings.batch_size, self.generator))
+        skip(batches, within)
+        for cut in batches:
             batch = cut if self.device.type == "cpu" else cut.to(self.device)
-            step = self.train_step(batch) if training else self.validation_step(batch)
-            if not (math.isfinite(step["loss"]) and math.isfinite(step["gradient_norm"])):
-                self._diverged(step, batch, number, training)
+            step = self.train_step(batch)
+            self._check(step, batch, within.batches + 1, training=True)
+            within.loss += step["loss"] * batch.count
+            within.targets += batch.count
+            within.norms.append(step["gradient_norm"])
+            within.batches += 1
+            within.memory = cut.memory
+            within.seconds = time.perf_counter() - started
+            self._notify("on_batch_end", batch)
+            self._end_if_told()
+        if self.by_rows is not None:
+            self._row_adam().catch_up_all()
+        within.seconds = time.perf_counter() - started
+
+    def _validation_pass(self, data: SequenceData) -> float:
+        """The mean loss over the targets. Raises `DivergenceError`, `Terminated`."""
+        self.network.eval()
+        total, targets = 0.0, 0
+        for number, cut in enumerate(data.prediction_batches(), 1):
+            batch = cut if self.device.type == "cpu" else cut.to(self.device)
+            step = self.validation_step(batch)
+            self._check(step, batch, number, training=False)
             total += step["loss"] * batch.count
             targets += batch.count
-            norms.append(step["gradient_norm"])
-            if training:
-                self._notify("on_batch_end", batch)
-        if training and self.by_rows is not None:
-            self._row_adam().catch_up_all()
-        return total / targets, norms, time.perf_counter() - started
+            self._end_if_told()
+        return total / targets
+
+    def _end_if_told(self) -> None:
+        if self.terminate:
+            raise Terminated
 
     def _row_adam(self) -> RowAdam:
         return next(o for o in self.optimizers if isinstance(o, RowAdam))
@@ -185,7 +214,10 @@ class Trainer:
         for callback in self.callbacks:
             getattr(callback, event)(self, *details)
 
-    def _diverged(self, step: dict[str, Any], batch: Batch, number: int, training: bool) -> None:
+    def _check(self, step: dict[str, Any], batch: Batch, number: int, training: bool) -> None:
+        """`DivergenceError` where the loss or the gradient of a step is not finite."""
+        if math.isfinite(step["loss"]) and math.isfinite(step["gradient_norm"]):
+            return
         where = f"batch {number}" if training else f"batch {number} of the validation part"
         what, value = ("loss", step["loss"])
         if math.isfinite(value):

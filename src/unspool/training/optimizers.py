@@ -115,8 +115,8 @@ class RowAdam(torch.optim.Optimizer):
             self.catch_up(table, torch.arange(len(table), device="cpu"))
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings and moments of every table, as numbers and tensors; all rows are brought up to date first."""
-        self.catch_up_all()
+        """Settings and moments of every table, as numbers and tensors; with "moving" also how far each row is, since
+        rows of the table itself may be behind."""
         tables = [table for group in self.param_groups for table in group["params"]]
         state = [{k: v for k, v in self.state.get(table, {}).items() if k != "tails"} for table in tables]
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
