@@ -34,6 +34,17 @@ def test_the_network_of_a_blend(trained: Path, tmp_path: Path) -> None:
         assert found[0] == pytest.approx(model.network_alone().predict([text])[0], abs=1e-5)
 
 
+def test_taggers_and_generators(tmp_path: Path) -> None:
+    small = {"hidden_size": 3, "embedding_dim": 3, "epochs": 1, "verbose": 0}
+    unspool.SequenceGenerator(**small).fit("a day and a night. " * 30).save(tmp_path / "writer")
+    done = run("export", tmp_path / "writer", "--out", tmp_path / "m.onnx").stdout
+    assert "in   token (batch)" in done and "note: One step" in done
+    tagger = unspool.SequenceTagger(early_stopping=False, **small)
+    tagger.fit([["a", "day"], ["a", "night"]] * 3, [["x", "y"]] * 6).save(tmp_path / "tagger")
+    done = run("export", tmp_path / "tagger", "--out", tmp_path / "t.onnx").stdout
+    assert "out  tags (batch, time)" in done and "in   characters (batch, time, 22)" in done
+
+
 @pytest.mark.parametrize("name", ["Seq2Seq", "Forecaster"])
 def test_kinds_without_a_graph_say_so(name: str, tmp_path: Path) -> None:
     saved.save(tmp_path / "model", {"class": name}, {"w": torch.zeros(1)})

@@ -233,7 +233,7 @@ def test_what_goes_with_layers_alone_is_refused(tmp_path: Path) -> None:
     model = SequenceRegressor(**QUICK).fit(series(20), np.arange(20.0))
     with pytest.raises(DataError, match="one_step goes with layers, not with a fitted SequenceRegressor"):
         to_onnx(model, tmp_path / "m.onnx", one_step=True)
-    with pytest.raises(DataError, match="part='network' goes with fitted estimators"):
+    with pytest.raises(DataError, match="part='network' goes with regressors"):
         to_onnx(torch.nn.Linear(1, 1), tmp_path / "m.onnx", part="network")
     model.freeze("int8")  # does not matter: the graph has the trained weights
     exported = to_onnx(model, tmp_path / "m.onnx")

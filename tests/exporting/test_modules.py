@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,17 @@ def test_weights_by_a_parametrization_and_a_computed_start(tmp_path: Path) -> No
     to_onnx(layer, tmp_path / "m.onnx")
     expected = layer(Ragged.from_padded(x_of(), LENGTHS))[0]
     close(run(tmp_path / "m.onnx", x=x_of(), lengths=LENGTHS)["output"], padded(expected, T))
+
+
+def test_a_learned_start_stands_in_the_metadata(tmp_path: Path) -> None:
+    layer = nn.Recurrent(cells.SLSTMCell(F, 4), initial_state="learned")
+    with torch.no_grad():
+        layer.learned_state[0].normal_()
+    to_onnx(layer, tmp_path / "m.onnx", one_step=True)
+    about = {p.key: p.value for p in onnx.load(tmp_path / "m.onnx").metadata_props}
+    start = json.loads(about["unspool.initial_state"])
+    assert start["initial_h_l0"] == layer.learned_state[0].tolist()
+    assert start["initial_m_l0"] == layer.learned_state[3].tolist() and min(start["initial_m_l0"]) < -1e29
 
 
 def test_a_start_that_differs_must_be_an_input(tmp_path: Path) -> None:

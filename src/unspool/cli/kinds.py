@@ -32,6 +32,8 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("generate", "generation"): "unspool.cli.generate:generate",
     ("predict", "imported"): "unspool.cli.import_:predict",
     ("inspect", "imported"): "unspool.cli.import_:inspect",
+    ("export", "tagging"): "unspool.cli.export:export",
+    ("export", "generation"): "unspool.cli.export:export",
     ("fit", "signals"): "unspool.cli.signals:fit",
     ("predict", "signals"): "unspool.cli.signals:predict",
     ("evaluate", "signals"): "unspool.cli.signals:evaluate",

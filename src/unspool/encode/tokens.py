@@ -8,6 +8,8 @@ from itertools import accumulate, chain
 from typing import Any, ClassVar
 
 import torch
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import models, normalizers
 
 from unspool.arrays import unwrapped
 from unspool.encode import vectors
@@ -59,6 +61,17 @@ class TokenEncoder:
         """The tokens of each row, as they are known."""
         names = [PAD, UNKNOWN, *self.words]
         return [[names[i] for i in row.tolist()] for row in ids]
+
+    def tokenizer(self) -> RustTokenizer:
+        """The same numbers by the tokenizers library alone: `encode_batch(sentences, is_pretokenized=True)`.
+
+        A capital Σ at the end of a token is σ there and ς here.
+        """
+        numbers = {word: i for i, word in enumerate([PAD, UNKNOWN, *self.words])}
+        rust = RustTokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
+        if self.lower:
+            rust.normalizer = normalizers.Lowercase()
+        return rust
 
     @property
     def words(self) -> list[str]:

@@ -14,12 +14,16 @@ from torch import nn
 from unspool.errors import DataError, check_choice, described
 from unspool.estimators.base import SequenceEstimator
 from unspool.exporting.checking import Case, difference
+from unspool.exporting.generators import GeneratorGraph
 from unspool.exporting.graph import IR_VERSION, Graph
 from unspool.exporting.layers import DropIn
 from unspool.exporting.models import PARTS, ModelGraph
 from unspool.exporting.modules import ModuleGraph
+from unspool.exporting.taggers import TaggerGraph
 from unspool.files import check_place, replacing, write_text
+from unspool.generation import SequenceGenerator
 from unspool.nn import Recurrent, Stack
+from unspool.tagging import SequenceTagger
 
 TOKENIZER = "tokenizer.json"
 LARGEST = 2**31 - 1  # bytes of a file, which protobuf sets
@@ -52,7 +56,8 @@ def to_onnx(
     """Write `model` to `path` as ONNX, after ONNX Runtime gave our numbers with it to 1e-5.
 
     model: an `unspool.nn.Recurrent`, `Stack`, `LSTM`, `GRU` or `RNN`, or a cell module; or a fitted
-        `SequenceRegressor` or `SequenceClassifier`. It is exported in evaluation: dropouts off, zoneout by its mean.
+        `SequenceRegressor`, `SequenceClassifier` or `SequenceTagger`, or one step of a `SequenceGenerator`. It is
+        exported in evaluation: dropouts off, zoneout by its mean.
     input_size: features of a step, where the cell has no attribute of that name.
     one_step: one step of the layers, x (B, F), with the state in and out; only of layers without `reverse` and
         `bidirectional`.
@@ -73,13 +78,19 @@ def to_onnx(
     if isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None)):
         module = model if isinstance(model, (Recurrent, Stack, DropIn)) else Recurrent(model)
         built = ModuleGraph(module, input_size, one_step, initial_state)
-        return write(path, built.graph, built.cases(), {"model": type(model).__name__})
+        return write(path, built.graph, built.cases(), built.about())
+    whole: Any = None
     if isinstance(model, SequenceEstimator):
         whole = ModelGraph(model, part)
+    elif isinstance(model, SequenceTagger):
+        whole = TaggerGraph(model)
+    elif isinstance(model, SequenceGenerator):
+        whole = GeneratorGraph(model)
+    if whole is not None:
         return write(path, whole.graph, whole.cases(), whole.about(), whole.notes, whole.tokenizer)
     raise DataError(
-        "to_onnx takes an unspool.nn.Recurrent, Stack, LSTM, GRU or RNN, a cell or a fitted estimator. "
-        f"Got {described(model)}."
+        "to_onnx takes an unspool.nn.Recurrent, Stack, LSTM, GRU or RNN, a cell, or a fitted SequenceRegressor, "
+        f"SequenceClassifier, SequenceTagger or SequenceGenerator. Got {described(model)}."
     )
 
 
@@ -132,14 +143,14 @@ def _check_options(model: Any, input_size: Any, one_step: bool, initial_state: b
     check_choice("to_onnx", "part", part, PARTS)
     if one_step and initial_state:
         raise DataError("With one_step=True the state is an input anyway: leave initial_state out.")
-    if isinstance(model, SequenceEstimator):
+    if isinstance(model, (SequenceEstimator, SequenceTagger, SequenceGenerator)):
         given = {"input_size": input_size is not None, "one_step": one_step, "initial_state": initial_state}
         for name in (name for name, there in given.items() if there):
             raise DataError(
                 f"{name} goes with layers, not with a fitted {type(model).__name__}: leave it out."
             )
-    elif part != "all":
-        raise DataError(f"part={part!r} goes with fitted estimators, not with layers: leave it out.")
+    if part != "all" and not isinstance(model, SequenceEstimator):
+        raise DataError(f"part={part!r} goes with regressors and classifiers alone: leave it out.")
 
 
 def _dims(value: Any) -> tuple:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
 from typing import Any
 
 import numpy as np
 import torch
 
+from unspool.errors import DataError
 from unspool.exporting.checking import SHAPES, Case, lengths_for
 from unspool.exporting.graph import FLOAT, INT64, Graph
 from unspool.exporting.layers import DropIn, input_size_of
@@ -91,6 +94,14 @@ class ModuleGraph:
             parts = [g.op("Unsqueeze", finals[place], g.ints(0)) for place in places]
             stacked = g.op("Concat", *parts, axis=0)
             g.output(f"{kind}_n", stacked, FLOAT, [len(places), "batch", widths[places[0]]])
+
+    def about(self) -> dict[str, str]:
+        """Metadata: where the state is an input, what sequences start with, unless that differs among them."""
+        found = {"model": type(self.module).__name__}
+        if self.initial_state and not self.stacked:
+            with contextlib.suppress(DataError):
+                found["initial_state"] = json.dumps(self.layers.start_values())
+        return found
 
     # --- checking
 

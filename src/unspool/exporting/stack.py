@@ -35,6 +35,11 @@ class Layers:
         """Of the parts, in the order of `names`."""
         return [width for layer in self.layers for direction in layer.widths for width in direction]
 
+    def start_values(self) -> dict[str, list[float]]:
+        """What each part starts with, by the name of its input."""
+        parts = [part for layer in self.layers for direction in layer.own_start() for part in direction]
+        return {f"initial_{name}": part[0].tolist() for name, part in zip(self.names, parts)}
+
     def own_start(self, g: Graph, batch: Any) -> list[Any]:
         """The parts (B, ·) that sequences start from; batch (1,)."""
         parts = [part for layer in self.layers for direction in layer.own_start() for part in direction]

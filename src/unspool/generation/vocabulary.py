@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from tokenizers import Regex, models, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RustTokenizer
 
 from unspool.errors import DataError, ModelFileError
@@ -47,6 +47,10 @@ class Vocabulary(ABC):
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
         """(n,) int64."""
+
+    @abstractmethod
+    def tokenizer(self) -> RustTokenizer:
+        """The same numbers by the tokenizers library alone, for other programs."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of tokens. The mark is nothing, an unknown token "<unk>"; bytes that are no text are "\ufffd"."""
@@ -93,6 +97,12 @@ class Characters(Vocabulary):
     def encode(self, text: str) -> np.ndarray:
         return self.numbers[np.minimum(_points(text), len(self.numbers) - 1)]
 
+    def tokenizer(self) -> RustTokenizer:
+        rust = RustTokenizer(models.WordLevel(_numbered(self.tokens), unk_token=UNKNOWN))
+        rust.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        rust.decoder = decoders.Fuse()
+        return rust
+
     def unknown(self, text: str) -> list[str]:
         known = set(self.tokens)
         return [character for character in dict.fromkeys(text) if character not in known]
@@ -106,8 +116,7 @@ class Words(Vocabulary):
     def __init__(self, tokens: Sequence[str]) -> None:
         super().__init__(tokens)
         self.rust = _splitting()
-        numbers = {token: i for i, token in enumerate(["\0end", UNKNOWN, *tokens])}
-        self.rust.model = models.WordLevel(numbers, unk_token=UNKNOWN)
+        self.rust.model = models.WordLevel(_numbered(tokens), unk_token=UNKNOWN)
 
     @classmethod
     def fit(cls, texts: Sequence[str], size: int) -> Words:
@@ -119,6 +128,11 @@ class Words(Vocabulary):
 
     def encode(self, text: str) -> np.ndarray:
         return _encoded(self.rust, text)
+
+    def tokenizer(self) -> RustTokenizer:
+        rust = RustTokenizer.from_str(self.rust.to_str())
+        rust.decoder = decoders.Fuse()
+        return rust
 
     def unknown(self, text: str) -> list[str]:
         known, split = set(self.tokens), self.rust.pre_tokenizer.pre_tokenize_str
@@ -167,6 +181,14 @@ class Subwords(Vocabulary):
 
     def encode(self, text: str) -> np.ndarray:
         return _encoded(self.rust, text) + FIRST_ID
+
+    def tokenizer(self) -> RustTokenizer:
+        numbers = {"\0end": END_ID, UNKNOWN: UNKNOWN_ID}
+        numbers |= {token: i for i, token in enumerate(self.tokens, FIRST_ID)}
+        rust = RustTokenizer(models.BPE(numbers, self.merges))
+        rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        rust.decoder = decoders.ByteLevel()
+        return rust
 
     def unknown(self, text: str) -> list[str]:
         return []
@@ -225,6 +247,10 @@ def read_texts(owner: str, texts: Any, what: str = "texts") -> list[str]:
 
 def _points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+
+
+def _numbered(tokens: Sequence[str]) -> dict[str, int]:
+    return {token: i for i, token in enumerate(["\0end", UNKNOWN, *tokens])}
 
 
 def _lines(text: str) -> list[str]:
