@@ -42,6 +42,13 @@ def ids(n: int, seed: int = 0) -> list[list[int]]:
     return [rng.integers(0, 20, rng.integers(1, 10)).tolist() for _ in range(n)]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of these tests in one process: they share models and a server."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("serve"))
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> dict[str, Path]:
     """Saved models: score (texts to a number), mood (texts to a label), wave (series to two numbers), kind (ids to a

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 class Client:
     """One kept connection to the server at `url`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
+        self.more = f"Authorization: Bearer {token}\r\n" if token else ""
         self.host, self.port = urlsplit(url).hostname, urlsplit(url).port
 
     async def __aenter__(self) -> Client:
@@ -24,7 +25,7 @@ class Client:
     async def post(self, path: str, body: Any) -> tuple[int, Any]:
         """(status, the answer's JSON)."""
         content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{self.more}Content-Length: {len(content)}\r\n\r\n"
         self.writer.write(head.encode() + content)
         status = int((await self.reader.readline()).split()[1])
         size = 0

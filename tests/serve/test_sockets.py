@@ -33,11 +33,11 @@ def streams(url: str) -> int:
 
 
 def wait_for(condition) -> None:
-    for _ in range(500):
+    for _ in range(2000):
         if condition():
             return
         time.sleep(0.01)
-    raise AssertionError("It did not happen in five seconds.")
+    raise AssertionError("It did not happen in twenty seconds.")
 
 
 def test_series_step_by_step(url, loaded) -> None:

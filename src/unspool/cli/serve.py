@@ -43,7 +43,7 @@ def serve(
     idle: Annotated[
         float, typer.Option(help="Hours after which an unused stream is forgotten.", min=0)
     ] = 6.0,
-    max_body: Annotated[float, typer.Option(help="Megabytes of a request; 413 beyond.", min=0)] = 16.0,
+    max_body: Annotated[float, typer.Option(help="Megabytes of a request; 413 beyond.", min=0)] = 64.0,
     max_rows: Annotated[int, typer.Option(help="Sequences of a request; 413 beyond.", min=1)] = 4096,
     max_steps: Annotated[
         int, typer.Option(help="Steps of a sequence, characters of a text; 413 beyond.", min=1)

@@ -101,7 +101,7 @@ class Handlers:
     async def index(self, request: Request) -> Response:
         """The models; of Triton's model repository extension."""
         body = await read_body(request, self.limits)
-        asked = parse_json(body) if body.strip() else {}
+        asked = parse_json(body, self.limits.json) if body.strip() else {}
         if (
             not isinstance(asked, dict)
             or set(asked) - {"ready"}
@@ -123,7 +123,7 @@ class Handlers:
                 "the process SIGHUP.",
             )
         body = await read_body(request, self.limits)
-        asked = parse_json(body) if body.strip() else {}
+        asked = parse_json(body, self.limits.json) if body.strip() else {}
         if asked not in ({}, {"parameters": {}}):
             raise RequestError(422, "A model is loaded from where it was: the body must be empty or {}.")
         await self.repository.reload(request.path_params["model"])
@@ -134,7 +134,9 @@ class Handlers:
         body = await read_body(request, self.limits)
         path = request.path_params
         async with self.repository.using(path["model"], path.get("version")) as version:
-            asked: InferRequest = await self._aside(len(body), parse_infer, body, request.headers.get(HEADER))
+            asked: InferRequest = await self._aside(
+                len(body), parse_infer, body, request.headers.get(HEADER), self.limits.json
+            )
             _check_outputs(version, asked)
             if asked.sequence is not None:
                 number, outputs = await self.sessions.step(version, asked)
@@ -159,14 +161,16 @@ class Handlers:
         kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
         async with self.repository.using(name) as version:
             served = version.served
-            tensors = await self._aside(len(body), invocations.tensors_of, served, body, kind)
+            tensors = await self._aside(
+                len(body), invocations.tensors_of, served, body, kind, self.limits.json
+            )
             outputs = await version.batcher.submit(await self._aside(len(body), served.rows, tensors))
         return json_response({"predictions": invocations.predictions(outputs)})
 
     async def draw(self, request: Request) -> Response:
         """What gates and states do over one sequence."""
         body = await read_body(request, self.limits)
-        asked = await self._aside(len(body), parse_json, body)
+        asked = await self._aside(len(body), parse_json, body, self.limits.json)
         async with self.repository.using(request.path_params["model"]) as version:
             found = await version.batcher.call(activity, version.served, asked, self.limits)
         return json_response(found)

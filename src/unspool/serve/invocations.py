@@ -16,16 +16,18 @@ from unspool.serve.tensors import from_json, parse_json, to_json
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-def tensors_of(served: Served, body: bytes, kind: str) -> dict[str, np.ndarray]:
-    """name -> array, as `Served.rows` takes them. kind: the media type, JSON or text/csv.
+def tensors_of(served: Served, body: bytes, kind: str, most: int) -> dict[str, np.ndarray]:
+    """name -> array, as `Served.rows` takes them. kind: the media type, JSON or text/csv. most: bytes of JSON.
 
     Raises `RequestError` 400 for another payload, 415 for another type, 422 where it is not the model's.
     """
     if kind == "text/csv":
+        if len(body) > most:
+            raise RequestError(413, f"A request may hold {most:,} bytes of CSV. Send several.")
         return _of_columns(served, _csv_columns(body))
     if kind != "application/json":
         raise RequestError(415, f"The content must be application/json or text/csv. Got {kind!r:.80}.")
-    document = parse_json(body)
+    document = parse_json(body, most)
     if not isinstance(document, dict):
         raise RequestError(400, f"The body must be a JSON object with one of {', '.join(_FORMS)}.")
     if document.pop("params", None):

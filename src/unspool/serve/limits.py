@@ -12,16 +12,18 @@ from unspool.errors import bad_parameter
 class Limits:
     """What a server takes at most; beyond it a request gets 413 or 429 with a message.
 
-    body: bytes of a request, after decompression (413). rows: sequences of a request (413). steps: steps of a
-    sequence, characters of a text (413). queue: sequences that wait for a model (429). sessions: streams that are open
-    at a time, of all models (429). idle: seconds after which a stream that nobody is connected to is forgotten (409).
-    pending: steps of one stream that wait (429; a WebSocket is not read on instead). replies: answers of a stream that
-    are kept for a client that comes back. batch: sequences that are computed together. delay: seconds that a request
-    waits for others while the model is idle. reading: seconds that the body of a request may take (408). drawn: steps
-    of a sequence whose gates are drawn (413).
+    body: bytes of a request, after decompression (413). json: bytes of JSON in it, which one thread of Python reads
+    while all others wait; the rest is binary (413). rows: sequences of a request (413). steps: steps of a sequence,
+    characters of a text (413). queue: sequences that wait for a model (429). sessions: streams that are open at a
+    time, of all models (429). idle: seconds after which a stream that nobody is connected to is forgotten (409).
+    pending: steps of one stream that wait (429; a WebSocket is not read on instead). replies: answers of a stream
+    that are kept for a client that comes back. batch: sequences that are computed together. delay: seconds that a
+    request waits for others while the model is idle. reading: seconds that the body of a request may take (408).
+    drawn: steps of a sequence whose gates are drawn (413).
     """
 
-    body: int = 16 * 2**20
+    body: int = 64 * 2**20
+    json: int = 8 * 2**20
     rows: int = 4096
     steps: int = 100_000
     queue: int = 16_384

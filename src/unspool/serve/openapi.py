@@ -8,11 +8,9 @@ from unspool import __version__
 from unspool.serve.examples import inputs_of, sequences_of
 from unspool.serve.repository import Version
 from unspool.serve.served import Served
-from unspool.serve.tensors import DATATYPES
 
 Schema = dict[str, Any]
 ERROR: Schema = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-_LONGEST = 8  # sizes of a shape
 
 
 def describe(versions: list[Version], token: bool) -> Schema:
@@ -86,16 +84,25 @@ def _infer(served: Served) -> Schema:
         "sequence_end": flag,
         "binary_data_output": flag,
     }
-    tensor = _object(
-        {
-            "name": {"enum": [spec.name for spec in served.inputs]},
-            "datatype": {"enum": list(DATATYPES)},
-            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": _LONGEST},
-            "data": {"type": "array"},
-            "parameters": _object({"binary_data_size": {"type": "integer", "minimum": 0}}),
-        },
-        ["name", "datatype", "shape"],
-    )
+    tensors = [
+        _object(
+            {
+                "name": {"const": spec.name},
+                "datatype": {"enum": list(served.taken(spec))},
+                "shape": {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0},
+                    "minItems": 1,
+                    "maxItems": max(2, len(spec.shape)),
+                },
+                "data": {"type": "array"},
+                "parameters": _object({"binary_data_size": {"type": "integer", "minimum": 0}}),
+            },
+            ["name", "datatype", "shape"],
+        )
+        for spec in served.inputs
+    ]
+    tensor = {"oneOf": tensors}
     wanted = _object(
         {
             "name": {"enum": [spec.name for spec in served.outputs]},

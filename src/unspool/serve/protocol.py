@@ -32,13 +32,14 @@ class InferRequest:
     end: bool = False
 
 
-def parse_infer(body: bytes, header: str | None) -> InferRequest:
+def parse_infer(body: bytes, header: str | None, most: int) -> InferRequest:
     """The request. header: the value of `HEADER`, bytes of JSON before the binary data; None: all of it is JSON.
+    most: bytes of JSON that may be.
 
-    Raises `RequestError`, 400 for what is no request and 422 for one that cannot be used.
+    Raises `RequestError`, 400 for what is no request, 413 for too much JSON, 422 for one that cannot be used.
     """
     size = len(body) if header is None else _header(header, len(body))
-    document = parse_json(body[:size])
+    document = parse_json(body[:size], most)
     raw = _Binary(memoryview(body)[size:])
     if not isinstance(document, dict):
         raise RequestError(400, "The body must be a JSON object with 'inputs'.")

@@ -17,8 +17,10 @@ from unspool.serve.tensors import datatype_of
 LENGTHS = "lengths"
 _NAMES = {"text": ("text", "BYTES"), "ids": ("ids", "INT64"), "series": ("series", "FP32")}
 _TAKEN = {
-    "ids": ("INT64", "INT32", "INT16", "INT8", "UINT8", "UINT16", "UINT32"),
-    "series": ("FP32", "FP64", "FP16"),
+    "BYTES": ("BYTES",),
+    "INT64": ("INT64", "INT32", "INT16", "INT8", "UINT8", "UINT16", "UINT32"),
+    "FP32": ("FP32", "FP64", "FP16"),
+    "FP64": ("FP64", "FP32", "FP16", "INT64", "INT32"),
 }
 
 
@@ -83,6 +85,10 @@ class Served:
         """Of the sequences."""
         return self.inputs[0].name
 
+    def taken(self, spec: Spec) -> tuple[str, ...]:
+        """The datatypes that an input may have."""
+        return _TAKEN[spec.datatype]
+
     # --- tensors to rows
 
     def rows(self, tensors: Mapping[str, np.ndarray]) -> Rows:
@@ -107,7 +113,7 @@ class Served:
         return [spec for spec in self.inputs[1:] if spec.name != LENGTHS]
 
     def _texts(self, array: np.ndarray) -> Rows:
-        self._check_type(self.inputs[0], array, ("BYTES",))
+        self._check_type(self.inputs[0], array)
         if array.ndim == 2 and array.shape[1] == 1:  # Triton's batch axis before one text
             array = array[:, 0]
         if array.ndim != 1:
@@ -119,7 +125,7 @@ class Served:
     def _numbers(self, array: np.ndarray, lengths: np.ndarray | None) -> Rows:
         """(n, T, ...) with lengths or without; (T, ...) one sequence, or with lengths all steps behind each other."""
         spec = self.inputs[0]
-        self._check_type(spec, array, _TAKEN[self.kind])
+        self._check_type(spec, array)
         tail = spec.shape[2:]
         padded = array.ndim == 2 + len(tail)
         if (not padded and array.ndim != 1 + len(tail)) or array.shape[array.ndim - len(tail) :] != tail:
@@ -137,8 +143,9 @@ class Served:
         return Rows(None, values, lengths.astype(np.int64))
 
     def _check_lengths(self, lengths: np.ndarray, count: int | None, steps: int) -> None:
-        if lengths.dtype.kind not in "iu" or lengths.ndim != 1 or (lengths.size and int(lengths.min()) < 0):
-            raise RequestError(422, f"Input {LENGTHS!r} must be INT64 of shape [n], each 0 or more.")
+        self._check_type(self.inputs[1], lengths)
+        if lengths.ndim != 1 or (lengths.size and int(lengths.min()) < 0):
+            raise RequestError(422, f"Input {LENGTHS!r} must have shape [n], each 0 or more.")
         if count is not None and (len(lengths) != count or (count and int(lengths.max()) > steps)):
             raise RequestError(
                 422,
@@ -151,17 +158,16 @@ class Served:
             )
 
     def _column(self, spec: Spec, array: np.ndarray, count: int) -> list[Any]:
-        taken = ("BYTES",) if spec.datatype == "BYTES" else ("FP64", "FP32", "FP16", "INT64", "INT32")
-        self._check_type(spec, array, taken)
+        self._check_type(spec, array)
         if array.size != count:
             raise RequestError(
                 422, f"Input {spec.name!r} must have a value for each of {count} rows. Got {array.size}."
             )
         return array.ravel().tolist()
 
-    def _check_type(self, spec: Spec, array: np.ndarray, taken: Sequence[str]) -> None:
-        if datatype_of(array) not in taken:
-            got = datatype_of(array)
+    def _check_type(self, spec: Spec, array: np.ndarray) -> None:
+        taken, got = self.taken(spec), datatype_of(array)
+        if got not in taken:
             raise RequestError(422, f"Input {spec.name!r} must be {' or '.join(taken)}. Got {got}.")
 
     def check_size(self, rows: Rows) -> None:

@@ -18,6 +18,9 @@ from unspool.serve.app import Service
 from unspool.serve.guard import check_token
 
 LOG = logging.getLogger("unspool.serve")
+REFUSED = (
+    "ASGI callable returned without completing handshake."  # what uvicorn logs of each refused WebSocket
+)
 GRACE = 30  # seconds that what was taken may still need when the server stops
 
 
@@ -65,6 +68,7 @@ class Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Future[None]] = set()
         self._stops = False
+        logging.getLogger("uvicorn.error").addFilter(_worth_telling)
         super().__init__(
             uvicorn.Config(
                 service.app,
@@ -120,3 +124,7 @@ class Server(uvicorn.Server):
                 LOG.warning("Model %r: version %s.", name, version.number)
             except UnspoolError as error:
                 LOG.error("Model %r stays as it is. %s", name, error)
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    return record.msg != REFUSED

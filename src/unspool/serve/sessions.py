@@ -178,14 +178,15 @@ class Sessions:
                 await task
 
     async def _reap(self) -> None:
-        """Sleeps until the longest unused stream is due; wakes where there was none."""
+        """Sleeps until the longest unused stream can be due: one that is unused from now on, a whole idle time."""
         while True:
             self.rounds += 1
             await self.expire()
-            self._change.clear()
             first = next(iter(self._idle.values()), None)
             if first is None:
+                self._change.clear()
                 await self._change.wait()
+                await asyncio.sleep(self.limits.idle)
             else:
                 await asyncio.sleep(max(first.used + self.limits.idle - self.clock(), 0.001))
 

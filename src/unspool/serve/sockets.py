@@ -169,7 +169,7 @@ class _Connection:
         spec = served.inputs[0]
         if message.get("text") is None:
             return served.step_rows({spec.name: self._binary(message["bytes"])}), False
-        document = parse_json(message["text"].encode("utf-8", "surrogatepass"))
+        document = parse_json(message["text"].encode("utf-8", "surrogatepass"), self.sockets.limits.json)
         if not isinstance(document, dict) or set(document) - {spec.name, "end"} or not document:
             raise RequestError(422, f"A message must be an object with {spec.name!r}, 'end', or both.")
         ends = document.get("end", False)

@@ -26,8 +26,12 @@ DATATYPES = (*NUMBERS, "BYTES")
 _KINDS = {"b": "b", "u": "u", "i": "iu", "f": "iuf"}  # numpy's kinds that a kind of datatype takes from JSON
 
 
-def parse_json(body: bytes) -> Any:
-    """The document; `RequestError` 400 for bytes that are no JSON (NaN and Infinity are none)."""
+def parse_json(body: bytes, most: int) -> Any:
+    """The document; `RequestError` 400 for bytes that are no JSON (as NaN and Infinity), 413 for more than `most`."""
+    if len(body) > most:
+        raise RequestError(
+            413, f"A request may hold {most:,} bytes of JSON. Send binary data, or several requests."
+        )
     try:
         return json.loads(body, parse_constant=_no_constant)
     except RecursionError:
