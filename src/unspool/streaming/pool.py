@@ -152,13 +152,13 @@ class StreamPool:
 
     def _run(self, slots: list[int], read: Tensor, lengths: list[int]) -> np.ndarray:
         chain = self.model.chain
-        offsets = torch.zeros(len(slots) + 1, dtype=torch.int64)
-        torch.cumsum(torch.tensor(lengths, dtype=torch.int64), 0, out=offsets[1:])
-        out = torch.empty(len(read) if chain.every else len(slots), chain.output_size)
+        ends = np.zeros(len(slots) + 1, np.int64)
+        np.cumsum(lengths, out=ends[1:])
+        out = np.empty((len(read) if chain.every else len(slots), chain.output_size), np.float32)
+        at, offsets, to = (torch.from_numpy(each) for each in (np.array(slots, np.int64), ends, out))
         x, index = self.model.source(read)
-        at = torch.tensor(slots, dtype=torch.int64)
-        chain.run(self._rows, self._steps, at, offsets, x, index, out, self.threads)
-        return out.numpy()
+        chain.run(self._rows, self._steps, at, offsets, x, index, to, self.threads)
+        return out
 
     def _places(self, keys: list[Hashable], before: list[int]) -> list[int]:
         """A slot for each key, which are then the last to go."""
