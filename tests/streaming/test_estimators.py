@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import unspool
-from unspool import SequenceClassifier, SequenceRegressor
+from unspool import SequenceClassifier, SequenceRegressor, SequenceTagger
 from unspool.errors import DataError, ModelFileError, UnspoolError
 from unspool.streaming import Stream, StreamPool
 
@@ -174,6 +174,38 @@ def test_a_loaded_model_has_the_same_states(tmp_path: Any) -> None:
     assert again.stream().load(other.save()).push("bad ") == expected
 
 
+@pytest.mark.parametrize("characters", ["cnn", "lstm"])
+def test_words_with_their_characters(characters: str) -> None:
+    model = regressor("text", characters=characters, ensemble=2)
+    stream, random = model.stream(), np.random.default_rng(0)
+    for text, expected in zip(texts()[:20], model.predict(texts()[:20])):
+        stream.reset().push(text)
+        whole = stream.finish()
+        assert in_pieces(stream, text, random) == whole == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("characters", [None, "cnn"])
+def test_tags_of_tokens(characters: str | None) -> None:
+    random = np.random.default_rng(0)
+    X = [text.split() for text in texts()]
+    y = [[str(random.choice(["A", "B", "O"])) for _ in sentence] for sentence in X]
+    settings = {name: value for name, value in SETTINGS.items() if name != "blend"}
+    model = SequenceTagger(**settings, crf=False, characters=characters).fit(X, y)
+    stream, pool, expected = model.stream(), StreamPool(model), model.predict(X)
+    assert len({tag for tags in expected for tag in tags}) > 1
+    for sentence, tags in zip(X, expected):
+        assert [stream.push(token) for token in sentence] == tags
+        assert stream.reset().push(sentence[:3]) + stream.push(sentence[3:]) == tags
+        stream.reset()
+    assert pool.push([*range(60)], X) == expected
+    assert pool.push({0: "cat", 1: []})[1] == [] and isinstance(pool.push({0: "cat"})[0], str)
+    with pytest.raises(DataError, match="token"):
+        stream.push([1])
+    crf = SequenceTagger(**settings).fit(X, y)
+    with pytest.raises(DataError, match="CRF"):
+        crf.stream()
+
+
 def test_narrow_weights() -> None:
     model = regressor("text")
     narrow = copy.copy(model).freeze("int8")
@@ -187,7 +219,6 @@ def test_what_cannot_be_streamed_says_why() -> None:
     cases: list[tuple[str, SequenceRegressor]] = [
         ("bidirectional", SequenceRegressor(**{**SETTINGS, "bidirectional": True}).fit(texts(), numbers(60))),
         ("linear part", SequenceRegressor(**{**fit, "blend": True}).fit(texts(), numbers(60))),
-        ("characters", SequenceRegressor(**SETTINGS, characters="cnn").fit(texts(), numbers(60))),
     ]
     for reason, model in cases:
         with pytest.raises(DataError, match=reason):

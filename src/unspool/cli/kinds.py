@@ -19,6 +19,7 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("evaluate", "tagging"): "unspool.cli.tagging:evaluate",
     ("inspect", "tagging"): "unspool.cli.inspect:inspect",
     ("stream", "tagging"): "unspool.cli.stream:stream",
+    ("stream", "generation"): "unspool.cli.stream:stream",
     ("fit", "forecasting"): "unspool.cli.forecasting:fit",
     ("predict", "forecasting"): "unspool.cli.forecasting:predict",
     ("evaluate", "forecasting"): "unspool.cli.forecasting:evaluate",

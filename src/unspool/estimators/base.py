@@ -512,7 +512,7 @@ class SequenceEstimator(BaseEstimator):
         """A `unspool.streaming.Stream` of this model: a sequence pushed bit by bit, answered each time.
 
         weights: as of `freeze`. Raises `DataError` for a model that reads sequences from their end (bidirectional=True)
-        or as a whole: recordings, a linear part (stream `network_alone()`), characters of words, further columns.
+        or as a whole: recordings, a linear part (stream `network_alone()`), further columns.
         """
         return Stream(self, weights)
 

@@ -15,7 +15,8 @@ from unspool.errors import DataError, check_choice
 from unspool.estimators.network import members_of
 from unspool.streaming import StreamModel
 from unspool.streaming.feeds import Feed, Ids, Series
-from unspool.streaming.network import chain_of_networks
+from unspool.streaming.network import chain_of_networks, spelling_of
+from unspool.streaming.spelled import SpelledWords, Spelling
 from unspool.streaming.text import Characters, Words
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def stream_model(model: SequenceEstimator, weights: str = "float32") -> StreamMo
 
     return StreamModel(
         chain,
-        _feed(model.input_, table),
+        _feed(model.input_, table, spelling_of(members)),
         lambda raw: task.decode(outputs(raw)),
         lambda raw: task.columns(outputs(raw), task.default_names()),
         json.dumps([type(model).__name__, model.input_.to_dict(), task.to_dict()]).encode(),
@@ -60,16 +61,14 @@ def _check(model: SequenceEstimator) -> None:
             "Recordings are resampled and scaled as a whole, so a model of them cannot be streamed. Compute "
             "spectra step by step, and fit a model of series to them."
         )
-    if getattr(model.input_, "characters", None) is not None:
-        raise DataError(
-            "A model that reads words with their characters cannot be streamed. Fit it with characters=None."
-        )
 
 
-def _feed(input_: Any, table: Any) -> Feed:
+def _feed(input_: Any, table: Any, spelling: Spelling | None) -> Feed:
     if isinstance(input_, SeriesInput):
         return Series(input_)
     if isinstance(input_, IdInput):
         return Ids(input_, table)
     assert isinstance(input_, TextInput)
+    if spelling is not None:
+        return SpelledWords(input_, spelling)
     return (Words if input_.encoder.level == "word" else Characters)(input_.encoder, table)

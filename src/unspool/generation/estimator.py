@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from unspool import saved
 from unspool.errors import DataError, bad_parameter, check_int, warn_caller
-from unspool.generation import saving
+from unspool.generation import pushed, saving
 from unspool.generation.choosing import OWNER, Choice, check_greedy
 from unspool.generation.decoding import beam_search, sample
 from unspool.generation.network import LanguageModel, next_token_loss
@@ -27,6 +27,7 @@ from unspool.generation.vocabulary import END_ID, LEVELS, UNKNOWN_ID, Vocabulary
 from unspool.generation.writing import read_stops
 from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
+from unspool.streaming import StreamModel
 from unspool.summaries import cell_name
 from unspool.training import Callback, Settings, train
 from unspool.training.callbacks import check_callbacks
@@ -362,6 +363,13 @@ class SequenceGenerator(BaseEstimator):
             choice = Choice(repetition_penalty, 0.0)
         prompts = read_texts(OWNER, prompt, "prompt")
         return _one_by_one(self._sample(prompts, choice, max_new_tokens, stop, random_state))
+
+    @surroundings.defaults()
+    def stream_model(self, weights: str = "float32") -> StreamModel:
+        """What `unspool.streaming.Stream` and `StreamPool` run for this model: what is pushed is text cut anywhere, and
+        the answer the probability of each token to be the next one, float64 (V,). weights: as of `freeze`.
+        """
+        return pushed.stream_model(self, weights)
 
     def _sample(
         self, prompts: list[str], choice: Choice, limit: int, stop: Any, random_state: Any

@@ -59,6 +59,10 @@ class Chain:
     output: Spot = COUNT
     output_size: int = 1
     every: bool = True
+    opened: Tensor | None = (
+        None  # (row): what a session starts with, after so many steps; None: the initial states
+    )
+    opened_steps: int = 0
     native: Any = None
 
     @property
@@ -138,6 +142,8 @@ class Chain:
 
     def start(self) -> Tensor:
         """(row): what a session starts with."""
+        if self.opened is not None:
+            return self.opened
         parts = [*self.initial, torch.zeros(self.row - self.width)]
         return torch.cat(parts)
 

@@ -29,6 +29,7 @@ def chain_of(module: nn.Module, weights: str = "float32", input_size: int | None
         bad_parameter(
             "Stream", "model", "a fitted estimator, a Recurrent, a Stack, an LSTM, a GRU or an RNN", module
         )
+    check_forward(module)
     twin = copied(module)
     chain = Chain(input_size or size_of_input(twin), weights, engine_of(twin))
     output, size = add(chain, twin, (INPUT, 0), chain.input_size)
@@ -36,8 +37,7 @@ def chain_of(module: nn.Module, weights: str = "float32", input_size: int | None
 
 
 def copied(module: Any) -> Any:
-    """`module` in evaluation, its weights as they are now; `DataError` where it does not read forwards alone."""
-    check_forward(module)
+    """`module` in evaluation, its weights as they are now; `EngineError` where they cannot be frozen."""
     for each in module.modules():
         if isinstance(each, (Recurrent, LSTM, GRU, RNN)):
             check_can_freeze(each)

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unspool.nn.characters import WordsAndCharacters
 from unspool.nn.given import GivenEmbedding
 from unspool.streaming.between import Pool, Pooled
 from unspool.streaming.chain import AFTER, BEFORE, BESIDE, COUNT, INPUT, Chain, Spot
-from unspool.streaming.layers import add, copied, engine_of
+from unspool.streaming.layers import add, check_forward, copied, engine_of, size_of_input
+from unspool.streaming.spelled import Spelling
 
 
 def chain_of_networks(members: Sequence[Any], weights: str) -> tuple[Chain, Tensor | None]:
-    """(a chain of `SequenceNetwork`s side by side, the rows of their embeddings (V, input size), or None for features).
+    """(a chain of `SequenceNetwork`s side by side, the rows of their embeddings (V, input size)); None where the input
+    is features, or words with their characters, of which `spelling_of` gives rows.
 
     Its outputs are those of the members, one after the other. Raises as `chain_of`.
     """
+    for member in members:
+        check_forward(member.stack)
     members = [copied(member) for member in members]
     table = None
-    if members[0].embedding is not None:
+    width = size_of_input(members[0].stack)
+    if members[0].embedding is not None and not isinstance(members[0].embedding, WordsAndCharacters):
         table = torch.cat([_table(member.embedding) for member in members], 1)
-    first = members[0].stack._recurrent()[0].cell.input_size
-    chain = Chain(first if table is None else table.shape[1], weights, engine_of(members[0]))
+    sides = 1 if members[0].embedding is None else len(members)
+    chain = Chain(width * sides, weights, engine_of(members[0].stack))
     size = _head(members[0]).output_size
     every = members[0].pooling is None
     output = chain.room(size * len(members))
-    at = 0
     for number, member in enumerate(members):
         out = BESIDE, output[1] + number * size
-        width = chain.input_size if table is None else table.shape[1] // len(members)
-        top, top_size = add(chain, member.stack, (INPUT, at), width)
+        top, top_size = add(chain, member.stack, (INPUT, width * number if sides > 1 else 0), width)
         if every:
             chain.between(_head(member).cell, top, top_size, [(None, out, size)])
         else:
             _add_pooling(chain, member, top, top_size, out, size)
-        at += 0 if table is None else width
     return chain.finish(output, size * len(members), every), table
+
+
+def spelling_of(members: Sequence[Any]) -> Spelling | None:
+    """What gives the rows of words with their characters; None for networks that read none."""
+    if not isinstance(members[0].embedding, WordsAndCharacters):
+        return None
+    return Spelling([copy.deepcopy(member.embedding).eval() for member in members])
 
 
 def _head(member: Any) -> Any:

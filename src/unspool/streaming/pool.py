@@ -181,7 +181,7 @@ class StreamPool:
             slot = self._free.pop()
         self._slots[key] = slot
         self._rows[slot] = self._start
-        self._steps[slot] = 0
+        self._steps[slot] = self.model.chain.opened_steps
         return slot
 
     # --- sessions

@@ -42,7 +42,7 @@ class Stream:
         self._x_array, self._out_array = self._x.numpy(), self._out.numpy()
         self._x_row, self._out_row = self._x_array[0], self._out_array[0]
         self._shape = (chain.input_size,) if isinstance(self.model.feed, Numbers) else None
-        self._rows, self._steps = chain.start()[None], torch.zeros(1, dtype=torch.int64)
+        self._rows, self._steps = chain.start()[None].clone(), torch.tensor([chain.opened_steps])
         self._held = ""
 
     def push(self, chunk: Any) -> Any:
@@ -98,7 +98,7 @@ class Stream:
 
     @property
     def steps(self) -> int:
-        """How many steps were read: tokens, or rows of a series."""
+        """How many steps were read: tokens, or rows of a series; of a language model also the mark before the text."""
         return int(self._steps[0])
 
     @property
@@ -111,7 +111,7 @@ class Stream:
         """Start anew; returns self."""
         with self._lock:
             self._rows[0] = self.model.chain.start()
-            self._steps[0], self._held = 0, ""
+            self._steps[0], self._held = self.model.chain.opened_steps, ""
             self._out.zero_()
         return self
 

@@ -36,20 +36,25 @@ class Words(Feed):
 
     def read(self, chunk: Any, held: str) -> tuple[Tensor, str, bool]:
         text, rest = self._cut(checked(chunk), held)
-        return self.encoder.encode([text]).values, rest, False
+        return self.ids([text])[0], rest, False
 
     def read_all(
         self, chunks: Sequence[Any], held: Sequence[str]
     ) -> tuple[Tensor, list[int], list[str], list[bool]]:
         cut = [self._cut(checked(chunk), before) for chunk, before in zip(chunks, held)]
-        ids = self.encoder.encode([text for text, _ in cut])
-        return ids.values, ids.lengths.tolist(), [rest for _, rest in cut], [False] * len(cut)
+        ids, lengths = self.ids([text for text, _ in cut])
+        return ids, lengths, [rest for _, rest in cut], [False] * len(cut)
+
+    def ids(self, texts: Sequence[str]) -> tuple[Tensor, list[int]]:
+        """Those of these texts, and the number of each."""
+        ids = self.encoder.encode(texts)
+        return ids.values, ids.lengths.tolist()
 
     def nothing(self) -> str:
         return ""
 
     def finish(self, held: str) -> Tensor:
-        return self.encoder.encode([held]).values
+        return self.ids([held])[0]
 
     def check_held(self, held: str) -> None:
         if len(held) > LONGEST or (held and self._cut(held, "")[0]):

@@ -24,8 +24,9 @@ from unspool.estimators.splitting import split_rows
 from unspool.evaluation.spans import Span, spans
 from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
+from unspool.streaming import Stream, StreamModel
 from unspool.summaries import layers_text
-from unspool.tagging import parameters, saving
+from unspool.tagging import parameters, saving, streams
 from unspool.tagging.answers import Answers, answers, none_at_all
 from unspool.tagging.measures import Measures, measure
 from unspool.tagging.network import TaggerNetwork, TagLoss
@@ -284,6 +285,19 @@ class SequenceTagger(BaseEstimator):
         check_is_fitted(self, "network_")
         self.frozen_ = self.network_.freeze(weights)
         return self
+
+    def stream(self, weights: str = "float32") -> Stream:
+        """A `unspool.streaming.Stream` of this model: the tag of each token as it is pushed.
+
+        weights: as of `freeze`. Raises `DataError` for a model that reads sentences from their end (bidirectional=True)
+        or as a whole: with a CRF, or with labels.
+        """
+        return Stream(self, weights)
+
+    @surroundings.defaults()
+    def stream_model(self, weights: str = "float32") -> StreamModel:
+        """What `unspool.streaming.Stream` and `StreamPool` run for this model; raises as `stream`."""
+        return streams.stream_model(self, weights)
 
     def predict(self, X: Any) -> list[list[str]]:
         """A list of tags for each sentence, as long as it."""

@@ -1,0 +1,42 @@
+"""A fitted tagger as a stream runs it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from unspool.engine.frozen import FORMS
+from unspool.errors import DataError, check_choice
+from unspool.streaming import StreamModel
+from unspool.streaming.network import chain_of_networks, spelling_of
+from unspool.streaming.spelled import Tokens
+
+if TYPE_CHECKING:
+    from unspool.tagging.tagger import SequenceTagger
+
+
+def stream_model(model: SequenceTagger, weights: str = "float32") -> StreamModel:
+    """`model` as `unspool.streaming` runs it: the tag of each token that comes; raises as `SequenceTagger.stream`."""
+    check_is_fitted(model, "network_")
+    check_choice("Stream", "weights", weights, list(FORMS))
+    if model.network_.crf is not None:
+        raise DataError(
+            "The model has a CRF: the best tags of tokens that came depend on those to come. Fit it with crf=False."
+        )
+    if model.labels_ is not None:
+        raise DataError(
+            "The model also labels whole sentences, which a stream of tags does not. Fit it without labels."
+        )
+    with torch.no_grad():
+        chain, table = chain_of_networks([model.network_], weights)
+    names = model.classes_.tolist()
+
+    def tags(outputs: np.ndarray) -> list[str]:
+        return [names[k] for k in outputs.argmax(1)]
+
+    about = json.dumps([type(model).__name__, model.input_.to_dict(), names]).encode()
+    return StreamModel(chain, Tokens(model.input_, table, spelling_of([model.network_])), tags, None, about)
