@@ -25,6 +25,7 @@ def run(*arguments: object, code: int = 0, stdin: str | None = None) -> Any:
 TEXTS = ["what a lovely day", "no", "a day"]
 
 
+@pytest.mark.usefixtures("read_within")
 def test_a_keras_model_of_texts(tmp_path: Path) -> None:
     tokenizer = Tokenizer(num_words=11)
     tokenizer.fit_on_texts(TEXTS)

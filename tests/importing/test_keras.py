@@ -31,6 +31,7 @@ def imported(name: str, folder: Path, **settings: Any) -> tuple[ImportedModel, R
     return from_keras(write_h5(reference, folder / f"{name}.h5"), **settings), reference
 
 
+@pytest.mark.usefixtures("read_within")
 @pytest.mark.parametrize("name", NAMES)
 def test_sequences_as_they_are(name: str, tmp_path: Path) -> None:
     model, reference = imported(name, tmp_path)
@@ -39,6 +40,7 @@ def test_sequences_as_they_are(name: str, tmp_path: Path) -> None:
     assert_same(model.predict(reference.X, batch_size=1), reference.alone)
 
 
+@pytest.mark.usefixtures("read_within")
 @pytest.mark.parametrize("side", ["pre", "post"])
 @pytest.mark.parametrize("name", NAMES)
 def test_padded_sequences(name: str, side: str, tmp_path: Path) -> None:
@@ -47,6 +49,7 @@ def test_padded_sequences(name: str, side: str, tmp_path: Path) -> None:
     assert_same(model.predict(reference.X), list(getattr(reference, side)))
 
 
+@pytest.mark.usefixtures("read_within")
 @pytest.mark.parametrize("name", [name for name in NAMES if not references()[name].old])
 def test_the_new_layout(name: str, tmp_path: Path) -> None:
     reference = references()[name]
@@ -73,6 +76,7 @@ def test_weights_alone(tmp_path: Path) -> None:
         assert_same(model.predict(reference.X), reference.alone)
 
 
+@pytest.mark.usefixtures("read_within")
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
     model, reference = imported(name, tmp_path)
@@ -83,6 +87,7 @@ def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
         assert np.array_equal(one, other)
 
 
+@pytest.mark.usefixtures("read_within")
 def test_the_slopes_of_hard_sigmoids_differ(tmp_path: Path) -> None:
     """The same numbers under the name of the other version are others."""
     reference = references()["keras_2"]
@@ -93,6 +98,7 @@ def test_the_slopes_of_hard_sigmoids_differ(tmp_path: Path) -> None:
     assert_same(old, reference.alone)
 
 
+@pytest.mark.usefixtures("read_within")
 def test_a_stateful_layer_goes_on(tmp_path: Path) -> None:
     """Two halves of a sequence are the whole one; other rows need `reset_states`."""
     reference = references()["gru_no_bias"]
@@ -108,6 +114,7 @@ def test_a_stateful_layer_goes_on(tmp_path: Path) -> None:
     assert_same(model.predict([x]), [expected])
 
 
+@pytest.mark.usefixtures("read_within")
 def test_what_the_network_reads(tmp_path: Path) -> None:
     model, _ = imported("lstm", tmp_path)
     for given, message in (
@@ -129,6 +136,7 @@ def test_what_the_network_reads(tmp_path: Path) -> None:
     assert model.padding.maxlen == MAXLEN and model.predict([[1], [2] * 9]).shape == (2, 2)
 
 
+@pytest.mark.usefixtures("read_within")
 def test_the_tokenizer(tmp_path: Path) -> None:
     """Texts are what Keras' tokenizer makes of them, in the file that its recipes write."""
     from keras_preprocessing.text import Tokenizer

@@ -14,7 +14,7 @@ from unspool.errors import ModelFileError
 from unspool.importing import keras_file, keras_layers
 from unspool.importing.keras_calls import running_order
 from unspool.importing.keras_config import Architecture, parse, read_architecture
-from unspool.importing.model import ImportedModel, Padding
+from unspool.importing.model import MAX_LENGTH, ImportedModel, Padding
 from unspool.importing.network import Node
 from unspool.importing.tokenizers import read_tokenizer
 from unspool.text import Tokenizer
@@ -43,16 +43,16 @@ def from_keras(
     """
     name = os.fspath(path)
     try:
-        with keras_file.opened(name) as file:
-            data = file.config if config is None else _read_config(config)
-            if data is None:
-                raise ModelFileError(
-                    "it holds weights alone. Give config, the file that model.to_json() was written to."
-                )
-            said = data.get("keras_version")
-            version = keras_version or file.version or (said if isinstance(said, str) else None)
-            architecture = read_architecture(data)
-            arrays = file.arrays(architecture.layers)
+        file = keras_file.read(name)
+        data = file.config if config is None else _read_config(config)
+        if data is None:
+            raise ModelFileError(
+                "it holds weights alone. Give config, the file that model.to_json() was written to."
+            )
+        said = data.get("keras_version")
+        version = keras_version or file.version or (said if isinstance(said, str) else None)
+        architecture = read_architecture(data)
+        arrays = file.arrays(architecture.layers)
         nodes, tensors = _convert(architecture, arrays, version)
         features, length = _input(architecture, nodes)
         pads = Padding(length if maxlen is None else maxlen, padding, truncating)
@@ -110,6 +110,10 @@ def _input(architecture: Architecture, nodes: list[Node]) -> tuple[int | None, i
     first = [node for node in nodes if -1 in node.inputs]
     shape = architecture.input_shape
     length = shape[1] if shape is not None and len(shape) > 1 else None
+    if length is not None and length > MAX_LENGTH:
+        raise ModelFileError(
+            f"it is for sequences of {length:,} steps; {MAX_LENGTH:,} at most are supported."
+        )
     if any(node.kind == "embedding" for node in first):
         return None, length
     if shape is not None and len(shape) == 3 and shape[2] is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,12 +44,20 @@ class Architecture:
 def parse(text: str | bytes) -> dict[str, Any]:
     """The JSON object in `text`; `ModelFileError` for anything else."""
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        json.dumps(found, ensure_ascii=False).encode()  # halves of characters cannot be saved again
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"its configuration is not readable JSON ({error}).") from error
     if not isinstance(found, dict):
         raise ModelFileError(f"its configuration must be a JSON object. Got {type(found).__name__}.")
     return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
 
 
 def read_architecture(data: dict[str, Any]) -> Architecture:

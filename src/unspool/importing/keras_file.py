@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
+import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,7 @@ class KerasFile:
         return _by_name(root, layers)
 
 
-@contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[KerasFile]:
+def read(path: str | os.PathLike[str]) -> KerasFile:
     """The file at `path`; `ModelFileError` where it is no Keras model."""
     name = os.path.expanduser(os.fspath(path))
     try:
@@ -50,18 +50,19 @@ def opened(path: str | os.PathLike[str]) -> Iterator[KerasFile]:
     if zipped:
         parts = _read_zip(name)
         version = parse(parts["metadata.json"]).get("keras_version")
-        with hdf5.opened(parts["model.weights.h5"]) as root:
-            yield KerasFile(_version(version), parse(parts["config.json"]), root)
-        return
-    with hdf5.opened(name) as root:
-        config = root.text("model_config")
-        version = root.text("keras_version")
-        if version is None and "model_weights" in root:
-            version = root.group("model_weights").text("keras_version")
-        legacy = config is not None or root.texts("layer_names") is not None
-        # Files of Keras 1.0 and before do not name a version.
-        version = "1.0" if version is None and legacy else version
-        yield KerasFile(_version(version), None if config is None else parse(config), root)
+        with tempfile.TemporaryDirectory() as folder:
+            weights = Path(folder) / "model.weights.h5"
+            weights.write_bytes(parts["model.weights.h5"])
+            return KerasFile(_version(version), parse(parts["config.json"]), hdf5.read(weights))
+    root = hdf5.read(name)
+    config = root.text("model_config")
+    version = root.text("keras_version")
+    if version is None and "model_weights" in root:
+        version = root.group("model_weights").text("keras_version")
+    legacy = config is not None or root.texts("layer_names") is not None
+    # Files of Keras 1.0 and before do not name a version.
+    version = "1.0" if version is None and legacy else version
+    return KerasFile(_version(version), None if config is None else parse(config), root)
 
 
 def _version(value: Any) -> str | None:

@@ -1,0 +1,344 @@
+"""Keras files that are damaged, hostile or beyond what is supported: one `ModelFileError` that says which."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import unspool
+from unspool.errors import ModelFileError
+from unspool.importing import from_keras
+from unspool.saved.document import encode
+
+from .reference import FILES, Reference, references, write_h5, write_keras
+
+
+def refused(path: Path, message: str, **settings: Any) -> None:
+    with pytest.raises(ModelFileError, match="Cannot import") as caught:
+        from_keras(path, **settings)
+    assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def with_config(name: str, change: Callable[[list[dict[str, Any]]], None], folder: Path) -> Path:
+    reference = references()[name]
+    config = json.loads(json.dumps(reference.config))
+    inner = config["config"]
+    change(inner if isinstance(inner, list) else inner["layers"])
+    return write_h5(Reference(config, reference.weights), folder / "m.h5")
+
+
+def setting(at: int, **values: Any) -> Callable[[list[dict[str, Any]]], None]:
+    return lambda layers: layers[at]["config"].update(values)
+
+
+def replaced(at: int, kind: str, **config: Any) -> Callable[[list[dict[str, Any]]], None]:
+    return lambda layers: layers[at].update(class_name=kind, config={"name": "odd", **config})
+
+
+def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
+    return lambda layers: layers[at]["config"].pop(name)
+
+
+@pytest.mark.usefixtures("read_within")
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "lstm",
+            replaced(2, "Lambda", function=["4wE=", None]),
+            r"'odd' \(Lambda\) is Python code, which is never",
+        ),
+        (
+            "lstm",
+            replaced(2, "Conv1D", filters=8, kernel_size=[3]),
+            r"'odd' \(Conv1D\).*'filters': 8, 'kernel_size'",
+        ),
+        ("lstm", replaced(2, "Functional", layers=[]), "a model within the model"),
+        ("lstm", lambda ls: ls[3].update(module="mine.layers"), "of the module 'mine.layers', whose code"),
+        ("lstm", setting(3, units=10**18), r"units an int in \[1, 2\*\*24\)"),
+        ("lstm", setting(3, units=4), r"'lstm.*' \(LSTM\) must have weights of shapes \[\(4, 16\)"),
+        ("lstm", setting(3, units="3"), "'units' must be int"),
+        (
+            "lstm",
+            setting(3, activation="mine"),
+            r"'lstm.*' \(LSTM\) is supported with activation one of.*Got .*mine",
+        ),
+        ("lstm", setting(3, activation={"class_name": "f"}), "supported with activation one of"),
+        ("lstm", setting(3, activation="hard_sigmoid_keras2"), "supported with activation one of"),
+        ("lstm", setting(3, return_state=True), "supported with return_state off only"),
+        ("lstm", setting(3, peephole=True), "a setting that is not known: peephole=True"),
+        ("lstm", setting(4, quantization_config={"a": 1}), "quantization_config off"),
+        ("lstm", setting(4, units=10**12), "must have weights of shapes"),
+        ("lstm", drop(3, "recurrent_activation"), "no field 'recurrent_activation'"),
+        ("lstm", setting(1, input_dim=2**40), r"'embedding.*' \(Embedding\) must have weights of shapes"),
+        ("lstm", lambda ls: ls.pop(), "weights of a layer 'dense.*', which its configuration does not have"),
+        ("lstm", lambda ls: ls.clear(), "1 to 10,000 layers. Got 0"),
+        ("lstm", lambda ls: ls.insert(1, ls[1]), "two layers of the name 'embedding"),
+        ("lstm", setting(3, return_sequences=1), "'return_sequences' must be bool"),
+        ("sum", setting(2, merge_mode=None), "merge_mode one of"),
+        ("sum", lambda ls: ls[2]["config"]["layer"].update(class_name="ConvLSTM1D"), "around 'ConvLSTM1D'"),
+        (
+            "tagger",
+            lambda ls: ls[3]["config"]["layer"].update(class_name="LSTM"),
+            r"'time_.*/dense.*' \(LSTM\) is not",
+        ),
+        ("pools", setting(4, keepdims=True), "keepdims off"),
+        ("pools", setting(3, axis=0), "axis the last one"),
+        ("flatten", setting(0, batch_shape=[None, "6"]), "ints and nulls"),
+        (
+            "flatten",
+            setting(0, batch_shape=[None, 7]),
+            "layers do not fit each other. Layer 'dense.*takes 12 features",
+        ),
+        ("flatten", setting(0, batch_shape=[None, 2**30]), "100,000 at most"),
+        ("gru_no_bias", setting(0, batch_shape=[None, 3]), "the layers do not fit|must be a sequence"),
+        ("gru_no_bias", setting(0, batch_shape=[None, None, 2**24]), r"1 to 1,048,576 features"),
+        ("masked_series", setting(2, mask_value=None), "called with a mask of its own"),
+        (
+            "functional",
+            lambda ls: ls[3].update(inbound_nodes=[[["dropout", 0, 0]]]),
+            "reads, in the end, itself",
+        ),
+        ("functional", lambda ls: ls[-1].update(inbound_nodes=[{"args": [], "kwargs": {}}]), "one argument"),
+        (
+            "functional",
+            lambda ls: ls[-1].update(inbound_nodes=[[["words", 0, 1]]]),
+            "reads output 1 of 'words'",
+        ),
+        (
+            "functional",
+            lambda ls: ls[-1].update(inbound_nodes=[[["words", 0, 0, {"mask": 1}]]]),
+            "called with mask=1",
+        ),
+        (
+            "functional",
+            lambda ls: ls[-1].update(inbound_nodes=[[["nowhere", 0, 0]]]),
+            "a layer 'nowhere', which it",
+        ),
+        ("functional", setting(1, mask_zero=False), "called with a mask of its own"),
+    ],
+)
+def test_what_is_not_supported(name: str, change: Any, message: str, tmp_path: Path) -> None:
+    path = with_config(name, change, tmp_path)
+    started = time.perf_counter()
+    refused(path, message)
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.usefixtures("read_within")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not readable JSON"),
+        ("[]", "must be a JSON object"),
+        ("[" * 10**5, "not readable JSON"),
+        ('{"class_name": "Sequential", "config": 1e999}', "not a finite number"),
+        ('{"class_name": "Sequential", "config": NaN}', "not a finite number"),
+        ('{"class_name": "Sequential", "config": "\\ud800"}', "not readable JSON"),
+        (f'{{"class_name": "Sequential", "config": {"9" * 5000}}}', "not readable JSON"),
+        ('{"class_name": "Mine", "config": {}}', "it is a 'Mine'"),
+        (
+            '{"class_name": "Functional", "config": {"layers": [{"class_name": 3}]}}',
+            "'class_name' must be str",
+        ),
+    ],
+)
+def test_configurations(text: str, message: str, tmp_path: Path) -> None:
+    path = write_h5(references()["lstm"], tmp_path / "m.h5")
+    with h5py.File(path, "a") as file:
+        file.attrs["model_config"] = text.encode()
+    refused(path, message)
+
+
+def damage(kind: str, file: Any) -> None:
+    root = file["model_weights"]
+    layer = next(name for name in root if name.startswith("lstm"))
+    place = f"{layer}/{layer}/w_0:0"
+    if kind == "names":  # 4,000 times a long text
+        del root.attrs["layer_names"]
+        root.attrs.create("layer_names", ["x" * 2**16] * 4000, dtype=h5py.string_dtype())
+        return
+    del root[place]
+    if kind == "soft":
+        root[place] = h5py.SoftLink("/model_weights")
+    elif kind == "external link":
+        root[place] = h5py.ExternalLink("/etc/passwd", "/")
+    elif kind == "external":
+        root.create_dataset(place, (4, 12), "f4", external=[("/etc/passwd", 0, 192)])
+    elif kind == "virtual":
+        layout = h5py.VirtualLayout((4, 12), "f4")
+        layout[:] = h5py.VirtualSource("/etc/passwd", "a", (4, 12))
+        root.create_virtual_dataset(place, layout)
+    elif kind == "huge":
+        root.create_dataset(place, (2**20, 2**20), "f4", chunks=(2**10, 2**10))
+    elif kind == "compressed":
+        root.create_dataset(place, data=np.zeros((4, 12), "f4"), compression="gzip")
+    elif kind == "text":
+        root.create_dataset(place, data="weights")
+    elif kind == "group":
+        root.create_group(place)
+    elif kind == "circle":
+        root[place] = root
+    else:
+        assert kind == "missing"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("soft", r"is a link \(SoftLink\), which is not followed"),
+        ("external link", r"is a link \(ExternalLink\), which is not followed"),
+        ("external", "kept in another file"),
+        ("virtual", "kept in another file"),
+        ("huge", "declares 4,398,046,511,104 bytes, and the file holds 0 of them"),
+        ("compressed", "compressed, which Keras does not do.*h5repack"),
+        ("text", r"not of numbers \(object\)"),
+        ("group", "it has no array 'model_weights/lstm"),
+        ("circle", "its groups hold each other"),
+        ("missing", "it has no array 'model_weights/lstm"),
+        ("names", "4,000 texts, too many to be read"),
+    ],
+)
+def test_hdf5_files(kind: str, message: str, tmp_path: Path) -> None:
+    path = write_h5(references()["lstm"], tmp_path / "m.h5")
+    with h5py.File(path, "a") as file:
+        damage(kind, file)
+    refused(path, message)
+
+
+@pytest.mark.parametrize("what", ["text", "empty", "cut", "folder", "missing", "crash"])
+def test_files_that_are_none(what: str, tmp_path: Path) -> None:
+    """The last one made the HDF5 library 2.0.0 crash, process and all."""
+    path, whole = tmp_path / "m.h5", (FILES / "sum.h5").read_bytes()
+    message = "not a readable HDF5 file"
+    if what == "folder":
+        path.mkdir()
+        message = "Is a directory"
+    elif what == "missing":
+        message = "No such file"
+    elif what == "crash":
+        damaged = bytearray(whole)
+        for at, value in ((93, 32), (198, 2), (1009, 3), (1387, 64)):
+            damaged[at] = value
+        path.write_bytes(damaged)
+        message = "the HDF5 library crashed on it|not a readable HDF5 file"
+    else:
+        path.write_bytes({"text": b"weights", "empty": b"", "cut": whole[:2000]}[what])
+    refused(path, message)
+
+
+def bomb(name: str, folder: Path) -> Path:
+    """A member of many zeros."""
+    path = folder / "m.keras"
+    with zipfile.ZipFile(write_keras(references()["lstm"], folder / "whole.keras")) as whole:
+        parts = {n: whole.read(n) for n in whole.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part, data in parts.items():
+            archive.writestr(part, bytes(66 * 2**20) if part == name else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["model.weights.h5", "config.json"])
+def test_zip_bombs(name: str, tmp_path: Path) -> None:
+    refused(bomb(name, tmp_path), rf"'{name}' unpacks to 69,206,016 bytes")
+
+
+def test_a_zip_that_lies_about_its_size(tmp_path: Path) -> None:
+    path = bomb("model.weights.h5", tmp_path)
+    data = path.read_bytes()
+    size = (66 * 2**20).to_bytes(4, "little")
+    assert data.count(size) == 2
+    path.write_bytes(data.replace(size, (1000).to_bytes(4, "little")))
+    refused(path, "unpacks to more than it declares|not a readable zip")
+
+
+def test_zips_that_are_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    refused(path, "must hold 'metadata.json', once")
+    reference = references()["lstm"]
+    odd = Reference({**reference.config, "keras_version": "new"}, reference.weights)
+    refused(write_keras(odd, path), "must be like '2.4.0'. Got 'new'")
+
+
+def test_other_arguments(tmp_path: Path) -> None:
+    path = write_h5(references()["lstm"], tmp_path / "m.h5")
+    for name, data, message in (
+        ("tok.json", b"{}", "not the JSON of a Tokenizer"),
+        ("tok.json", b"\xff", "is not UTF-8"),
+        ("tok.json", b"[" * 10**5, "not the JSON of a Tokenizer|nested too deeply"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        refused(path, message, tokenizer=tmp_path / name)
+    refused(path, "cannot be read", tokenizer=tmp_path / "no.json")
+    refused(path, "cannot be read", config=tmp_path / "no.json")
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    """Every outcome is a model or a `ModelFileError`; each file is read in a process of its own."""
+    random = np.random.RandomState(0)
+    refusals = 0
+    for number, name in enumerate(["sum.h5", "tagger.keras"] * 6):
+        data = bytearray((FILES / name).read_bytes())
+        for at in random.randint(2000 if name.endswith("h5") else len(data), size=4):
+            data[at] = random.randint(256)
+        path = tmp_path / f"{number}{name}"
+        path.write_bytes(data)
+        try:
+            from_keras(path)
+        except ModelFileError:
+            refusals += 1
+    assert refusals > 3
+
+
+# --- saved models
+
+
+@pytest.mark.usefixtures("read_within")
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("nodes",), [], "1 to 10,000 layers"),
+        (("nodes", 0, "kind"), "lambda", "'kind' must be one of"),
+        (("nodes", 0, "inputs"), [0], "cannot read the layers"),
+        (("nodes", 0, "inputs"), [-2], "cannot read the layers"),
+        (("nodes", 1, "inputs"), [0, 0], "cannot read the layers"),
+        (("nodes", 1, "settings", "cells"), [], "one cell or two"),
+        (("nodes", 1, "settings", "cells", 0, "cell"), "os", "'cell' must be one of"),
+        (("nodes", 1, "settings", "cells", 0, "hidden_size"), 10**9, "tensor .* must be float32|do not make"),
+        (("nodes", 1, "settings", "cells", 0, "extra"), 1, "'extra' that its cell does not take"),
+        (("nodes", 1, "settings", "cells", 0, "activation"), "mine", "activation"),
+        (("nodes", 0, "settings", "vocabulary"), 2**40, "'vocabulary' must be an int in"),
+        (("nodes", 0, "settings", "vocabulary"), 2**30, "must be float32"),
+        (("nodes", 2, "settings", "units"), 0, "'units' must be an int in"),
+        (("nodes", 2, "settings", "activation"), "mine", "'activation' must be one of"),
+        (("input", "features"), 3, "must begin with an embedding"),
+        (("padding", "maxlen"), 10**9, "'maxlen' parameter"),
+        (("padding", "padding"), "left", "'padding' must be one of"),
+        (("tokenizer",), {}, "Tokenizer"),
+        (("source",), {"a": 1}, "'source' must hold texts"),
+    ],
+)
+def test_saved_models(keys: tuple[Any, ...], value: Any, message: str, tmp_path: Path) -> None:
+    from_keras(write_h5(references()["lstm"], tmp_path / "m.h5")).save(tmp_path / "m")
+    content = json.loads((tmp_path / "m" / "model.json").read_bytes())
+    del content["checksums"]
+    inner = content
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    weights = (tmp_path / "m" / "weights.safetensors").read_bytes()
+    (tmp_path / "m" / "model.json").write_bytes(encode(content, weights))
+    with pytest.raises(ModelFileError, match="Cannot load the model") as caught:
+        unspool.load(tmp_path / "m")
+    assert re.search(message, str(caught.value)), str(caught.value)
