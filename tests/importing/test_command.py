@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from keras_preprocessing.text import Tokenizer
 from typer.testing import CliRunner
