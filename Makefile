@@ -1,6 +1,7 @@
 # make demo   train, measure and use a model on real ratings      make test   install, lint, types, tests
 # make lint   ruff and mypy                                       make bench  benchmarks -> benchmarks/results
 # make matrix   every call in every surrounding, hours        make sanitize  the core under sanitizers
+# make fuzz   changed files for every loader; MINUTES=60
 # make studies   docs/study_results.md, about an hour            make bench-quick, bench-marks, bench-guard   parts of it
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ PEERS_PYTHON ?= $(CURDIR)/.venv-peers/bin/python
 NATIVE := CMakeLists.txt $(shell find native -type f)
 TEXTS ?= "great" "awful" "unhelpfulness" ":-)"
 
-.PHONY: install demo test lint matrix sanitize bench bench-quick bench-marks bench-guard bench-peers-env bench-peers studies clean
+.PHONY: install demo test lint matrix sanitize fuzz bench bench-quick bench-marks bench-guard bench-peers-env bench-peers studies clean
 
 install: $(INSTALLED)
 
@@ -36,6 +37,9 @@ matrix: $(INSTALLED)
 
 sanitize: $(INSTALLED)
 	$(BIN)/python tests/sanitize.py
+
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -13,11 +13,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -28,6 +30,18 @@ MAX_LINE = 2**20  # bytes
 MAX_DIMENSIONS = 2**14
 SAMPLE = 200  # lines that tell how many numbers a line has
 FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
+#: What numpy raises for a .npy file that is none: it reads a header as Python's literals.
+UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    TokenError,
+    SyntaxError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
 WORD_FILES = (".txt", ".words", ".vocab", ".json", ".parquet")
 
 
@@ -52,16 +66,16 @@ def read(path: str | os.PathLike[str], wanted: Collection[str], extra: int) -> R
     if file.suffix.lower() == ".npy":
         return read_array(file, _word_file(file), choose)
     with _opened(file) as stream:
-        head = stream.peek(4)[:4]  # type: ignore[attr-defined]
-        if head == FASTTEXT_MAGIC:
-            raise DataError(
-                f"{file.name} is a model of fastText. Expected word vectors: give the .vec file that comes with it."
-            )
-        if not head:
-            raise DataError(f"The file of word vectors {file.name} is empty.")
         try:
+            head = stream.peek(4)[:4]  # type: ignore[attr-defined]
+            if head == FASTTEXT_MAGIC:
+                raise DataError(
+                    f"{file.name} is a model of fastText. Expected word vectors: give the .vec file that comes with it."
+                )
+            if not head:
+                raise DataError(f"The file of word vectors {file.name} is empty.")
             return _read_stream(stream, file.name, choose)
-        except (EOFError, gzip.BadGzipFile, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"The file of word vectors {file.name} is damaged ({error}).") from error
 
 
@@ -261,7 +275,7 @@ def read_array(file: Path, words: Path, choose: Chooser) -> Rows:
     """As `read`, of a .npy table and the list of its words."""
     try:
         table = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{file.name} is not a .npy table of numbers ({error}).") from error
     return choose_rows(file.name, read_words(words), table, choose)
 

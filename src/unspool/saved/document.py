@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
@@ -27,7 +28,10 @@ def encode(content: dict[str, Any], weights: bytes) -> bytes:
 def decode(document: bytes) -> tuple[Fields, str]:
     """`model.json` -> (its fields, the SHA-256 that the weights must have)."""
     try:
-        body = json.loads(document.decode(), parse_constant=_no_constant)
+        body = json.loads(document.decode(), parse_constant=_no_constant, parse_float=finite, parse_int=whole)
+        if b"\\u" in document:
+            # Half of a pair of UTF-16 is a character to Python, and could not be saved again.
+            json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"model.json is not readable JSON ({error}).") from error
     if not isinstance(body, dict):
@@ -61,6 +65,21 @@ def _versions() -> dict[str, str]:
 def _checksum(content: dict[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def finite(text: str) -> float:
+    """A JSON number as a float; ValueError for one that is too large."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+def whole(text: str) -> int:
+    """A JSON number as an int; ValueError for one of more than 64 bits."""
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
+        raise ValueError(f"the number {text[:20]} is too large")
+    return int(text)
 
 
 def _no_constant(name: str) -> NoReturn:

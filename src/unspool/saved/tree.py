@@ -18,6 +18,7 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from unspool.errors import ModelFileError
+from unspool.saved.document import finite
 
 DEPTH = 100  # levels at most
 
@@ -72,7 +73,7 @@ def from_bytes(data: bytes | memoryview) -> Any:
     if len(data) < 8 or length > len(data) - 8:
         raise ModelFileError("it is cut short.")
     try:
-        document = json.loads(bytes(data[8 : 8 + length]), parse_constant=_no_constant)
+        document = json.loads(bytes(data[8 : 8 + length]), parse_constant=_no_constant, parse_float=finite)
         tensors = load_bytes(bytes(data[8 + length :]))
     except (ValueError, RecursionError, SafetensorError, RuntimeError, KeyError, AttributeError) as error:
         raise ModelFileError(f"it is not readable ({error}).") from error

@@ -16,6 +16,7 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from unspool.errors import ModelFileError
+from unspool.saved.document import whole
 
 MAX_HEADER = 16 * 2**20  # bytes; a header takes about 100 bytes a tensor
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "I64": torch.int64}
@@ -82,7 +83,7 @@ def _read_header(stream: BinaryIO, size: int) -> tuple[bytes, dict[str, Shape]]:
         raise ModelFileError("weights.safetensors is truncated, or not a safetensors file.")
     head = _read(stream, length)
     try:
-        entries = json.loads(head.decode())
+        entries = json.loads(head.decode(), parse_int=whole)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"the header of weights.safetensors is not readable ({error}).") from error
     if not isinstance(entries, dict):
@@ -101,7 +102,11 @@ def _read_header(stream: BinaryIO, size: int) -> tuple[bytes, dict[str, Shape]]:
 def _read_entry(name: str, entry: Any) -> Shape:
     dtype = entry.get("dtype") if isinstance(entry, dict) else None
     shape = entry.get("shape") if isinstance(entry, dict) else None
-    right = isinstance(shape, list) and all(type(n) is int and 0 <= n < 2**40 for n in shape)
+    right = (
+        isinstance(dtype, str)
+        and isinstance(shape, list)
+        and all(type(n) is int and 0 <= n < 2**40 for n in shape)
+    )
     if not right or dtype not in _DTYPES or len(shape) > 8:  # type: ignore[arg-type]
         raise ModelFileError(f"the tensor {name!r} has no valid dtype and shape in weights.safetensors.")
     return _DTYPES[dtype], tuple(shape)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import numpy as np
 
 from unspool.errors import DataError, check_int
 
+FASTEST = 1_000_000  # samples a second; resampling takes memory in proportion
 #: The files of a folder that are taken for recordings, by their extension.
 EXTENSIONS = (".wav", ".flac", ".ogg", ".aiff", ".aif", ".mp3")
 
@@ -81,4 +82,8 @@ def read_sound(path: str | os.PathLike[str]) -> Sound:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=False)
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{str(path)!r} is not a sound file that can be read: {error}") from error
+    if not 0 < rate <= FASTEST:
+        raise DataError(
+            f"{str(path)!r} says that it has {rate:,} samples a second. Expected 1 to {FASTEST:,}."
+        )
     return Sound(samples, rate, repr(str(path)))

@@ -5,17 +5,22 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import io
 import lzma
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 from unspool.errors import DataError
 
-#: Extension -> (how such a file begins, how it is unpacked).
-COMPRESSED = {
-    ".gz": (b"\x1f\x8b", gzip.decompress),
-    ".bz2": (b"BZh", bz2.decompress),
-    ".xz": (b"\xfd7zXZ\x00", lzma.decompress),
+#: Extension -> (how such a file begins, how it is opened).
+COMPRESSED: dict[str, tuple[bytes, Callable[[io.BytesIO], Any]]] = {
+    ".gz": (b"\x1f\x8b", lambda packed: gzip.GzipFile(fileobj=packed)),
+    ".bz2": (b"BZh", bz2.BZ2File),
+    ".xz": (b"\xfd7zXZ\x00", lzma.LZMAFile),
 }
+#: A table may unpack to so many bytes, or to so many times its own size if that is more.
+UNPACKED, TIMES = 2**28, 200
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -35,12 +40,20 @@ OTHER = {
 
 def unpack(data: bytes, name: str) -> bytes:
     """`data` without the compression that its first bytes tell of: gzip, bzip2, xz; whatever the extension."""
-    for start, unpacked in COMPRESSED.values():
+    for start, opened in COMPRESSED.values():
         if data.startswith(start) and (start != b"BZh" or data[4:10] == b"1AY&SY"):
+            limit = max(UNPACKED, TIMES * len(data))
             try:
-                return unpacked(data)
+                with opened(io.BytesIO(data)) as stream:
+                    found = stream.read(limit + 1)
+                if len(found) <= limit:
+                    return found
             except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
                 raise DataError(f"{name!r} cannot be unpacked: {error}. It may be half-written.") from None
+            raise DataError(
+                f"{name!r}, of {len(data):,} bytes, unpacks to more than {limit:,}, which no table does. If it is one, "
+                "unpack it first."
+            )
     return data
 
 

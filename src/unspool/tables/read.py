@@ -182,6 +182,8 @@ def _parse(text: str, where: str):
         raise DataError(
             f"{where} is not JSON: {error.msg}{place}. The file may be half-written.{hint}"
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not JSON that can be read: {str(error).split(';')[0]}.") from None
 
 
 def _read_parquet(data: bytes, path: Path) -> tuple[pl.DataFrame, dict[str, list[str]]]:

@@ -1,0 +1,30 @@
+"""What is fuzzed: for each target a function that reads one changed file, and what it may answer.
+
+A target is made once, in a folder of its own, and then called with a generator of random numbers, a case at a time. It
+returns where what it read is right, raises one of its errors where it is refused, and anything else is a fault. A new
+target, such as a server's, is a line in `TARGETS`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from unspool.errors import UnspoolError
+
+from . import checkpoints, data_files, models, native, streams
+
+Case = Callable[[random.Random], None]
+
+#: Name -> (folder -> a case, the errors that refuse).
+TARGETS: dict[str, tuple[Callable[[Path], Case], tuple[type[BaseException], ...]]] = {
+    "models": (models.target, (UnspoolError,)),
+    "checkpoints": (checkpoints.target, (UnspoolError,)),
+    "states": (streams.target, (UnspoolError,)),
+    "vectors": (data_files.vectors, (UnspoolError,)),
+    "tables": (data_files.tables, (UnspoolError,)),
+    "series and recordings": (data_files.signals, (UnspoolError,)),
+    "tagged sentences": (data_files.tagged, (UnspoolError,)),
+    "native": (native.target, native.REFUSED),
+}
