@@ -22,7 +22,9 @@ Chain::Chain(std::vector<Link> links, int32_t input, int32_t width, int32_t besi
     if (!fits || (written && (s.part == Part::INPUT || s.part == Part::BEFORE)))
       throw std::invalid_argument("A link of a chain lies outside of its rows.");
   };
-  if (input < 1 || width < 0 || beside < 1 || output_width < 1) throw std::invalid_argument("A chain has no such widths.");
+  constexpr int64_t WIDEST = 1 << 24;
+  for (int64_t size : {(int64_t)input, (int64_t)width + 1, (int64_t)beside, (int64_t)output_width})
+    if (size < 1 || size > WIDEST) throw std::invalid_argument("The widths of a chain must be in [1, 16777216].");
   inside(output_, output_width, false);
   for (const Link& l : links_) {
     const Program& p = *l.program;

@@ -44,6 +44,8 @@ SANITIZERS = {
             [f"tests/engine/test_{name}.py" for name in ENGINE],
             ["tests/training/test_optimizers.py", "tests/test_ragged.py"],
             ["tests/boundary/test_native.py", "tests/boundary/test_threads.py"],
+            ["tests/streaming/test_layers.py", "-k", "option or gru or weights"],
+            ["tests/streaming/test_pool.py"],
         ],
     },
     "thread": {
@@ -58,6 +60,7 @@ SANITIZERS = {
         "tests": [
             ["tests/engine/test_team.py", "-k", "lstm or gru or both"],
             ["tests/boundary/test_threads.py", "-k", "not fork"],
+            ["tests/streaming/test_pool.py", "-k", "threads or arrays"],
         ],
     },
 }

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from unspool import Ragged, _native, cells, nn
+from unspool.streaming import StreamPool
 from unspool.training.optimizers import RowAdam
 
 from .processes import run
@@ -176,6 +177,8 @@ def ordinary_work() -> None:
             frozen = stack.freeze(form, embedding)
             frozen.embedded(ids, embedding)
             frozen(x)
+        pool = StreamPool(nn.Stack("lstm", 3, 4), capacity=3, threads=1)
+        pool.push({"a": torch.randn(2, 3), "b": torch.randn(1, 3)})
 
 
 def prepare() -> None:

@@ -883,6 +883,7 @@ def _calls() -> dict[str, Callable[[], Any]]:
         ),
         "frozen: step without threads": lambda: frozen.step((x[:2], start, start.clone()), 0),
         "step: no threads": lambda: step.run((x[:2], start, start.clone()), [weight], 0),
+        **_chain_calls(frozen),
         "peak of no threads": lambda: _native.peak_flops(0.001, 0),
         "too many threads": forward(threads=2**31 - 1),
         "peak of no time": lambda: _native.peak_flops(float("nan"), 1),
@@ -900,6 +901,80 @@ def _calls() -> dict[str, Callable[[], Any]]:
         "catch up: rows beyond": catch_up(rows=torch.tensor([0, 6])),
         "catch up: few coefficients": catch_up(coefficients=torch.zeros(3, 2, dtype=torch.float64)),
         "catch up: a short last": catch_up(last=torch.zeros(5, dtype=torch.int64)),
+    }
+
+
+def _chain_calls(frozen: Any) -> dict[str, Callable[[], Any]]:
+    """Of a chain with one link, x (3) -> its state (4), which is the output."""
+
+    def chain(**changes: Any) -> Any:
+        link: dict[str, Any] = {
+            "of": frozen,
+            "x": (0, 0),
+            "before": [(1, 0)],
+            "after": [(2, 0)],
+            "ends": False,
+        }
+        sizes: dict[str, Any] = {
+            "input": 3,
+            "width": 4,
+            "beside": 1,
+            "output": (2, 0),
+            "output_width": 4,
+            "every": True,
+        }
+        link.update({name: value for name, value in changes.items() if name in link})
+        sizes.update({name: value for name, value in changes.items() if name in sizes})
+        return _native.Chain([tuple(link.values())], **sizes)
+
+    made = chain()
+
+    def run(**changes: Any) -> Callable[[], Any]:
+        args: dict[str, Any] = {
+            "rows": torch.zeros(6, 4),
+            "steps": torch.zeros(6, dtype=torch.int64),
+            "slots": torch.tensor([5, 0]),
+            "offsets": torch.tensor([0, 1, 3]),
+            "x": torch.randn(3, 3),
+            "index": None,
+            "out": torch.zeros(3, 4),
+            "threads": 1,
+        }
+        return lambda: made.run(**{**args, **changes})
+
+    run()()
+    run(index=torch.tensor([2, 0, 2]))()
+    return {
+        "chain: no frozen": lambda: chain(of=object()),
+        "chain: an input beyond": lambda: chain(x=(0, 1)),
+        "chain: a negative spot": lambda: chain(before=[(1, -1)]),
+        "chain: a part that is not there": lambda: chain(x=(4, 0)),
+        "chain: a state beyond": lambda: chain(after=[(2, 1)]),
+        "chain: over the input": lambda: chain(after=[(0, 0)]),
+        "chain: over the state before": lambda: chain(after=[(1, 0)]),
+        "chain: over the count": lambda: chain(beside=5, after=[(3, 0)]),
+        "chain: the input as a state": lambda: chain(before=[(0, 0)]),
+        "chain: the input at an end": lambda: chain(ends=True),
+        "chain: parts missing": lambda: chain(before=[], after=[]),
+        "chain: an output beyond": lambda: chain(output=(2, 1)),
+        "chain: no width": lambda: chain(width=-1),
+        "chain: too wide": lambda: chain(beside=2**31 - 1),
+        "chain: rows of another width": run(rows=torch.zeros(6, 5)),
+        "chain: rows of another number": run(rows=torch.zeros(5, 4)),
+        "chain: strided rows": run(rows=torch.zeros(4, 6).t()),
+        "chain: half rows": run(rows=torch.zeros(6, 4).half()),
+        "chain: int32 steps": run(steps=torch.zeros(6, dtype=torch.int32)),
+        "chain: a slot beyond": run(slots=torch.tensor([6, 0])),
+        "chain: a negative slot": run(slots=torch.tensor([-1, 0])),
+        "chain: a slot twice": run(slots=torch.tensor([1, 1])),
+        "chain: few offsets": run(offsets=torch.tensor([0, 3])),
+        "chain: offsets beyond": run(offsets=torch.tensor([0, 1, 4])),
+        "chain: offsets that go down": run(offsets=torch.tensor([0, 4, 3])),
+        "chain: another input": run(x=torch.randn(3, 4)),
+        "chain: an index beyond": run(index=torch.tensor([0, 1, 3])),
+        "chain: few outputs": run(out=torch.zeros(2, 4)),
+        "chain: no threads": run(threads=0),
+        "chain: an address": run(rows=torch.zeros(6, 4).data_ptr()),
     }
 
 

@@ -87,7 +87,7 @@ def signed(body: bytes) -> bytes:
 def test_a_right_checksum_is_not_enough() -> None:
     data = states.to_bytes(states.SessionState(np.zeros(2, np.float32), 7, ""), DIGEST)[:-32]
     sizes = 16 + 4 + 32
-    for steps, floats, text in ((7, 3, 0), (7, 2**32 - 1, 0), (7, 2, 2**32 - 1), (2**63, 2, 0), (7, 1, 4)):
+    for steps, floats, text in ((7, 3, 0), (7, 2**32 - 1, 0), (7, 2, 2**32 - 1), (2**62, 2, 0), (7, 1, 4)):
         head = data[:sizes] + struct.pack("<QII", steps, floats, text)
         with pytest.raises(ModelFileError):
             states.from_bytes(signed(head + data[len(head) :]), DIGEST, 2)

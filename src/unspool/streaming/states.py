@@ -58,7 +58,7 @@ def from_bytes(data: bytes, digest: bytes, floats: int) -> SessionState:
             "that it was saved from."
         )
     size = _HEAD.size + 4 * width + text_size + _CHECKSUM
-    if width != floats or len(data) != size or steps >= 2**63:
+    if width != floats or len(data) != size or steps >= 2**62:
         raise ModelFileError(f"The state of a stream has {len(data)} bytes where its head says {size}.")
     row = np.frombuffer(data, "<f4", width, _HEAD.size).astype(np.float32)
     try:
