@@ -22,6 +22,7 @@ from keras import layers as L
 FILES = Path(__file__).parent / "files"
 MAXLEN = 6
 WORDS = 11
+LENGTHS = {"flatten": [MAXLEN] * 3, **{name: [4, 3, 6, 5] for name in ("windows", "strided", "moving_mean")}}
 UNUSED = ("_initializer", "_regularizer", "_constraint")
 
 
@@ -96,6 +97,13 @@ def models():
         "keras_1_gru": ids(L.GRU(3, recurrent_activation=slope_of_keras_2, reset_after=False), L.Dense(1)),
         "cudnn_lstm": ids(L.LSTM(3), L.Dense(1), mask=False),
         "cudnn_gru": ids(L.Bidirectional(L.GRU(3)), L.Dense(1), mask=False),
+        "windows": ids(
+            L.Conv1D(3, 2, padding="same", activation="relu"), L.MaxPooling1D(2), L.LSTM(2), mask=False
+        ),
+        "strided": series(
+            L.Conv1D(4, 3, strides=2), L.Conv1D(3, 2, padding="causal", dilation_rate=2), L.GRU(2)
+        ),
+        "moving_mean": series(L.AveragePooling1D(3, strides=1), L.LSTM(2, return_sequences=True), mask=True),
     }
 
 
@@ -204,7 +212,7 @@ def main():
     for name, model in made.items():
         randomised(model, rng)
         of_ids = "int" in str(model.inputs[0].dtype)
-        lengths = [MAXLEN] * 3 if name == "flatten" else [4, 1, 6, 2]
+        lengths = LENGTHS.get(name, [4, 1, 6, 2])
         kind = np.int64 if of_ids else np.float32
         X = [(rng.integers(1, WORDS, n) if of_ids else rng.normal(size=(n, 3))).astype(kind) for n in lengths]
         if of_ids and name != "flatten":

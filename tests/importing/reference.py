@@ -84,7 +84,7 @@ def write_h5(reference: Reference, path: Path) -> Path:
 def write_keras(reference: Reference, path: Path) -> Path:
     """The new layout: a zip, groups by class and counter."""
     stream = io.BytesIO()
-    names = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "simple_rnn", "TimeDistributed": "time_distributed"}
+    names = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "simple_rnn", "Conv1D": "conv1d"}
     counts: Counter[str] = Counter()
     with h5py.File(stream, "w") as file:
         for layer in reference.layers:

@@ -59,8 +59,8 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
         ),
         (
             "lstm",
-            replaced(2, "Conv1D", filters=8, kernel_size=[3]),
-            r"'odd' \(Conv1D\).*'filters': 8, 'kernel_size'",
+            replaced(2, "ConvLSTM1D", filters=8, kernel_size=[3]),
+            r"'odd' \(ConvLSTM1D\).*'filters': 8, 'kernel_size'",
         ),
         ("lstm", replaced(2, "Functional", layers=[]), "a model within the model"),
         ("lstm", lambda ls: ls[3].update(module="mine.layers"), "of the module 'mine.layers', whose code"),
@@ -124,6 +124,11 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
             lambda ls: ls[-1].update(inbound_nodes=[[["nowhere", 0, 0]]]),
             "a layer 'nowhere', which it",
         ),
+        ("windows", setting(2, strides=2), "padding 'valid', 'causal', or 'same' without strides"),
+        ("windows", setting(2, groups=3), "groups 1 only"),
+        ("windows", setting(2, kernel_size=[3, 3]), r"kernel_size an int in"),
+        ("windows", setting(3, padding="same"), "padding 'valid' only"),
+        ("windows", setting(3, pool_size=10**5, strides=10**5), "windows over time need 200,001 steps"),
         ("functional", setting(1, mask_zero=False), "called with a mask of its own"),
     ],
 )

@@ -132,6 +132,9 @@ def test_what_the_network_reads(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"series of 3 features, \(T, 3\) each"):
         model.predict([np.zeros((4, 2), np.float32)])
     assert "reads series of 3 features" in model.summary() and "read as it is" in model.summary()
+    model, _ = imported("strided", tmp_path)
+    with pytest.raises(DataError, match=r"Layer 'conv1d.*over 3 steps needs sequences of 3 at least\. Got 2"):
+        model.predict([np.zeros((2, 3)), np.zeros((5, 3))])
     model, _ = imported("flatten", tmp_path)
     assert model.padding.maxlen == MAXLEN and model.predict([[1], [2] * 9]).shape == (2, 2)
 

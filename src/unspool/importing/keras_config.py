@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from unspool.errors import ModelFileError
 from unspool.saved import Fields
 
@@ -30,6 +32,13 @@ class KerasLayer:
     def where(self) -> str:
         """How errors name it."""
         return f"the layer {self.name!r} ({self.kind})"
+
+    def shaped(self, arrays: list[np.ndarray], *shapes: tuple[int, ...]) -> list[np.ndarray]:
+        """`arrays`, if they have these shapes; otherwise `ModelFileError`."""
+        got = [array.shape for array in arrays]
+        if got != list(shapes):
+            raise ModelFileError(f"{self.where} must have weights of shapes {list(shapes)}. Got {got}.")
+        return arrays
 
 
 @dataclass(frozen=True)

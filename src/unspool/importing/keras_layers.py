@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from unspool.errors import ModelFileError
-from unspool.importing import keras_recurrent
+from unspool.importing import keras_recurrent, keras_windows
 from unspool.importing.functions import FUNCTIONS
 from unspool.importing.keras_config import KerasLayer, layer_of
 from unspool.importing.keras_settings import Settings
@@ -48,6 +48,8 @@ def convert(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
         return _merge(layer, version)
     if layer.kind in keras_recurrent.KINDS:
         return keras_recurrent.convert(layer, arrays, version)
+    if layer.kind in keras_windows.KINDS:
+        return keras_windows.convert(layer, arrays, version)
     if layer.kind not in _LAYERS:
         _unsupported(layer)
     return _LAYERS[layer.kind](layer, arrays, version)
@@ -77,7 +79,7 @@ def _embedding(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
     rows, size = settings.get("input_dim", int), settings.get("output_dim", int)
     mask = settings.optional("mask_zero", bool, False)
     settings.finish()
-    (table,) = shaped(layer, arrays, (rows, size))
+    (table,) = layer.shaped(arrays, (rows, size))
     return "embedding", {"vocabulary": rows, "size": size, "mask_zero": mask}, {"weight": table}
 
 
@@ -95,7 +97,7 @@ def _dense(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
     activation = settings.activation("activation", FUNCTIONS)
     settings.finish()
     inputs = arrays[0].shape[0] if arrays and arrays[0].ndim == 2 else 0
-    found = shaped(layer, arrays, (inputs, units), *([(units,)] if bias else []))
+    found = layer.shaped(arrays, (inputs, units), *([(units,)] if bias else []))
     tensors = {"weight": found[0].T, **({"bias": found[1]} if bias else {})}
     return "dense", {"inputs": inputs, "units": units, "bias": bias, "activation": activation}, tensors
 
@@ -186,7 +188,7 @@ def _batch_norm(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
     settings.finish()
     size = arrays[0].shape[0] if arrays and arrays[0].ndim == 1 else 0
     names = [*(["gamma"] if with_scale else []), *(["beta"] if with_center else []), "mean", "variance"]
-    found = dict(zip(names, shaped(layer, arrays, *[(size,)] * len(names))))
+    found = dict(zip(names, layer.shaped(arrays, *[(size,)] * len(names))))
     scale = found.get("gamma", np.ones(size)).astype(np.float64)
     scale = scale / np.sqrt(found["variance"].astype(np.float64) + epsilon)
     shift = found.get("beta", np.zeros(size)) - found["mean"].astype(np.float64) * scale
@@ -204,7 +206,7 @@ def _layer_norm(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
     names = [*(["scale"] if with_scale else []), *(["shift"] if with_center else [])]
     if not names:
         _unsupported(layer)
-    found = dict(zip(names, shaped(layer, arrays, *[(size,)] * len(names))))
+    found = dict(zip(names, layer.shaped(arrays, *[(size,)] * len(names))))
     tensors = {"scale": np.ones(size, np.float32), "shift": np.zeros(size, np.float32), **found}
     return "layer_norm", {"size": size, "epsilon": epsilon}, tensors
 
@@ -230,14 +232,6 @@ def _time_distributed(layer: KerasLayer, arrays: Arrays, version: str | None) ->
     if inner.kind not in PER_STEP and inner.kind not in ABSENT:
         _unsupported(inner)
     return convert(inner, arrays, version)
-
-
-def shaped(layer: KerasLayer, arrays: Arrays, *shapes: tuple[int, ...]) -> Arrays:
-    """`arrays`, if they have these shapes; otherwise `ModelFileError`."""
-    got = [array.shape for array in arrays]
-    if got != list(shapes):
-        raise ModelFileError(f"{layer.where} must have weights of shapes {list(shapes)}. Got {got}.")
-    return arrays
 
 
 _LAYERS: dict[str, Callable[[KerasLayer, Arrays, str | None], Made]] = {

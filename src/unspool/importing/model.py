@@ -90,7 +90,10 @@ class ImportedModel:
             raise ModelFileError(f"a step must have 1 to {MAX_FEATURES:,} features. Got {features:,}.")
         self.network_, self.features = network, features
         self.tokenizer, self.padding, self.source = tokenizer, padding, source
-        length = padding.maxlen if network.flattens() and padding.maxlen else 2
+        shortest = network.shortest()
+        if shortest > MAX_LENGTH:
+            raise ModelFileError(f"its windows over time need {shortest:,} steps.")
+        length = padding.maxlen if padding.maxlen and (network.flattens() or shortest > 2) else shortest
         self.per_step = trial(network, features, length).offsets is not None
         reset(network)
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from unspool.errors import DataError, ModelFileError
-from unspool.importing import layers
+from unspool.importing import layers, windows
 from unspool.importing.recurrent import RecurrentLayer
 from unspool.importing.signal import Signal
 from unspool.nn.stack import PROJECTED
@@ -29,6 +29,8 @@ KINDS: dict[str, Any] = {
     "affine": layers.Affine,
     "layer_norm": layers.LayerNorm,
     "merge": layers.Merge,
+    "convolution": windows.Convolution,
+    "window_pool": windows.WindowPool,
     "part": layers.Part,
     "repeat": layers.Repeat,
 }
@@ -122,6 +124,14 @@ class Network(nn.Module):
         return any(
             n.kind == "masking" or (n.kind == "embedding" and n.settings.get("mask_zero")) for n in self.nodes
         )
+
+    def shortest(self) -> int:
+        """Steps that a sequence must have, at most, for all windows over time; 2 without any."""
+        steps = 2
+        for layer in reversed(self.layers):
+            if isinstance(layer, windows.Window):
+                steps = layer.needed(steps)
+        return steps
 
     def flattens(self) -> bool:
         """Whether the network needs sequences of one length."""
