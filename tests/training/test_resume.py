@@ -301,3 +301,43 @@ def test_intervals_that_are_none(every: Any, tmp_path: Path) -> None:
         SequenceRegressor(**SMALL).fit(TEXTS, Y, checkpoint=tmp_path / "c", checkpoint_every=every)
     with pytest.raises(InvalidParameterError, match="None without checkpoint"):
         SequenceRegressor(**SMALL).fit(TEXTS, Y, checkpoint_every=5)
+
+
+def _put(state: dict[str, Any], keys: tuple[Any, ...], value: Any) -> None:
+    for key in keys[:-1]:
+        state = state[key]
+    state[keys[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("within", "targets"), 0),
+        (("within", "norms"), [1.0]),
+        (("within", "batches"), 10**9),
+        (("within", "memory"), None),
+        (("steps",), 10**12),
+        (("stop",), "no"),
+        (("history",), [{"epoch": 7}]),
+        (("random",), [torch.zeros(3, dtype=torch.uint8)] * 3),
+        (("network",), {}),
+        (("average", "mean"), [torch.zeros(1)] * 7),
+        (("optimizers", 0, "state", 0, "exp_avg"), torch.zeros(2)),
+        (("optimizers", 0, "param_groups", 0, "lr"), "fast"),
+        (("callbacks",), [{}]),
+    ],
+)
+def test_a_state_that_does_not_fit(keys: tuple[Any, ...], value: Any, tmp_path: Path) -> None:
+    """Whole, its checksum too: only what it holds cannot be. `memory` is not looked at where nothing is carried."""
+    path = tmp_path / "state"
+    model = SequenceRegressor(**{**SMALL, "averaging": 0.9, "epochs": 2})
+    model.fit(TEXTS, Y, checkpoint=path, checkpoint_every=1)
+    found = checkpoint_file.read(checkpoint_file.before(path))
+    assert found["trainings"][0]["state"]["within"]["batches"] == 5
+    _put(found["trainings"][0]["state"], keys, value)
+    checkpoint_file.write(path, found)
+    if keys[-1] == "memory":
+        same(model.fit(TEXTS, Y, checkpoint=path), SequenceRegressor(**model.get_params()).fit(TEXTS, Y))
+        return
+    with pytest.raises(ModelFileError, match=r"Cannot go on from the checkpoint.*does not fit this training"):
+        model.fit(TEXTS, Y, checkpoint=path)

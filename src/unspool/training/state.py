@@ -95,6 +95,8 @@ def _check(trainer: Trainer, state: Any) -> None:
     if within is not None:
         _need(type(within["batches"]) is int and 0 <= within["batches"] <= steps, "batches")
         _need(type(within["targets"]) is int and all(type(n) is float for n in within["norms"]), "sums")
+        done = (len(within["norms"]), within["targets"] > 0)
+        _need(done == (within["batches"], within["batches"] > 0), "sums")
         _need(all(type(within[name]) is float for name in ("rate", "loss", "seconds")), "sums")
     for optimizer, kept in zip(trainer.optimizers, state["optimizers"], strict=True):
         if isinstance(optimizer, RowAdam):
