@@ -130,6 +130,15 @@ def test_series_with_missing_values_to_two_numbers(cell: str, tmp_path: Path) ->
     assert (np.abs(found - model.predict(X)) / y.std(0)).max() < 1e-5
 
 
+def test_lengths_beyond_time_are_time(tmp_path: Path) -> None:
+    X = series(10)
+    model = SequenceRegressor(pooling="mean", **QUICK).fit(X, np.arange(10.0))
+    to_onnx(model, tmp_path / "m.onnx")
+    x = np.stack([row[:1] for row in X]).astype(np.float32)
+    within = run(tmp_path / "m.onnx", x=x, lengths=np.ones(10, np.int64))["prediction"]
+    assert np.array_equal(run(tmp_path / "m.onnx", x=x, lengths=np.full(10, 50))["prediction"], within)
+
+
 @pytest.mark.parametrize("loss", ["poisson", "negative_binomial", "gamma", "lognormal", "huber"])
 def test_counts_and_positive_numbers(loss: str, tmp_path: Path) -> None:
     X, random = series(40), np.random.RandomState(0)

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from unspool.exporting import to_onnx
 from unspool.exporting.checking import TOLERANCE
-from unspool.exporting.operations import CONDITIONS, OPERATIONS
-from unspool.program.ir import AXES, EACH, ROWS
+from unspool.exporting.graph import FLOAT, Graph
+from unspool.exporting.operations import CONDITIONS, OPERATIONS, contract
+from unspool.program import interpret
+from unspool.program.ir import AXES, EACH, ROWS, Node
+from unspool.program.patterns import Contraction
 from unspool.program.trace import trace
 
-from .runtime import run
+from .runtime import close, run
 
 GRADIENTS = {"dtanh", "dsigmoid", "dot"}  # of gradient programs alone
 ENGINE = {"fma", "rstd", "mean"}  # made for the native engine after tracing
@@ -89,6 +92,20 @@ def test_functions(tmp_path: Path) -> None:
 def test_axes_of_rows(tmp_path: Path) -> None:
     torch.manual_seed(4)
     compare(of_axes(), [torch.randn(4, test_axes.WIDTH) for _ in range(3)], tmp_path / "m.onnx")
+
+
+def test_a_contraction_that_lies_otherwise(tmp_path: Path) -> None:
+    """Rows of which no axis is where a dense one would be, against the interpreter of programs."""
+    how = Contraction((2, 3, 4, 5), (1, 8, 2), (1, 10, 2), (5, 1, 10))
+    torch.manual_seed(0)
+    a, b = torch.randn(7, 30), torch.randn(7, 40)
+    g = Graph()
+    given = [g.input(name, FLOAT, ["batch", width]) for name, width in (("a", 30), ("b", 40))]
+    g.output("out", contract(g, *given, how), FLOAT, ["batch", 24])
+    model = g.ir.Model(g.finished("contraction"), ir_version=9)
+    (tmp_path / "m.onnx").write_bytes(g.ir.to_proto(model).SerializeToString())
+    expected = interpret._contract(Node("contract", (), 24, how), a, b)
+    close(run(tmp_path / "m.onnx", a=a, b=b)["out"], expected)
 
 
 def test_every_operation_has_a_form() -> None:

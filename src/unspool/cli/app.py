@@ -25,6 +25,7 @@ from unspool.cli.kinds import command_for
 from unspool.cli.options import DEBUG, SAVED
 from unspool.cli.predict import predict
 from unspool.cli.serve import serve
+from unspool.cli.shrink import shrink
 from unspool.cli.stream import stream
 from unspool.errors import UnspoolError
 
@@ -119,6 +120,19 @@ def unspool(
     """Recurrent networks on sequences of uneven length."""
 
 
-for command in (fit, compare, predict, generate, stream, evaluate, export, inspect, serve, bench, doctor):
+for command in (
+    fit,
+    compare,
+    predict,
+    generate,
+    stream,
+    evaluate,
+    export,
+    inspect,
+    shrink,
+    serve,
+    bench,
+    doctor,
+):
     app.command()(command)
 app.command("import")(import_)

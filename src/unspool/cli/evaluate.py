@@ -42,19 +42,41 @@ def evaluate(
 
     unspool evaluate model new.csv --input text --target score
     """
-    import numpy as np
-
-    from unspool.cli.data import Beside, Labels, read_part
     from unspool.cli.report import measure, print_metrics, write_report
-    from unspool.tasks import MultiLabel
-    from unspool.tasks.classification import like_classes
 
     if report is not None:
         report = report.expanduser()
         check_place(report / "metrics.json")
     estimator = load_model(model, weights)
     task = type(estimator.task_)
-    labels = None
+    part, target = rows_for(estimator, Reading.of(options), table, input, target, label_separator)
+    result = measure("this model", estimator, part, task)
+    print_metrics(task.measured(target), len(part.texts), result)
+    if report is not None:
+        facts = {"task": task.name, "rows": {"test": len(part.texts)}}
+        write_report(report, task, input, target, part, result, facts)
+        typer.echo(f"Metrics, plot and predictions: {report}.")
+
+
+def rows_for(
+    estimator: Any,
+    reading: Reading,
+    table: Path,
+    input: str,
+    target: list[str],
+    label_separator: str | None,
+) -> tuple[Any, list[str]]:
+    """The rows of a table that a fitted regressor or classifier is measured on, and the names of its targets.
+
+    Tells of rows that are left out, and of classes that the model does not know. Raises `DataError`.
+    """
+    import numpy as np
+
+    from unspool.cli.data import Beside, Labels, read_part
+    from unspool.tasks import MultiLabel
+    from unspool.tasks.classification import like_classes
+
+    task, labels = type(estimator.task_), None
     if label_separator is not None:
         if task is not MultiLabel or len(target) != 1:
             raise DataError(
@@ -62,7 +84,7 @@ def evaluate(
             )
         labels = Labels(target[0], label_separator)
         target = [str(label) for label in estimator.classes_]
-    part, dropped = read_part(Reading.of(options), table, input, target, task, Beside.of(estimator), labels)
+    part, dropped = read_part(reading, table, input, target, task, Beside.of(estimator), labels)
     if dropped:
         typer.echo(f"{dropped} rows with missing values dropped.")
     if task.has_classes:
@@ -81,9 +103,4 @@ def evaluate(
         raise DataError(
             f"The model predicts {wanted} target{'s' * (wanted > 1)}. Got {len(target)} --target."
         )
-    result = measure("this model", estimator, part, task)
-    print_metrics(task.measured(target), len(part.texts), result)
-    if report is not None:
-        facts = {"task": task.name, "rows": {"test": len(part.texts)}}
-        write_report(report, task, input, target, part, result, facts)
-        typer.echo(f"Metrics, plot and predictions: {report}.")
+    return part, target

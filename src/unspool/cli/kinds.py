@@ -35,6 +35,10 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("inspect", "imported"): "unspool.cli.import_:inspect",
     ("export", "tagging"): "unspool.cli.export:export",
     ("export", "generation"): "unspool.cli.export:export",
+    **{
+        ("shrink", kind): "unspool.cli.shrink:shrink"
+        for kind in ("tagging", "forecasting", "generation", "seq2seq")
+    },
     ("fit", "signals"): "unspool.cli.signals:fit",
     ("predict", "signals"): "unspool.cli.signals:predict",
     ("evaluate", "signals"): "unspool.cli.signals:evaluate",

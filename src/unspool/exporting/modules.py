@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 
-from unspool.errors import DataError
+from unspool.errors import DataError, SlowPathWarning
 from unspool.exporting.checking import SHAPES, Case, lengths_for
 from unspool.exporting.graph import FLOAT, INT64, Graph
 from unspool.exporting.layers import DropIn, input_size_of
@@ -111,7 +112,7 @@ class ModuleGraph:
         return [self.case(batch, time, random) for batch, time in SHAPES]
 
     def case(self, batch: int, time: int, random: np.random.RandomState) -> Case:
-        """One batch of random numbers."""
+        """One batch of random numbers. A cell that takes the plain loop is none of the user's concern here."""
         states = [random.randn(batch, width).astype(np.float32) * 0.5 for width in self.layers.widths]
         feeds: dict[str, np.ndarray] = {}
         if self.one_step:
@@ -122,7 +123,9 @@ class ModuleGraph:
             feeds["x"] = x if self.batch_first else np.ascontiguousarray(x.transpose(1, 0, 2))
         if self.initial_state:
             feeds |= self._named(states, "initial_{}", "{}_0")
-        return Case(feeds, self.ours(feeds, states))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SlowPathWarning)
+            return Case(feeds, self.ours(feeds, states))
 
     def _named(self, parts: list[np.ndarray], single: str, stacked: str) -> dict[str, np.ndarray]:
         if not self.stacked:

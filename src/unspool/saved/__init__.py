@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unspool.errors import ModelFileError, UnspoolError
 from unspool.saved.document import decode, encode
 from unspool.saved.fields import Fields
+from unspool.saved.narrow import shrink
 from unspool.saved.store import check_place, read_parts, write_parts
-from unspool.saved.weights import Weights, to_bytes
+from unspool.saved.weights import FIELD, FORMS, Weights, to_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 C = TypeVar("C", bound=type)
 
-__all__ = ["Fields", "Weights", "check_place", "class_of", "content_of", "load", "register", "save"]
+__all__ = ["Fields", "Weights", "check_place", "class_of", "content_of", "load", "register", "save", "shrink"]
 
 #: The classes that a saved model may be of, by name; each enters itself by `register`.
 registry: dict[str, Any] = {}
@@ -76,7 +77,8 @@ def load(path: str | os.PathLike[str]) -> Any:
             name_of_class = content.choice("class", {**MODULES, **registry})
             if name_of_class not in registry:
                 importlib.import_module(MODULES[name_of_class])
-            return registry[name_of_class].from_saved(content, Weights(stream, size, checksum))
+            form = content.choice(FIELD, FORMS) if FIELD in content.data else None
+            return registry[name_of_class].from_saved(content, Weights(stream, size, checksum, form))
     except ModelFileError as error:
         raise ModelFileError(f"Cannot load the model {name!r}: {error}") from error
     except UnspoolError as error:

@@ -19,7 +19,16 @@ from unspool.errors import ModelFileError
 from unspool.saved.document import whole
 
 MAX_HEADER = 16 * 2**20  # bytes; a header takes about 100 bytes a tensor
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "I64": torch.int64}
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I8": torch.int8,
+}
+FORMS = {"bfloat16": torch.bfloat16, "int8": torch.int8}  # of a file with narrow weights, see `narrow.py`
+FIELD = "weights_form"  # of its document
+SCALE = "::scale"  # after the name of an int8 tensor: that of its scales (rows,)
 
 
 def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
@@ -30,16 +39,18 @@ def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 class Weights:
     """The weights of a saved model, not yet in memory: `shapes` first, `read` after they are found right.
 
-    `stream` is open at its first byte and holds `size` bytes; `checksum` is their SHA-256.
+    `stream` is open at its first byte and holds `size` bytes; `checksum` is their SHA-256. form: of narrow weights.
     """
 
-    def __init__(self, stream: BinaryIO, size: int, checksum: str) -> None:
-        self._stream, self._size, self._checksum = stream, size, checksum
+    def __init__(self, stream: BinaryIO, size: int, checksum: str, form: str | None = None) -> None:
+        self._stream, self._size, self._checksum, self._form = stream, size, checksum, form
         self._head, self.shapes = _read_header(stream, size)
 
     def read(self, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors, whose names, shapes and dtypes must be those of `expected` (meta tensors will do)."""
-        wanted = {name: (t.dtype, tuple(t.shape)) for name, t in expected.items()}
+        """The tensors, whose names, shapes and dtypes must be those of `expected` (meta tensors will do); narrow ones
+        are widened."""
+        full = {name: (t.dtype, tuple(t.shape)) for name, t in expected.items()}
+        wanted = full if self._form is None else _narrow_shapes(full, self._form)
         for name in sorted(wanted.keys() | self.shapes.keys()):
             if name not in self.shapes:
                 raise ModelFileError(f"the weights have no tensor {name!r}.")
@@ -50,6 +61,11 @@ class Weights:
                     f"the tensor {name!r} must be {_shown(wanted[name])} by the settings in model.json. "
                     f"Got {_shown(self.shapes[name])}."
                 )
+        tensors = self.read_all()
+        return tensors if self._form is None else _widened(tensors, full)
+
+    def read_all(self) -> dict[str, Tensor]:
+        """The tensors as the file has them."""
         data = self._head + _read(self._stream, self._size - len(self._head))
         if len(data) != self._size or hashlib.sha256(data).hexdigest() != self._checksum:
             raise ModelFileError(
@@ -62,6 +78,32 @@ class Weights:
 
 
 Shape = tuple[torch.dtype, tuple[int, ...]]
+
+
+def is_narrowed(dtype: torch.dtype, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is narrow in a file with narrow weights: float32 of two axes or more."""
+    return dtype == torch.float32 and len(shape) > 1 and 0 not in shape
+
+
+def _narrow_shapes(full: Mapping[str, Shape], form: str) -> dict[str, Shape]:
+    """What a file of this form holds for tensors that are to be `full`."""
+    found: dict[str, Shape] = {}
+    for name, (dtype, shape) in full.items():
+        narrow = is_narrowed(dtype, shape)
+        found[name] = (FORMS[form] if narrow else dtype, shape)
+        if narrow and form == "int8":
+            found[name + SCALE] = (torch.float32, shape[:1])
+    return found
+
+
+def _widened(tensors: Mapping[str, Tensor], full: Mapping[str, Shape]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, (dtype, _) in full.items():
+        tensor = tensors[name].to(dtype)
+        if name + SCALE in tensors:
+            tensor = tensor * tensors[name + SCALE].reshape(-1, *[1] * (tensor.dim() - 1))
+        found[name] = tensor
+    return found
 
 
 def _shown(shape: Shape) -> str:
