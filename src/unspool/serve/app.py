@@ -96,7 +96,7 @@ def _table(h: Handlers, pages: Pages) -> list[tuple[str, str, Any]]:
     ]
     for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         own += [(method, prefix + path, handler) for method, path, handler in of_model]
-    return own
+    return sorted(own, key=lambda route: not route[1].endswith("/infer"))  # routes are tried in order
 
 
 class _Guarded:
