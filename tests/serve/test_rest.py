@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 from tests.serve.conftest import ids, series, texts
+from tests.serve.raw import Client
 
 from unspool import Ragged
 
@@ -30,14 +31,14 @@ def answers(response: httpx.Response) -> dict[str, np.ndarray]:
 def test_texts_to_numbers(url, loaded) -> None:
     x = [*texts(9, seed=1), "", "never seen words"]
     found = answers(infer(url, "score", tensor("text", "BYTES", [11], x)))
-    np.testing.assert_allclose(found["prediction"], loaded["score"].predict(x), rtol=1e-6)
+    np.testing.assert_allclose(found["prediction"], loaded["score"].predict(x), rtol=0)
 
 
 def test_texts_to_labels(url, loaded) -> None:
     x = texts(9, seed=2)
     found = answers(infer(url, "mood", tensor("text", "BYTES", [9, 1], [[t] for t in x])))
     assert found["label"].tolist() == loaded["mood"].predict(x).tolist()
-    np.testing.assert_allclose(found["probabilities"], loaded["mood"].predict_proba(x), rtol=1e-6)
+    np.testing.assert_allclose(found["probabilities"], loaded["mood"].predict_proba(x), rtol=0)
 
 
 def test_series_of_any_length_without_padding(url, loaded) -> None:
@@ -49,18 +50,18 @@ def test_series_of_any_length_without_padding(url, loaded) -> None:
         tensor("series", "FP32", list(steps.shape), steps.tolist()),
         tensor("lengths", "INT64", [7], [len(s) for s in x]),
     )
-    np.testing.assert_allclose(answers(found)["prediction"], loaded["wave"].predict(x), rtol=1e-5)
+    np.testing.assert_allclose(answers(found)["prediction"], loaded["wave"].predict(x), rtol=0)
 
 
 def test_series_in_one_block(url, loaded) -> None:
     block = np.random.default_rng(0).normal(size=(3, 4, 3)).astype(np.float32)
     flat = tensor("series", "FP32", [3, 4, 3], block.ravel().tolist())
     expected = loaded["wave"].predict(list(block))
-    np.testing.assert_allclose(answers(infer(url, "wave", flat))["prediction"], expected, rtol=1e-5)
+    np.testing.assert_allclose(answers(infer(url, "wave", flat))["prediction"], expected, rtol=0)
     lengths = [4, 2, 0]
     found = infer(url, "wave", flat, tensor("lengths", "INT64", [3], lengths))
     shorter = Ragged.from_list([row[:n] for row, n in zip(block.astype(float), lengths)])
-    np.testing.assert_allclose(answers(found)["prediction"], loaded["wave"].predict(shorter), rtol=1e-5)
+    np.testing.assert_allclose(answers(found)["prediction"], loaded["wave"].predict(shorter), rtol=0)
 
 
 def test_a_missing_number_is_null(url, loaded) -> None:
@@ -70,7 +71,7 @@ def test_a_missing_number_is_null(url, loaded) -> None:
     found = infer(url, "wave", tensor("series", "FP64", list(x.shape), data))
     with pytest.warns(UserWarning, match="missing"):
         expected = loaded["wave"].predict([x])
-    np.testing.assert_allclose(answers(found)["prediction"], expected, rtol=1e-6)
+    np.testing.assert_allclose(answers(found)["prediction"], expected, rtol=0)
 
 
 def test_ids(url, loaded) -> None:
@@ -97,7 +98,7 @@ def test_columns_beside_the_text(url, loaded) -> None:
     )
     with pytest.warns(UserWarning):
         expected = loaded["mixed"].predict(x)
-    np.testing.assert_allclose(answers(found)["prediction"], expected, rtol=1e-6)
+    np.testing.assert_allclose(answers(found)["prediction"], expected, rtol=0)
 
 
 def test_metadata_names_what_infer_takes_and_gives(url, loaded) -> None:
@@ -150,7 +151,7 @@ def test_binary_both_ways(url, loaded) -> None:
     (entry,) = json.loads(found.content[:size])["outputs"]
     assert entry["parameters"] == {"binary_data_size": 32} and "data" not in entry
     got = np.frombuffer(found.content[size:], "<f8").reshape(entry["shape"])
-    np.testing.assert_allclose(got, loaded["wave"].predict(x), rtol=1e-5)
+    np.testing.assert_allclose(got, loaded["wave"].predict(x), rtol=0)
 
 
 def test_compressed_body(url) -> None:
@@ -232,5 +233,39 @@ def test_a_broken_request_beside_good_ones(start, loaded) -> None:
     assert [r.status_code for r in found] == [200] * 8 + [422] + [200] * 8
     good = [row for row in rows if 99 not in row]
     got = [answers(r)["probabilities"][0] for r in found if r.status_code == 200]
-    np.testing.assert_allclose(got, loaded["kind"].predict_proba(good), rtol=1e-5)
+    np.testing.assert_allclose(got, loaded["kind"].predict_proba(good), rtol=0)
     assert 'unspool_batch_sequences_bucket{le="1.0",model="kind"} 0.0' in httpx.get(f"{url}/metrics").text
+
+
+def test_each_of_many_concurrent_ragged_requests_gets_exactly_its_own_rows(start, loaded) -> None:
+    """200 requests of 1 to 4 sequences of any length, joined as they come: the bits of each alone."""
+    url = start("wave", "mood", delay=0.02)
+    rng = np.random.default_rng(0)
+    asked = [series(int(rng.integers(1, 5)), seed=100 + k) for k in range(100)]
+    words = [texts(int(rng.integers(1, 5)), seed=300 + k) for k in range(100)]
+
+    async def wave(rows: list[np.ndarray]) -> list:
+        steps = np.concatenate(rows)
+        given = tensor("series", "FP32", list(steps.shape), steps.tolist())
+        return await post("wave", given, tensor("lengths", "INT64", [len(rows)], [len(row) for row in rows]))
+
+    async def post(model: str, *inputs: dict) -> list:
+        async with Client(url) as client:
+            status, found = await client.post(f"/v2/models/{model}/infer", {"inputs": list(inputs)})
+        assert status == 200, found
+        return [np.array(o["data"]).reshape(o["shape"]) for o in found["outputs"]]
+
+    async def scenario() -> list:
+        waves = [wave(rows) for rows in asked]
+        moods = [post("mood", tensor("text", "BYTES", [len(rows)], rows)) for rows in words]
+        return await asyncio.gather(*waves, *moods)
+
+    found = asyncio.run(scenario())
+    for rows, (prediction,) in zip(asked, found):
+        np.testing.assert_array_equal(prediction, loaded["wave"].predict(rows))
+    for rows, (label, shares) in zip(words, found[100:]):
+        assert label.tolist() == loaded["mood"].predict(rows).tolist()
+        np.testing.assert_array_equal(shares, loaded["mood"].predict_proba(rows))
+    counted = httpx.get(f"{url}/metrics").text
+    alone = float(counted.split('unspool_batch_sequences_count{model="wave"} ')[1].split()[0])
+    assert alone < 60  # of 100: they were joined

@@ -49,7 +49,7 @@ def test_tritons_client_drives_a_stateful_model(url, loaded) -> None:
                     "wave", [given], sequence_id=key, sequence_start=t == 0, sequence_end=t == 5
                 )
                 expected = loaded["wave"].predict([x[: t + 1]])
-                np.testing.assert_allclose(answer.as_numpy("prediction"), expected, rtol=1e-5)
+                np.testing.assert_allclose(answer.as_numpy("prediction"), expected, rtol=0)
         with pytest.raises(triton.InferenceServerException, match="no open stream 1001"):
             client.infer("wave", [given], sequence_id=1001)
 
@@ -76,12 +76,12 @@ def test_a_text_in_pieces_is_the_text(url, loaded) -> None:
     pieces = ["the d", "ay was s", "o go", "od and dull"]
     for k, piece in enumerate(pieces):
         last = number(step(url, "score", "text", [piece], "pieces", start=k == 0, end=k == 3))
-    np.testing.assert_allclose(last, loaded["score"].predict([whole]), rtol=1e-5)
+    np.testing.assert_allclose(last, loaded["score"].predict([whole]), rtol=0)
 
 
 def test_start_and_end_in_one_request(url, loaded) -> None:
     found = step(url, "score", "text", ["good day"], 21, start=True, end=True)
-    np.testing.assert_allclose(number(found), loaded["score"].predict(["good day"]), rtol=1e-5)
+    np.testing.assert_allclose(number(found), loaded["score"].predict(["good day"]), rtol=0)
     assert found.json()["parameters"] == {"sequence_id": 21}
     assert step(url, "score", "text", ["good"], 21).status_code == 409
 
@@ -90,7 +90,7 @@ def test_a_start_begins_anew(url, loaded) -> None:
     for key in (31, "thirty-one"):
         number(step(url, "score", "text", ["awful awful "], key, start=True))
         found = number(step(url, "score", "text", ["good"], key, start=True, end=True))
-        np.testing.assert_allclose(found, loaded["score"].predict(["good"]), rtol=1e-5)
+        np.testing.assert_allclose(found, loaded["score"].predict(["good"]), rtol=0)
 
 
 def test_a_refused_start_opens_nothing(start) -> None:
@@ -110,7 +110,7 @@ def test_a_refused_step_changes_nothing(url, loaded) -> None:
     refused = httpx.post(f"{url}/v2/models/wave/infer", json=body)
     assert refused.status_code == 422 and "infinity" in refused.json()["error"]
     found = number(step(url, "wave", "series", x[1:], 41, end=True))
-    np.testing.assert_allclose(found, loaded["wave"].predict([np.array(x)])[0], rtol=1e-5)
+    np.testing.assert_allclose(found, loaded["wave"].predict([np.array(x)])[0], rtol=0)
 
 
 def test_models_that_read_from_the_end_say_so(url) -> None:

@@ -50,7 +50,7 @@ def test_series_step_by_step(url, loaded) -> None:
             found = say(client, chunk)
             assert found["step"] == t + 1
             expected = loaded["wave"].predict([x[: t + 1]])[0]
-            np.testing.assert_allclose(found["outputs"]["prediction"], expected, rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(found["outputs"]["prediction"], expected, rtol=0)
         assert say(client, {"end": True}) == {"step": len(x) + 1, "outputs": {}}
         with pytest.raises(ConnectionClosed) as closed:
             client.recv(10)
@@ -64,7 +64,7 @@ def test_text_of_a_classifier(url, loaded) -> None:
         found = say(client, {"text": "od day", "end": True})["outputs"]
     assert found["label"] == loaded["mood"].predict(["what a good day"])[0]
     expected = loaded["mood"].predict_proba(["what a good day"])[0]
-    np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["probabilities"], expected, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_bad_message_is_answered_and_changes_nothing(url, loaded, message, sta
         assert any(p in found["error"] for p in part.split("|")), found
         if len(x) > 1:
             last = say(client, {"series": x[1:].tolist()})["outputs"]["prediction"]
-            np.testing.assert_allclose(last, loaded["wave"].predict([x])[0], rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(last, loaded["wave"].predict([x])[0], rtol=0)
 
 
 def test_a_broken_connection_is_taken_up_again(url, loaded) -> None:
@@ -109,7 +109,7 @@ def test_a_broken_connection_is_taken_up_again(url, loaded) -> None:
         found = say(client, {"series": x[3:].tolist()})
         assert found["step"] == 4
         expected = loaded["wave"].predict([x])[0]
-        np.testing.assert_allclose(found["outputs"]["prediction"], expected, rtol=1e-5)
+        np.testing.assert_allclose(found["outputs"]["prediction"], expected, rtol=0)
 
 
 def cut(client: ClientConnection) -> None:

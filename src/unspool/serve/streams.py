@@ -73,7 +73,7 @@ class Streams:
         for place, chunk in enumerate(chunks):
             if chunk.ends:
                 outputs[place] = self.pool.finish([chunk.session])[chunk.session]
-        found = self.served.answers(outputs)
+        found = self.served.answers(outputs.astype(np.float64))
         return [{name: a[k : k + 1] for name, a in found.items()} for k in range(len(chunks))]
 
 
