@@ -81,7 +81,7 @@ def write_h5(reference: Reference, path: Path) -> Path:
     return path
 
 
-def write_keras(reference: Reference, path: Path) -> Path:
+def write_keras(reference: Reference, path: Path, root: str = "layers") -> Path:
     """The new layout: a zip, groups by class and counter."""
     stream = io.BytesIO()
     names = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "simple_rnn", "Conv1D": "conv1d"}
@@ -92,7 +92,7 @@ def write_keras(reference: Reference, path: Path) -> Path:
             stem = names.get(kind) or "".join(f"_{c.lower()}" if c.isupper() else c for c in kind).lstrip("_")
             if ".ops." in module:
                 continue
-            place = f"layers/{stem}" + (f"_{counts[stem]}" if counts[stem] else "")
+            place = f"{root}/{stem}" + (f"_{counts[stem]}" if counts[stem] else "")
             counts[stem] += 1
             arrays = reference.weights.get(layer["config"].get("name", layer.get("name")), [])
             parts = [(f"{place}/{PARTS.get(kind, 'vars')}", arrays)]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import unspool
-from unspool.errors import ModelFileError
+from unspool.errors import InvalidParameterError, ModelFileError
 from unspool.importing import from_keras
 from unspool.saved.document import encode
 
@@ -74,7 +74,7 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
         ),
         ("lstm", setting(3, activation={"class_name": "f"}), "supported with activation one of"),
         ("lstm", setting(3, activation="hard_sigmoid_keras2"), "supported with activation one of"),
-        ("lstm", setting(3, return_state=True), "supported with return_state off only"),
+        ("lstm", setting(3, time_major=True), "supported with time_major off only"),
         ("lstm", setting(3, peephole=True), "a setting that is not known: peephole=True"),
         ("lstm", setting(4, quantization_config={"a": 1}), "quantization_config off"),
         ("lstm", setting(4, units=10**12), "must have weights of shapes"),
@@ -285,6 +285,8 @@ def test_other_arguments(tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_bytes(data)
         refused(path, message, tokenizer=tmp_path / name)
+    with pytest.raises(InvalidParameterError, match=r"like '2\.4\.0'\. Got 'new'"):
+        from_keras(path, keras_version="new")
     refused(path, "cannot be read", tokenizer=tmp_path / "no.json")
     refused(path, "cannot be read", config=tmp_path / "no.json")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 from keras_preprocessing.text import Tokenizer
@@ -38,6 +40,15 @@ def test_a_keras_model_of_texts(tmp_path: Path) -> None:
     lines = run("predict", tmp_path / "model", *TEXTS).stdout.splitlines()
     assert lines == [f"{y[0]:.6f}\t{text}" for y, text in zip(expected, TEXTS)]
     assert run("predict", tmp_path / "model", stdin="\n".join(TEXTS)).stdout.splitlines() == lines
+    frame = pl.DataFrame({"text": [*TEXTS, None], "kept": [1, 2, 3, 4]})
+    frame.write_csv(tmp_path / "t.csv")
+    run("predict", tmp_path / "model", tmp_path / "t.csv", "--input", "text", "--out", tmp_path / "p.csv")
+    table = pl.read_csv(tmp_path / "p.csv")
+    assert table.columns == ["text", "kept", "prediction"] and table["prediction"][3] is None
+    np.testing.assert_allclose(table["prediction"][:3], expected[:, 0], rtol=1e-5)
+    assert run("predict", tmp_path / "model", tmp_path / "t.csv", "--input", "text").stdout.startswith(
+        "text,kept"
+    )
     assert "lstm 4 -> 3, last" in run("inspect", tmp_path / "model").stdout
     short = run("import", old, "--tokenizer", tmp_path / "tok.json", "--out", tmp_path / "m", "--maxlen", 2)
     assert "brought to 2 steps: filled with 0 (pre), cut (pre)" in short.stdout

@@ -57,6 +57,25 @@ def test_the_new_layout(name: str, tmp_path: Path) -> None:
     assert_same(model.predict(reference.X), reference.alone)
 
 
+@pytest.mark.usefixtures("read_within")
+def test_the_layout_of_keras_2_12(tmp_path: Path) -> None:
+    reference = references()["tagger"]
+    model = from_keras(write_keras(reference, tmp_path / "m.keras", "_layer_checkpoint_dependencies"))
+    assert_same(model.predict(reference.X), reference.alone)
+
+
+@pytest.mark.usefixtures("read_within")
+def test_states_that_no_layer_reads(tmp_path: Path) -> None:
+    """An encoder may return its states beside its output."""
+    reference = references()["functional"]
+    config = json.loads(json.dumps(reference.config))
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == "GRU":
+            layer["config"]["return_state"] = True
+    model = from_keras(write_h5(Reference(config, reference.weights), tmp_path / "m.h5"))
+    assert_same(model.predict(reference.X), reference.alone)
+
+
 @pytest.mark.parametrize("file", ["tagger.keras", "masked_series.keras", "sum.h5"])
 def test_files_that_keras_wrote(file: str) -> None:
     reference = references()[file.split(".")[0]]

@@ -132,6 +132,41 @@ def test_models_that_torch_wrote(name: str, tmp_path: Path) -> None:
         assert np.allclose(one, same, atol=1e-6)
 
 
+OURS: dict[str, Any] = {
+    "lstm": (lambda: unspool.nn.LSTM(F, 4, 2, bidirectional=True, batch_first=True), {}),
+    "gru": (lambda: unspool.nn.GRU(F, 4), {}),
+    "before": (
+        lambda: unspool.nn.Recurrent(unspool.cells.GRUCell(F, 4, reset_after=False)),
+        {"input_size": F},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_layers_that_we_wrote(name: str, tmp_path: Path) -> None:
+    """With lengths as an input, and zeros past the end of each sequence."""
+    torch.manual_seed(0)
+    make, settings = OURS[name]
+    layer = make()
+    unspool.exporting.to_onnx(layer, tmp_path / "m.onnx", **settings)
+    X = [torch.randn(n, F) for n in LENGTHS]
+    with torch.no_grad():
+        expected = layer(unspool.Ragged.from_list(X))[0].to_list()
+    for one, other in zip(from_onnx(tmp_path / "m.onnx").predict([x.numpy() for x in X]), expected):
+        assert np.abs(one - other.numpy()).max() < 1e-6
+
+
+def test_more_than_zeros_past_the_end(tmp_path: Path) -> None:
+    model = recurrent("GRU", lengths=True)
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), "one"))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.int32), "two"))
+    model.graph.node.append(helper.make_node("Less", ["lengths", "two"], ["mask"]))
+    model.graph.node.append(helper.make_node("Where", ["mask", "Y", "one"], ["Z"], name="after"))
+    model.graph.output[0].name = "Z"
+    with pytest.raises(ModelFileError, match=r"'after' \(Where\), which is more than zeros past the end"):
+        from_onnx(save(model, tmp_path / "m.onnx"))
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unspool.errors import ModelFileError
+from unspool.errors import ModelFileError, bad_parameter
 from unspool.importing import keras_file, keras_layers
 from unspool.importing.keras_calls import running_order
 from unspool.importing.keras_config import Architecture, parse, read_architecture
@@ -42,6 +43,8 @@ def from_keras(
     it names the layer.
     """
     name = os.fspath(path)
+    if keras_version is not None and not re.match(r"\d+\.\d+", keras_version):
+        bad_parameter("from_keras", "keras_version", "like '2.4.0'", keras_version)
     try:
         file = keras_file.read(name)
         data = file.config if config is None else _read_config(config)

@@ -108,7 +108,7 @@ class _Direction:
         self.go_backwards = settings.optional("go_backwards", bool, False)
         self.stateful = settings.optional("stateful", bool, False)
         self.zeros_at_skipped = settings.optional("zero_output_for_mask", bool, False)
-        settings.require_off("return_state", "time_major")
+        settings.ignore("return_state").require_off("time_major")  # no layer may read the states: `history`
         options = self._options(settings)
         self.tensors, inputs = self._weights(arrays, settings)
         if self.kind == "gru":

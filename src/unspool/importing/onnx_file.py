@@ -123,3 +123,32 @@ def is_zero(value: Any) -> bool:
         else:
             return False
     return True
+
+
+#: What exporters make of lengths on their way to an operator, or to a mask of the steps that are real.
+OF_LENGTHS = set(
+    "Max Min Clip Cast Identity Squeeze Unsqueeze Reshape Range Less LessOrEqual Greater GreaterOrEqual Expand".split()
+)
+
+
+def lengths_behind(value: Any) -> set[str] | None:
+    """The graph's inputs that a value of lengths, or a mask, is computed from; None for anything else.
+
+    Shapes are passed over: lengths are clamped to them.
+    """
+    found: set[str] = set()
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if value is None or id(value) in seen or value.const_value is not None:
+            continue
+        seen.add(id(value))
+        node = value.producer()
+        if node is None:
+            found.add(value.name)
+        elif node.op_type in OF_LENGTHS:
+            waiting += list(node.inputs)
+        elif node.op_type not in ("Shape", "Constant"):
+            return None
+    return found

@@ -11,7 +11,7 @@ import numpy as np
 from unspool.errors import ModelFileError
 from unspool.importing import onnx_recurrent
 from unspool.importing.network import MAX_LAYERS, Node
-from unspool.importing.onnx_file import constant
+from unspool.importing.onnx_file import constant, lengths_behind
 from unspool.importing.onnx_recurrent import where
 
 #: Axes: "a", "b": the first two of the input, one of them time, the other the batch; "D" directions; "F" features;
@@ -42,7 +42,7 @@ class Builder:
         self.tensors: dict[str, np.ndarray] = {}
         self.flows: dict[str, Flow] = {}
         self.time: str | None = None
-        self.features: int | None = None
+        self.lengths: set[str] = set()  # inputs
         self.skipped: dict[str, str] = {}  # value -> the node that could not be followed
 
     def follow(self, output: str | None) -> None:
@@ -67,7 +67,11 @@ class Builder:
         self._finish(wanted)
 
     def _take_input(self) -> None:
-        lengths = {n.inputs[4].name for n in self.graph if n.op_type in onnx_recurrent.KINDS and _has(n, 4)}
+        lengths: set[str] = set()
+        for node in self.graph:
+            if node.op_type in onnx_recurrent.KINDS and _has(node, 4):
+                lengths |= lengths_behind(node.inputs[4]) or set()
+        self.lengths = lengths
         states = {v.name for n in self.graph if n.op_type in onnx_recurrent.KINDS for v in n.inputs[5:7] if v}
         given = [v for v in self.graph.inputs if v.name not in self.graph.initializers]
         given = [v for v in given if v.name not in lengths | states]

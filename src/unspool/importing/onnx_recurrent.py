@@ -9,7 +9,7 @@ import numpy as np
 
 from unspool.errors import ModelFileError
 from unspool.importing import gates
-from unspool.importing.onnx_file import constant, is_zero
+from unspool.importing.onnx_file import constant, is_zero, lengths_behind
 
 KINDS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -80,7 +80,7 @@ def read(node: Any) -> RecurrentNode:
         start = inputs[number]
         if start is not None and not start.is_graph_input() and not is_zero(start):
             raise ModelFileError(f"{place} starts from a state that is not zero, which is not supported.")
-    if inputs[4] is not None and not inputs[4].is_graph_input():
+    if inputs[4] is not None and not lengths_behind(inputs[4]):
         raise ModelFileError(f"{place} has lengths (sequence_lens) that are no input of the model.")
     functions = _functions(node, count)
     cells: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ import numpy as np
 
 from unspool.errors import ModelFileError
 from unspool.importing import onnx_recurrent
+from unspool.importing.onnx_file import is_zero, lengths_behind
 from unspool.importing.onnx_graph import RULES, Builder, Flow, Rule
 from unspool.importing.onnx_recurrent import attribute, where
 
@@ -64,6 +65,15 @@ def _same(b: Builder, node: Any) -> Flow:
     if node.op_type == "Cast" and attribute(node, "to", 1) not in (1, 6, 7, 10, 11, 16):
         raise ModelFileError(f"{where(node)}, to a type that is no number")
     return b.flow(node)
+
+
+@rule("Where")
+def _where(b: Builder, node: Any) -> Flow:
+    """Zeros past the end of each sequence, or for an empty one: what sequences of their own length have anyway."""
+    behind = lengths_behind(node.inputs[0])
+    if not behind or not behind <= b.lengths or not is_zero(node.inputs[2]):
+        raise ModelFileError(f"{where(node)}, which is more than zeros past the end")
+    return b.flow(node, 1)
 
 
 @rule("Transpose")
@@ -185,6 +195,8 @@ def _entry(b: Builder, node: Any, x: Flow, at: int, index: int) -> Flow:
     """`x` without the axis `at`: one step of time, or one direction."""
     axis = x.axes[at]
     rest = tuple(a for i, a in enumerate(x.axes) if i != at)
+    if axis == "D" and x.directions == 1 and index in (0, -1):
+        return replace(x, axes=rest)
     if axis == "D" and x.width is not None and -x.directions <= index < x.directions:
         start = (index % x.directions) * x.width
         number = b.add("part", node, (x.node,), {"start": start, "stop": start + x.width})
