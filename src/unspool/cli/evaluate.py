@@ -42,7 +42,7 @@ def evaluate(
 
     unspool evaluate model new.csv --input text --target score
     """
-    from unspool.cli.report import measure, print_metrics, write_report
+    from unspool.cli.report import measure, print_calibration, print_metrics, write_report
 
     if report is not None:
         report = report.expanduser()
@@ -52,8 +52,9 @@ def evaluate(
     part, target = rows_for(estimator, Reading.of(options), table, input, target, label_separator)
     result = measure("this model", estimator, part, task)
     print_metrics(task.measured(target), len(part.texts), result)
+    probabilities = print_calibration(estimator, part)
     if report is not None:
-        facts = {"task": task.name, "rows": {"test": len(part.texts)}}
+        facts = {"task": task.name, "rows": {"test": len(part.texts)}, **probabilities}
         write_report(report, task, input, target, part, result, facts)
         typer.echo(f"Metrics, plot and predictions: {report}.")
 

@@ -48,7 +48,13 @@ def fit(
     """
     from unspool import saved
     from unspool.cli.data import Beside, prepare
-    from unspool.cli.report import measure, measure_baselines, print_metrics, write_report
+    from unspool.cli.report import (
+        measure,
+        measure_baselines,
+        print_calibration,
+        print_metrics,
+        write_report,
+    )
 
     # What would refuse the results refuses them before the training.
     out = out.expanduser()
@@ -75,6 +81,7 @@ def fit(
         alone = [measure("its network alone", model.network_alone(), data.test, data.task)]
     others = [other for other, _ in baselines]
     verdicts = print_metrics(data.measured, len(data.test.texts), result, others, alone)
+    probabilities = print_calibration(model, data.test)
     facts = {
         "task": data.task.name,
         "rows": data.counts(),
@@ -85,6 +92,7 @@ def fit(
         "network_alone": [dict(zip(data.measured, part.metrics, strict=True)) for part in alone],
         "blend": None if model.blend_ is None else model.blend_.to_dict(),
         "verdicts": [v.sentence for v in verdicts],
+        **probabilities,
         "settings": settings,
         "training": {"seconds": seconds, "parameters": model.n_parameters_, "epochs": model.history_},
     }

@@ -14,6 +14,7 @@ import typer
 
 from unspool.cli.console import print_table
 from unspool.cli.data import Data, Part
+from unspool.evaluation.calibration import calibration_of
 from unspool.evaluation.metrics import METRICS, BesideBaselines, Metrics, beside_baselines, shown
 from unspool.files import write_text
 from unspool.tables import write_table
@@ -54,6 +55,25 @@ def measure_baselines(data: Data, settings: Mapping[str, Any]) -> list[tuple[Res
         settings=settings,
     )
     return [(measure(b.name, b, data.test, data.task), b.settings) for b in found]
+
+
+def print_calibration(model: Any, part: Part) -> dict[str, Any]:
+    """Say how far the probabilities of a classifier are from how often they are right, before and after its
+    temperature; of any other model nothing. What is said, for `write_report`."""
+    if not hasattr(model, "uncalibrated"):
+        return {}
+    found = calibration_of(model, part.inputs, part.y)
+    names = {"ece": "calibration error (ECE)", "brier": "Brier score"}
+    same = found["temperature"] == 1.0
+    told = [
+        f"{names[key]} {shown(found['before'][key])}" + ("" if same else f" -> {shown(found['after'][key])}")
+        for key in names
+    ]
+    how = (
+        "as the model gives them" if same else f"before and after a temperature of {found['temperature']:.3g}"
+    )
+    typer.echo(f"Probabilities, {how}: {', '.join(told)}.")
+    return {"calibration": found}
 
 
 def print_metrics(

@@ -23,7 +23,7 @@ from unspool.cli.options import (
     source_options,
     with_options,
 )
-from unspool.cli.report import measure, print_metrics, write_report
+from unspool.cli.report import measure, print_calibration, print_metrics, write_report
 from unspool.cli.signal_data import SignalPart, SignalReading, decide, kind_of, split, told
 from unspool.errors import DataError, check_float
 from unspool.files import check_place
@@ -143,6 +143,7 @@ def fit(
     )
     others = [measure(b.name, b, part, decided) for b in baselines]
     verdicts = print_metrics([reading.target], len(tested), result, others)
+    probabilities = print_calibration(model, part)
     facts = {
         "task": name,
         "input_kind": kind,
@@ -152,6 +153,7 @@ def fit(
             for b, other in zip(baselines, others)
         },
         "verdicts": [v.sentence for v in verdicts],
+        **probabilities,
         "settings": settings,
         "training": {"seconds": seconds, "parameters": model.n_parameters_, "epochs": model.history_},
     }
@@ -236,8 +238,9 @@ def evaluate(
         )
     result = measure("this model", estimator, part, task)
     print_metrics([reading.target], len(found), result)
+    probabilities = print_calibration(estimator, part)
     if report is not None:
-        facts = {"task": task.name, "input_kind": kind, "rows": {"test": len(found)}}
+        facts = {"task": task.name, "input_kind": kind, "rows": {"test": len(found)}, **probabilities}
         write_report(report, task, "name", [reading.target], part, result, facts)
         typer.echo(f"Metrics, plot and predictions: {report}.")
 

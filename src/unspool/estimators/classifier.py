@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
 
 from unspool.estimators.base import SequenceEstimator
 from unspool.saved import register
@@ -55,6 +57,14 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         """float64 (n, classes), columns in the order of `classes_`; of one label a row they add up to 1."""
         outputs = self._outputs(X)
         return self.task_.probabilities(outputs)
+
+    def uncalibrated(self) -> Any:
+        """This model at temperature 1, sharing its network: what `calibrate` is measured against."""
+        check_is_fitted(self, "network_")
+        alone = copy.copy(self)
+        alone.task_ = copy.copy(self.task_)
+        alone.task_.temperature = 1.0
+        return alone
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The accuracy; y: as in `fit`."""
