@@ -591,9 +591,9 @@ COMMON: tuple[Parameter, ...] = (
         _optional(_flag),
         "whether the logits are divided by a temperature, of least cross-entropy on the held-back rows (Guo et al. "
         "2017, arXiv:1706.04599): probabilities then say how often they are right, and the most probable class stays. "
-        "None: no. Classifiers only, and nothing without held-back rows.",
+        "None: yes. Classifiers only; without 20 held-back rows nothing is changed.",
         TRAINING,
-        "Bring probabilities to what held-back rows say.",
+        "Bring probabilities to what held-back rows say. Default: yes.",
         kind=bool | None,
         later=True,
         before=False,

@@ -39,11 +39,11 @@ def made(count: int, seed: int) -> tuple[list[str], np.ndarray]:
 def test_probabilities_are_softened_and_answers_stay(blend, tmp_path):
     X, y = made(400, 0)
     held, truth = made(200, 1)
-    plain = SequenceClassifier(**SMALL, blend=blend, label_smoothing=0.3).fit(
-        X, y, validation_data=(held, truth)
-    )
-    model = SequenceClassifier(**SMALL, blend=blend, label_smoothing=0.3, calibrate=True).fit(
-        X, y, validation_data=(held, truth)
+    plain, model = (
+        SequenceClassifier(**SMALL, blend=blend, label_smoothing=0.3, calibrate=calibrate).fit(
+            X, y, validation_data=(held, truth)
+        )
+        for calibrate in (False, None)
     )
     assert plain.task_.temperature == 1.0 != model.task_.temperature
     np.testing.assert_array_equal(model.predict(held), plain.predict(held))
@@ -63,7 +63,20 @@ def test_probabilities_are_softened_and_answers_stay(blend, tmp_path):
     model.save(tmp_path / "m.zip")
     again = unspool.load(tmp_path / "m.zip")
     np.testing.assert_allclose(again.predict_proba(held), model.predict_proba(held), rtol=1e-5)
-    assert again.calibrate is True
+    assert again.calibrate is None and plain.calibrate is False
+
+
+def test_weights_of_classes_are_not_undone():
+    X, y = made(400, 0)
+    weights = {0: 15.0, 1: 1.0, 2: 1.0}
+    found = [
+        SequenceClassifier(**SMALL, blend=False, class_weight=weights, calibrate=calibrate).fit(
+            X, y, validation_data=(X, y)
+        )
+        for calibrate in (False, True)
+    ]
+    shares = [model.predict_proba(X)[:, 0].mean() for model in found]
+    assert shares[1] > 0.9 * shares[0] > 0.9 * (y == 0).mean() * 1.2
 
 
 def test_no_held_back_rows_no_temperature():
@@ -76,7 +89,7 @@ def test_of_several_labels_thresholds_are_of_what_is_given():
     X, y = made(400, 0)
     hot = np.stack([y == 0, y <= 1], 1).astype(int)
     model = SequenceClassifier(**SMALL, blend=False, calibrate=True).fit(X, hot, validation_data=(X, hot))
-    plain = SequenceClassifier(**SMALL, blend=False).fit(X, hot, validation_data=(X, hot))
+    plain = SequenceClassifier(**SMALL, blend=False, calibrate=False).fit(X, hot, validation_data=(X, hot))
     assert model.task_.temperature != 1.0
     np.testing.assert_array_equal(model.predict(X), plain.predict(X))
     found = model._outputs(X)

@@ -64,7 +64,8 @@ def test_probabilities_are_each_labels_own(model):
     shares = model.predict_proba(X)
     with torch.inference_mode():
         logits = model.network_(model.input_.encode(unspool.encode.read_input(X)))
-    np.testing.assert_allclose(shares, torch.sigmoid(logits.double()).numpy(), rtol=1e-6)
+    warmth = model.task_.temperature
+    np.testing.assert_allclose(shares, torch.sigmoid(logits.double() / warmth).numpy(), rtol=1e-6)
     np.testing.assert_array_equal(model.predict(X), shares >= model.task_.thresholds)
     assert list(model.columns(X[:2])) == [
         *("prediction_red", "prediction_green", "prediction_blue"),

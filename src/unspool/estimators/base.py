@@ -19,7 +19,7 @@ from unspool.encode import AudioInput, Columns, Raw, SeriesInput, TextInput, new
 from unspool.encode.reading import SHOWN
 from unspool.encode.vectors import TEXTS, as_list
 from unspool.errors import DataError, bad_parameter
-from unspool.estimators import blending, continuing, saving, streams
+from unspool.estimators import blending, continuing, saving, streamed, streams
 from unspool.estimators.by_kind import DROPOUT, Training, training_of
 from unspool.estimators.network import Ensemble, SequenceNetwork, count_parameters, layer_table, members_of
 from unspool.estimators.splitting import split_rows
@@ -29,6 +29,7 @@ from unspool.program import surroundings
 from unspool.ragged import Ragged
 from unspool.streaming import Stream, StreamModel
 from unspool.summaries import layers_text
+from unspool.tables.stream import TableStream
 from unspool.tasks import Target, Task
 from unspool.tasks.base import take
 from unspool.tasks.reading import check_lengths, read_weights, scale_weights
@@ -284,6 +285,32 @@ class SequenceEstimator(BaseEstimator):
         if validation is not None:
             self.task_.tune(outputs, held_target)
         self._finish()
+        return self
+
+    @surroundings.training()
+    def fit_stream(
+        self,
+        stream: TableStream,
+        rows: Any = None,
+        sample: int = streamed.SAMPLE,
+        batches_per_epoch: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Any:
+        """As `fit`, on the texts of a table that is read in pieces and need not fit into memory; returns self.
+
+        stream: `unspool.tables.TableStream`, which names file and columns. rows: those to learn from, places among the
+        rows that the stream keeps; None: all. sample: rows, drawn at random, from which the vocabulary, word vectors
+        and columns beside the texts are learnt; the linear part too with blend=True, and otherwise only where the
+        sample is all rows. The model is then that of `fit`. As many held-back rows serve for what these are for.
+        batches_per_epoch: an epoch ends after so many, drawn at random; None: after all rows. cache: a folder on a disk
+        with room for four bytes a token, where the encoded texts lie while the fit lasts; None: that of temporary
+        files.
+
+        In memory are about 50 bytes a row, the sample, and the network. Raises as `fit`.
+        """
+        place = None if cache is None else os.fspath(cache)
+        streamed.fit_stream(self, stream, rows, sample, batches_per_epoch, place, callbacks)
         return self
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Any:

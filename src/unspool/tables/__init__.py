@@ -14,6 +14,7 @@ from unspool.tables.decode import decode
 from unspool.tables.labels import split_labels
 from unspool.tables.read import FORMATS, Table, file_format, read_table
 from unspool.tables.split import Split, by_column, by_fraction, shared_texts
+from unspool.tables.stream import TableStream
 from unspool.tables.write import check_writable, write_table
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Decision",
     "Split",
     "Table",
+    "TableStream",
     "by_column",
     "by_fraction",
     "check_writable",

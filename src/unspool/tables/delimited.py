@@ -23,13 +23,7 @@ def read_delimited(
 
     delimiter: None for a comma, or what Excel's first line "sep=;" says.
     """
-    said = re.match(r"sep=(.)(\r\n|\n|\r|$)", text)
-    start = 0
-    if said and (delimiter is None or delimiter == said[1]):
-        delimiter, start = said[1], said.end()
-    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter or ",", delimiter or ",")
-    if len(delimiter) != 1 or delimiter in '\r\n"':
-        raise DataError(f"The delimiter must be one character. Got {delimiter!r}.")
+    delimiter, start = delimiter_of(text, delimiter)
     # The csv module, not polars: polars refuses a quote inside an unquoted cell (5" disk) and names no line.
     reader = csv.reader(
         io.StringIO(text[start:], newline=""),
@@ -78,6 +72,18 @@ def read_delimited(
         ]
     )
     return frame, repeated
+
+
+def delimiter_of(text: str, asked: str | None) -> tuple[str, int]:
+    """(the delimiter, where the table begins in `text`): `asked`, or what a first line "sep=;" says, or a comma."""
+    said = re.match(r"sep=(.)(\r\n|\n|\r|$)", text)
+    start = 0
+    if said and (asked is None or asked == said[1]):
+        asked, start = said[1], said.end()
+    found = {"tab": "\t", "\\t": "\t"}.get(asked or ",", asked or ",")
+    if len(found) != 1 or found in '\r\n"':
+        raise DataError(f"The delimiter must be one character. Got {found!r}.")
+    return found, start
 
 
 def unique_names(header: Sequence[str | None]) -> tuple[list[str], frozenset[str]]:

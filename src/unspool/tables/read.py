@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -123,7 +124,7 @@ def read_table(
     return Table(frame, np.arange(1, frame.height + 1), path.name, style, repeated, orders)
 
 
-def _blanks_missing(frame: pl.DataFrame) -> pl.DataFrame:
+def blanks_missing(frame: pl.DataFrame) -> pl.DataFrame:
     """Categories as texts, and empty texts as missing."""
     categories = [name for name, dtype in frame.schema.items() if dtype in (pl.Categorical, pl.Enum)]
     frame = frame.with_columns(pl.col(categories).cast(pl.String))
@@ -137,7 +138,7 @@ def _read_json(text: str, path: Path, lines: bool) -> pl.DataFrame:
         raise DataError(f"{str(path)!r} is empty.")
     if lines:
         numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-        records = [_parse(line, f"{str(path)!r}, line {n}") for n, line in numbered]
+        records = [parse_json(line, f"{str(path)!r}, line {n}") for n, line in numbered]
         wrong = next((i for i, record in enumerate(records) if not isinstance(record, dict)), None)
         if wrong is not None:
             n, line = numbered[wrong]
@@ -146,7 +147,7 @@ def _read_json(text: str, path: Path, lines: bool) -> pl.DataFrame:
                 f"{str(path)!r}, line {n}: expected one JSON object a line, got {line[:40]!r}.{hint}"
             )
     else:
-        records = _parse(text, repr(str(path)))
+        records = parse_json(text, repr(str(path)))
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise DataError(
                 f"{str(path)!r} must hold one JSON array of objects, [{{...}}, {{...}}]. Got {text.strip()[:40]!r}. "
@@ -154,11 +155,13 @@ def _read_json(text: str, path: Path, lines: bool) -> pl.DataFrame:
             )
     if not any(records):
         return pl.DataFrame()
-    names = list(dict.fromkeys(name for record in records for name in record))
+    return json_columns(records, list(dict.fromkeys(name for record in records for name in record)), path)
+
+
+def json_columns(records: Sequence[dict[str, Any]], names: Sequence[str], path: Path) -> pl.DataFrame:
+    """The columns of objects, a value each or none; `DataError` for values that make no column."""
     try:
-        return _blanks_missing(
-            pl.DataFrame([_series(name, [r.get(name) for r in records]) for name in names])
-        )
+        return blanks_missing(pl.DataFrame([_series(name, [r.get(name) for r in records]) for name in names]))
     except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
         raise DataError(f"Cannot read {str(path)!r} as a table: {str(error).splitlines()[0]}") from None
 
@@ -173,7 +176,8 @@ def _series(name: str, values: list) -> pl.Series:
     return pl.Series(name, values, strict=len(kinds) == 1)
 
 
-def _parse(text: str, where: str):
+def parse_json(text: str, where: str) -> Any:
+    """The JSON value of a text; `DataError` that begins with `where` for anything else."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -196,7 +200,7 @@ def _read_parquet(data: bytes, path: Path) -> tuple[pl.DataFrame, dict[str, list
     orders = {
         name: kind.categories.to_list() for name, kind in frame.schema.items() if isinstance(kind, pl.Enum)
     }
-    return _blanks_missing(frame), orders
+    return blanks_missing(frame), orders
 
 
 def _read_excel(data: bytes, path: Path, header: bool) -> tuple[pl.DataFrame, frozenset[str]]:
@@ -219,4 +223,4 @@ def _read_excel(data: bytes, path: Path, header: bool) -> tuple[pl.DataFrame, fr
     except (fastexcel.FastExcelError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"Cannot read {str(path)!r} as an Excel sheet: {reason}.") from None
-    return _blanks_missing(frame), repeated
+    return blanks_missing(frame), repeated

@@ -22,11 +22,16 @@ FEWEST = 20  # held-back rows from which a temperature can be told
 
 def asked(settings: Mapping[str, Any]) -> bool:
     """What `calibrate` of an estimator's parameters says."""
-    return bool(settings["calibrate"])
+    value = settings["calibrate"]
+    return True if value is None else bool(value)
 
 
-def temperature(logits: np.ndarray, target: np.ndarray) -> float:
-    """The best one for logits (n, C) and class numbers (n,), or labels of 0 and 1 (n, C); 1 for fewer than 20 rows."""
+def temperature(logits: np.ndarray, target: np.ndarray, class_weight: np.ndarray | None = None) -> float:
+    """The best one for logits (n, C) and class numbers (n,), or labels of 0 and 1 (n, C); 1 for fewer than 20 rows.
+
+    class_weight (C,): of the rows of each class, as in the training; without, what they are for would be undone.
+    """
+    weight = None if class_weight is None else class_weight[target]
     if len(target) < FEWEST:
         return 1.0
 
@@ -34,7 +39,7 @@ def temperature(logits: np.ndarray, target: np.ndarray) -> float:
         scaled = logits / np.exp(log)
         if target.ndim == 2:
             return -float(log_expit(np.where(target == 1, scaled, -scaled)).mean())
-        return -float(log_softmax(scaled, 1)[np.arange(len(target)), target].mean())
+        return -float(np.average(log_softmax(scaled, 1)[np.arange(len(target)), target], weights=weight))
 
     bounds = tuple(np.log(RANGE))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))

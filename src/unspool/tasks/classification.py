@@ -117,7 +117,9 @@ class Classification(Task):
     def tune(self, outputs: np.ndarray, target: Any) -> None:
         """The temperature, and what the true classes of held-back rows lack in probability (Sadinle, Lei, Wasserman
         2019, arXiv:1609.00451)."""
-        self.temperature = calibration.temperature(outputs, target) if self.calibrate else 1.0
+        weight = self.criterion.class_weight
+        weights = None if weight is None else weight.numpy().astype(np.float64)
+        self.temperature = calibration.temperature(outputs, target, weights) if self.calibrate else 1.0
         self.scores = conformal.Scores.of(
             1 - self.probabilities(outputs)[np.arange(len(target)), target][:, None]
         )

@@ -1,0 +1,191 @@
+"""A table in pieces, for files larger than memory: Parquet, JSON lines, CSV and TSV."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import lzma
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+
+from unspool.errors import DataError
+from unspool.tables.columns import require_columns
+from unspool.tables.delimited import delimiter_of, unique_names
+from unspool.tables.numbers import Style
+from unspool.tables.read import Table, blanks_missing, file_format, json_columns, parse_json
+
+ROWS = 20_000
+OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+def read_pieces(
+    path: str | Path,
+    columns: Sequence[str],
+    *,
+    rows: int = ROWS,
+    format: str | None = None,
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    quotes: bool = True,
+    header: bool = True,
+    decimal: str = ".",
+    thousands: str | None = None,
+) -> Iterator[Table]:
+    """Tables of `rows` rows each, with `columns` alone; their rows are numbered through the file. Never more than a few
+    pieces are in memory. Options as of `read_table`; `DataError` as there, for a JSON array and for Excel."""
+    path = Path(path).expanduser()
+    kind, style = file_format(path, format), Style(decimal, thousands)
+    if not path.is_file():
+        raise DataError(f"No file {str(path)!r}.")
+    if kind == "parquet":
+        frames = _parquet(path, columns, rows)
+    elif kind == "jsonl":
+        frames = _json_lines(path, columns, rows, encoding)
+    elif kind in ("csv", "tsv"):
+        mark = delimiter or ("\t" if kind == "tsv" else None)
+        frames = _delimited(path, columns, rows, encoding, mark, quotes, header)
+    else:
+        raise DataError(
+            f"{str(path)!r} is read as a whole: a .{kind} file has no pieces. Save it as Parquet, JSON lines or "
+            "CSV."
+        )
+    seen = 0
+    try:
+        for frame, orders in frames:
+            if frame.height:
+                numbers = np.arange(seen + 1, seen + frame.height + 1)
+                yield Table(frame, numbers, path.name, style, frozenset(), orders)
+                seen += frame.height
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{str(path)!r} is not {error.encoding}, after row {seen}. Name its encoding, for example --encoding "
+            "latin-1 or --encoding cp1252."
+        ) from None
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
+        raise DataError(
+            f"{str(path)!r} cannot be unpacked, after row {seen}: {error}. It may be half-written."
+        ) from None
+    if not seen:
+        raise DataError(f"{str(path)!r} has no rows.")
+
+
+Pieces = Iterator[tuple[pl.DataFrame, dict[str, list[str]]]]
+
+
+def _parquet(path: Path, columns: Sequence[str], rows: int) -> Pieces:
+    try:
+        lazy = pl.scan_parquet(path)
+        schema = lazy.collect_schema()
+        _require(path, list(schema), columns)
+        orders = {
+            name: kind.categories.to_list()
+            for name, kind in schema.items()
+            if name in columns and isinstance(kind, pl.Enum)
+        }
+        chosen = lazy.select(columns)
+        for frame in chosen.collect_batches(chunk_size=rows, maintain_order=True):
+            yield blanks_missing(frame), orders
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"Cannot read {str(path)!r} as Parquet: {reason}. It may be half-written.") from None
+
+
+def _json_lines(path: Path, columns: Sequence[str], rows: int, encoding: str) -> Pieces:
+    first = True
+    with _opened(path, encoding) as lines:
+        numbered = ((n, line) for n, line in enumerate(lines, 1) if line.strip())
+        while piece := list(islice(numbered, rows)):
+            records = []
+            for n, line in piece:
+                record = parse_json(line, f"{str(path)!r}, line {n}")
+                if not isinstance(record, dict):
+                    raise DataError(
+                        f"{str(path)!r}, line {n}: expected one JSON object a line, got {line[:40]!r}."
+                    )
+                records.append(record)
+            if first:
+                _require(path, [*{name for record in records for name in record}], columns)
+                first = False
+            yield json_columns(records, columns, path), {}
+
+
+def _delimited(
+    path: Path,
+    columns: Sequence[str],
+    rows: int,
+    encoding: str,
+    mark: str | None,
+    quotes: bool,
+    header: bool,
+) -> Pieces:
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        with _opened(path, encoding) as lines:
+            first_line = lines.readline()
+            delimiter, said = delimiter_of(first_line, mark)
+            if not said:
+                lines.seek(0)
+            quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+            reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+            cells = (row for row in reader if row)
+            first = next(cells, None)
+            if first is None:
+                raise DataError(f"{str(path)!r} is empty.")
+            names, repeated = unique_names(first if header else [None] * len(first))
+            _require(path, names, columns)
+            for name in columns:
+                if name in repeated:
+                    raise DataError(
+                        f"{path.name} has more than one column named {name!r}. Rename one of them."
+                    )
+            places = [names.index(name) for name in columns]
+            pending = [] if header else [first]
+            while piece := [*pending, *islice(cells, rows - len(pending))]:
+                pending = []
+                odd = next((row for row in piece if len(row) != len(first)), None)
+                if odd is not None:
+                    raise DataError(
+                        f"{str(path)!r}, at line {reader.line_num} or before: {len(odd)} cells where the "
+                        f"{'header' if header else 'first row'} has {len(first)}. Is the file half-written, or a text "
+                        f"with {delimiter!r} not quoted?"
+                    )
+                yield (
+                    pl.DataFrame(
+                        {
+                            name: pl.Series([row[k] or None for row in piece], dtype=pl.String)
+                            for name, k in zip(columns, places, strict=True)
+                        }
+                    ),
+                    {},
+                )
+    except csv.Error as error:
+        raise DataError(
+            f"{str(path)!r}, line {reader.line_num}: {error}. The file may be half-written; if its quote characters "
+            "are plain text, read it with --no-quotes."
+        ) from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _opened(path: Path, encoding: str) -> IO[str]:
+    """Text, unpacked by the extension, without a byte-order mark, line ends as they are."""
+    opener = OPENERS.get(path.suffix.lower(), open)
+    plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    try:
+        return opener(path, "rt", encoding="utf-8-sig" if plain else encoding, newline="")
+    except LookupError:
+        raise DataError(
+            f"Unknown encoding {encoding!r}. Common ones: utf-8, utf-16, latin-1, cp1252."
+        ) from None
+
+
+def _require(path: Path, names: Sequence[str], columns: Sequence[str]) -> None:
+    frame = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    require_columns(Table(frame, np.arange(0), path.name), columns)
