@@ -118,7 +118,9 @@ def test_characters_beside_words(folder):
 
 def test_a_smaller_sample_and_shorter_epochs(folder):
     stream = TableStream(folder / "t.parquet", "text", ["score"])
-    model = SequenceRegressor(**{**SMALL, "batch_size": 8}).fit_stream(stream, sample=60, batches_per_epoch=5)
+    longer = {**SMALL, "batch_size": 8, "epochs": 12, "learning_rate": 0.03, "dropout": 0.0}
+    model = SequenceRegressor(**longer).fit_stream(stream, sample=60, batches_per_epoch=10)
+    assert model.linear_ is None  # of a sample only where it is asked for
     assert 2 < model.input_.vocabulary_size <= len(WORDS) + 2
     texts, score = read(folder)["text"].to_list(), read(folder)["score"].to_numpy()
     assert np.corrcoef(model.predict(texts), score)[0, 1] > 0.8
