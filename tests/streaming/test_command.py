@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -132,7 +133,8 @@ def test_an_answer_comes_at_once_and_a_broken_pipe_is_no_error(folder: Path) -> 
     for steps in (1, 2):
         process.stdin.write(b'{"x": [1, 2]}\n')
         process.stdin.flush()
-        assert json.loads(process.stdout.readline())["steps"] == steps  # while stdin is open
+        assert select.select([process.stdout], [], [], 120)[0], "no answer while stdin is open"
+        assert json.loads(process.stdout.readline())["steps"] == steps
     process.stdout.close()
     process.stdin.write(b'{"x": [1, 2]}\n')
     process.stdin.close()

@@ -34,9 +34,10 @@ def stream_model(model: SequenceEstimator, weights: str = "float32") -> StreamMo
     task, count = model.task_, len(members)
 
     def outputs(raw: np.ndarray) -> np.ndarray:
+        if count == 1:
+            return raw.astype(np.float64)
         each = torch.from_numpy(raw).unflatten(1, (count, -1)).unbind(1)
-        mean = each[0] if count == 1 else torch.stack(each).mean(0)
-        return mean.numpy().astype(np.float64)
+        return torch.stack(each).mean(0).numpy().astype(np.float64)
 
     return StreamModel(
         chain,

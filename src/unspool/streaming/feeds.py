@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,10 @@ class Feed(ABC):
     """
 
     table: Tensor | None = None
+
+    def write(self, step: np.ndarray, row: np.ndarray) -> bool:
+        """Put a step into `row` (F,) where it is as most are; False: `read` is to look at it."""
+        return False
 
     @abstractmethod
     def read(self, chunk: Any, held: str) -> tuple[Tensor, str, bool]:
@@ -73,6 +78,12 @@ class Numbers(Feed):
     def nothing(self) -> np.ndarray:
         return np.zeros((0, self._width))
 
+    def write(self, step: np.ndarray, row: np.ndarray) -> bool:
+        if step.shape != row.shape or step.dtype.kind not in "iufb":
+            return False
+        row[:] = step
+        return True
+
     def read(self, chunk: Any, held: str) -> tuple[Tensor, str, bool]:
         array = as_array(chunk, np.float32)
         if array.ndim == 1 and len(array) == self._width:
@@ -106,6 +117,12 @@ class Series(Feed):
 
     def nothing(self) -> np.ndarray:
         return np.zeros((0, self.input_.n_given))
+
+    def write(self, step: np.ndarray, row: np.ndarray) -> bool:
+        if step.shape != row.shape or step.dtype.kind not in "iufb" or len(row) == 1:
+            return False
+        row[:] = (step - self.mean) / self.scale
+        return math.isfinite(row.sum())
 
     def read(self, chunk: Any, held: str) -> tuple[Tensor, str, bool]:
         given = self.input_.n_given

@@ -13,7 +13,6 @@ from unspool.errors import DataError, ModelFileError
 from unspool.state import unflatten
 from unspool.streaming import states
 from unspool.streaming.chain import Chain
-from unspool.streaming.feeds import Numbers
 from unspool.streaming.model import stream_model
 
 
@@ -41,7 +40,7 @@ class Stream:
         self._x, self._out = torch.zeros(1, chain.input_size), torch.zeros(1, chain.output_size)
         self._x_array, self._out_array = self._x.numpy(), self._out.numpy()
         self._x_row, self._out_row = self._x_array[0], self._out_array[0]
-        self._shape = (chain.input_size,) if isinstance(self.model.feed, Numbers) else None
+        self._write, self._say = self.model.feed.write, self.model.answers
         self._rows, self._steps = chain.start()[None].clone(), torch.tensor([chain.opened_steps])
         self._held = ""
 
@@ -54,15 +53,13 @@ class Stream:
         layers are answered by tensors, all else by arrays. Raises `DataError` for a chunk that cannot be read; the
         state is then what it was.
         """
-        if type(chunk) is np.ndarray and chunk.shape == self._shape:
-            with self._lock:
-                self._x_row[:] = chunk
-                self._run(self._rows, self._steps, self._slot, self._one, self._x, None, self._out, 1)
-                return self._out_row.copy()
         with self._lock:
+            if type(chunk) is np.ndarray and self._write(chunk, self._x_row):
+                self._run(self._rows, self._steps, self._slot, self._one, self._x, None, self._out, 1)
+                return self._out_row.copy() if self._say is None else self._say(self._out_array)[0]
             read, held, single = self.model.feed.read(chunk, self._held)
             answer = self._advance(read, held, single)
-        return torch.from_numpy(answer) if isinstance(chunk, Tensor) and self._shape else answer
+        return torch.from_numpy(answer) if self._say is None and isinstance(chunk, Tensor) else answer
 
     def finish(self) -> Any:
         """What the model says now that the sequence ends: a token of a text that was held back is read too.

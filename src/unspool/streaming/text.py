@@ -32,7 +32,7 @@ class Words(Feed):
 
     def _ends_a_token(self, character: str) -> bool:
         """Whether what comes before `character` cannot go on in it."""
-        return not joins(character) and len(self.encoder.tokens(f"a{character}a")) > 1
+        return len(self.encoder.tokens(f"a{character}a")) > 1
 
     def read(self, chunk: Any, held: str) -> tuple[Tensor, str, bool]:
         text, rest = self._cut(checked(chunk), held)
