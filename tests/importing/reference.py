@@ -65,13 +65,14 @@ def references() -> dict[str, Reference]:
     return found
 
 
-def write_h5(reference: Reference, path: Path) -> Path:
+def write_h5(reference: Reference, path: Path, backend: str = "tensorflow") -> Path:
     """The old layout: a group for each layer, the names of its weights in an attribute."""
     with h5py.File(path, "w") as file:
         config = {key: value for key, value in reference.config.items() if key != "keras_version"}
         file.attrs["model_config"] = json.dumps(config).encode()
         file.attrs["keras_version"] = reference.config["keras_version"].encode()
         root = file.create_group("model_weights")
+        root.attrs["backend"] = backend.encode()
         root.attrs["layer_names"] = [name.encode() for name in reference.weights]
         for layer, arrays in reference.weights.items():
             group = root.create_group(layer)

@@ -107,6 +107,19 @@ def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("read_within")
+@pytest.mark.parametrize("name", ["windows", "strided"])
+def test_convolutions_of_theano(name: str, tmp_path: Path) -> None:
+    """A true convolution: the kernel of every other backend back to front."""
+    reference = references()[name]
+    turned = {
+        layer: [array[::-1] if array.ndim == 3 else array for array in arrays]
+        for layer, arrays in reference.weights.items()
+    }
+    path = write_h5(Reference(reference.config, turned), tmp_path / "m.h5", "theano")
+    assert_same(from_keras(path).predict(reference.X), reference.alone)
+
+
+@pytest.mark.usefixtures("read_within")
 def test_the_slopes_of_hard_sigmoids_differ(tmp_path: Path) -> None:
     """The same numbers under the name of the other version are others."""
     reference = references()["keras_2"]

@@ -21,6 +21,7 @@ from unspool.importing.keras_config import KerasLayer, parse
 MAX_JSON = 64 * 2**20  # bytes
 RATIO = 20  # times that weights may grow when they are unpacked
 ROOTS = ("layers", "_layer_checkpoint_dependencies")
+CONVOLUTIONS = ("Conv1D", "Convolution1D")
 RNNS = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU")
 
 
@@ -37,7 +38,12 @@ class KerasFile:
             return _by_class(root, layers)
         if root.texts("layer_names") is None:
             raise ModelFileError("it holds no weights of a Keras model: no 'layers', no 'layer_names'.")
-        return _by_name(root, layers)
+        found = _by_name(root, layers)
+        if root.text("backend") == "theano":  # its convolutions run through their kernels from the end
+            for name, layer in layers.items():
+                if layer.kind in CONVOLUTIONS and found[name]:
+                    found[name][0] = found[name][0][::-1]
+        return found
 
 
 def read(path: str | os.PathLike[str]) -> KerasFile:
