@@ -40,6 +40,9 @@ def vectors(folder: Path) -> Case:
         "packed.txt": gzip.compress(lines),
         "array.npy": array.getvalue(),
     }
+    listed = io.BytesIO()
+    pl.DataFrame({"word": WORDS}).write_parquet(listed)
+    lists = {"array.txt": "\n".join(WORDS).encode(), "array.parquet": listed.getvalue()}
 
     def case(rng: random.Random) -> None:
         name = rng.choice(list(kept))
@@ -48,8 +51,12 @@ def vectors(folder: Path) -> Case:
             data = gzip.compress(changed_bytes(lines, rng))
         (folder / name).write_bytes(data)
         if name == "array.npy":
-            words = "\n".join(WORDS).encode()
-            (folder / "array.txt").write_bytes(words if rng.random() < 0.7 else changed_bytes(words, rng))
+            for each in lists:
+                (folder / each).unlink(missing_ok=True)
+            which = rng.choice(list(lists))
+            (folder / which).write_bytes(
+                lists[which] if rng.random() < 0.5 else changed_bytes(lists[which], rng)
+            )
         found = vector_files.read(folder / name, {"the", "cat"}, rng.choice([0, 3]))
         assert len(found.words) == len(found.table) and np.isfinite(found.table).all()
 

@@ -49,7 +49,13 @@ def changed_json(value: Any, rng: random.Random) -> Any:
             del node[key]
         elif kind < 0.8 and isinstance(node[key], (int, float)) and not isinstance(node[key], bool):
             node[key] = rng.choice(
-                [node[key] + 1, node[key] - 1, -node[key], node[key] * 1000, float(node[key] % 1e9)]
+                [
+                    node[key] + 1,
+                    node[key] - 1,
+                    -node[key],
+                    node[key] * 1000,
+                    node[key] + 0.5 if abs(node[key]) < 1e9 else 0.5,
+                ]
             )
         elif kind < 0.9 and isinstance(node, list):
             node.insert(key, copy.deepcopy(node[rng.randrange(len(node))]))

@@ -100,7 +100,9 @@ def run(target: str, first: int, cases: int, until: float | None = None, started
                 outcome.refused += 1
             except TooLong:
                 outcome.faults.append((number, f"took more than {SECONDS} s"))
-            except Exception as error:
+            except BaseException as error:
+                if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    raise
                 at = traceback.extract_tb(error.__traceback__)
                 ours = [f"{Path(f.filename).name}:{f.lineno}" for f in at if "/unspool/" in f.filename][-2:]
                 outcome.faults.append((number, f"{type(error).__name__} at {' '.join(ours)}: {error!s:.150}"))
@@ -112,4 +114,5 @@ def run(target: str, first: int, cases: int, until: float | None = None, started
                 outcome.faults.append((number, f"grew by {(peak() - base) / 2**20:,.0f} MiB"))
                 base = peak()
             outcome.grown = max(outcome.grown, peak() - base)
+        getattr(case, "close", lambda: None)()
     return outcome

@@ -2,7 +2,7 @@
 
 A target is made once, in a folder of its own, and then called with a generator of random numbers, a case at a time. It
 returns where what it read is right, raises one of its errors where it is refused, and anything else is a fault. A new
-target, such as a server's, is a line in `TARGETS`.
+target is a line in `TARGETS`; what it opened, it closes in a function `close` of the case.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unspool.errors import UnspoolError
 
-from . import checkpoints, data_files, models, native, streams
+from . import checkpoints, data_files, imports, models, native, server, streams
 
 Case = Callable[[random.Random], None]
 
@@ -22,6 +22,8 @@ TARGETS: dict[str, tuple[Callable[[Path], Case], tuple[type[BaseException], ...]
     "models": (models.target, (UnspoolError,)),
     "checkpoints": (checkpoints.target, (UnspoolError,)),
     "states": (streams.target, (UnspoolError,)),
+    "models of other libraries": (imports.target, (UnspoolError,)),
+    "server": (server.target, (UnspoolError,)),
     "vectors": (data_files.vectors, (UnspoolError,)),
     "tables": (data_files.tables, (UnspoolError,)),
     "series and recordings": (data_files.signals, (UnspoolError,)),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 import unspool
@@ -104,3 +105,18 @@ def test_what_unpacks_to_far_more_than_itself(tmp_path: Path, monkeypatch: pytes
                 read_table(tmp_path / "t.csv.gz")
         else:
             assert len(read_table(tmp_path / "t.csv.gz")) == size // 2
+
+
+def test_a_panic_of_the_reader_of_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is no `Exception`, and came of a page whose length was changed."""
+
+    def panics(*_: Any) -> None:
+        raise pl.exceptions.PanicException("assertion failed: offset + length <= self.length")
+
+    monkeypatch.setattr(pl, "read_parquet", panics)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    (tmp_path / "v.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"Cannot read .* as Parquet: assertion failed"):
+        read_table(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"The word list v\.parquet cannot be read"):
+        vector_files.read_words(tmp_path / "v.parquet")

@@ -57,6 +57,12 @@ def unpack(data: bytes, name: str) -> bytes:
     return data
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust came upon what it had thought impossible: each has such a class of its own, and
+    none is an `Exception`."""
+    return type(error).__name__ == "PanicException"
+
+
 def decode(data: bytes, encoding: str, name: str) -> str:
     """`data`, unpacked, as text without a byte-order mark; `DataError` that names the right encoding or format."""
     data = unpack(data, name)

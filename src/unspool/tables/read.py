@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from unspool.errors import DataError, check_choice, did_you_mean
-from unspool.tables.decode import COMPRESSED, decode, unpack
+from unspool.tables.decode import COMPRESSED, decode, is_panic, unpack
 from unspool.tables.delimited import read_delimited, unique_names
 from unspool.tables.numbers import Style
 
@@ -194,13 +194,13 @@ def _read_parquet(data: bytes, path: Path) -> tuple[pl.DataFrame, dict[str, list
     """(columns, the categories of those that have an order)."""
     try:
         frame = pl.read_parquet(data)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        kinds = {name: kind for name, kind in frame.schema.items() if isinstance(kind, pl.Enum)}
+        return blanks_missing(frame), {name: kind.categories.to_list() for name, kind in kinds.items()}
+    except BaseException as error:
+        if not (isinstance(error, (pl.exceptions.PolarsError, OSError)) or is_panic(error)):
+            raise
         reason = str(error).splitlines()[0]
         raise DataError(f"Cannot read {str(path)!r} as Parquet: {reason}. It may be half-written.") from None
-    orders = {
-        name: kind.categories.to_list() for name, kind in frame.schema.items() if isinstance(kind, pl.Enum)
-    }
-    return blanks_missing(frame), orders
 
 
 def _read_excel(data: bytes, path: Path, header: bool) -> tuple[pl.DataFrame, frozenset[str]]:
@@ -220,7 +220,9 @@ def _read_excel(data: bytes, path: Path, header: bool) -> tuple[pl.DataFrame, fr
             top = [*first.row(0), *top][: rows.width] if first.height else top
         names, repeated = unique_names(top)
         frame = rows.rename(dict(zip(rows.columns, names, strict=True)))
-    except (fastexcel.FastExcelError, OSError) as error:
+    except BaseException as error:
+        if not (isinstance(error, (fastexcel.FastExcelError, OSError)) or is_panic(error)):
+            raise
         reason = str(error).splitlines()[0]
         raise DataError(f"Cannot read {str(path)!r} as an Excel sheet: {reason}.") from None
     return blanks_missing(frame), repeated
