@@ -57,6 +57,8 @@ def test_compare_has_the_same_options_but_those_that_it_varies() -> None:
     missing = set(fit) - set(compare)
     assert missing == {
         "report",
+        *("checkpoint", "checkpoint_every", "resume"),
+        *("stream", "epoch_batches", "cache"),
         "blend",
         *(name for name in VARIED if name not in ("random_state", "verbose")),
     }

@@ -87,7 +87,8 @@ def test_labels_too(folder, targets, settings):
     texts, y = table["text"].to_list(), table.select(targets).to_numpy()
     y = y if len(targets) > 1 else y[:, 0]
     options = {**SMALL, **settings, "validation_fraction": 0.2}
-    theirs = SequenceClassifier(**options).fit(texts, y.astype(str) if targets == ["mood"] else y)
+    y = table.select(targets) if len(targets) > 1 else y.astype(str) if targets == ["mood"] else y
+    theirs = SequenceClassifier(**options).fit(texts, y)
     ours = SequenceClassifier(**options).fit_stream(
         TableStream(folder / "t.parquet", "text", targets, rows=64)
     )

@@ -150,11 +150,11 @@ def prepare(source: Source, settings: Mapping[str, Any], beside: Beside | None =
     if source.label_separator is not None:
         labels = Labels.of(source, targets)
         table, targets = split_labels(table, labels.column, labels.separator)
-        decided = Decision("multilabel", f"{labels.column!r} holds labels joined by {labels.separator!r}")
+        decision = Decision("multilabel", f"{labels.column!r} holds labels joined by {labels.separator!r}")
     else:
-        decided = _decided(table, targets, source.task, settings)
-    kind = registry[decided.name]
-    table, dropped = without_missing(table, input, targets, decided.name, drop=source.drop_missing)
+        decision = decided(table, targets, source.task, settings)
+    kind = registry[decision.name]
+    table, dropped = without_missing(table, input, targets, decision.name, drop=source.drop_missing)
     y = kind.read_columns(table, targets)
     own = kind.settings_for(settings, table, targets)
     everything = beside.part(table, input, y)
@@ -179,13 +179,13 @@ def prepare(source: Source, settings: Mapping[str, Any], beside: Beside | None =
             err=True,
         )
     notes = [
-        _task_note(decided, everything.y, kind.has_classes),
+        _task_note(decision, everything.y, kind.has_classes),
         _rows_note(train, validation, test_part, how, dropped),
     ]
     return Data(kind, input, targets, train, validation, test_part, dropped, shared, notes, own)
 
 
-def _decided(table: Table, targets: list[str], asked: str, settings: Mapping[str, Any]) -> Decision:
+def decided(table: Table, targets: list[str], asked: str, settings: Mapping[str, Any]) -> Decision:
     """Also by --order and --loss, which go with one task."""
     if settings["order"] is not None:
         if asked not in ("auto", "ordinal"):

@@ -15,6 +15,7 @@ from unspool.cli.options import (
     Debug,
     Keeping,
     Source,
+    Streaming,
     setting_options,
     settings_of,
     source_options,
@@ -31,7 +32,7 @@ class RescuedError(UnspoolError):
     """The model is not where it should be, but somewhere."""
 
 
-@with_options(source_options(), source_options(Keeping), setting_options())
+@with_options(source_options(), source_options(Keeping), source_options(Streaming), setting_options())
 def fit(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
@@ -45,6 +46,8 @@ def fit(
     """Train on the texts of a table, save the model, and measure it beside two baselines.
 
     unspool fit reviews.csv --input text --target score --out model
+
+    unspool fit big.parquet --input text --target score --stream --out model
     """
     from unspool import saved
     from unspool.cli.data import Beside, prepare
@@ -66,12 +69,26 @@ def fit(
     settings = {**settings_of(options), "verbose": 0 if quiet else 1}
     numeric, categorical = settings["numeric"], settings["categorical"]
     settings["text_column"] = source.input if numeric or categorical else None
-    data = prepare(source, settings, Beside(settings["text_column"], numeric, categorical))
+    streaming = Streaming.of(options, keeping)
+    beside = Beside(settings["text_column"], numeric, categorical)
+    given: tuple[Any, ...] = ()
+    if streaming.stream:
+        from unspool.cli.streamed import like_model, prepare_stream, stream_of
+
+        stream = stream_of(source, beside)
+        data, rows = prepare_stream(source, settings, beside, stream)
+        given = (stream, rows)
+        keeping = streaming.arguments()
+    else:
+        data = prepare(source, settings, beside)
     settings |= data.settings
     for line in data.notes:
         typer.echo(line)
     started = time.perf_counter()
-    model = train(ctx, data, settings, out, keeping)
+    model = train(ctx, data, settings, out, keeping, given)
+    if streaming.stream:
+        data = like_model(data, model)
+        settings["order"] = None if settings["order"] is None else model.classes_.tolist()
     seconds = time.perf_counter() - started
     result = measure("this model", model, data.test, data.task)
     baselines = measure_baselines(data, settings)
@@ -116,15 +133,24 @@ def save(model: Any, out: Path) -> Path:
 
 
 def train(
-    ctx: typer.Context, data: Data, settings: dict[str, Any], out: Path, keeping: dict[str, Any]
+    ctx: typer.Context,
+    data: Data,
+    settings: dict[str, Any],
+    out: Path,
+    keeping: dict[str, Any],
+    streamed: tuple[Any, ...] = (),
 ) -> Any:
-    """The fitted estimator, saved; after Ctrl-C the best model so far is, and KeyboardInterrupt raised."""
+    """The fitted estimator, of a stream and its rows where these are given, saved;
+    after Ctrl-C the best model so far is, and KeyboardInterrupt raised."""
     from unspool.estimators import for_task
 
     model = for_task(data.task.name)(**settings)
-    validation = None if data.validation is None else (data.validation.inputs, data.validation.y)
-    y = data.task.named(data.train.y, data.targets)
-    model.fit(data.train.inputs, y, validation_data=validation, **keeping)
+    if streamed:
+        model.fit_stream(*streamed, **keeping)
+    else:
+        validation = None if data.validation is None else (data.validation.inputs, data.validation.y)
+        y = data.task.named(data.train.y, data.targets)
+        model.fit(data.train.inputs, y, validation_data=validation, **keeping)
     out = save(model, out)
     interrupted = bool(model.interrupted_)
     state = f"the {'best model so far' if interrupted else 'trained model'} is saved in {out}"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEBUG, SAVED = "unspool.debug", "unspool.saved"  # keys of the context's meta
 READING, KEEPING = "Reading the table", "Going on after a stop"
+LARGE = "Tables larger than memory"
 
 
 def _debug(ctx: typer.Context, asked: bool) -> None:
@@ -235,6 +236,51 @@ class Keeping:
                 "another file by --checkpoint."
             )
         return {"checkpoint": path, "checkpoint_every": given.checkpoint_every}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streaming:
+    """The options of a table that is larger than memory."""
+
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Read the table in pieces: Parquet, JSON lines, CSV or TSV larger than memory.",
+            rich_help_panel=LARGE,
+        ),
+    ] = False
+    epoch_batches: Annotated[
+        int | None,
+        typer.Option(
+            help="An epoch ends after so many batches, drawn at random. Default: all rows.",
+            rich_help_panel=LARGE,
+        ),
+    ] = None
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for the encoded texts, four bytes a token. Default: that of temporary files.",
+            rich_help_panel=LARGE,
+        ),
+    ] = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], keeping: Mapping[str, Any]) -> Streaming:
+        """Out of what a command was given; `DataError` for what does not go together."""
+        found = cls(**{f.name: options[f.name] for f in fields(cls)})
+        if not found.stream and (found.epoch_batches is not None or found.cache is not None):
+            raise DataError("--epoch-batches and --cache are of --stream.")
+        if found.stream and any(value is not None for value in keeping.values()):
+            raise DataError("--stream keeps no checkpoint: leave --checkpoint and --resume out.")
+        if found.cache is not None and not found.cache.expanduser().is_dir():
+            raise DataError(f"--cache must be a folder that is there. Got {str(found.cache)!r}.")
+        return found
+
+    def arguments(self) -> dict[str, Any]:
+        """Of `fit_stream`."""
+        cache = None if self.cache is None else self.cache.expanduser()
+        return {"batches_per_epoch": self.epoch_batches, "cache": cache}
 
 
 def setting_options(

@@ -191,7 +191,7 @@ def _targets(model: SequenceEstimator, stream: TableStream) -> Read:
         target = task.read(different, len(different), learn=True)[places]
     else:
         y = np.concatenate(numbers)
-        target = task.read(y, len(y), learn=True)
+        target = task.read(type(task).named(y, stream.targets), len(y), learn=True)
     assert isinstance(target, np.ndarray)
     weight = read_weights(np.concatenate(weights), len(target)) if weights else None
     assert not hasattr(weight, "offsets")
