@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from unspool import SequenceClassifier, SequenceRegressor
 from unspool.errors import DataError
 from unspool.exporting import to_onnx
+from unspool.signals import Sound
 from unspool.text import pad_sequences
 
 from .runtime import close, run
@@ -128,6 +129,17 @@ def test_series_with_missing_values_to_two_numbers(cell: str, tmp_path: Path) ->
     to_onnx(model, tmp_path / "m.onnx")
     found = run(tmp_path / "m.onnx", **padded(X))["prediction"]
     assert (np.abs(found - model.predict(X)) / y.std(0)).max() < 1e-5
+
+
+def test_recordings_by_their_spectra(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    X = [Sound(random.randn(n).astype(np.float32), 8000) for n in random.randint(400, 1600, 12)]
+    model = SequenceClassifier(mel_bands=8, **QUICK).fit(X, np.arange(12) % 3)
+    exported = to_onnx(model, tmp_path / "m.onnx")
+    assert "spectra" in exported.notes[0]
+    found = run(tmp_path / "m.onnx", **padded([model.input_.spectrum(sound) for sound in X]))
+    assert found["label"].dtype == np.int64 and found["label"].tolist() == model.predict(X).tolist()
+    close(found["probabilities"], model.predict_proba(X))
 
 
 def test_lengths_beyond_time_are_time(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_int8_is_within_half_a_step(model: Path, tmp_path: Path) -> None:
         if weight.dim() == 1:
             assert torch.equal(small[name], weight)
             continue
+        assert weight.shape[1] >= 16
         step = weight.abs().amax(1, keepdim=True) / 127
         assert ((small[name] - weight).abs() <= 0.5001 * step).all()
         assert not torch.equal(small[name], weight)
@@ -60,12 +61,16 @@ def test_int8_is_within_half_a_step(model: Path, tmp_path: Path) -> None:
 def test_numbers_worked_by_hand(tmp_path: Path) -> None:
     from unspool.saved.narrow import _narrowed
 
-    found = _narrowed("w", torch.tensor([[2.54, -1.27, 0.004], [0.0, 0.0, 0.0]]), "int8")
-    assert found["w"].tolist() == [
-        [127, -64, 0],
-        [0, 0, 0],
-    ]  # steps of 0.02: -63.5 is rounded to the even one
+    row = torch.zeros(2, 16)
+    row[0, :3] = torch.tensor([2.54, -1.25, 0.004])
+    found = _narrowed("w", row, "int8")
+    assert found["w"][:, :4].tolist() == [
+        [127, -62, 0, 0],
+        [0, 0, 0, 0],
+    ]  # steps of 0.02; -62.5 to the even one
     assert found["w::scale"].tolist() == pytest.approx([0.02, 0.0])
+    short = _narrowed("w", row[:, :15], "int8")  # a scale for so few would take more than it saves
+    assert [*short] == ["w"] and torch.equal(short["w"], row[:, :15].bfloat16())
 
 
 def test_a_loaded_one_is_saved_whole_and_any_class_goes(model: Path, tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ from torch import Tensor
 from unspool.errors import ModelFileError, check_choice
 from unspool.saved.document import decode, encode
 from unspool.saved.store import read_parts, write_parts
-from unspool.saved.weights import FIELD, FORMS, SCALE, Weights, is_narrowed, to_bytes
+from unspool.saved.weights import FIELD, FORMS, SCALE, Weights, narrow_dtype, to_bytes
 
 
 def shrink(source: str | os.PathLike[str], target: str | os.PathLike[str], weights: str = "int8") -> None:
     """Write the saved model `source`, of any class, to `target` with matrices in the form `weights`.
 
     weights: "bfloat16": rounded to 8 significant bits; "int8": each row, of the first axis, in whole steps from -127 to
-    127 of its largest number / 127. Vectors, such as biases, stay float32, and so do tensors of float64 and int64.
+    127 of its largest number / 127; rows of fewer than 16 numbers are bfloat16. Vectors, such as biases, stay float32,
+    and so do tensors of float64 and int64.
     The model is unchanged otherwise, and loads as any other. Measure what it lost on data of your own.
 
     Raises `ModelFileError` where `source` cannot be read, is narrow already or holds infinite weights, or `target`
@@ -39,13 +40,14 @@ def shrink(source: str | os.PathLike[str], target: str | os.PathLike[str], weigh
 
 
 def _narrowed(name: str, tensor: Tensor, form: str) -> dict[str, Tensor]:
-    if not is_narrowed(tensor.dtype, tuple(tensor.shape)):
+    dtype = narrow_dtype(tensor.dtype, tuple(tensor.shape), form)
+    if dtype == tensor.dtype:
         return {name: tensor}
     if not bool(tensor.isfinite().all()):
         raise ModelFileError(
             f"the tensor {name!r} holds numbers that are not finite, which have no narrow form."
         )
-    if form == "bfloat16":
+    if dtype == torch.bfloat16:
         return {name: tensor.bfloat16()}
     rows = tensor.flatten(1)
     scale = rows.abs().amax(1) / 127

@@ -28,6 +28,7 @@ _DTYPES = {
 }
 FORMS = {"bfloat16": torch.bfloat16, "int8": torch.int8}  # of a file with narrow weights, see `narrow.py`
 FIELD = "weights_form"  # of its document
+SHORT = 16  # numbers of a row
 SCALE = "::scale"  # after the name of an int8 tensor: that of its scales (rows,)
 
 
@@ -80,18 +81,20 @@ class Weights:
 Shape = tuple[torch.dtype, tuple[int, ...]]
 
 
-def is_narrowed(dtype: torch.dtype, shape: tuple[int, ...]) -> bool:
-    """Whether a tensor is narrow in a file with narrow weights: float32 of two axes or more."""
-    return dtype == torch.float32 and len(shape) > 1 and 0 not in shape
+def narrow_dtype(dtype: torch.dtype, shape: tuple[int, ...], form: str) -> torch.dtype:
+    """Of a tensor in a file of this form: that of the form for float32 of two axes or more, else its own. Rows that are
+    too short for a scale each are bfloat16 in int8's."""
+    if dtype != torch.float32 or len(shape) < 2 or 0 in shape:
+        return dtype
+    return torch.bfloat16 if math.prod(shape[1:]) < SHORT else FORMS[form]
 
 
 def _narrow_shapes(full: Mapping[str, Shape], form: str) -> dict[str, Shape]:
     """What a file of this form holds for tensors that are to be `full`."""
     found: dict[str, Shape] = {}
     for name, (dtype, shape) in full.items():
-        narrow = is_narrowed(dtype, shape)
-        found[name] = (FORMS[form] if narrow else dtype, shape)
-        if narrow and form == "int8":
+        found[name] = (narrow_dtype(dtype, shape, form), shape)
+        if found[name][0] == torch.int8:
             found[name + SCALE] = (torch.float32, shape[:1])
     return found
 
