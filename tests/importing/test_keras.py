@@ -120,6 +120,22 @@ def test_convolutions_of_theano(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("read_within")
+@pytest.mark.parametrize(("version", "zeros"), [("2.3.1", False), ("2.3.0-tf", True), ("2.11.0", True)])
+def test_skipped_steps_of_two_directions(version: str, zeros: bool, tmp_path: Path) -> None:
+    """Zeros in tf.keras since TensorFlow 2.2 and in Keras 3; Keras 2 has the output of the step before, or after."""
+    reference = references()["tagger"]
+    config = json.loads(json.dumps({**reference.config, "keras_version": version}))
+    for layer in config["config"]["layers"]:
+        for name in ("layer", "backward_layer"):
+            layer["config"].get(name, {}).get("config", {}).pop("zero_output_for_mask", None)
+    model = from_keras(write_h5(Reference(config, reference.weights), tmp_path / "m.h5"))
+    got = model.predict(reference.X)
+    real = reference.X[2] != 0
+    assert not real.all() and np.abs(got[2][real] - reference.alone[2][real]).max() < TOLERANCE
+    assert (np.abs(got[2][~real] - reference.alone[2][~real]).max() < TOLERANCE) == zeros
+
+
+@pytest.mark.usefixtures("read_within")
 def test_the_slopes_of_hard_sigmoids_differ(tmp_path: Path) -> None:
     """The same numbers under the name of the other version are others."""
     reference = references()["keras_2"]

@@ -62,12 +62,13 @@ def _limit(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _record(out: Any, record: dict[str, Any], data: bytes = b"") -> None:
-    out.write(json.dumps({**record, **({"bytes": len(data)} if data else {})}).encode() + b"\n")
-    out.write(data)
+def _record(out: Any, record: dict[str, Any]) -> None:
+    out.write(json.dumps(record).encode() + b"\n")
 
 
 def _walk(h5py: Any, file: Any, out: Any) -> None:
+    import numpy as np
+
     file_size = file.id.get_filesize()
     seen: set[Any] = set()
     waiting = [("", file)]
@@ -98,8 +99,9 @@ def _walk(h5py: Any, file: Any, out: Any) -> None:
                 if reason:
                     _record(out, {"path": place, "refused": reason})
                 else:
-                    array = thing[()].astype("<f4")
-                    _record(out, {"path": place, "shape": list(array.shape)}, array.tobytes())
+                    array = np.ascontiguousarray(thing[()], dtype="<f4").reshape(thing.shape)
+                    _record(out, {"path": place, "shape": list(array.shape), "bytes": array.nbytes})
+                    out.write(array.data)
 
 
 def _names(things: Any) -> list[str]:

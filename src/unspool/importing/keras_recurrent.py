@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ def _bidirectional(layer: KerasLayer, arrays: list[np.ndarray], version: str | N
         "merge": MERGES[merge],
         "reverse": False,
         "outputs": "steps" if forward.return_sequences else "last",
-        "zeros_at_skipped": forward.zeros_at_skipped,
+        "zeros_at_skipped": forward.zeros_at_skipped
+        or (forward.return_sequences and _of_tensorflow(version)),
         "stateful": forward.stateful,
     }
     tensors = {f"layer.cell.{name}": t for name, t in forward.tensors.items()}
@@ -73,6 +75,15 @@ def _bidirectional(layer: KerasLayer, arrays: list[np.ndarray], version: str | N
             **{f"layer.reverse_cell.{name}": t for name, t in backward.tensors.items()},
         },
     )
+
+
+def _of_tensorflow(version: str | None) -> bool:
+    """Whether tf.keras of TensorFlow 2.2 to 2.15 wrote the file: there, and since Keras 3 by a setting of its own, a
+    bidirectional layer's outputs at skipped steps are zeros."""
+    numbers = re.match(r"(\d+)\.(\d+)", version or "")
+    if numbers is None or numbers.group(1) != "2":
+        return False
+    return int(numbers.group(2)) >= 4 or (int(numbers.group(2)) == 3 and str(version).endswith("-tf"))
 
 
 def _inner(layer: KerasLayer, settings: Settings, name: str) -> KerasLayer:
