@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from unspool import Ragged, cells, nn
+from unspool import Forecaster, Ragged, Seq2Seq, cells, nn
 from unspool.errors import DataError, EngineError
 from unspool.exporting import checking, to_onnx
 
@@ -165,9 +165,31 @@ def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
         to_onnx(nn.GRU(F, 4).double(), path)
     with pytest.raises(DataError, match=r"to_onnx takes an unspool.nn.Recurrent.*Got a Linear"):
         to_onnx(torch.nn.Linear(2, 2), path)
+    with pytest.raises(DataError, match=r"takes unspool.nn.GRU, not torch.nn.GRU"):
+        to_onnx(torch.nn.GRU(F, 4), path)
     with pytest.raises(DataError, match=r"It has 5\. Got 7"):
         to_onnx(both, path, input_size=7)
     assert not path.exists() and os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, lambda: torch.device("meta")])
+def test_whatever_surrounds_the_call(around: Any, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    layer = nn.Recurrent(cells.MGUCell(F, 4), bidirectional=True)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with around():
+            to_onnx(layer, tmp_path / "m.onnx")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = layer(Ragged.from_padded(x_of(), LENGTHS))[0]
+    close(run(tmp_path / "m.onnx", x=x_of(), lengths=LENGTHS)["output"], padded(expected, T))
+
+
+@pytest.mark.parametrize("kind", [Seq2Seq, Forecaster])
+def test_models_without_a_graph_say_so(kind: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"or SequenceGenerator. Got a {kind.__name__}"):
+        to_onnx(kind(), tmp_path / "m.onnx")
 
 
 def test_a_difference_is_an_error_and_nothing_is_written(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from unspool.errors import DataError, check_choice, described
@@ -23,6 +24,7 @@ from unspool.exporting.taggers import TaggerGraph
 from unspool.files import check_place, replacing, write_text
 from unspool.generation import SequenceGenerator
 from unspool.nn import Recurrent, Stack
+from unspool.program import surroundings
 from unspool.tagging import SequenceTagger
 
 TOKENIZER = "tokenizer.json"
@@ -75,19 +77,27 @@ def to_onnx(
     written whole or not at all.
     """
     _check_options(model, input_size, one_step, initial_state, part)
+    with surroundings.defaults(), torch.inference_mode(False):
+        whole = _graph_of(model, input_size, one_step, initial_state, part)
+        return write(path, whole.graph, whole.cases(), whole.about(), whole.notes, whole.tokenizer)
+
+
+def _graph_of(model: Any, input_size: int | None, one_step: bool, initial_state: bool, part: str) -> Any:
     if isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None)):
         module = model if isinstance(model, (Recurrent, Stack, DropIn)) else Recurrent(model)
-        built = ModuleGraph(module, input_size, one_step, initial_state)
-        return write(path, built.graph, built.cases(), built.about())
-    whole: Any = None
+        return ModuleGraph(module, input_size, one_step, initial_state)
     if isinstance(model, SequenceEstimator):
-        whole = ModelGraph(model, part)
-    elif isinstance(model, SequenceTagger):
-        whole = TaggerGraph(model)
-    elif isinstance(model, SequenceGenerator):
-        whole = GeneratorGraph(model)
-    if whole is not None:
-        return write(path, whole.graph, whole.cases(), whole.about(), whole.notes, whole.tokenizer)
+        return ModelGraph(model, part)
+    if isinstance(model, SequenceTagger):
+        return TaggerGraph(model)
+    if isinstance(model, SequenceGenerator):
+        return GeneratorGraph(model)
+    if isinstance(model, nn.RNNBase):
+        name = type(model).__name__
+        raise DataError(
+            f"to_onnx takes unspool.nn.{name}, not torch.nn.{name}: build it with the same arguments and load the "
+            "state_dict."
+        )
     raise DataError(
         "to_onnx takes an unspool.nn.Recurrent, Stack, LSTM, GRU or RNN, a cell, or a fitted SequenceRegressor, "
         f"SequenceClassifier, SequenceTagger or SequenceGenerator. Got {described(model)}."

@@ -26,7 +26,7 @@ class GeneratorGraph:
 
     def __init__(self, model: SequenceGenerator) -> None:
         check_is_fitted(model, "network_")
-        self.model, self.network = model, copy.deepcopy(model.network_).eval()
+        self.model, self.network = model, copy.deepcopy(model.network_).cpu().eval()
         self.tokenizer = model.vocabulary_.tokenizer().to_str(pretty=True)
         self.notes = (
             "One step: a token and the state in, the scores of the next token and the state out. A text starts with "

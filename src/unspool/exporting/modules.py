@@ -29,8 +29,11 @@ class ModuleGraph:
     initial_state: the state that sequences start from is an input; else it is the layer's own.
     """
 
+    notes: tuple[str, ...] = ()
+    tokenizer: str | None = None
+
     def __init__(self, module: Any, input_size: int | None, one_step: bool, initial_state: bool) -> None:
-        self.module = copy.deepcopy(module).eval()
+        self.module = copy.deepcopy(module).cpu().eval()
         self.input_size = input_size_of(module, input_size)
         self.one_step, self.initial_state = one_step, initial_state or one_step
         self.batch_first = getattr(module, "batch_first", True)

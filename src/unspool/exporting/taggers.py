@@ -33,7 +33,7 @@ class TaggerGraph:
     def __init__(self, model: SequenceTagger) -> None:
         check_is_fitted(model, "network_")
         self.model = model
-        self.network = copy.deepcopy(model.network_).eval()
+        self.network = copy.deepcopy(model.network_).cpu().eval()
         self.tokenizer = model.input_.encoder.tokenizer().to_str(pretty=True)
         self.graph = g = Graph()
         given = sequence_input(g, model.input_, None)
