@@ -5,6 +5,10 @@
 
 #include "abi.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace unspool {
 #if defined(__x86_64__)
 // Weak: at address 0 where CMake's UNSPOOL_ISAS lacks it.
@@ -18,14 +22,34 @@ namespace neon { extern const Kernels table; }
 namespace portable { extern const Kernels table; }
 #endif
 
+#if defined(__x86_64__)
+// Asked of the processor itself: __builtin_cpu_supports reads a table that some compilers' runtimes leave empty.
+// Intel's manual, volume 2, CPUID (leaves 1 and 7); volume 1, 14.3 and 15.2: the system must save the registers, too.
+struct Processor {
+  unsigned features = 0, wide = 0, more = 0, narrower = 0, saved = 0;
+
+  Processor() {
+    unsigned a, b, c, d, leaves = 0;
+    if (!__get_cpuid(1, &a, &b, &features, &d)) return;
+    if (__get_cpuid_count(7, 0, &leaves, &b, &c, &d)) wide = b, more = c;
+    if (leaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) narrower = a;
+    if (features & bit_OSXSAVE) __asm__("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));
+  }
+
+  static bool all(unsigned of, unsigned bits) { return (of & bits) == bits; }
+  bool avx2() const { return all(saved, 0x06) && all(features, bit_AVX | bit_FMA) && all(wide, bit_AVX2); }
+  bool avx512() const {
+    return avx2() && all(saved, 0xe6) && all(wide, bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ);
+  }
+  bool narrow() const { return avx512() && all(more, bit_AVX512VNNI) && all(narrower, bit_AVX512BF16); }
+};
+#endif
+
 const Kernels* kernels_named(const char* name) {
   const std::string wanted = name;
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  const bool has_narrow = has_avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+  const Processor processor;
+  const bool has_avx2 = processor.avx2(), has_avx512 = processor.avx512(), has_narrow = processor.narrow();
   if (has_narrow && &avx512_bf16::table && (wanted == "avx512_bf16" || wanted.empty())) return &avx512_bf16::table;
   if (has_avx512 && &avx512::table && (wanted == "avx512" || wanted.empty())) return &avx512::table;
   if (has_avx2 && &avx2::table && (wanted == "avx2" || wanted.empty())) return &avx2::table;

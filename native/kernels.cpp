@@ -172,8 +172,8 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Memb
       case Op::sub_: map(tile, i, [](V a, V b) { return a - b; }, 2); break;
       case Op::mul_: map(tile, i, [](V a, V b) { return a * b; }, 2); break;
       case Op::div_: map(tile, i, [](V a, V b) { return a / b; }, 2); break;
-      case Op::max_: map(tile, i, [](V a, V b) { return (a != a) | (a > b) ? a : b; }, 2); break;
-      case Op::min_: map(tile, i, [](V a, V b) { return (a != a) | (a < b) ? a : b; }, 2); break;
+      case Op::max_: map(tile, i, [](V a, V b) { return ((a != a) | (a > b)) ? a : b; }, 2); break;
+      case Op::min_: map(tile, i, [](V a, V b) { return ((a != a) | (a < b)) ? a : b; }, 2); break;
       case Op::gt_: map(tile, i, [](V a, V b) { return truth(a > b); }, 2); break;
       case Op::ge_: map(tile, i, [](V a, V b) { return truth(a >= b); }, 2); break;
       case Op::lt_: map(tile, i, [](V a, V b) { return truth(a < b); }, 2); break;
