@@ -91,7 +91,7 @@ def build(python: str, source: Path, machine: str, out: Path) -> Path:
 
 
 def attempt(python: str, wheel: Path) -> str:
-    """The wheel in an empty environment with no compiler on the path; with this one's packages where it is this one's."""
+    """The wheel in an empty environment with no compiler on the path; this interpreter shares its packages."""
     with tempfile.TemporaryDirectory() as folder:
         own = python == sys.executable
         run(python, "-m", "venv", *(["--without-pip"] if own else []), folder)
