@@ -29,6 +29,7 @@ from unspool.seq2seq.pairs import PairData, ragged
 from unspool.seq2seq.settings import SETTINGS
 from unspool.seq2seq.sides import Side
 from unspool.summaries import cell_name
+from unspool.tasks.reading import read_weights, scale_weights
 from unspool.training import Callback, PredictionBatches, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
@@ -134,12 +135,14 @@ class Seq2Seq(BaseEstimator):
         callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | str | None = None,
+        sample_weight: Any = None,
     ) -> Any:
         """Train on sources X (n texts) and targets y (n texts), in float32 on the CPU; returns self.
 
         validation_data: (X, y) to validate on; otherwise `validation_fraction` of the sources, with all their targets,
         is held back if `early_stopping`.
         callbacks, checkpoint, checkpoint_every: as of `SequenceRegressor.fit`.
+        sample_weight: (n,), of each pair in the loss, 0 or more.
 
         Raises `DataError` for pairs that cannot be used, `InvalidParameterError`, `DivergenceError` where the loss or
         a gradient becomes NaN or infinite, and `ModelFileError` for a checkpoint of another training.
@@ -147,6 +150,7 @@ class Seq2Seq(BaseEstimator):
         check_parameters(OWNER, self.get_params(deep=False), SETTINGS)
         check_callbacks(OWNER, callbacks)
         sources, targets = _pairs(X, y)
+        weights = read_weights(sample_weight, len(sources))
         random = check_random_state(self.random_state)
         held = np.zeros(len(sources), dtype=bool)
         if validation_data is None and self.early_stopping:
@@ -157,6 +161,8 @@ class Seq2Seq(BaseEstimator):
         self.source_ = Side.fit("source", xs, self.source_level, self.max_words)
         self.target_ = Side.fit("target", ys, self.target_level, self.max_words)
         training = self._data(xs, ys, rows)
+        if weights is not None:
+            training.weights = scale_weights(weights[rows], torch.empty(len(rows)))
         validation = None
         if validation_data is not None:
             validation = self._data(*_pairs(*validation_data))

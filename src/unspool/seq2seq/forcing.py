@@ -77,5 +77,9 @@ class TokenLoss:
         self.network, self.smoothing = network, smoothing
 
     def __call__(self, scores: Any, targets: Any, weights: Any = None) -> Tensor:
+        """scores (M, V) and targets (M,) of B pairs; weights (B,): of the pairs, None: 1."""
         smoothing = self.smoothing if self.network.training else 0.0
-        return F.cross_entropy(scores.values, targets.values, label_smoothing=smoothing)
+        if weights is None:
+            return F.cross_entropy(scores.values, targets.values, label_smoothing=smoothing)
+        each = F.cross_entropy(scores.values, targets.values, label_smoothing=smoothing, reduction="none")
+        return (each * torch.repeat_interleave(weights, targets.lengths)).mean()

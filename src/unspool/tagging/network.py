@@ -111,21 +111,37 @@ class TaggerNetwork(SequenceNetwork):
 @dataclass(frozen=True)
 class TagLoss:
     """The mean over the tokens of -log p of their tags, of whole paths under a CRF; and label_weight times that of the
-    labels, a mean over the sentences. What is not known counts for nothing."""
+    labels, a mean over the sentences. What is not known counts for nothing.
+
+    class_weight (K,): of each token by its tag, without a CRF."""
 
     label_weight: float = 1.0
+    class_weight: Tensor | None = None
 
-    def __call__(self, outputs: Outputs, targets: Ragged | Targets, weights: Any = None) -> Tensor:
-        """A scalar. weights: none are taken."""
+    def __call__(self, outputs: Outputs, targets: Ragged | Targets, weights: Tensor | None = None) -> Tensor:
+        """A scalar. weights (B,): of the sentences, None: 1."""
         tags = targets.tags if isinstance(targets, Targets) else targets
-        if outputs.crf is not None:
+        if outputs.crf is not None and weights is None:
             loss = -outputs.crf(outputs.emissions, tags, "token_mean")
         else:
-            total = F.cross_entropy(
-                outputs.emissions.values, tags.values, ignore_index=UNKNOWN, reduction="sum"
-            )
+            if outputs.crf is not None:
+                total = -self._weighted(outputs.crf(outputs.emissions, tags, "none"), weights)
+            else:
+                each = F.cross_entropy(
+                    outputs.emissions.values,
+                    tags.values,
+                    self.class_weight,
+                    ignore_index=UNKNOWN,
+                    reduction="none",
+                )
+                of_tokens = None if weights is None else torch.repeat_interleave(weights, tags.lengths)
+                total = self._weighted(each, of_tokens)
             loss = total / max(1, len(tags.values))
         if outputs.labels is None or not isinstance(targets, Targets):
             return loss
-        own = F.cross_entropy(outputs.labels, targets.labels, ignore_index=UNKNOWN, reduction="sum")
-        return loss + self.label_weight * own / max(1, len(targets.labels))
+        own = F.cross_entropy(outputs.labels, targets.labels, ignore_index=UNKNOWN, reduction="none")
+        return loss + self.label_weight * self._weighted(own, weights) / max(1, len(targets.labels))
+
+    @staticmethod
+    def _weighted(each: Tensor, weights: Tensor | None) -> Tensor:
+        return each.sum() if weights is None else (each * weights).sum()

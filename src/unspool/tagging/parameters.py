@@ -65,6 +65,12 @@ _OWN = (
         TRAINING,
         "Of the sentences' labels in the loss.",
     ),
+    replace(
+        _BY_NAME["class_weight"],
+        text='weight of a token by its tag, in the loss: None, "balanced" (rare tags count as much as others) or a '
+        "dict from tag to weight. Without a CRF only, whose likelihood is of whole sentences.",
+        help="balanced: tokens of rare tags count more; with --no-crf.",
+    ),
 )
 
 _DEFAULTS = {

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 def content(model: SequenceTagger) -> dict[str, Any]:
     """All of `model` but its weights, as JSON values."""
     labels = model.labels_
+    values = {**models.parameters_of(model), "vectors": names_of(model.vectors)}
+    if isinstance(model.class_weight, dict):
+        values["class_weight"] = models.plain(list(model.class_weight.items()))
     return {
         "class": type(model).__name__,
-        "parameters": {**models.parameters_of(model), "vectors": names_of(model.vectors)},
+        "parameters": values,
         "input": model.input_.to_dict(),
         "tags": model.classes_.tolist(),
         "labels": None if labels is None else labels.tolist(),
@@ -34,7 +37,12 @@ def content(model: SequenceTagger) -> dict[str, Any]:
 
 def restore(cls: type[SequenceTagger], fields: Fields, weights: Weights) -> SequenceTagger:
     """The tagger whose `content` and weights were saved; `ModelFileError` where they do not hold."""
-    values = models.read_parameters(cls, fields.child("parameters"), parameters.TABLE)
+    values = models.read_parameters(cls, fields.child("parameters"), parameters.TABLE, {"class_weight": None})
+    if isinstance(values["class_weight"], list):
+        pairs = values["class_weight"]
+        if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            raise ModelFileError("class_weight must hold pairs of a tag and its weight.")
+        values["class_weight"] = dict(pairs)
     check_parameters(cls.__name__, values, parameters.TABLE)
     model = cls(**values)
     model.input_ = TokenInput.from_fields(fields.child("input"))

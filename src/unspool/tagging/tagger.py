@@ -18,7 +18,7 @@ from unspool import saved
 from unspool.encode.reading import Raw
 from unspool.encode.tokens import TokenInput, read_sentences
 from unspool.encode.vectors import TEXTS, as_list
-from unspool.errors import DataError
+from unspool.errors import DataError, bad_parameter
 from unspool.estimators.network import count_parameters, layer_table
 from unspool.estimators.splitting import split_rows
 from unspool.evaluation.spans import Span, spans
@@ -32,6 +32,8 @@ from unspool.tagging.measures import Measures, measure
 from unspool.tagging.network import TaggerNetwork, TagLoss
 from unspool.tagging.reading import Numbers, Tags, decide_scheme, in_scheme, read_labels, read_tags, rows_of
 from unspool.tagging.schemes import legal
+from unspool.tagging.weights import weights_of
+from unspool.tasks.reading import read_weights, scale_weights
 from unspool.training import Callback, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
@@ -63,6 +65,7 @@ class SequenceTagger(BaseEstimator):
         scheme: str | None = "auto",
         lower: bool = True,
         label_weight: float = 1.0,
+        class_weight: str | dict[str, float] | None = None,
         cell: str | Callable[[int, int], nn.Module] = "lstm",
         hidden_size: int | Sequence[int] = 128,
         num_layers: int = 1,
@@ -103,6 +106,7 @@ class SequenceTagger(BaseEstimator):
         self.scheme = scheme
         self.lower = lower
         self.label_weight = label_weight
+        self.class_weight = class_weight
         self.cell = cell
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -156,12 +160,13 @@ class SequenceTagger(BaseEstimator):
         callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | str | None = None,
+        sample_weight: Any = None,
     ) -> SequenceTagger:
         """Train on n sentences X and their tags y; returns self.
 
         labels: (n,), of each sentence as a whole, str or int. validation_data: (X, y) or (X, y, labels) to validate
         on; otherwise `validation_fraction` of the rows is held back if `early_stopping`. callbacks, checkpoint,
-        checkpoint_every: as of `SequenceEstimator.fit`.
+        checkpoint_every: as of `SequenceEstimator.fit`. sample_weight: (n,), of each sentence in the loss, 0 or more.
 
         Raises `DataError` for data that cannot be used, with the row; `InvalidParameterError`; `DivergenceError`.
         Warns where tags break their scheme, and are learnt as the same spans in it.
@@ -169,9 +174,13 @@ class SequenceTagger(BaseEstimator):
         name = type(self).__name__
         check_parameters(name, self.get_params(deep=False), parameters.TABLE)
         check_callbacks(name, callbacks)
+        if self.class_weight is not None and self.crf:
+            expected = "None with crf=True, which scores whole sentences"
+            bad_parameter(name, "class_weight", expected, self.class_weight, "Use crf=False.")
         sentences, tags, kinds = self._read(X, y, labels)
         if len(sentences) < 2:
             raise DataError(f"At least two sentences are needed to fit. Got {len(sentences)}.")
+        weights = read_weights(sample_weight, len(sentences))
         random = check_random_state(self.random_state)
         fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
         rows, held_back = split_rows(len(sentences), fraction, kinds, random)
@@ -184,6 +193,8 @@ class SequenceTagger(BaseEstimator):
         self.input_.fit(raw)
         self.__dict__.pop("frozen_", None)
         training = self._data(train_part[0], learnt, train_part[2], rows)
+        if weights is not None:
+            training.weights = scale_weights(weights[rows], torch.empty(len(rows)))
         held = None
         if validation_data is not None:
             if len(validation_data) != (2 if kinds is None else 3):
@@ -205,7 +216,7 @@ class SequenceTagger(BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.network_ = self._build_network()
-            loss = TagLoss(self.label_weight)
+            loss = TagLoss(self.label_weight, weights_of(self.class_weight, self.classes_, learnt))
             outcome = train(self.network_, loss, training, validation, self._settings(), seed, calls, score)
         self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
         self.interrupted_ = outcome.interrupted
