@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from forecasting.conftest import SMALL as FORECASTER
+from forecasting.conftest import waves
 
 import unspool
-from unspool import SequenceRegressor
+from unspool import Forecaster, SequenceRegressor
 from unspool.encode import vector_files
 from unspool.errors import DataError, ModelFileError
 from unspool.signals import read_sound
@@ -63,6 +65,20 @@ def test_types_of_a_header(parts: Any, tmp_path: Path, dtype: Any) -> None:
     header = json.dumps({"x": {"dtype": dtype, "shape": [1], "data_offsets": [0, 4]}}).encode()
     weights = len(header).to_bytes(8, "little") + header + b"abcd"
     refused(tmp_path / "m", sealed(body, weights), weights, "no valid dtype")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("zone", " "), ("zone", "Nowhere/Atlantis"), ("form", "%Q"), ("form", "%")]
+)
+def test_time_stamps_that_cannot_be_written(field: str, value: str, tmp_path: Path) -> None:
+    small = {**FORECASTER, "epochs": 1, "hidden_size": 4}
+    Forecaster(**small).fit(waves({"a": 60})).save(tmp_path / "good")
+    body = json.loads((tmp_path / "good" / JSON).read_bytes())
+    del body["checksums"]
+    kind = "datetime" if field == "zone" else "text"
+    weights = (tmp_path / "good" / WEIGHTS).read_bytes()
+    body["stamps"] = {**body["stamps"], "kind": kind, field: value}
+    refused(tmp_path / "m", sealed(body, weights), weights, "its time stamps cannot be written")
 
 
 def test_word_vectors_that_are_damaged(tmp_path: Path) -> None:

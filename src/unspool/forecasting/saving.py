@@ -122,11 +122,22 @@ def _restore_series(model: Forecaster, fields: Fields, ids: list[Any], found: di
         static,
         pl.String if ids and isinstance(ids[0], str) else pl.Int64,
     )
+    _check_stamps(model.tail_, int(counts.max()) + model.horizon)
     model.scores_ = None
     if len(found["scores"]):
         if found["scored"].min() < 0 or found["scored"].max() >= len(ids):
             raise ModelFileError("its scores are of series that it does not have.")
         model.scores_ = Scores(found["scores"], found["scored"], model.calibration == "pooled")
+
+
+def _check_stamps(panel: Panel, steps: int) -> None:
+    """`ModelFileError` where the time stamps of the next `steps` cannot be written as they are said to be."""
+    try:
+        for first in (panel.firsts.min(), panel.firsts.max()):
+            panel.stamps.column("time", panel.calendar.stamps(int(first), np.array([0, steps])))
+    except (pl.exceptions.PolarsError, ValueError, OverflowError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelFileError(f"its time stamps cannot be written ({reason}).") from error
 
 
 def _restore_training(model: Forecaster, training: Fields) -> None:
