@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -128,12 +129,13 @@ def test_the_oldest_sequence_goes(folder: Path) -> None:
 
 def test_an_answer_comes_at_once_and_a_broken_pipe_is_no_error(folder: Path) -> None:
     command, pipe = [sys.executable, "-m", "unspool", "stream", str(folder / "series")], subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     for steps in (1, 2):
         process.stdin.write(b'{"x": [1, 2]}\n')
         process.stdin.flush()
-        assert select.select([process.stdout], [], [], 120)[0], "no answer while stdin is open"
+        assert select.select([process.stdout], [], [], 30)[0], "no answer while stdin is open"
         assert json.loads(process.stdout.readline())["steps"] == steps
     process.stdout.close()
     process.stdin.write(b'{"x": [1, 2]}\n')

@@ -116,6 +116,17 @@ def test_a_step_is_a_chunk_of_one() -> None:
     assert last == stream.reset().push([1.0, 2.0]) == pytest.approx(one.predict([[1.0, 2.0]])[0], abs=1e-6)
 
 
+def test_missing_and_infinite_numbers_in_a_step() -> None:
+    whole = [x for x in series() if not np.isnan(x).any()]
+    stream = SequenceRegressor(**SETTINGS).fit(whole, numbers(len(whole))).stream()
+    step = np.array([0.5, np.nan, 1.0])
+    assert stream.push(step) == stream.reset().push(step[None])
+    for strange in (np.inf, -np.inf):
+        with pytest.raises(DataError, match="infinity"):
+            stream.push(np.array([0.5, strange, 1.0]))
+    assert stream.steps == 1 and stream.push(step) == stream.reset().push(np.stack([step, step]))
+
+
 def test_nothing_yet_is_an_empty_sequence() -> None:
     for pooling in ("last", "mean+max", "attention+first"):
         model = regressor("text", pooling=pooling)
