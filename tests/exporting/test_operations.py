@@ -8,7 +8,9 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 import torch
+from tests.engine.published_cells import CELLS
 from tests.program import test_axes, test_ops
 from tests.properties.random_cells import RandomCell, random_spec
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from unspool.exporting import steps, to_onnx
 from unspool.exporting.checking import TOLERANCE
 from unspool.exporting.graph import FLOAT, Graph
 from unspool.exporting.operations import CONDITIONS, OPERATIONS, contract
+from unspool.nn import Recurrent
 from unspool.program import interpret
 from unspool.program.ir import AXES, EACH, ROWS, Node, Program
 from unspool.program.patterns import Contraction
@@ -116,6 +119,15 @@ def test_a_contraction_that_lies_otherwise(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(g.ir.to_proto(model).SerializeToString())
     expected = interpret._contract(Node("contract", (), 24, how), a, b)
     close(run(tmp_path / "m.onnx", a=a, b=b)["out"], expected)
+
+
+@pytest.mark.parametrize("make", CELLS[3::11])
+def test_published_cells(make: Any, tmp_path: Path) -> None:
+    """As users write them; over time, both ways, by export's own comparison."""
+    torch.manual_seed(0)
+    layer = Recurrent(make(6, 8), bidirectional=True, reverse_cell=make(6, 8))
+    exported = to_onnx(layer, tmp_path / "m.onnx", input_size=6)
+    assert exported.operators["Scan"] == 2 and exported.difference < TOLERANCE
 
 
 def test_random_cells(tmp_path: Path) -> None:
