@@ -197,6 +197,7 @@ def damage(kind: str, file: Any) -> None:
         assert kind == "missing"
 
 
+@pytest.mark.usefixtures("read_within")
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -276,6 +277,7 @@ def test_zips_that_are_no_model(tmp_path: Path) -> None:
     refused(write_keras(odd, path), "must be like '2.4.0'. Got 'new'")
 
 
+@pytest.mark.usefixtures("read_within")
 def test_other_arguments(tmp_path: Path) -> None:
     path = write_h5(references()["lstm"], tmp_path / "m.h5")
     for name, data, message in (
@@ -295,7 +297,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     """Every outcome is a model or a `ModelFileError`; each file is read in a process of its own."""
     random = np.random.RandomState(0)
     refusals = 0
-    for number, name in enumerate(["sum.h5", "tagger.keras"] * 6):
+    for number, name in enumerate(["sum.h5", "sum.h5", "tagger.keras"] * 2):
         data = bytearray((FILES / name).read_bytes())
         for at in random.randint(2000 if name.endswith("h5") else len(data), size=4):
             data[at] = random.randint(256)
@@ -305,7 +307,7 @@ def test_damaged_files(tmp_path: Path) -> None:
             from_keras(path)
         except ModelFileError:
             refusals += 1
-    assert refusals > 3
+    assert refusals > 1
 
 
 # --- saved models
