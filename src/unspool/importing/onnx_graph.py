@@ -47,6 +47,11 @@ class Builder:
 
     def follow(self, output: str | None) -> None:
         """Until the graph's output (the first, or the one named), which becomes the last of `nodes`."""
+        if not any(node.op_type in onnx_recurrent.KINDS for node in self.graph):
+            held = sorted({node.op_type for node in self.graph})
+            raise ModelFileError(
+                f"it has no LSTM, GRU or RNN operator. It has: {', '.join(held)[:200] or 'none'}."
+            )
         self._take_input()
         for number, node in enumerate(self.graph):
             if number > MAX_LAYERS:
