@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,13 +147,28 @@ class Reading:
         """The table; where `columns` are named, with those and the needed ones alone."""
         from unspool.tables import read_table, require_columns
 
-        keys = ("format", "encoding", "delimiter", "quotes", "header", "decimal", "thousands")
-        table = read_table(path, **{name: getattr(self, name) for name in keys})
-        if self.columns is None:
+        table = read_table(path, **self._how)
+        kept = self._kept(needed)
+        if kept is None:
             return table
-        kept = list(dict.fromkeys([*(name.strip() for name in self.columns.split(",")), *needed]))
         require_columns(table, kept)
         return replace(table, frame=table.frame.select(kept))
+
+    def pieces(self, path: Path, needed: Iterable[str] = ()) -> Iterator[Table]:
+        """The same table piece by piece; see `unspool.tables.read_pieces`."""
+        from unspool.tables import read_pieces
+
+        return read_pieces(path, self._kept(needed), **self._how)
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        keys = ("format", "encoding", "delimiter", "quotes", "header", "decimal", "thousands")
+        return {name: getattr(self, name) for name in keys}
+
+    def _kept(self, needed: Iterable[str]) -> list[str] | None:
+        if self.columns is None:
+            return None
+        return list(dict.fromkeys([*(name.strip() for name in self.columns.split(",")), *needed]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,7 +61,9 @@ def predict(
     if input is not None:
         if not texts or len(texts) != 1:
             raise DataError(f"--input {input} needs one table to read. Got {len(texts or [])} arguments.")
-        _predict_table(model, weights, Path(texts[0]), input, out, Reading.of(options), level)
+        from unspool.cli.answers import predict_table
+
+        predict_table(model, weights, Path(texts[0]), input, out, Reading.of(options), level)
         return
     if out is not None:
         raise DataError("--out writes a table with its predictions: name its text column with --input.")
@@ -119,71 +120,6 @@ def _predict_lines(path: Path, weights: str, texts: list[str], level: int | None
     shown = [*predicted, *([np.max(probabilities, 0)] if probabilities else [])]
     for number, text in enumerate(texts):
         typer.echo("\t".join([*(_cell(column[number]) for column in shown), " ".join(text.split())]))
-
-
-def _predict_table(
-    path: Path,
-    weights: str,
-    table_path: Path,
-    input: str,
-    out: Path | None,
-    reading: Reading,
-    level: int | None,
-) -> None:
-    import numpy as np
-    import polars as pl
-
-    from unspool.cli.data import Beside, take
-    from unspool.files import check_place
-    from unspool.tables import check_writable, require_columns, text_column, without_missing, write_table
-    from unspool.tables.read import file_format
-
-    if out is not None:
-        out = out.expanduser()
-        file_format(out)
-        if out.exists() and table_path.exists() and out.samefile(table_path):
-            raise DataError(f"--out {str(out)!r} is the table that is read. Choose another file.")
-    table = reading.read(table_path, [input])
-    require_columns(table, [input])
-    texts, dropped = text_column(table, input), 0
-    drop = reading.drop_missing or not any(text is not None for text in texts)
-    if drop:
-        table, dropped = without_missing(table, input, [], "classification", drop=True)
-    # All that can fail for another reason than the model fails before it is asked.
-    check_writable(table.frame, out)
-    if out is not None:
-        check_place(out)
-    model = load_model(path, weights)
-    beside = Beside.of(model)
-    if beside.names and reading.columns is not None:
-        table = reading.read(table_path, [input, *beside.names])
-        table = without_missing(table, input, [], "classification", drop=True)[0] if drop else table
-    require_columns(table, [input, *beside.names])
-    everything = beside.part(table, input, np.zeros(len(table)))
-    texts = everything.texts
-    rows = [row for row, text in enumerate(texts) if text is not None]
-    first, present = (take(everything, np.array(part)).inputs for part in (rows[:1], rows))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        names = [*model.columns(first, level=level)]
-    taken = [name for name in names if name in table.frame.columns]
-    if taken:
-        raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")
-    answers = pl.DataFrame(model.columns(present, level=level)).with_columns(
-        pl.Series("", rows, dtype=pl.UInt32)
-    )
-    index = pl.DataFrame({"": pl.Series(range(len(texts)), dtype=pl.UInt32)})
-    columns = index.join(answers, on="", how="left", maintain_order="left").drop("")
-    frame = pl.concat([table.frame, columns], how="horizontal")
-    empty = len(texts) - len(rows)
-    if empty:
-        typer.echo(f"warning: {empty} rows have no text, and get no prediction.", err=True)
-    if out is None:
-        typer.echo(frame.write_csv(), nl=False)
-    else:
-        write_table(frame, out)
-        tail = f" {dropped} rows without a text dropped." if dropped else ""
-        typer.echo(f"{len(rows)} predictions: {out}.{tail}")
 
 
 def _cell(value: Any) -> str:

@@ -12,10 +12,11 @@ from unspool.tables.columns import (
 )
 from unspool.tables.decode import decode
 from unspool.tables.labels import split_labels
+from unspool.tables.pieces import read_pieces
 from unspool.tables.read import FORMATS, Table, file_format, read_table
 from unspool.tables.split import Split, by_column, by_fraction, shared_texts
 from unspool.tables.stream import TableStream
-from unspool.tables.write import check_writable, write_table
+from unspool.tables.write import check_writable, write_pieces, write_table
 
 __all__ = [
     "FORMATS",
@@ -32,11 +33,13 @@ __all__ = [
     "file_format",
     "label_column",
     "number_columns",
+    "read_pieces",
     "read_table",
     "require_columns",
     "shared_texts",
     "split_labels",
     "text_column",
     "without_missing",
+    "write_pieces",
     "write_table",
 ]

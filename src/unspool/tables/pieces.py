@@ -27,7 +27,7 @@ OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 def read_pieces(
     path: str | Path,
-    columns: Sequence[str],
+    columns: Sequence[str] | None,
     *,
     rows: int = ROWS,
     format: str | None = None,
@@ -38,8 +38,11 @@ def read_pieces(
     decimal: str = ".",
     thousands: str | None = None,
 ) -> Iterator[Table]:
-    """Tables of `rows` rows each, with `columns` alone; their rows are numbered through the file. Never more than a few
-    pieces are in memory. Options as of `read_table`; `DataError` as there, for a JSON array and for Excel."""
+    """Tables of `rows` rows each, with `columns` alone (None: all), their rows numbered through the file.
+
+    Never more than a few pieces are in memory. Options as of `read_table`; `DataError` as there, for a JSON array and
+    for Excel, and, without `columns`, for JSON lines with names that the first piece has not.
+    """
     path = Path(path).expanduser()
     kind, style = file_format(path, format), Style(decimal, thousands)
     if not path.is_file():
@@ -79,10 +82,11 @@ def read_pieces(
 Pieces = Iterator[tuple[pl.DataFrame, dict[str, list[str]]]]
 
 
-def _parquet(path: Path, columns: Sequence[str], rows: int) -> Pieces:
+def _parquet(path: Path, columns: Sequence[str] | None, rows: int) -> Pieces:
     try:
         lazy = pl.scan_parquet(path)
         schema = lazy.collect_schema()
+        columns = list(schema) if columns is None else columns
         _require(path, list(schema), columns)
         orders = {
             name: kind.categories.to_list()
@@ -97,8 +101,8 @@ def _parquet(path: Path, columns: Sequence[str], rows: int) -> Pieces:
         raise DataError(f"Cannot read {str(path)!r} as Parquet: {reason}. It may be half-written.") from None
 
 
-def _json_lines(path: Path, columns: Sequence[str], rows: int, encoding: str) -> Pieces:
-    first = True
+def _json_lines(path: Path, columns: Sequence[str] | None, rows: int, encoding: str) -> Pieces:
+    known: list[str] | None = None
     with _opened(path, encoding) as lines:
         numbered = ((n, line) for n, line in enumerate(lines, 1) if line.strip())
         while piece := list(islice(numbered, rows)):
@@ -110,15 +114,22 @@ def _json_lines(path: Path, columns: Sequence[str], rows: int, encoding: str) ->
                         f"{str(path)!r}, line {n}: expected one JSON object a line, got {line[:40]!r}."
                     )
                 records.append(record)
-            if first:
-                _require(path, [*{name for record in records for name in record}], columns)
-                first = False
-            yield json_columns(records, columns, path), {}
+            names = list(dict.fromkeys(name for record in records for name in record))
+            if known is None:
+                known = names if columns is None else list(columns)
+                _require(path, names, known)
+            late = next((name for name in names if name not in known), None)
+            if columns is None and late is not None:
+                raise DataError(
+                    f"{str(path)!r} has a column {late!r} that its first {rows} rows lack. Name the columns to be kept "
+                    "(--columns), or save the table as Parquet."
+                )
+            yield json_columns(records, known, path), {}
 
 
 def _delimited(
     path: Path,
-    columns: Sequence[str],
+    columns: Sequence[str] | None,
     rows: int,
     encoding: str,
     mark: str | None,
@@ -139,12 +150,14 @@ def _delimited(
             if first is None:
                 raise DataError(f"{str(path)!r} is empty.")
             names, repeated = unique_names(first if header else [None] * len(first))
-            _require(path, names, columns)
-            for name in columns:
+            wanted = () if columns is None else columns
+            _require(path, names, wanted)
+            for name in wanted:
                 if name in repeated:
                     raise DataError(
                         f"{path.name} has more than one column named {name!r}. Rename one of them."
                     )
+            columns = names if columns is None else columns
             places = [names.index(name) for name in columns]
             pending = [] if header else [first]
             while piece := [*pending, *islice(cells, rows - len(pending))]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,6 @@ import polars as pl
 from unspool.errors import DataError
 from unspool.files import replacing
 from unspool.tables.read import file_format
-
-_PACK = {".gz": lambda data: gzip.compress(data, mtime=0), ".bz2": bz2.compress, ".xz": lzma.compress}
 
 
 def write_table(frame: pl.DataFrame, path: str | Path, *, format: str | None = None) -> None:
@@ -28,14 +28,54 @@ def write_table(frame: pl.DataFrame, path: str | Path, *, format: str | None = N
     path = Path(path).expanduser()
     kind = check_writable(frame, path, format)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        pack = _PACK.get(path.suffix.lower())
-        if pack is None:
-            _write(frame, file, kind)
+    with replacing(path) as file, _packed(file, path) as out:
+        _write(frame, out, kind)
+
+
+def write_pieces(frames: Iterable[pl.DataFrame], path: str | Path, *, format: str | None = None) -> None:
+    """As `write_table` of all frames, one below the other; one at a time is in memory.
+
+    All have the columns of the first. `DataError` also for .json, an array that is written as a whole.
+    """
+    path = Path(path).expanduser()
+    kind = file_format(path, format)
+    if kind == "json":
+        raise DataError(f"{str(path)!r}: a JSON array is not written in pieces. Write .jsonl instead.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file, _packed(file, path) as out:
+        if kind == "parquet":
+            _parquet(frames, path, out)
             return
-        buffer = io.BytesIO()
-        _write(frame, buffer, kind)
-        file.write(pack(buffer.getvalue()))
+        for number, frame in enumerate(frames):
+            check_writable(frame, path, format)
+            _write(frame, out, kind, header=number == 0)
+
+
+@contextmanager
+def _packed(file: Any, path: Path) -> Iterator[Any]:
+    """What compresses into `file` as the extension of `path` says."""
+    packers: dict[str, Any] = {
+        ".gz": lambda: gzip.GzipFile("", "wb", fileobj=file, mtime=0),
+        ".bz2": lambda: bz2.BZ2File(file, "wb"),
+        ".xz": lambda: lzma.LZMAFile(file, "wb"),  # noqa: SIM115
+    }
+    pack = packers.get(path.suffix.lower())
+    if pack is None:
+        yield file
+    else:
+        with pack() as packed:
+            yield packed
+
+
+def _parquet(frames: Iterable[pl.DataFrame], path: Path, out: Any) -> None:
+    """By way of a file a piece, since polars writes one file from one query."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.name[:100]}.", dir=path.parent) as folder:
+        parts = []
+        for number, frame in enumerate(frames):
+            check_writable(frame, path, "parquet")
+            parts.append(Path(folder, f"{number:08d}.parquet"))
+            frame.write_parquet(parts[-1])
+        pl.scan_parquet(parts).sink_parquet(out)
 
 
 def check_writable(frame: pl.DataFrame, path: Path | None, format: str | None = None) -> str:
@@ -58,7 +98,7 @@ def check_writable(frame: pl.DataFrame, path: Path | None, format: str | None = 
     return kind
 
 
-def _write(frame: pl.DataFrame, file: Any, kind: str) -> None:
+def _write(frame: pl.DataFrame, file: Any, kind: str, header: bool = True) -> None:
     if kind == "parquet":
         frame.write_parquet(file)
     elif kind == "jsonl":
@@ -66,4 +106,4 @@ def _write(frame: pl.DataFrame, file: Any, kind: str) -> None:
     elif kind == "json":
         frame.write_json(file)
     else:
-        frame.write_csv(file, separator="," if kind == "csv" else "\t")
+        frame.write_csv(file, separator="," if kind == "csv" else "\t", include_header=header)
