@@ -27,7 +27,7 @@ from unspool.tables import (
     write_table,
 )
 
-LARGE = 32 * 2**20  # bytes of a table that is read, answered and written piece by piece
+LARGE = 4 * 2**20  # bytes of a file that is read, answered and written piece by piece
 
 
 @dataclass
