@@ -87,7 +87,19 @@ def test_evaluate(folder: Path) -> None:
 def test_help_and_other_commands(folder: Path) -> None:
     told = run("fit", "--task", "forecasting", "--help").output
     assert "--horizon" in told and "--input" not in told.replace("--input-size", "")
-    assert "does not work with the task 'forecasting'" in run("inspect", folder / "model", code=2).output
+    compared = run("compare", folder / "sales.csv", "--task", "forecasting", code=2).output
+    assert "unspool compare does not work with the task 'forecasting'" in compared
+
+
+def test_inspect(folder: Path) -> None:
+    told = run("inspect", folder / "model", "--curves").stdout
+    assert told.startswith("Forecaster on 2 series, windows of") and "whose weights are kept" in told
+    layers = told.split("\n\n")[0].splitlines()
+    counts = [int(line.split()[-1].replace(",", "")) for line in layers[2:]]
+    assert sum(counts[:-1]) == counts[-1] > 0
+    assert "seasonal naive" in told and "hidden_size" in told
+    assert (folder / "model-inspect" / "curves.png").stat().st_size > 1000
+    assert "ask for it by --curves" in run("inspect", folder / "model", "--out", folder / "x", code=2).stderr
 
 
 def test_wrong_tables(folder: Path) -> None:

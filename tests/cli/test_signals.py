@@ -50,6 +50,16 @@ def model(tmp_path_factory) -> Path:
     return folder
 
 
+def test_inspect_draws_without_texts(model: Path) -> None:
+    told = run("inspect", model / "model", "--gradients", "--diagram", "--out", model / "seen").stdout
+    assert "Classes: down, up" in told and "One step of the cell" in told
+    assert all((model / "seen" / name).stat().st_size > 1000 for name in ("gradients.png", "cell.svg"))
+    refused = run("inspect", model / "model", "--text", "up", code=2).stderr
+    assert "--text needs a model of texts" in refused
+    compared = run("compare", model / "train.ts", "--out", model / "study", code=2).stderr
+    assert "works with tables of texts" in compared
+
+
 def test_a_ts_file_to_a_model_its_measures_and_predictions(model: Path) -> None:
     facts = json.loads((model / "model-report" / "metrics.json").read_text())
     assert facts["metrics"]["label"]["accuracy"] == 1 and facts["input_kind"] == "series"

@@ -191,3 +191,40 @@ def _print(found: Backtest) -> dict[str, dict[str, float]]:
     head = [f"{len(found.cutoffs)} forecasts of {found.y.shape[1]} steps", *(shown.get(k, k) for k in names)]
     print_table(head, cells)
     return rows
+
+
+def inspect(
+    model: Model,
+    curves: Annotated[
+        bool, typer.Option("--curves", help="Draw loss and gradient norm over the epochs.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the drawing. Default: the model's name with -inspect.", show_default=False
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Print the layers, series, validation, settings and training history of a saved forecaster.
+
+    unspool inspect model --curves
+    """
+    from unspool.cli.inspect import print_training
+
+    if out is not None and not curves:
+        raise DataError("--out is the folder for the drawing: ask for it by --curves.")
+    made = load_model(model, "float32")
+    typer.echo(made.summary())
+    if made.validation_ is not None:
+        named = ", ".join(f"{name} {value:.4g}" for name, value in made.validation_.items())
+        typer.echo(f"\nMean absolute error at the held-back cut-offs, by the series' scale: {named}.")
+    typer.echo()
+    print_training(made)
+    if curves:
+        from unspool.study import plot_learning_curves
+
+        folder = model.with_name(f"{model.stem}-inspect") if out is None else out
+        folder.mkdir(parents=True, exist_ok=True)
+        plot_learning_curves(folder / "curves.png", made)
+        typer.echo(f"Loss and gradient norm over the epochs: {folder / 'curves.png'}.")

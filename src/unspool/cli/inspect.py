@@ -68,9 +68,7 @@ def inspect(
 
 
 def _print(estimator: Any) -> None:
-    from unspool.cli.console import print_table
     from unspool.errors import EngineError
-    from unspool.evaluation.metrics import shown
     from unspool.study import equations
 
     typer.echo(estimator.summary())
@@ -87,8 +85,19 @@ def _print(estimator: Any) -> None:
             f"Vocabulary: {len(encoder.words_):,} {kind}, most frequent: {' '.join(encoder.words_[:12])}"
         )
     if hasattr(estimator, "classes_"):
-        what = "Labels" if hasattr(getattr(estimator, "task_", None), "thresholds") else "Classes"
+        task: Any = getattr(estimator, "task_", None)
+        what = "Labels" if hasattr(task, "thresholds") else "Classes"
         typer.echo(f"{what}: {', '.join(map(str, estimator.classes_))}")
+        if getattr(task, "temperature", 1.0) != 1.0:
+            typer.echo(f"Temperature of the probabilities, of held-back rows: {task.temperature:.3g}")
+    print_training(estimator)
+
+
+def print_training(estimator: Any) -> None:
+    """The settings of a saved model, and its epochs."""
+    from unspool.cli.console import print_table
+    from unspool.evaluation.metrics import shown
+
     print_table(("setting", "value"), [(name, str(value)) for name, value in estimator.get_params().items()])
     history = estimator.history_
     columns = [name for name in history[0] if name != "learning_rate"]  # a setting, the same in every epoch
@@ -160,6 +169,11 @@ def _random_tokens(estimator: Any, count: int = 16, length: int = 100) -> Any:
         return [joint.join(words[k] for k in random.randint(len(words), size=length)) for _ in range(count)]
     if source.kind == "ids":
         return list(random.randint(1, max(2, source.vocabulary_size), (count, length)))
+    if source.kind == "audio":
+        from unspool.signals import Sound
+
+        rate = source.rate
+        return [Sound(random.randn(rate).astype("float32"), rate) for _ in range(count)]
     values = random.randn(count, length, source.n_features)
     return list(values * np.array(source.scale) + np.array(source.mean))
 

@@ -23,6 +23,7 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("fit", "forecasting"): "unspool.cli.forecasting:fit",
     ("predict", "forecasting"): "unspool.cli.forecasting:predict",
     ("evaluate", "forecasting"): "unspool.cli.forecasting:evaluate",
+    ("inspect", "forecasting"): "unspool.cli.forecasting:inspect",
     ("fit", "generation"): "unspool.cli.generation:fit",
     ("evaluate", "generation"): "unspool.cli.generation:evaluate",
     ("inspect", "generation"): "unspool.cli.generation:inspect",

@@ -14,6 +14,7 @@ from torch import nn
 
 from unspool import saved
 from unspool.errors import check_int
+from unspool.estimators.network import count_parameters
 from unspool.forecasting import backtest, saving
 from unspool.forecasting.answers import ahead
 from unspool.forecasting.backtest import Backtest
@@ -26,7 +27,7 @@ from unspool.forecasting.parameters import TABLE, check_parameters
 from unspool.forecasting.prepare import Preparation
 from unspool.parameters import described
 from unspool.program import surroundings
-from unspool.summaries import cell_name
+from unspool.summaries import cell_name, layers_text
 from unspool.training import Callback
 from unspool.training.callbacks import check_callbacks
 
@@ -187,6 +188,19 @@ class Forecaster(BaseEstimator):
         check_is_fitted(self, "network_")
         self.frozen_ = self.network_.freeze(weights)
         return self
+
+    def summary(self) -> str:
+        """`describe`, and the layers with their widths and trainable numbers, as a table."""
+        check_is_fitted(self, "network_")
+        rows = []
+        for name, module in self.network_.named_children():
+            layers = getattr(module, "layers", None)
+            width = getattr(module, "out_features", None) or getattr(module, "output_size", None)
+            what = f"{name}, {cell_name(self.cell)}" if layers is not None else name
+            rows.append((what, int(width) if isinstance(width, int) else 0, count_parameters(module)))
+        for name, own in self.network_.named_parameters(recurse=False):
+            rows.append((name, own.shape[-1], own.numel()))
+        return layers_text(f"Forecaster on {self.describe()}", rows, self.n_parameters_)
 
     def predict(
         self,
