@@ -107,14 +107,18 @@ WRONG: list[tuple[Any, str]] = [
 def test_bad_lines_are_told_with_their_number(folder: Path) -> None:
     good = {"x": [1, 2]}
     plain = [answer["prediction"] for answer in run(folder / "series", [good, good])[0]]
-    for line, reason in WRONG:
+    lines = [good, *(line for line, _ in WRONG), good]
+    answers, errors = run(folder / "series", lines, "--on-error", "skip")
+    assert [answer["prediction"] for answer in answers] == plain
+    told = errors.splitlines()
+    assert len(told) == len(WRONG)
+    for number, (message, (_, reason)) in enumerate(zip(told, WRONG), 2):
+        assert f"Line {number} of stdin" in message and reason in message
+    for line, reason in WRONG[:3]:
         answers, errors = run(folder / "series", [good, line, good], code=2)
         assert (
             len(answers) == 1 and errors.count("\n") == 1 and "Line 2 of stdin" in errors and reason in errors
         )
-        answers, errors = run(folder / "series", [good, line, good], "--on-error", "skip")
-        assert [answer["prediction"] for answer in answers] == plain
-        assert errors.count("\n") == 1 and "Line 2 of stdin" in errors and reason in errors
     _, errors = run(folder / "series", [good], "--on-error", "wait", code=2)
     assert "on_error" in errors
 

@@ -54,7 +54,7 @@ def read(feed: Feed, pieces: list[str]) -> list[int]:
 def test_random_texts_cut_at_random(lower: bool) -> None:
     random = np.random.default_rng(0)
     for level, encoder, feed in feeds(lower):
-        for text in random_texts(400, 1):
+        for text in random_texts(200, 1):
             expected = encoder.encode([text]).values.tolist()
             cuts = [0, *sorted(random.integers(0, len(text) + 1, random.integers(0, 6)).tolist()), len(text)]
             pieces = [text[a:b] for a, b in pairwise(cuts)]
