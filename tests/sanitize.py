@@ -60,7 +60,6 @@ SANITIZERS = {
         "tests": [
             ["tests/engine/test_team.py", "-k", "lstm or gru or both"],
             ["tests/boundary/test_threads.py", "-k", "not fork"],
-            ["tests/streaming/test_pool.py", "-k", "threads or arrays"],
         ],
     },
 }
