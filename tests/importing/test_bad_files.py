@@ -264,7 +264,7 @@ def test_a_zip_that_lies_about_its_size(tmp_path: Path) -> None:
     size = (66 * 2**20).to_bytes(4, "little")
     assert data.count(size) == 2
     path.write_bytes(data.replace(size, (1000).to_bytes(4, "little")))
-    refused(path, "unpacks to more than it declares|not a readable zip")
+    refused(path, "not a readable zip")
 
 
 def test_zips_that_are_no_model(tmp_path: Path) -> None:
