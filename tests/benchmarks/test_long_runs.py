@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import mmap
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,9 @@ def test_what_grows_is_seen(long_runs: Any) -> None:
 
     def turns() -> Iterator[None]:
         for _ in range(50):
-            kept.append((b"x" * 2**20, open("/dev/null")))  # noqa: SIM115
+            pages = mmap.mmap(-1, 2**20)  # never what was freed before
+            pages.write(b"x" * 2**20)
+            kept.append((pages, open("/dev/null")))  # noqa: SIM115
             yield
 
     found = long_runs.summary(long_runs.watched(turns(), 50))

@@ -42,7 +42,7 @@ def main() -> int:
         faults += len(found["faults"])
         print(
             f"{name}: {found['cases']:,} cases, {found['right']:,} right, {found['refused']:,} refused, "
-            f"{len(found['faults'])} faults; the slowest {found['slowest']:.1f} s, grown by "
+            f"{found['lost']:,} lost, {len(found['faults'])} faults; the slowest {found['slowest']:.1f} s, grown by "
             f"{found['grown'] / 2**20:,.0f} MiB at most",
             flush=True,
         )
@@ -53,7 +53,15 @@ def main() -> int:
 
 def fuzz(name: str, first: int, cases: int, seconds: float) -> dict[str, Any]:
     """A target in processes of about `BATCH` seconds; the sums over them."""
-    total: dict[str, Any] = {"cases": 0, "right": 0, "refused": 0, "slowest": 0.0, "grown": 0, "faults": []}
+    total: dict[str, Any] = {
+        "cases": 0,
+        "right": 0,
+        "refused": 0,
+        "lost": 0,
+        "slowest": 0.0,
+        "grown": 0,
+        "faults": [],
+    }
     end, last = time.monotonic() + seconds, first + cases
     while first < last and time.monotonic() < end:
         with tempfile.NamedTemporaryFile("r") as mark:
@@ -69,6 +77,7 @@ def fuzz(name: str, first: int, cases: int, seconds: float) -> dict[str, Any]:
         if code or not lines:
             total["faults"].append((at, f"the process ended with {code}: {said.strip()[-200:]}"))
             total["cases"] += at - first + 1
+            total["lost"] += at - first + 1  # what became of those before it went with the process
             first = at + 1
             continue
         found = json.loads(lines[-1])

@@ -51,6 +51,7 @@ def refused(folder: Path, document: bytes, weights: bytes, message: str) -> None
         (2**64, "is too large"),
         ("a\ud800", "surrogates not allowed"),
     ],
+    ids=["1e999", "400 digits", "65 bits", "surrogate"],
 )
 def test_values_that_could_not_be_saved_again(parts: Any, tmp_path: Path, value: Any, message: str) -> None:
     body, weights = parts
