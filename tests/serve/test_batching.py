@@ -112,6 +112,23 @@ def test_a_broken_one_beside_good_ones() -> None:
     assert runs == [[1, 7, 2], [1], [7], [2]]
 
 
+def test_an_error_that_may_have_changed_something_is_not_tried_again() -> None:
+    runs: list[list[int]] = []
+
+    def run(items: Sequence[int]) -> Sequence[int]:
+        runs.append(list(items))
+        raise RuntimeError("half done")
+
+    async def scenario() -> list[object]:
+        work = Batcher("test", run, lambda _: 1, size=9, delay=0.05, queue=9, retry=ValueError)
+        found = await asyncio.gather(*(work.submit(k) for k in (1, 2)), return_exceptions=True)
+        await work.close()
+        return found
+
+    assert [str(error) for error in asyncio.run(scenario())] == ["half done", "half done"]
+    assert runs == [[1, 2]]
+
+
 def test_no_more_waits_than_may() -> None:
     async def scenario() -> None:
         work = batcher(lambda items: items, size=100, delay=0.05, queue=5)

@@ -133,3 +133,46 @@ def test_steps_of_one_stream_wait_for_each_other(models) -> None:
         await repository.close()
 
     asyncio.run(scenario())
+
+
+def test_many_starts_of_one_sequence_at_once_leave_one(models) -> None:
+    """Whichever comes last goes on; the others are answered or told that they ended, and no state is left behind."""
+
+    async def scenario() -> None:
+        sessions, _, repository = made(models)
+        jobs = [step(sessions, 1, start=k % 3 != 2) for k in range(30)]
+        found = await asyncio.gather(*jobs, return_exceptions=True)
+        assert all(error is None or error.status == 409 for error in found), found
+        assert found.count(None) > 0
+        await step(sessions, 1)
+        pool = sessions.repository.get("score").streams.pool
+        assert sessions.count == len(pool) == 1
+        await repository.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_full_house_loses_nobody(models) -> None:
+    """As many streams as may be, one of which ends while others try to begin: the rest keep their states."""
+
+    async def scenario() -> None:
+        sessions, _, repository = made(models, sessions=3)
+        streams = sessions.repository.get("score").streams
+        for key in (1, 2, 3):
+            await step(sessions, key, start=True)
+        numbers = set(streams.pool.keys())
+
+        async def end() -> None:
+            await sessions.end(sessions.find(("score", 2)))
+
+        found = await asyncio.gather(
+            end(), *(step(sessions, key, start=True) for key in (4, 5, 6)), return_exceptions=True
+        )
+        assert all(error is None or error.status == 429 for error in found)
+        assert len(streams.pool) == sessions.count <= 3
+        assert len(numbers & set(streams.pool.keys())) == 2
+        await step(sessions, 1)
+        await step(sessions, 3)
+        await repository.close()
+
+    asyncio.run(scenario())

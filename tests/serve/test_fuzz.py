@@ -20,7 +20,7 @@ from unspool.serve.limits import Limits
 from unspool.serve.protocol import parse_infer, response_body
 from unspool.serve.tensors import parse_json
 
-ROUNDS = int(os.environ.get("UNSPOOL_FUZZ_ROUNDS", "300"))  # of each model; more by hand
+ROUNDS = int(os.environ.get("UNSPOOL_FUZZ_ROUNDS", "150"))  # of each model; more by hand
 ODD = [
     None,
     True,

@@ -61,7 +61,7 @@ def test_schemathesis(two, mode) -> None:
 
         @given(case=operation.as_strategy(generation_mode=mode))
         @settings(
-            max_examples=1 if operation.method == "get" else 8,
+            max_examples=1 if operation.method == "get" else 5,
             deadline=None,
             derandomize=True,
             database=None,

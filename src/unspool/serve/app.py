@@ -25,7 +25,7 @@ from unspool.serve.sessions import Sessions
 from unspool.serve.sockets import Sockets
 
 #: Paths without a token: whether the server is there, and the page, which asks for the token.
-OPEN = ("/", "/health", "/ping", "/v2/health/live", "/v2/health/ready")
+OPEN = ("/", "/ping", "/v2/health/live", "/v2/health/ready")
 
 
 class Service:
@@ -78,7 +78,7 @@ def _table(h: Handlers, pages: Pages) -> list[tuple[str, str, Any]]:
         ("GET", "/docs", pages.docs),
         ("GET", "/openapi.json", pages.openapi),
         ("GET", "/health", h.health),
-        ("GET", "/ping", h.health),
+        ("GET", "/ping", h.live),
         ("GET", "/metrics", h.show_metrics),
         ("POST", "/invocations", h.invocations),
         ("GET", "/v2", h.server),

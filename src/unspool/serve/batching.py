@@ -19,8 +19,8 @@ class Batcher(Generic[Item, Answer]):
     """Joins what is submitted and runs it in a thread of its own.
 
     A request waits `delay` seconds at most while the thread is idle, and otherwise until the batches before it are
-    done: those of `queue` sequences at most, `size` in each. A batch that fails is run again request by request, so
-    that an error reaches the one that caused it.
+    done: those of `queue` sequences at most, `size` in each. A batch that fails by an error of `retry`, with which
+    nothing has changed, is run again request by request, so that the error reaches the one that caused it.
 
     run(items) -> an answer for each, called in the thread. count(item): its sequences. seen(sequences): told of each
     batch.
@@ -35,16 +35,11 @@ class Batcher(Generic[Item, Answer]):
         size: int,
         delay: float,
         queue: int,
+        retry: type[Exception] = Exception,
         seen: Callable[[int], Any] = lambda _: None,
     ) -> None:
-        self.run, self.count, self.size, self.delay, self.queue, self.seen = (
-            run,
-            count,
-            size,
-            delay,
-            queue,
-            seen,
-        )
+        self.run, self.count, self.retry, self.seen = run, count, retry, seen
+        self.size, self.delay, self.queue = size, delay, queue
         self.waiting: deque[tuple[Item, asyncio.Future[Answer], float]] = deque()
         self.rows = 0  # that wait
         self.thread = ThreadPoolExecutor(1, thread_name_prefix=f"unspool-{name}")
@@ -133,6 +128,6 @@ class Batcher(Generic[Item, Answer]):
         try:
             return [(answer, None) for answer in self.run(items)]
         except Exception as error:
-            if len(items) == 1:
-                return [(None, error)]
+            if len(items) == 1 or not isinstance(error, self.retry):
+                return [(None, error) for _ in items]
         return [one for item in items for one in self._answers([item])]

@@ -17,8 +17,8 @@ def describe(versions: list[Version], token: bool) -> Schema:
     """The document. token: whether each request must bear one."""
     names = [version.served.name for version in versions]
     paths: dict[str, Any] = {}
-    for path, what in (("/health", "How much is going on."), ("/ping", "As /health.")):
-        paths[path] = {"get": _get(what, {"type": "object"}, security=False)}
+    paths["/health"] = {"get": _get("How much is going on.", {"type": "object"})}
+    paths["/ping"] = {"get": _get("Whether it runs.", {"type": "object"}, security=False)}
     for path, what in (
         ("/v2/health/live", "Whether it runs."),
         ("/v2/health/ready", "Whether models are loaded."),

@@ -61,12 +61,8 @@ class Sessions:
         self._idle: OrderedDict[Key, Session] = OrderedDict()  # those that nobody has, longest unused first
         self._change = asyncio.Event()
         self._opened = 0  # so far
+        self.count = 0  # open, or with a state that is being forgotten
         self.rounds = 0  # of the reaper
-
-    @property
-    def count(self) -> int:
-        """Open streams."""
-        return len(self._all)
 
     # --- one stream
 
@@ -80,7 +76,7 @@ class Sessions:
             raise RequestError(
                 429, f"{self.count:,} streams are open, as many as may be. End one, or try again later."
             )
-        self._opened += 1
+        self._opened, self.count = self._opened + 1, self.count + 1
         session = Session(key, self._opened, version, version.streams, self.clock())
         version.streams.count += 1
         self._all[key] = session
@@ -110,14 +106,18 @@ class Sessions:
             self._change.set()
 
     async def end(self, session: Session) -> None:
-        """Forget a stream and its state."""
+        """Forget a stream and its state, behind the step that is being computed."""
         if session.ended:
             return
         session.ended = True
         del self._all[session.key]
         self._idle.pop(session.key, None)
-        session.streams.count -= 1
-        await session.streams.forget(session.number)
+        try:
+            async with session.turn:
+                await session.streams.forget(session.number)
+        finally:
+            self.count -= 1
+            session.streams.count -= 1
         if session.streams.count == 0:
             await self.repository.forget_old()
 
@@ -149,8 +149,8 @@ class Sessions:
         old = self._all.get(key)
         version = version if asked.start or old is None else old.version
         rows = version.served.step_rows(asked.inputs)
-        if asked.start and old is not None:
-            await self.end(old)
+        while asked.start and key in self._all:
+            await self.end(self._all[key])
         session = self.open(key, version) if asked.start else self.find(key)
         try:
             outputs = await self.advance(session, rows, asked.end)

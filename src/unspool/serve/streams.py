@@ -44,6 +44,7 @@ class Streams:
             size=limits.batch,
             delay=0.0,
             queue=limits.queue,
+            retry=DataError,
         )
 
     async def push(self, session: Hashable, rows: Rows, ends: bool) -> dict[str, np.ndarray]:
