@@ -161,3 +161,37 @@ def test_the_process(place, loaded) -> None:
             assert process.stderr.read() == "Model 'mine': version 2.\n"
         finally:
             process.kill()
+
+
+def test_a_stop_answers_the_step_that_is_being_computed(models, monkeypatch) -> None:
+    from unspool.serve.server import Server
+
+    service = Service({"score": models["score"]})
+    streams = service.repository.get("score").streams
+    begun, go = threading.Event(), threading.Event()
+    push = streams.pool.push
+
+    def slow(*arguments):
+        begun.set()
+        assert go.wait(20)
+        return push(*arguments)
+
+    monkeypatch.setattr(streams.pool, "push", slow)
+    ready = threading.Event()
+    server = Server(service, "127.0.0.1", 0, lambda _: ready.set())
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    assert ready.wait(20)
+    with connect(f"ws{server.url[4:]}/v2/models/score/stream", proxy=None) as socket:
+        socket.recv(10)
+        socket.send(json.dumps({"text": "good "}))
+        assert begun.wait(20)
+        server.stop()
+        wait_for(lambda: service.sockets._stopping)
+        go.set()
+        assert json.loads(socket.recv(10))["step"] == 1
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(10)
+        assert closed.value.rcvd.code == 1012
+    thread.join(20)
+    assert not thread.is_alive()

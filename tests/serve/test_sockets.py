@@ -51,7 +51,7 @@ def test_series_step_by_step(url, loaded) -> None:
             assert found["step"] == t + 1
             expected = loaded["wave"].predict([x[: t + 1]])[0]
             np.testing.assert_allclose(found["outputs"]["prediction"], expected, rtol=0)
-        assert say(client, {"end": True}) == {"step": len(x) + 1, "outputs": {}}
+        assert say(client, {"end": True}) == {"step": len(x) + 1, "outputs": found["outputs"]}
         with pytest.raises(ConnectionClosed) as closed:
             client.recv(10)
         assert closed.value.rcvd.code == 1000
@@ -65,6 +65,15 @@ def test_text_of_a_classifier(url, loaded) -> None:
     assert found["label"] == loaded["mood"].predict(["what a good day"])[0]
     expected = loaded["mood"].predict_proba(["what a good day"])[0]
     np.testing.assert_allclose(found["probabilities"], expected, rtol=0)
+
+
+def test_the_end_alone_reads_the_last_word(url, loaded) -> None:
+    client, _ = opened(url, "score")
+    with client:
+        held = say(client, {"text": "the day was aw"})["outputs"]["prediction"]
+        assert say(client, {"text": "ful"})["outputs"]["prediction"] == held  # the word has not ended
+        found = say(client, {"end": True})["outputs"]["prediction"]
+    assert found == loaded["score"].predict(["the day was awful"])[0] != held
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ class Server(uvicorn.Server):
         task.add_done_callback(self._tasks.discard)
 
     async def _stop(self) -> None:
-        await self.service.sockets.stop()
+        await self.service.sockets.stop(GRACE)
         self.should_exit = True
 
     async def _reload(self) -> None:

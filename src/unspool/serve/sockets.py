@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -75,11 +77,14 @@ class Sockets:
             raise
         return _Connection(self, socket, session, seen)
 
-    async def stop(self) -> None:
-        """Take no new message; answer those that were taken, and close."""
+    async def stop(self, grace: float) -> None:
+        """Take no new message; answer those that were taken, and close. grace: seconds that this may take."""
         self._stopping = True
         for connection in list(self._open):
             await connection.stop(RESTART)
+        end = time.monotonic() + grace
+        while self._open and time.monotonic() < end:
+            await asyncio.sleep(0.01)
 
 
 def _seen(given: str, session: Session) -> int:
@@ -146,9 +151,7 @@ class _Connection:
         ends = False
         try:
             rows, ends = self._read(message)
-            reply = {"outputs": {}}
-            if rows is not None:
-                reply = {"outputs": _lists(await self.sockets.sessions.advance(self.session, rows, ends))}
+            reply = {"outputs": _lists(await self.sockets.sessions.advance(self.session, rows, ends))}
         except Exception as error:
             status, told = status_of(error)
             reply = {"error": told, "status": status}
@@ -163,8 +166,8 @@ class _Connection:
             self.code = ENDED
         await self.socket.send_text(text)
 
-    def _read(self, message: Any) -> tuple[Rows | None, bool]:
-        """(the chunk if there is one, whether the stream ends behind it)."""
+    def _read(self, message: Any) -> tuple[Rows, bool]:
+        """(the chunk, which may be empty, and whether the stream ends behind it)."""
         served = self.session.version.served
         spec = served.inputs[0]
         if message.get("text") is None:
@@ -175,9 +178,8 @@ class _Connection:
         ends = document.get("end", False)
         if type(ends) is not bool:
             raise RequestError(422, "'end' must be true or false.")
-        if spec.name not in document:
-            return None, ends
-        return served.step_rows({spec.name: self._values(document[spec.name])}), ends
+        nothing: Any = "" if spec.datatype == "BYTES" else []
+        return served.step_rows({spec.name: self._values(document.get(spec.name, nothing))}), ends
 
     def _binary(self, raw: bytes) -> np.ndarray:
         """UTF-8 of a text; ids as INT64, steps as FP32, one behind the other."""
