@@ -119,7 +119,7 @@ def test_documents(service, model) -> None:
         except (RequestError, DataError) as error:
             assert str(error)
             refused += 1
-    assert answered > ROUNDS / 50 and refused > ROUNDS / 4
+    assert answered > 0 and refused > ROUNDS / 4
 
 
 def test_binary_data(service) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
 import numpy as np
@@ -188,6 +189,9 @@ def test_a_stop_answers_the_step_that_is_being_computed(models, monkeypatch) -> 
         assert begun.wait(20)
         server.stop()
         wait_for(lambda: service.sockets._stopping)
+        for _ in range(30):  # it waits for the step
+            assert not server.should_exit
+            time.sleep(0.01)
         go.set()
         assert json.loads(socket.recv(10))["step"] == 1
         with pytest.raises(ConnectionClosed) as closed:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unspool.errors import DataError
+from unspool.heads import DenseHead
 from unspool.nn.characters import WordsAndCharacters
 from unspool.nn.given import GivenEmbedding
 from unspool.streaming.between import Pool, Pooled
@@ -53,8 +55,13 @@ def spelling_of(members: Sequence[Any]) -> Spelling | None:
 
 
 def _head(member: Any) -> Any:
-    """The `DenseHead`."""
-    return member.head.module if member.pooling is None else member.head
+    """The `DenseHead`; `DataError` for a model with another, of ordered classes."""
+    head = member.head.module if member.pooling is None else member.head
+    if not isinstance(head, DenseHead):
+        raise DataError(
+            "A model of ordered classes (order=...) cannot be a stream. Fit one without an order."
+        )
+    return head
 
 
 def _table(embedding: Any) -> Tensor:
