@@ -122,7 +122,7 @@ def test_requests_while_models_come_and_go(place, loaded) -> None:
 def test_the_process(place, loaded) -> None:
     """SIGHUP loads anew; SIGTERM answers the request that waits, closes the WebSocket, and ends with 0."""
     path, other = place
-    command = [sys.executable, "-m", "unspool", "serve", f"mine={path}", "--port", "0", "--delay", "700"]
+    command = [sys.executable, "-m", "unspool", "serve", f"mine={path}", "--port", "0", "--delay", "90000"]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -143,7 +143,7 @@ def test_the_process(place, loaded) -> None:
             answer: list[httpx.Response] = []
 
             def ask() -> None:
-                answer.append(httpx.post(f"{url}/v2/models/mine/infer", json={"inputs": [TEXT]}))
+                answer.append(httpx.post(f"{url}/v2/models/mine/infer", json={"inputs": [TEXT]}, timeout=60))
 
             with connect(f"ws{url.removeprefix('http')}/v2/models/mine/stream", proxy=None) as socket:
                 json.loads(socket.recv(10))
@@ -154,10 +154,10 @@ def test_the_process(place, loaded) -> None:
                 with pytest.raises(ConnectionClosed) as closed:
                     socket.recv(10)
                 assert closed.value.rcvd.code == 1012
-            thread.join(20)
+            thread.join(60)
             found = answer[0].json()["outputs"][0]["data"]
             np.testing.assert_allclose(found, other.predict(["the good day"]), rtol=1e-6)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
             assert process.stdout.read() == "Stopped.\n"
             assert process.stderr.read() == "Model 'mine': version 2.\n"
         finally:

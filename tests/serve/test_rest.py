@@ -87,6 +87,12 @@ def test_ids(url, loaded) -> None:
     assert found.json()["outputs"][0]["datatype"] == "BOOL"
 
 
+def test_ids_of_another_size(url, loaded) -> None:
+    for datatype in ("UINT8", "INT16", "UINT32", "INT64"):
+        found = answers(infer(url, "kind", tensor("ids", datatype, [3], [1, 19, 4])))
+        assert found["label"].tolist() == loaded["kind"].predict([[1, 19, 4]]).tolist()
+
+
 def test_columns_beside_the_text(url, loaded) -> None:
     x = {"text": texts(3, seed=6), "age": [1.0, 2.0, None], "place": ["a", "b", "elsewhere"]}
     found = infer(
@@ -184,6 +190,8 @@ BAD = [
     ("wave", {"inputs": [tensor("series", "FP32", [1, 3], [True, 2, "x"])]}, 422, "FP32 values"),
     ("kind", {"inputs": [tensor("ids", "INT64", [1], [10**30])]}, 422, "INT64"),
     ("kind", {"inputs": [tensor("ids", "INT64", [1], [1.5])]}, 422, "INT64"),
+    ("kind", {"inputs": [tensor("ids", "UINT8", [1], [259])]}, 422, "range of UINT8"),
+    ("kind", {"inputs": [tensor("ids", "UINT8", [1], [-1])]}, 422, "range of UINT8"),
     ("kind", {"inputs": [tensor("ids", "INT64", [1], [20])]}, 422, "below 20"),
     (
         "kind",

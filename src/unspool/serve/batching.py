@@ -69,6 +69,11 @@ class Batcher(Generic[Item, Answer]):
         """function(*arguments) in the thread, between batches."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
 
+    def hurry(self) -> None:
+        """Wait for no others from now on."""
+        self.delay = 0.0
+        self._more.set()
+
     async def close(self) -> None:
         """Answer what was taken, then end the thread."""
         self._closing = True

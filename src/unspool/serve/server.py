@@ -114,6 +114,8 @@ class Server(uvicorn.Server):
         task.add_done_callback(self._tasks.discard)
 
     async def _stop(self) -> None:
+        for version in self.service.repository.versions():
+            version.batcher.hurry()
         await self.service.sockets.stop(GRACE)
         self.should_exit = True
 

@@ -23,7 +23,7 @@ NUMBERS: dict[str, str] = {
     **{f"FP{8 * n}": f"<f{n}" for n in (2, 4, 8)},
 }
 DATATYPES = (*NUMBERS, "BYTES")
-_KINDS = {"b": "b", "u": "u", "i": "iu", "f": "iuf"}  # numpy's kinds that a kind of datatype takes from JSON
+_KINDS = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}  # numpy's kinds that a kind of datatype takes from JSON
 
 
 def parse_json(body: bytes, most: int) -> Any:
