@@ -156,7 +156,8 @@ void Chain::run(const Sessions& s, int threads) const {
   if (s.count > 1) std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return length(a) > length(b); });
   const int64_t rows = kernels().tile_rows, tiles = (s.count + rows - 1) / rows;
   const auto some = [&](int i) { tile(s, order.data() + i * rows, (int)std::min(rows, s.count - i * rows)); };
-  parallel((int)tiles, tiles > 2 ? threads : 1, some);
+  constexpr int64_t MANY = 2048;       // tokens, from which waking a thread pays although others may want its core
+  parallel((int)tiles, s.offsets[s.count] > MANY ? threads : 1, some);
 }
 
 }  // namespace unspool

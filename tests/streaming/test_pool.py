@@ -121,6 +121,13 @@ def test_what_is_wrong_changes_nothing_and_names_the_session() -> None:
             StreamPool(layer(), **{name: value})
 
 
+def test_a_push_shared_by_threads_has_the_same_bits() -> None:
+    model, count = stream_model(layer()), 3000
+    x = rows(count)
+    found = [StreamPool(model, capacity=count, threads=threads).push(range(count), x) for threads in (1, 2)]
+    assert (found[0] == found[1]).all() and (found[0][-1] == Stream(model).push(x[-1])).all()
+
+
 def test_threads_share_a_pool() -> None:
     model = stream_model(layer())
     pool = StreamPool(model, capacity=64, threads=2)
