@@ -30,6 +30,15 @@ def test_the_brier_score_is_scikit_learns():
     assert brier_score(shares[:, :1], yes) == pytest.approx(expected)
 
 
+def test_of_classes_the_error_is_of_the_most_probable():
+    shares, y = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8]]), np.array([0, 1, 0])
+    # one bin of two rows at .9 of which one is right, one of a row at .8 that is wrong
+    assert calibration(shares, y)["ece"] == pytest.approx((2 * 0.4 + 0.8) / 3)
+    hot = np.array([[1.0, 0], [0, 1], [1, 0]])
+    # of labels by their own shares: .9 twice, half of them right, .1 twice, half; .2 right, .8 wrong
+    assert calibration(shares, hot)["ece"] == pytest.approx((2 * 0.4 + 2 * 0.4 + 0.8 + 0.8) / 6)
+
+
 def test_a_class_that_the_model_has_not_is_an_error_of_its_own():
     shares = np.array([[0.8, 0.2], [0.8, 0.2]])
     assert calibration(shares, np.array([0, -1]))["brier"] == pytest.approx((0.08 + 1 + 0.68) / 2)
