@@ -15,7 +15,12 @@ from unspool.cli.app import app
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-NOT_RUN = ("pip install", "make ", "unspool serve")  # the last one: tests/serve
+NOT_RUN = (
+    "pip install",
+    "make ",
+    "unspool serve",
+    "unspool stream",
+)  # the last two: tests/serve, tests/streaming
 
 
 @pytest.fixture
