@@ -15,7 +15,7 @@ from sklearn import metrics as oracle
 import unspool
 from unspool.cli.fit import fit as fit_command
 from unspool.errors import DataError
-from unspool.parameters import _read_vectors
+from unspool.parameters.checks import read_vectors
 from unspool.tables import read_table
 
 from .conftest import SMALL, reviews, run
@@ -170,7 +170,7 @@ def test_defaults_are_the_estimators():
     differing = {name for name in mirrored if options[name].default != signature[name].default}
     # No --dense, --numeric or --categorical is None on the command line and () in the estimator, no --vectors "texts".
     assert differing == {"dense", "numeric", "categorical", "vectors"} and signature["dense"].default == ()
-    assert _read_vectors(options["vectors"].default) == signature["vectors"].default == "texts"
+    assert read_vectors(options["vectors"].default) == signature["vectors"].default == "texts"
 
 
 def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 from unspool import parameters
 from unspool.errors import bad_parameter, check_choice, check_float, check_int
 from unspool.parameters import MODEL, TRAINING, Parameter
+from unspool.parameters.checks import flag
 
 SERIES, WINDOWS, INTERVALS = "Series", "Windows", "Intervals"
 MODELS = ("segments", "recurrent", "seq2seq")
@@ -251,7 +252,7 @@ TABLE: tuple[Parameter, ...] = (
     Parameter(
         "refit",
         False,
-        parameters._flag,
+        flag,
         "train anew on all steps, for the number of epochs that was best; the intervals stay those of the first "
         "training's errors.",
         TRAINING,

@@ -1,0 +1,141 @@
+"""How it is learnt: passes, rates, stopping, device."""
+
+from __future__ import annotations
+
+import math
+
+from unspool.parameters.checks import choice, clip, flag, integer, number, random_state
+from unspool.parameters.parameter import SPLIT, TRAINING, Parameter
+
+LEARNING: tuple[Parameter, ...] = (
+    Parameter("epochs", 20, integer(1), "passes over the training part, at most.", TRAINING, "At most."),
+    Parameter(
+        "batch_size",
+        32,
+        integer(1),
+        "sequences a step; those of similar length go together.",
+        TRAINING,
+        "Texts a step.",
+    ),
+    Parameter("learning_rate", 2e-3, number(0, math.inf, "neither"), "of Adam.", TRAINING, "Of Adam."),
+    Parameter(
+        "schedule",
+        "constant",
+        choice("constant", "linear", "cosine", "one_cycle"),
+        'of the learning rate over all epochs: "constant", "linear", "cosine" or "one_cycle".',
+        TRAINING,
+        "Of the learning rate: constant, linear, cosine or one_cycle.",
+        later=True,
+    ),
+    Parameter(
+        "warmup",
+        0,
+        integer(0),
+        "steps over which the learning rate rises at first.",
+        TRAINING,
+        "Steps over which the rate rises at first.",
+        later=True,
+    ),
+    Parameter(
+        "averaging",
+        0.99,
+        number(0, 1, "left"),
+        "decay of a moving average of the weights, which is what is validated and kept; 0: none.",
+        TRAINING,
+        "Decay of the weights' moving average; 0: none.",
+        later=True,
+        before=0.0,
+    ),
+    Parameter(
+        "weight_decay", 1e-4, number(0, math.inf, "left"), "decoupled, as in AdamW.", TRAINING, "Of Adam."
+    ),
+    Parameter(
+        "gradient_clip",
+        1.0,
+        clip,
+        "largest joint norm of the gradients; None for no limit.",
+        TRAINING,
+        "Largest norm of the gradient.",
+    ),
+    Parameter(
+        "gradient_clip_value",
+        None,
+        clip,
+        "largest size of any number in a gradient, applied before gradient_clip; None for no limit.",
+        TRAINING,
+        "Largest size of a number in the gradient. Default: any.",
+        kind=float | None,
+        later=True,
+    ),
+    Parameter(
+        "early_stopping",
+        True,
+        flag,
+        "hold back a validation part and stop once its loss has not fallen for `patience` epochs. False: no part is "
+        "held back, and all epochs run.",
+        TRAINING,
+        "Stop on the validation loss.",
+    ),
+    Parameter(
+        "patience", 4, integer(1), "see early_stopping.", TRAINING, "Epochs without a better validation loss."
+    ),
+    Parameter(
+        "validation_fraction",
+        0.1,
+        number(0, 1, "neither"),
+        "size of the validation part, where `fit` is given no validation_data.",
+        SPLIT,
+        "Share of the training rows for early stopping.",
+    ),
+    Parameter(
+        "embedding_update",
+        "dense",
+        choice("sparse", "dense"),
+        '"dense" (default): every token vector at every step, as Adam is defined (momentum goes on moving a token '
+        "after its batch). A large table is worked on by the rows of each batch, and gets the same numbers up to "
+        'rounding. "sparse": a step updates only the token vectors that its batch has, and the momentum of the others '
+        "stands still; a little faster than that, and on EmoBank a little worse (test r .450 against .464).",
+        TRAINING,
+        "dense, or sparse: only the tokens of the batch, faster with many words.",
+    ),
+    Parameter(
+        "precision",
+        "float32",
+        choice("float32", "bfloat16"),
+        '"float32" (default), or "bfloat16": what the recurrent layers multiply in training is rounded to 8 '
+        "significant bits; states, sums and weights are not, nor is anything in prediction. Faster where `unspool "
+        "doctor` says so.",
+        TRAINING,
+        "float32, or bfloat16 products in training.",
+        later=True,
+    ),
+    Parameter(
+        "device",
+        "cpu",
+        choice("auto", "cpu", "cuda", "mps"),
+        '"cpu" (default: there the native engine runs), "cuda", "mps", or "auto": a GPU if torch can use one, else the '
+        "CPU, which is printed. The network is trained and asked there, and kept on the CPU.",
+        TRAINING,
+        "cpu, cuda, mps or auto: a GPU where torch has one.",
+        later=True,
+    ),
+    Parameter(
+        "random_state",
+        None,
+        random_state,
+        "int for the same numbers at each fit on the same machine; None; or a RandomState.",
+        TRAINING,
+        "Of split, weights and batches.",
+        kind=int,
+        option="seed",
+        option_default=0,
+    ),
+    Parameter(
+        "warm_start",
+        False,
+        flag,
+        "`fit` goes on from the weights of the last fit; vocabulary, scales, columns and classes stay as they are.",
+        later=True,
+    ),
+    Parameter("verbose", 1, integer(0), "0 silent, 1 a line an epoch.", instead="`--quiet`"),
+)
