@@ -15,16 +15,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from unspool import saved
-from unspool.encode import AudioInput, Columns, Raw, SeriesInput, TextInput, new_input, read_rows
-from unspool.encode.reading import SHOWN
-from unspool.encode.vectors import TEXTS, as_list
+from unspool.encode import Columns, Raw, new_input, read_rows
 from unspool.errors import DataError, bad_parameter
-from unspool.estimators import blending, continuing, saving, streamed, streams
-from unspool.estimators.by_kind import DROPOUT, Training, training_of
+from unspool.estimators import blending, building, continuing, saving, streamed, streams
+from unspool.estimators.by_kind import training_of
 from unspool.estimators.network import Ensemble, SequenceNetwork, count_parameters, layer_table, members_of
 from unspool.estimators.splitting import split_rows
-from unspool.nn.augment import Augment
-from unspool.parameters import TABLE, check_parameters, described
+from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
 from unspool.ragged import Ragged
 from unspool.streaming import Stream, StreamModel
@@ -37,9 +34,6 @@ from unspool.training import Callback, PredictionBatches, SequenceData, Settings
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
 from unspool.training.device import CPU, choose, on, seeded
-
-AUGMENT = ("crop", "noise", "time_mask")
-OF_SOUND = ("audio_features", "mel_bands", "sample_rate", "gain_invariant", "channel_invariant")
 
 
 class SequenceEstimator(BaseEstimator):
@@ -235,7 +229,7 @@ class SequenceEstimator(BaseEstimator):
         device = self._device(self.verbose)
         again = self.warm_start and hasattr(self, "network_")
         raw = self._read(X, self.input_.kind if again else None)
-        self._check_kind(raw.kind)
+        building.check_kind(self, raw.kind)
         fresh = (type(self.task_) if again else self.kind_of(y)).new(self.get_params(deep=False))
         self.task_ = self.task_ if again else fresh
         target = self.task_.read(y, len(raw), learn=not again)
@@ -271,7 +265,7 @@ class SequenceEstimator(BaseEstimator):
             else:
                 self.ensemble_ = self.ensemble
                 self.network_ = self._build_network()
-            self._train(training, validation, seed, calls, self._settings(chosen), device)
+            self._train(training, validation, seed, calls, building.settings(self, chosen), device)
         self.linear_ = self.blend_ = None
         if blends and validation is not None and not self.interrupted_:
             own = validation_data is None
@@ -340,33 +334,6 @@ class SequenceEstimator(BaseEstimator):
             bad_parameter(type(self).__name__, "embedding_update", expected, "sparse")
         return device
 
-    def _check_kind(self, kind: str) -> None:
-        """`InvalidParameterError` for what X of this kind cannot have."""
-        for owners, names in ((("series", "audio"), AUGMENT), (("audio",), OF_SOUND)):
-            for p in (p for p in TABLE if p.name in names and kind not in owners):
-                if (value := getattr(self, p.name)) != p.default:
-                    expected = f"left at {p.default!r} where X is {SHOWN.get(kind, kind)}"
-                    bad_parameter(type(self).__name__, p.name, expected, value)
-        if self.crop and self.task.per_step:
-            bad_parameter(type(self).__name__, "crop", "0: there is a target a step", self.crop)
-        given = [source for source in as_list(self.vectors) if source != TEXTS]
-        texts_only = {
-            "vectors": given or None,
-            "word_dropout": self.word_dropout or None,
-            "characters": self.characters,
-        }
-        for name, value in texts_only.items():
-            if kind != "text" and value is not None:
-                what = "0" if name == "word_dropout" else "None"
-                bad_parameter(type(self).__name__, name, f"{what} where X is {kind}, not texts", value)
-        if self.characters is not None and self.level == "char":
-            bad_parameter(
-                type(self).__name__,
-                "characters",
-                "None with level='char', where a token is one",
-                self.characters,
-            )
-
     def _train(
         self,
         training: SequenceData,
@@ -414,74 +381,8 @@ class SequenceEstimator(BaseEstimator):
         target = self.task_.read(y, len(raw), learn=False)
         return self._data(raw, target, None, np.arange(len(raw))), target
 
-    def _settings(self, chosen: Training) -> Settings:
-        return Settings(
-            epochs=chosen.epochs,
-            batch_size=self.batch_size,
-            learning_rate=chosen.learning_rate,
-            weight_decay=self.weight_decay,
-            gradient_clip=self.gradient_clip,
-            gradient_clip_value=self.gradient_clip_value,
-            patience=chosen.patience if chosen.early_stopping else None,
-            verbose=self.verbose,
-            schedule=chosen.schedule,
-            warmup=self.warmup,
-            average=self.averaging,
-            vectors_rate=self._vectors_rate(),
-        )
-
-    def _vectors_rate(self) -> float:
-        """By default 0.3 of given vectors, so that they stay near each other; those of the texts learn as the rest."""
-        if self.vectors_rate is not None:
-            return self.vectors_rate
-        return 1.0 if as_list(self.vectors) in ([], [TEXTS]) else 0.3
-
     def _build_network(self) -> SequenceNetwork | Ensemble:
-        count = getattr(self, "ensemble_", self.ensemble)
-        return self._build_member() if count == 1 else Ensemble([self._build_member() for _ in range(count)])
-
-    def _build_member(self) -> SequenceNetwork:
-        ids, given, characters = self.input_.vocabulary_size is not None, None, None
-        if isinstance(self.input_, TextInput) and self.input_.trained:
-            given = self.input_.given_table()
-        if isinstance(self.input_, TextInput) and self.input_.characters is not None and self.characters:
-            characters = (self.characters, self.input_.characters.vocabulary_size)
-        return SequenceNetwork(
-            given=given,
-            characters=characters,
-            trained=getattr(self.input_, "trained", 0),
-            columns=0 if self.columns_ is None else self.columns_.width,
-            word_dropout=self.word_dropout if self.input_.kind == "text" else 0.0,
-            cell=self.cell,
-            vocabulary_size=self.input_.vocabulary_size,
-            n_features=self.input_.n_features,
-            embedding_dim=self.embedding_dim,
-            hidden_size=self.hidden_size,
-            num_layers=self.num_layers,
-            bidirectional=self.bidirectional,
-            pooling=self.pooling,
-            dense=self.dense,
-            dropout=DROPOUT[self.input_.kind] if self.dropout is None else self.dropout,
-            output_size=self.task_.output_size,
-            thresholds=self.task_.thresholds_start,
-            per_step=self.task.per_step,
-            sparse_embedding=self.embedding_update == "sparse",
-            merge=self.merge,
-            connection=self.connection,
-            input_dropout=(0.3 if ids else 0.0) if self.input_dropout is None else self.input_dropout,
-            recurrent_dropout=self.recurrent_dropout,
-            zoneout=self.zoneout,
-            weight_dropout=self.weight_dropout,
-            precision=self.precision,
-            augment=self._augment(),
-        )
-
-    def _augment(self) -> Augment | None:
-        """What varies series and spectra in training; None for nothing, and for texts and ids."""
-        chosen = {name: getattr(self, name) for name in AUGMENT}
-        if not isinstance(self.input_, (SeriesInput, AudioInput)) or not any(chosen.values()):
-            return None
-        return Augment(**chosen, features=self.input_.n_given if self.input_.kind == "series" else None)
+        return building.network(self)
 
     # --- using
 

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from unspool.encode import new_input
 from unspool.errors import DataError, bad_parameter
+from unspool.estimators import building
 from unspool.estimators.by_kind import training_of
 from unspool.estimators.network import members_of
 from unspool.parameters import check_parameters
@@ -72,7 +73,7 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
     weights = read_weights(sample_weight, len(raw), model.task.per_step)
     random = check_random_state(model.random_state)
     if first:
-        model._check_kind(raw.kind)
+        building.check_kind(model, raw.kind)
         model.task_ = task
         model.input_ = new_input(raw.kind, settings).fit(raw)
         model.columns_ = model._new_columns(raw)
@@ -82,7 +83,7 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
     model.__dict__.pop("frozen_", None)
     training = model._data(raw, target, weights, rows)
     seed = int(random.randint(2**31 - 1))
-    chosen = model._settings(training_of(model, raw.kind, len(raw), task.has_classes))
+    chosen = building.settings(model, training_of(model, raw.kind, len(raw), task.has_classes))
     once = replace(chosen, epochs=1, patience=None, average=0.0, schedule="constant", warmup=0)
     device = model._device()
     with seeded(seed, device):

@@ -22,7 +22,7 @@ from torch import Tensor
 from unspool.encode import Raw, new_input
 from unspool.encode.stored import Stored, StoredWriter
 from unspool.errors import DataError, bad_parameter, check_int
-from unspool.estimators import blending
+from unspool.estimators import blending, building
 from unspool.estimators.by_kind import training_of
 from unspool.estimators.splitting import split_rows
 from unspool.parameters import check_parameters
@@ -104,7 +104,7 @@ def fit_stream(
             f"{(model.numeric, model.categorical)} and {beside}."
         )
     device = model._device(model.verbose)
-    model._check_kind("text")
+    building.check_kind(model, "text")
     kind = MultiLabel if len(stream.targets) > 1 and model.task.has_classes else model.kind_of(None)
     model.task_ = kind.new(settings)
     read = _targets(model, stream)
@@ -137,7 +137,9 @@ def fit_stream(
             with seeded(seed, device):
                 model.ensemble_ = model.ensemble
                 model.network_ = model._build_network()
-                model._train(training, validation, seed, list(callbacks), model._settings(chosen), device)
+                model._train(
+                    training, validation, seed, list(callbacks), building.settings(model, chosen), device
+                )
             model.linear_ = model.blend_ = None
             if validation is not None:
                 part, part_held = (
