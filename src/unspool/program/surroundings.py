@@ -114,13 +114,10 @@ def _unhooked() -> Iterator[None]:
     """No `saved_tensors_hooks`, which may count what is saved.
 
     Hooks that return what they are given, in their place, would keep each graph, and its weights, for ever: a node
-    that saves its own result then refers to itself. Before torch 2.7 hooks cannot be asked for, and stay.
+    that saves its own result then refers to itself.
     """
     inside, hooks = torch._C._autograd, []
-    while hasattr(inside, "_top_saved_tensors_default_hooks"):
-        top = inside._top_saved_tensors_default_hooks(True)
-        if top is None:
-            break
+    while (top := inside._top_saved_tensors_default_hooks(True)) is not None:
         hooks.append(top)
         inside._pop_saved_tensors_default_hooks()
     try:
@@ -173,9 +170,7 @@ def quiet() -> bool:
 
 _dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
 _transforms, _tracing = torch._C._are_functorch_transforms_active, torch._C._get_tracing_state
-_autocast = torch.is_autocast_enabled
-# torch 2.7; before it, nothing tells whether there are hooks: then a call may be surrounded by them.
-_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_tracing: ())
+_autocast, _hooks = torch.is_autocast_enabled, torch._C._autograd._top_saved_tensors_default_hooks
 
 
 def scripted() -> bool:
