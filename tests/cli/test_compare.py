@@ -119,6 +119,8 @@ def test_options_are_those_of_fit_and_of_the_study():
         "bidirectional",
         "blend",
         "report",
+        *("checkpoint", "checkpoint_every", "resume"),
+        *("stream", "epoch_batches", "cache"),
     }  # the study's affair, and its folder's
     assert set(fitting) - set(options) == own
     shared = [n for n in fitting if n in options and n not in ("ctx", "out", "quiet")]

@@ -54,7 +54,7 @@ def to_bytes(value: Any) -> bytes:
         )
 
     def number(t: Tensor) -> int:
-        place = (t.device, t.data_ptr(), t.dtype, t.shape, t.stride())
+        place = (t.untyped_storage()._cdata, t.storage_offset(), t.dtype, t.shape, t.stride())
         if place not in places:
             places[place] = len(tensors)
             tensors[str(len(tensors))] = t.cpu().clone().contiguous()
