@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from unspool.encode import AudioInput, SeriesInput, TextInput
@@ -51,19 +52,12 @@ def check_kind(model: SequenceEstimator, kind: str) -> None:
 
 def settings(model: SequenceEstimator, chosen: Training) -> Settings:
     """Of the training, with what was chosen by the kind of input."""
-    return Settings(
+    return replace(
+        Settings.of(model, _vectors_rate(model)),
         epochs=chosen.epochs,
-        batch_size=model.batch_size,
         learning_rate=chosen.learning_rate,
-        weight_decay=model.weight_decay,
-        gradient_clip=model.gradient_clip,
-        gradient_clip_value=model.gradient_clip_value,
         patience=chosen.patience if chosen.early_stopping else None,
-        verbose=model.verbose,
         schedule=chosen.schedule,
-        warmup=model.warmup,
-        average=model.averaging,
-        vectors_rate=_vectors_rate(model),
     )
 
 
