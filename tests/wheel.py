@@ -32,7 +32,7 @@ from unspool.nn import LSTM
 sequences = [torch.randn(n, 3) for n in (1, 5, 2)]
 ours, theirs = LSTM(3, 7), torch.nn.LSTM(3, 7)
 ours.load_state_dict(theirs.state_dict())
-values = ours(Ragged.from_list(sequences))[0].unbind()
+values = ours(Ragged.from_list(sequences))[0].to_list()
 assert all(torch.allclose(a, theirs(b)[0], atol=1e-5) for a, b in zip(values, sequences))
 texts = ["good", "bad", "very good", "very bad"] * 10
 model = SequenceRegressor(epochs=1, hidden_size=4, random_state=0).fit(texts, [1.0, 0.0, 2.0, -1.0] * 10)
