@@ -131,7 +131,6 @@ def predict_table(
 
 def _in_pieces(table: Path, out: Path | None, reading: Reading) -> bool:
     """Whether the table is large, and has pieces, as what is written has."""
-
     if not table.is_file() or table.stat().st_size < LARGE:
         return False
     whole = ("json", "xlsx")

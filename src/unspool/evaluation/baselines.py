@@ -169,7 +169,6 @@ def classification_baselines(
     """The majority class (probabilities: the classes' shares), and TF-IDF + logistic regression; y (B,). X, settings:
     as of `regression_baselines`."""
     read = _reader(X, settings)
-    texts, columns = read(X)
     classes, numbers = np.unique(y, return_inverse=True)
     held = None
     if validation is not None:
@@ -181,18 +180,7 @@ def classification_baselines(
             None if beside is None else beside[known],
         )
         held = held if len(known) else None
-    model = fit_linear(
-        TextEncoder(level=level),
-        texts,
-        numbers,
-        classes=len(classes),
-        columns=columns,
-        validation=held,
-        seed=seed,
-    )
-    chosen = _settings(model, C=float(1 / model.penalty[0]))
-    linear = Baseline("TF-IDF + logistic regression", chosen, model, classes, read=read)
-    return [majority_baseline(y, read), linear]
+    return [majority_baseline(y, read), _logistic(read, X, numbers, classes, level, held, seed)]
 
 
 def ordinal_baselines(
@@ -215,26 +203,38 @@ def ordinal_baselines(
     if X is None:
         return [Baseline("majority", {}, model, order)]
     read = _reader(X, settings)
-    texts, columns = read(X)
     held = None
     if validation is not None:
         others, beside = read(validation[0])
         held = (others, validation[1], beside)
-    linear = fit_linear(
+    return [
+        Baseline("majority", {}, model, order, read=read),
+        _logistic(read, X, ranks, order, level, held, seed),
+    ]
+
+
+def _logistic(
+    read: Callable[[Any], Given],
+    X: Any,
+    numbers: np.ndarray,
+    classes: np.ndarray,
+    level: str,
+    held: tuple[Sequence[str], np.ndarray, np.ndarray | None] | None,
+    seed: int,
+) -> Baseline:
+    """TF-IDF and logistic regression of numbers (B,) of `classes`; held: what `fit_linear` takes as validation."""
+    texts, columns = read(X)
+    model = fit_linear(
         TextEncoder(level=level),
         texts,
-        ranks,
-        classes=len(order),
+        numbers,
+        classes=len(classes),
         columns=columns,
         validation=held,
         seed=seed,
     )
-    chosen = _settings(linear, C=float(1 / linear.penalty[0]))
-    name = "TF-IDF + logistic regression"
-    return [
-        Baseline("majority", {}, model, order, read=read),
-        Baseline(name, chosen, linear, order, read=read),
-    ]
+    chosen = _settings(model, C=float(1 / model.penalty[0]))
+    return Baseline("TF-IDF + logistic regression", chosen, model, classes, read=read)
 
 
 def share_baseline(y: np.ndarray, read: Callable[[Any], Given] = texts_alone) -> Baseline:

@@ -6,7 +6,6 @@ import os
 import re
 import tempfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from unspool.errors import ModelFileError
 from unspool.importing import hdf5
 from unspool.importing.keras_config import KerasLayer, parse
+from unspool.saved.store import BAD_ZIP
 
 MAX_JSON = 64 * 2**20  # bytes
 RATIO = 20  # times that weights may grow when they are unpacked
@@ -152,15 +152,7 @@ def _read_zip(path: str) -> dict[str, bytes]:
             return {name: _read_member(archive, archive.getinfo(name)) for name in needed}
     except ModelFileError:
         raise
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-    ) as e:
+    except (*BAD_ZIP, OSError) as e:
         raise ModelFileError(f"it is not a readable zip ({e}).") from e
 
 

@@ -23,6 +23,8 @@ DOCUMENT, WEIGHTS = "model.json", "weights.safetensors"
 MAX_DOCUMENT = 128 * 2**20  # bytes; a vocabulary of a million words takes about 20 MiB
 
 Parts = tuple[bytes, BinaryIO, int]
+#: What `zipfile` raises for a damaged file.
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 
 
 # --- writing
@@ -185,14 +187,7 @@ def _read_zip(path: str) -> Iterator[Parts]:
             raise ModelFileError(f"it cannot be read ({error.strerror or error}).") from error
         except ModelFileError:
             raise
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            NotImplementedError,
-            RuntimeError,
-            EOFError,
-            ValueError,
-        ) as error:
+        except BAD_ZIP as error:
             raise ModelFileError(f"it is neither a folder nor a readable zip ({error}).") from error
         yield document, stream, weights_info.file_size  # type: ignore[misc]
 
