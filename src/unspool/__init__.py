@@ -35,6 +35,7 @@ _MODULES = (
     "generation",
     "heads",
     "importing",
+    "mlflow",
     "nn",
     "parameters",
     "program",

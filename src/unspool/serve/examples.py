@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unspool import examples
 from unspool.serve.served import LENGTHS, Served
 from unspool.serve.tensors import from_json
 
@@ -24,10 +25,9 @@ def inputs_of(served: Served) -> list[dict[str, Any]]:
             {"name": first.name, "datatype": first.datatype, "shape": shape, "data": steps},
             {"name": LENGTHS, "datatype": "INT64", "shape": [2], "data": [len(s) for s in sequences]},
         ]
-    parts = {part.name: part for part in served.model.columns_.parts} if others else {}
+    values = examples.beside(served.model)
     for spec in others:
-        part = parts[spec.name]
-        value = float(f"{part.mean:.4g}") if spec.datatype == "FP64" else part.categories[0]
+        value = values[spec.name]
         found.append({"name": spec.name, "datatype": spec.datatype, "shape": [2], "data": [value, value]})
     return found
 
@@ -42,19 +42,7 @@ def tensors_of(served: Served) -> dict[str, np.ndarray]:
 
 def sequences_of(served: Served) -> list[Any]:
     """Two sequences that the model knows something of: texts, ids, or steps as lists."""
-    source = served.model.input_
-    if served.kind == "text":
-        words = [word for word in source.encoder.words_ if word.isprintable()][:40]
-        words = [word for word in words if word.isalnum()] or words
-        joint = " " if source.encoder.level == "word" else ""
-        return [joint.join(words[:3]), joint.join(words[3:8]) or joint.join(words[:1])]
-    if served.kind == "ids":
-        known = range(source.vocabulary_size) if source.known is None else source.known.tolist()
-        ids = [int(i) for i in known[-5:]]
-        return [ids[:2], ids]
-    steps = [np.array(source.mean) + k * np.array(source.scale) for k in (0.0, 0.5, -0.5)]
-    series = [[float(f"{v:.4g}") for v in step] for step in steps]
-    return [series, series[:2]]
+    return examples.sequences(served.model)
 
 
 def quoted(body: str) -> str:
