@@ -22,8 +22,8 @@ from unspool.estimators.network import count_parameters
 from unspool.evaluation.baselines import classification_baselines
 from unspool.study import charts
 from unspool.study.jobs import one_thread
+from unspool.study.kinds import make_problem
 from unspool.study.layout import number
-from unspool.study.problem import make_problem
 
 from .conftest import SMALL, reviews
 

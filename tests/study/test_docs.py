@@ -24,13 +24,14 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     texts, scores = reviews(60)
     pl.DataFrame({"text": texts, "score": scores}).write_csv(tmp_path / "reviews.csv")
     monkeypatch.chdir(tmp_path)
-    assert [kind for kind, _ in BLOCKS] == ["sh", "python"]
+    assert [kind for kind, _ in BLOCKS] == ["sh", "python", "python"]
     command = shlex.split(BLOCKS[0][1])
     result = CliRunner().invoke(app, [*command[1:], "--jobs", "1"])
     assert result.exit_code == 0, result.output
     assert {p.name for p in Path("study").iterdir()} >= set(re.findall(r"`([\w.]+)` \(", PAGE))
-    exec(compile(BLOCKS[1][1], "docs/study.md", "exec"), {"__name__": "docs"})
-    assert "Best on the validation part" in capsys.readouterr().out
+    for _, code in BLOCKS[1:]:
+        exec(compile(code, "docs/study.md", "exec"), {"__name__": "docs"})
+        assert "Best on the validation part" in capsys.readouterr().out
     assert unspool.load("winner").predict(["a good day"]).shape == (1,)
 
 

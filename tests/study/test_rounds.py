@@ -180,7 +180,7 @@ def test_ctrl_c_keeps_what_is_done(made_up):
         ({"jobs": 0}, "an int in [1, inf)"),
         ({"test": 1.5}, "a number in (0, 1)"),
         ({"validation": X}, "a pair (X, y)"),
-        ({"estimator": "lstm"}, "a SequenceRegressor or SequenceClassifier"),
+        ({"estimator": "lstm"}, "one of unspool's estimators: SequenceRegressor,"),
     ],
 )
 def test_what_is_refused(options, message):

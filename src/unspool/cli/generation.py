@@ -31,7 +31,7 @@ from unspool.cli.options import (
 from unspool.errors import DataError, check_float
 from unspool.files import check_place, write_text
 from unspool.generation import SequenceGenerator
-from unspool.generation.ngram import baseline
+from unspool.generation.ngram import measured_baseline
 from unspool.generation.settings import SETTINGS
 from unspool.parameters import SPLIT
 from unspool.tables import decode, require_columns, text_column
@@ -149,8 +149,9 @@ def fit(
         raise KeyboardInterrupt
     typer.echo(f"Model: {model.describe()}.")
     found = model.evaluate(held)
-    grams = _measure_baseline(model, rest, held, int(found["tokens"]), int(found["characters"]))
-    _print(held, {"this model": found, grams["name"]: grams})
+    name, of = measured_baseline(model.vocabulary_, rest, model.ends_)
+    grams = of(held)
+    _print(held, {"this model": found, name: grams})
     verdict = _verdict(found, grams)
     typer.echo(verdict)
     sample = model.generate("", 300, random_state=settings["random_state"])
@@ -158,7 +159,7 @@ def fit(
         "task": "generation",
         "texts": {name: {"texts": n, "characters": c} for name, (n, c) in counts.items()},
         "metrics": found,
-        "baselines": {grams["name"]: {k: v for k, v in grams.items() if k != "name"}},
+        "baselines": {name: grams},
         "verdicts": [verdict],
         "settings": settings,
         "training": {"seconds": seconds, "parameters": model.n_parameters_, "epochs": model.history_},
@@ -166,21 +167,6 @@ def fit(
     write_text(report / "metrics.json", json.dumps(facts, indent=1) + "\n")
     write_text(report / "sample.txt", sample + "\n")
     typer.echo(f"Model: {out}. Metrics and a sample: {report}.")
-
-
-def _measure_baseline(
-    model: SequenceGenerator, rest: list[str], held: list[str], tokens: int, characters: int
-) -> dict[str, Any]:
-    """Kneser-Ney of the model's tokens, fitted on training and validation texts."""
-    encode, ends = model.vocabulary_.encode, model.ends_
-    grams = baseline([encode(t) for t in rest], len(model.vocabulary_), ends)
-    loss = -sum(float(grams.score(encode(t), ends).sum()) for t in held)
-    return {
-        "name": f"{grams.order}-grams, Kneser-Ney",
-        "nats_per_token": loss / tokens,
-        "perplexity": float(np.exp(loss / tokens)),
-        "bits_per_character": loss / max(1, characters) / float(np.log(2)),
-    }
 
 
 def _print(texts: Sequence[str], rows: dict[str, dict[str, Any]]) -> None:

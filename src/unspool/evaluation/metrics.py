@@ -41,7 +41,27 @@ TEXTS = {
     "cer": ("CER", False),
     "bleu": ("BLEU", True),
 }
-METRICS = {"deviance": ("Deviance", False)} | REGRESSION | CLASSIFICATION | ORDINAL | MULTILABEL | TEXTS
+TAGS = {
+    "span_f1": ("Span F1", True),
+    "token_accuracy": ("Token accuracy", True),
+    "label_accuracy": ("Label accuracy", True),
+}
+LANGUAGE = {
+    "nats_per_token": ("Nats a token", False),
+    "perplexity": ("Perplexity", False),
+    "bits_per_character": ("Bits a character", False),
+}
+FORECASTS = {
+    "mae": ("MAE", False),
+    "rmse": ("RMSE", False),
+    "smape": ("sMAPE", False),
+    "mase": ("MASE", False),
+}
+METRICS = (
+    {"deviance": ("Deviance", False)}
+    | (REGRESSION | CLASSIFICATION | ORDINAL | MULTILABEL | TEXTS)
+    | (TAGS | LANGUAGE | FORECASTS)
+)
 # The values that a metric can have.
 RANGES = {
     "rmse": (0.0, math.inf),
@@ -59,6 +79,14 @@ RANGES = {
     "wer": (0.0, math.inf),
     "cer": (0.0, math.inf),
     "bleu": (0.0, 100.0),
+    "span_f1": (0.0, 1.0),
+    "token_accuracy": (0.0, 1.0),
+    "label_accuracy": (0.0, 1.0),
+    "nats_per_token": (0.0, math.inf),
+    "perplexity": (1.0, math.inf),
+    "bits_per_character": (0.0, math.inf),
+    "smape": (0.0, 200.0),
+    "mase": (0.0, math.inf),
 }
 
 Metrics = dict[str, float | None]

@@ -216,8 +216,8 @@ def cross_validate(
     for start in range(0, n_windows, every):
         count = min(every, n_windows - start)
         after = (n_windows - start - 1) * step_size + h  # steps from this fit's end to the end of the series
-        fitted = fit_panel(clone(model), _without_end(panel, after))
-        seen = _without_end(panel, (n_windows - start - count) * step_size)
+        fitted = fit_panel(clone(model), without_end(panel, after))
+        seen = without_end(panel, (n_windows - start - count) * step_size)
         series, cutoffs = places(fitted, seen, count, step_size, h)
         check_reach(fitted, h, wanted)
         parts.append(at(fitted, seen, series, cutoffs, h, wanted, adaptive))
@@ -229,7 +229,7 @@ def measured(
 ) -> Backtest:
     """See `Forecaster.measured`; keeping: its checkpoint."""
     h, step = _checked(clone(model), n_windows, None, None, wanted, 0.0)
-    fit_panel(model, _without_end(panel, n_windows * step), **keeping)
+    fit_panel(model, without_end(panel, n_windows * step), **keeping)
     check_reach(model, h, wanted)
     series, cutoffs = places(model, panel, n_windows, step, h)
     found = at(model, panel, series, cutoffs, h, wanted)
@@ -238,7 +238,7 @@ def measured(
     return found
 
 
-def _without_end(panel: Panel, steps: int) -> Panel:
+def without_end(panel: Panel, steps: int) -> Panel:
     """All series without their last `steps`; those that would have none are left out."""
     if steps == 0:
         return panel

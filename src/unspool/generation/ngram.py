@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from unspool.errors import DataError, check_int
-from unspool.generation.vocabulary import END_ID
+from unspool.generation.vocabulary import END_ID, Vocabulary
 
 
 class KneserNey:
@@ -81,6 +81,27 @@ def baseline(texts: Sequence[np.ndarray], vocabulary_size: int, ends: bool) -> K
         if loss < least:
             best, least = order, loss
     return KneserNey(best, vocabulary_size).fit(texts, ends)
+
+
+def measured_baseline(
+    vocabulary: Vocabulary, texts: Sequence[str], ends: bool
+) -> tuple[str, Callable[[Sequence[str]], dict[str, float]]]:
+    """(its name, what measures it): `baseline` of the vocabulary's tokens, fitted on texts.
+
+    What measures takes other texts and gives nats_per_token, perplexity and bits_per_character.
+    """
+    grams = baseline([vocabulary.encode(text) for text in texts], len(vocabulary), ends)
+
+    def measure(held: Sequence[str]) -> dict[str, float]:
+        logs = [grams.score(vocabulary.encode(text), ends) for text in held]
+        loss, tokens = -sum(float(row.sum()) for row in logs), sum(map(len, logs))
+        return {
+            "nats_per_token": loss / tokens,
+            "perplexity": float(np.exp(loss / tokens)),
+            "bits_per_character": loss / max(1, sum(map(len, held))) / float(np.log(2)),
+        }
+
+    return f"{grams.order}-grams, Kneser-Ney", measure
 
 
 class _Level:

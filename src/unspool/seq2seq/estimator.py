@@ -149,7 +149,7 @@ class Seq2Seq(BaseEstimator):
         """
         check_parameters(OWNER, self.get_params(deep=False), SETTINGS)
         check_callbacks(OWNER, callbacks)
-        sources, targets = _pairs(X, y)
+        sources, targets = read_pairs(X, y)
         weights = read_weights(sample_weight, len(sources))
         random = check_random_state(self.random_state)
         held = np.zeros(len(sources), dtype=bool)
@@ -165,7 +165,7 @@ class Seq2Seq(BaseEstimator):
             training.weights = scale_weights(weights[rows], torch.empty(len(rows)))
         validation = None
         if validation_data is not None:
-            validation = self._data(*_pairs(*validation_data))
+            validation = self._data(*read_pairs(*validation_data))
         elif held.any():
             kept = np.flatnonzero(held)
             validation = self._data([sources[i] for i in kept], [targets[i] for i in kept], kept)
@@ -330,7 +330,7 @@ class Seq2Seq(BaseEstimator):
     def log_probability(self, X: Sequence[str], y: Sequence[str]) -> np.ndarray:
         """(n,) float64: log p of each target y, with its end, for its source X, in nats."""
         check_is_fitted(self, "network_")
-        data = self._data(*_pairs(X, y))
+        data = self._data(*read_pairs(X, y))
         total = torch.zeros(len(data), dtype=torch.float64)
         network = getattr(self, "frozen_", self.network_)
         with torch.inference_mode():
@@ -344,7 +344,7 @@ class Seq2Seq(BaseEstimator):
 
     def score(self, X: Sequence[str], y: Sequence[str]) -> float:
         """The share of the sources X whose greedy prediction is y, character by character."""
-        sources, targets = _pairs(X, y)
+        sources, targets = read_pairs(X, y)
         return float(np.mean(self.predict(sources) == np.array(targets, dtype=object)))
 
     def evaluate(self, X: Sequence[str], y: Sequence[str | Sequence[str]], **decoding: Any) -> dict[str, Any]:
@@ -362,7 +362,7 @@ class Seq2Seq(BaseEstimator):
         check_is_fitted(self, "network_")
         if target is None:
             target = str(self.predict([source])[0])
-        (source,), (target,) = _pairs([source], [target])
+        (source,), (target,) = read_pairs([source], [target])
         (batch,) = self._data([source], [target]).prediction_batches()
         network = self.network_
         with torch.inference_mode():
@@ -422,8 +422,8 @@ def _texts(texts: Any, what: str) -> list[str]:
     return read_texts(OWNER, texts, what)
 
 
-def _pairs(X: Any, y: Any) -> tuple[list[str], list[str]]:
-    """Sources and targets, as many of each."""
+def read_pairs(X: Any, y: Any) -> tuple[list[str], list[str]]:
+    """Sources and targets, as many of each; `DataError` for anything else."""
     sources, targets = _texts(X, "X"), _texts(y, "y")
     if len(sources) != len(targets):
         raise DataError(f"X and y must have a target for each source. Got {len(sources)} and {len(targets)}.")

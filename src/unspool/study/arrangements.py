@@ -1,22 +1,13 @@
-"""Arrangements: a cell, a pooling and a layout, by name: "lstm/last/stacked"."""
+"""Arrangements: a cell, what else a kind of model varies, and a layout, by name: "lstm/last/stacked"."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-from sklearn.base import clone
-
 from unspool import cells
-from unspool.encode import IdInput, Raw, SeriesInput
 from unspool.errors import bad_parameter, check_choice
-from unspool.estimators import SequenceEstimator
-from unspool.estimators.network import count_parameters
-from unspool.heads.pooling import pooling_names
 
 #: Layout -> the estimator's settings.
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -32,91 +23,105 @@ TWELVE = tuple(
     for pooling in ("last", "max")
     for layout in ("one", "stacked", "bidirectional")
 )
+CELLS = ("rnn", "gru", "lstm")
+#: What an arrangement may vary beside cell and layout -> the argument of `compare` that lists its values.
+LISTS = {"pooling": "poolings", "model": "models", "attention": "attentions"}
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """cell: a name in `unspool.cells.names()`; pooling: as `unspool.heads.Pooling`; layout: in `LAYOUTS`."""
+    """cell: a name in `unspool.cells.names()`; layout: in `LAYOUTS`; choice: of `parameter`, both None where a kind of
+    model varies nothing else. directions: False where the model has no parameter bidirectional."""
 
     cell: str
-    pooling: str
+    choice: str | None
     layout: str
-
-    def __post_init__(self) -> None:
-        check_choice("compare", "cells", self.cell, cells.names())
-        pooling_names(self.pooling)
-        check_choice("compare", "layouts", self.layout, LAYOUTS)
+    parameter: str | None = "pooling"
+    directions: bool = True
 
     @property
     def name(self) -> str:
-        """ "cell/pooling/layout"."""
-        return f"{self.cell}/{self.pooling}/{self.layout}"
-
-    @classmethod
-    def parse(cls, name: str) -> Arrangement:
-        """Of a name "cell/pooling/layout"; `InvalidParameterError` for anything else."""
-        parts = str(name).split("/")
-        if len(parts) != 3:
-            bad_parameter("compare", "arrangements", "names such as 'lstm/last/stacked', or 'twelve'", name)
-        return cls(*parts)
+        """ "cell/choice/layout", or "cell/layout"."""
+        return "/".join(part for part in (self.cell, self.choice, self.layout) if part is not None)
 
     def settings(self) -> dict[str, Any]:
         """The estimator's parameters that make this arrangement."""
-        return {"cell": self.cell, "pooling": self.pooling, **LAYOUTS[self.layout]}
+        layout = dict(LAYOUTS[self.layout])
+        if not self.directions:
+            layout.pop("bidirectional")
+        chosen = {} if self.parameter is None else {self.parameter: self.choice}
+        return {"cell": self.cell, **chosen, **layout}
 
 
-def choose_arrangements(
-    arrangements: str | Sequence[str] | None,
-    cell_names: Sequence[str],
-    poolings: Sequence[str],
-    layouts: Sequence[str],
-) -> list[Arrangement]:
-    """The arrangements named, "twelve", or with None the whole grid; each once, in the order given."""
-    if arrangements is None:
-        for name, values in (("cells", cell_names), ("poolings", poolings), ("layouts", layouts)):
-            if isinstance(values, str) or not len(values):
-                bad_parameter("compare", name, "a list of one or more names", values)
-        chosen = [Arrangement(c, p, y) for c in cell_names for p in poolings for y in layouts]
-    else:
-        names = TWELVE if arrangements == "twelve" else arrangements
-        names = [names] if isinstance(names, str) else list(names)
-        if not names:
-            bad_parameter("compare", "arrangements", "one or more names, or 'twelve'", arrangements)
-        chosen = [Arrangement.parse(name) for name in names]
-    return list(dict.fromkeys(chosen))
+@dataclass(frozen=True)
+class Grid:
+    """What the arrangements of a kind of model vary.
 
-
-def blank(estimator: SequenceEstimator, X: Raw, y: np.ndarray) -> SequenceEstimator:
-    """A copy of `estimator` that knows the width of its input and of y, enough to count parameters."""
-    model = clone(estimator)
-    features = X.data.values.shape[1] if X.kind == "series" else 0
-    model.input_ = SeriesInput([0.0] * features, [1.0] * features) if features else IdInput(1)
-    model.task_ = model.task()
-    model.task_.fit(model.task_.read(y, len(y), learn=True))
-    return model
-
-
-def recurrent_parameters(model: SequenceEstimator, **settings: Any) -> int:
-    """Trainable numbers in the recurrent layers of `model` (of `blank`) with `settings`."""
-    with torch.device("meta"):
-        network = copy.copy(model).set_params(**settings)._build_network()
-    return count_parameters(network.stack)
-
-
-def equal_width(model: SequenceEstimator, settings: dict[str, Any], target: int) -> int:
-    """The hidden size whose recurrent layers have the number of parameters nearest to `target`.
-
-    The number grows with the hidden size, so the search halves an interval: about 2 log2(width) trials.
+    parameter: beside cell and layout, or None; choices: its values that are compared by default; check: raises for one
+    that is none. layouts: compared by default. directions: whether the model can read both ways.
     """
 
-    def count(width: int) -> int:
-        return recurrent_parameters(model, **settings, hidden_size=width)
+    parameter: str | None = None
+    choices: tuple[str, ...] = ()
+    check: Callable[[str], Any] = str
+    layouts: tuple[str, ...] = ("one", "stacked", "bidirectional")
+    directions: bool = True
 
-    high = 1
-    while count(high) < target:
-        high *= 2
-    low = max(1, high // 2)
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) < target else (low, middle)
-    return min((low, high), key=lambda width: abs(count(width) - target))
+    @property
+    def example(self) -> str:
+        """A name."""
+        return "/".join(["lstm", *self.choices[:1], "stacked"])
+
+    def new(self, cell: str, choice: str | None, layout: str) -> Arrangement:
+        """Checked."""
+        check_choice("compare", "cells", cell, cells.names())
+        if choice is not None:
+            self.check(choice)
+        able = [name for name in LAYOUTS if self.directions or not LAYOUTS[name]["bidirectional"]]
+        check_choice("compare", "layouts", layout, able)
+        return Arrangement(cell, choice, layout, self.parameter, self.directions)
+
+    def parse(self, name: str) -> Arrangement:
+        """Of a name; `InvalidParameterError` for anything else."""
+        parts = str(name).split("/")
+        if len(parts) != (2 if self.parameter is None else 3):
+            twelve = ", or 'twelve'" if self.parameter == "pooling" else ""
+            bad_parameter("compare", "arrangements", f"names such as {self.example!r}{twelve}", name)
+        return self.new(parts[0], None if self.parameter is None else parts[1], parts[-1])
+
+    def choose(
+        self,
+        arrangements: str | Sequence[str] | None,
+        cell_names: Sequence[str],
+        choices: Mapping[str, Sequence[str] | None],
+        layouts: Sequence[str] | None,
+    ) -> list[Arrangement]:
+        """The arrangements named, "twelve", or with None the whole grid; each once, in the order given.
+
+        choices: parameter -> its values, None for the default; `InvalidParameterError` for one that is not varied here.
+        """
+        for parameter, values in choices.items():
+            if values is not None and parameter != self.parameter:
+                own = "only cells and layouts" if self.parameter is None else LISTS[self.parameter]
+                bad_parameter("compare", LISTS[parameter], f"None: this kind of model varies {own}", values)
+        if arrangements is None:
+            asked = choices.get(self.parameter or "")
+            varied: Sequence[Any] = self.choices if asked is None else asked
+            layouts = self.layouts if layouts is None else layouts
+            given = {"cells": cell_names, "layouts": layouts}
+            if self.parameter is None:
+                varied = [None]
+            else:
+                given[LISTS[self.parameter]] = varied
+            for name, values in given.items():
+                if isinstance(values, str) or not len(values):
+                    bad_parameter("compare", name, "a list of one or more names", values)
+            chosen = [self.new(c, v, y) for c in cell_names for v in varied for y in layouts]
+        else:
+            twelve = arrangements == "twelve" and self.parameter == "pooling"
+            names = TWELVE if twelve else arrangements
+            names = [names] if isinstance(names, str) else list(names)
+            if not names:
+                bad_parameter("compare", "arrangements", "one or more names, or 'twelve'", arrangements)
+            chosen = [self.parse(name) for name in names]
+        return list(dict.fromkeys(chosen))

@@ -9,17 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from unspool.errors import check_float, check_int
-from unspool.estimators import SequenceEstimator
-from unspool.study.arrangements import (
-    Arrangement,
-    blank,
-    choose_arrangements,
-    equal_width,
-    recurrent_parameters,
-)
+from unspool.study.arrangements import CELLS
 from unspool.study.comparison import Comparison
 from unspool.study.jobs import Workers
-from unspool.study.problem import Problem, default_metric, make_problem
+from unspool.study.kinds import make_problem, problem_class
+from unspool.study.problem import chosen_metric
 from unspool.study.progress import StudyProgress
 from unspool.study.rounds import Budget, Loop, Plan
 from unspool.study.store import Store
@@ -27,18 +21,21 @@ from unspool.study.store import Store
 
 def compare(
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
-    estimator: SequenceEstimator | None = None,
-    cells: Sequence[str] = ("rnn", "gru", "lstm"),
-    poolings: Sequence[str] = ("last", "mean", "max", "attention"),
-    layouts: Sequence[str] = ("one", "stacked", "bidirectional"),
+    labels: Any = None,
+    estimator: Any = None,
+    cells: Sequence[str] = CELLS,
+    poolings: Sequence[str] | None = None,
+    layouts: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    attentions: Sequence[str] | None = None,
     arrangements: str | Sequence[str] | None = None,
     metric: str | None = None,
     repeats: int = 5,
     cv: int | None = None,
-    validation: tuple[Any, Any] | None = None,
-    test: tuple[Any, Any] | float | None = None,
+    validation: Any = None,
+    test: Any = None,
     equal_parameters: bool = False,
     drop_hopeless: bool = True,
     baselines: bool = True,
@@ -51,28 +48,36 @@ def compare(
 ) -> Comparison:
     """Train every arrangement `repeats` times from the same seeds, and compare them on the validation part.
 
-    X, y : as in `fit` of the estimators.
-    estimator : an unfitted `SequenceRegressor` or `SequenceClassifier` that carries all other settings (epochs,
-        hidden_size, ...); its cell, pooling, layers, direction and random_state are set by the study. None: a
-        regressor where y has several columns, fractions, or numbers of more than 10 values, else a classifier.
-    cells, poolings, layouts : every combination is run. cells: `unspool.cells.names()`; poolings:
-        `unspool.heads.Pooling`; layouts: "one", "stacked" (two layers), "bidirectional",
-        "stacked-bidirectional".
-    arrangements : instead of these, a list of names such as "lstm/last/stacked", or "twelve":
-        {lstm, gru} x {last, max} x {one, stacked, bidirectional}.
+    X, y, labels : as in `fit` of the estimators; y is None for `Forecaster` and `SequenceGenerator`, labels are of
+        `SequenceTagger` alone.
+    estimator : an unfitted estimator of any kind that carries all other settings (epochs, hidden_size, ...); its cell,
+        layers, direction and random_state are set by the study, and its pooling (`SequenceRegressor`,
+        `SequenceClassifier`), model (`Forecaster`) or attention (`Seq2Seq`). None: a regressor where y has several
+        columns, fractions, or numbers of more than 10 values, else a classifier.
+    cells, poolings, models, attentions, layouts : every combination is run, of those that the kind of estimator has.
+        cells: `unspool.cells.names()`; poolings: `unspool.heads.Pooling`; layouts: "one", "stacked" (two layers), and
+        where the model can read both ways "bidirectional", "stacked-bidirectional". None: four poolings, all models
+        and attentions, the first two or three layouts.
+    arrangements : instead of these, a list of names such as "lstm/last/stacked" ("lstm/stacked" for taggers and
+        generators), or, where there is a pooling, "twelve": {lstm, gru} x {last, max} x {one, stacked, bidirectional}.
     metric : ranks the arrangements; one of "r2" (default), "rmse", "mae", "pearson_r" for numbers, "accuracy"
-        (default), "macro_f1", "log_loss" for classes. All are reported; of several targets their means.
+        (default), "macro_f1", "log_loss" for classes, and what docs/study.md lists for other kinds. All are reported;
+        of several targets their means.
     repeats : runs of each arrangement; repeat r has seed `random_state` + r in every arrangement.
     cv : None: one validation part. k: each repeat is a cross-validation in k folds of its own, so k runs; the
         estimator's early stopping then holds back a part of the training folds.
-    validation : (X, y); None: `estimator.validation_fraction` of the rows, drawn. It ranks the arrangements, and
-        also stops each training early.
-    test : (X, y), a share of the rows to draw, or None. Only reported: nothing is chosen by it.
+    validation : (X, y), of taggers with labels (X, y, labels), of generators texts; None:
+        `estimator.validation_fraction` of the rows, drawn. It ranks the arrangements, and also stops each training
+        early. Of a `Forecaster` the number of horizons at the end of each series, before those of the test, that rank
+        the arrangements (None: 1); each training holds back steps of its own before them.
+    test : a part as validation, a share of the rows to draw, or None; of a `Forecaster` a number of last horizons. Only
+        reported: nothing is chosen by it.
     equal_parameters : choose the hidden size of each arrangement so that its recurrent layers have about as many
         parameters as those of `estimator` as given.
     drop_hopeless : from the second repeat on, do not repeat an arrangement that is clearly below the best
         (`unspool.study.statistics.hopeless`).
-    baselines : also the mean or majority, and for texts TF-IDF with a linear model (of the first repeat).
+    baselines : also what `unspool fit` sets beside such a model: the mean or majority and for texts TF-IDF with a
+        linear model, n-grams, naive forecasts, ... (of the first repeat).
     budget_seconds : no run starts that would end later than this after the call, by the time of earlier runs;
         those going on are finished. Every arrangement has its first run before any has its second.
     budget_runs : so many runs at most, in this call.
@@ -86,9 +91,10 @@ def compare(
     Raises `DataError`, `InvalidParameterError`, and `ModelFileError` where `out` holds another study.
     """
     started = time.monotonic()
-    problem = make_problem(X, y, estimator, cv, validation, test, random_state)
-    chosen = choose_arrangements(arrangements, cells, poolings, layouts)
-    metric = default_metric(problem, metric)
+    varied = {"pooling": poolings, "model": models, "attention": attentions}
+    chosen = problem_class(estimator).grid.choose(arrangements, cells, varied, layouts)
+    problem = make_problem(X, y, estimator, cv, validation, test, random_state, labels)
+    metric = chosen_metric(problem, metric)
     check_int("compare", "repeats", repeats)
     check_int("compare", "verbose", verbose, 0)
     if budget_seconds is not None:
@@ -96,7 +102,7 @@ def compare(
     if budget_runs is not None:
         check_int("compare", "budget_runs", budget_runs)
     jobs = usable_cores() if jobs is None else check_int("compare", "jobs", jobs)
-    plan = Plan(problem, sizes(problem, chosen, equal_parameters), metric, repeats, drop_hopeless, baselines)
+    plan = Plan(problem, problem.sizes(chosen, equal_parameters), metric, repeats, drop_hopeless, baselines)
     store = Store(out, problem.describe())
     names = {a.cell for a in chosen}
     budget = Budget(started, budget_seconds, budget_runs, reserve=out is not None)
@@ -116,13 +122,3 @@ def compare(
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def sizes(problem: Problem, chosen: list[Arrangement], equal: bool) -> dict[Arrangement, int]:
-    """The hidden size of each arrangement."""
-    if not equal:
-        size = check_int("compare", "estimator.hidden_size", problem.estimator.hidden_size)
-        return dict.fromkeys(chosen, size)
-    model = blank(problem.estimator, problem.train.X, problem.train.y)
-    target = recurrent_parameters(model)
-    return {a: equal_width(model, a.settings(), target) for a in chosen}

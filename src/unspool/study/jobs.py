@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import signal
 import time
 import warnings
@@ -13,19 +12,16 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from unspool import cells
 from unspool.errors import DataError, UnspoolError
-from unspool.estimators import DivergenceError, SequenceEstimator
-from unspool.estimators.network import count_parameters, members_of
-from unspool.evaluation.linear import LinearText
+from unspool.estimators import DivergenceError
 from unspool.evaluation.metrics import Metrics
 from unspool.study.arrangements import Arrangement
-from unspool.study.problem import Part, Problem
+from unspool.study.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -94,18 +90,18 @@ def perform(problem: Problem, task: Job) -> list[Run]:
     except DivergenceError as error:
         return [Run(**facts, seconds=time.perf_counter() - started, error=str(error))]
     trained = time.perf_counter()
-    validation = measure(problem, model, held_out)
+    validation = problem.measure(model, held_out)
     predicted = time.perf_counter()
-    test = None if problem.test is None else measure(problem, model, problem.test)
+    test = None if problem.test is None else problem.measure(model, problem.test)
     run = Run(
         **facts,
         validation=validation,
         test=test,
         parameters=model.n_parameters_,
-        recurrent_parameters=sum(count_parameters(member.stack) for member in members_of(model.network_)),
+        recurrent_parameters=problem.recurrent_parameters(model),
         seconds=time.perf_counter() - started,
         train_seconds=trained - started,
-        predict_seconds=(predicted - trained) * 1000 / len(held_out.y),
+        predict_seconds=(predicted - trained) * 1000 / len(held_out),
         best_epoch=model.best_epoch_,
         history=model.history_,
     )
@@ -115,7 +111,7 @@ def perform(problem: Problem, task: Job) -> list[Run]:
 _warm: set[tuple[Arrangement, int]] = set()
 
 
-def _warm_up(problem: Problem, task: Job, training: Part) -> None:
+def _warm_up(problem: Problem, task: Job, training: Any) -> None:
     """Train the arrangement once in this process for an epoch on a few rows, so that no run is timed with the tracing,
     the loading of libraries and the first touch of memory that only the first one has."""
     assert task.arrangement is not None
@@ -123,12 +119,7 @@ def _warm_up(problem: Problem, task: Job, training: Part) -> None:
     if key in _warm:
         return
     _warm.add(key)
-    y = training.y
-    rows = np.arange(min(len(y), 2 * problem.estimator.batch_size))
-    if problem.task.has_classes:
-        rows = np.union1d(rows, np.unique(y, return_index=True)[1])
-    few = training.take(rows)
-    short = replace(problem, estimator=clone(problem.estimator).set_params(epochs=1, ensemble=1))
+    few, short = problem.few(training), problem.short()
     with warnings.catch_warnings(), contextlib.suppress(DivergenceError, DataError):
         warnings.simplefilter("ignore")
         train(short, task.arrangement, task.hidden_size, 0, few, few)
@@ -139,65 +130,37 @@ def train(
     arrangement: Arrangement,
     hidden_size: int,
     seed: int,
-    training: Part,
-    validation: Part | None,
-) -> SequenceEstimator:
+    training: Any,
+    validation: Any | None,
+) -> Any:
     """The fitted estimator; KeyboardInterrupt where Ctrl-C cut it short."""
-    model = clone(problem.estimator).set_params(
-        **arrangement.settings(), hidden_size=hidden_size, random_state=seed, verbose=0
-    )
-    if model.blend is None:
-        model.blend = False  # networks are compared, and the linear model beside them
-    given = None if validation is None else (problem.given(validation), validation.y)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Some labels differ in case")  # told once, by the study
-        model.fit(problem.given(training), training.y, validation_data=given)
+    settings = {**arrangement.settings(), "hidden_size": hidden_size, "random_state": seed, "verbose": 0}
+    model = clone(problem.estimator).set_params(**settings)
+    with contextlib.redirect_stdout(io.StringIO()):
+        problem.fit(model, training, validation)
     if model.interrupted_:
         raise KeyboardInterrupt
     return model
 
 
-def measure(problem: Problem, model: Any, part: Part) -> Metrics:
-    """The metrics of an estimator or baseline on a part; of several targets, their means."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*of the training texts")
-        each = problem.task.measure(model, problem.given(part), part.y).metrics
-    return {name: _mean([metrics[name] for metrics in each]) for name in each[0]}
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    return float(np.mean(known)) if len(known) == len(values) else None
-
-
 def _baselines(problem: Problem, task: Job) -> list[Run]:
-    """Mean or majority; for texts also TF-IDF with a linear model."""
-    started = time.perf_counter()
+    """A run for each baseline of the problem."""
     training, held_out = problem.parts(task.repeat, task.fold)
-    validation = None if problem.validation is None else (problem.given(held_out), held_out.y)
-    texts = problem.given(training) if training.X.kind == "text" else None
-    settings = problem.estimator.get_params(deep=False) if problem.estimator.text_column else None
-    level, seed = problem.estimator.level, problem.random_state
-    fitted = problem.task.baselines(
-        texts, training.y, level=level, validation=validation, seed=seed, settings=settings
-    )
-    seconds = time.perf_counter() - started
     runs = []
-    for baseline in fitted:
+    for baseline in problem.baselines(training, problem.validation):
         before = time.perf_counter()
-        scores = measure(problem, baseline, held_out)
-        predicted = (time.perf_counter() - before) * 1000 / len(held_out.y)
+        scores = baseline.measure(held_out)
+        predicted = (time.perf_counter() - before) * 1000 / len(held_out)
         run = Run(
             name=baseline.name,
             repeat=task.repeat,
             fold=task.fold,
             seed=problem.random_state,
             validation=scores,
-            test=None if problem.test is None else measure(problem, baseline, problem.test),
-            # Both are fitted in one call; of its time a constant takes less than a millisecond.
-            train_seconds=seconds if isinstance(baseline.model, LinearText) else 0.0,
+            test=None if problem.test is None else baseline.measure(problem.test),
+            train_seconds=baseline.seconds,
             predict_seconds=predicted,
-            settings=baseline.settings,
+            settings=dict(baseline.settings),
         )
         runs.append(replace(run, seconds=time.perf_counter() - before + run.train_seconds))
     return runs

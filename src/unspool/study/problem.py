@@ -1,59 +1,152 @@
-"""What every run of a study shares: the data, its parts, and the estimator whose settings are kept."""
+"""What every run of a study shares: the data, its parts, and the estimator whose settings are kept.
+
+Of each kind of estimator there is one in `unspool.study.kinds`, with what it varies, learns from and measures.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from unspool.encode import Raw, read_input, read_rows
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int
-from unspool.estimators import SequenceClassifier, SequenceEstimator, SequenceRegressor
+from unspool.estimators.network import count_parameters
 from unspool.estimators.splitting import split_rows
-from unspool.parameters import check_parameters
-from unspool.tables.columns import MANY_VALUES
-from unspool.tasks import Task
-from unspool.tasks.reading import read_labels
+from unspool.evaluation.metrics import Metrics
+from unspool.nn import Recurrent
+from unspool.study.arrangements import Grid
 
 VARIED = ("cell", "pooling", "num_layers", "bidirectional", "random_state", "verbose")
-
-
-class Part(NamedTuple):
-    """Rows of one part: X (a `Raw`) and y (n,) or (n, K)."""
-
-    X: Raw
-    y: np.ndarray
-
-    def take(self, rows: np.ndarray) -> Part:
-        """The rows of an index array."""
-        return Part(self.X.take(rows), self.y[rows])
+Headings = Mapping[str, tuple[str, bool]]
 
 
 @dataclass(frozen=True)
-class Problem:
-    """train: the rows to learn from. validation: None for cross-validation in `cv` folds. test: may be None."""
+class Part:
+    """Rows of one part, as lists that are as long as each other: n texts, or n sentences with n lists of tags, ..."""
 
-    estimator: SequenceEstimator
-    train: Part
-    validation: Part | None
-    test: Part | None
+    columns: tuple[list[Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def take(self, rows: np.ndarray) -> Part:
+        """The rows of an index array."""
+        return Part(tuple([column[i] for i in rows] for column in self.columns))
+
+    def digest(self) -> str:
+        """SHA-256 of the rows."""
+        return hashlib.sha256(json.dumps(self.columns, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A baseline: `measure` gives its metrics on a part. seconds: of its training. settings: what it chose."""
+
+    name: str
+    measure: Callable[[Any], Metrics]
+    seconds: float = 0.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Problem(ABC):
+    """train: the rows to learn from. validation: None for cross-validation in `cv` folds. test: may be None.
+
+    Parts have a length, `take(rows)` and `digest()`. grid: what arrangements vary. of: what a row is, in words.
+    """
+
+    estimator: Any
+    train: Any
+    validation: Any | None
+    test: Any | None
     cv: int | None
     random_state: int
 
-    @property
-    def task(self) -> type[Task]:
-        """What the target is."""
-        return self.estimator.kind_of(self.train.y)
+    grid: ClassVar[Grid]
+    of: ClassVar[str] = "rows"
+
+    @classmethod
+    @abstractmethod
+    def make(cls, X: Any, y: Any, labels: Any, estimator: Any, asked: Asked) -> Problem:
+        """Read, check and split what `unspool.study.compare` was given."""
 
     @property
-    def metrics(self) -> dict[str, tuple[str, bool]]:
-        """The metrics of the task: name -> (heading, whether more is better)."""
-        return dict(self.task.metrics)
+    @abstractmethod
+    def metrics(self) -> Headings:
+        """The metrics: name -> (heading, whether more is better)."""
+
+    @property
+    @abstractmethod
+    def default_metric(self) -> str:
+        """That ranks unless another is named."""
+
+    @abstractmethod
+    def fit(self, model: Any, training: Any, validation: Any | None) -> None:
+        """Fit an estimator."""
+
+    @abstractmethod
+    def measure(self, model: Any, part: Any) -> Metrics:
+        """The metrics of a fitted estimator on a part; of several targets, their means."""
+
+    @abstractmethod
+    def baselines(self, training: Any, validation: Any | None) -> list[Fitted]:
+        """What a model must beat."""
+
+    # --- the report
+
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """Lines on the data: "input", "target"."""
+
+    predicting: ClassVar[str] = ""
+    stops_on_validation: ClassVar[bool] = True
+
+    # --- what is the same for all, unless a kind has it otherwise
+
+    def few(self, training: Any) -> Any:
+        """Some rows, enough to train on for an epoch."""
+        return training.take(np.arange(min(len(training), 2 * self.estimator.batch_size)))
+
+    def short(self) -> Problem:
+        """The same with one epoch."""
+        return replace(self, estimator=clone(self.estimator).set_params(epochs=1))
+
+    def recurrent_parameters(self, model: Any) -> int:
+        """Trainable numbers in the recurrent layers of a fitted estimator."""
+        found: list[Any] = []
+        for module in model.network_.modules():
+            if isinstance(module, Recurrent) and not any(module in set(f.modules()) for f in found):
+                found.append(module)
+        return sum(count_parameters(module) for module in found)
+
+    def sizes(self, chosen: Any, equal: bool) -> dict[Any, int]:
+        """The hidden size of each arrangement."""
+        name = type(self.estimator).__name__
+        if equal:
+            bad_parameter(
+                "compare",
+                "equal_parameters",
+                f"False for {name}",
+                equal,
+                "It is for SequenceRegressor and SequenceClassifier.",
+            )
+        size = check_int("compare", "estimator.hidden_size", self.estimator.hidden_size)
+        return dict.fromkeys(chosen, size)
+
+    def finished(self, model: Any) -> Any:
+        """The winner as it is kept."""
+        return model
+
+    def strata(self) -> np.ndarray | None:
+        """Classes (n,) of the training rows by which folds are drawn; None: at random."""
+        return None
 
     @property
     def folds(self) -> int:
@@ -65,172 +158,93 @@ class Problem:
         """Rows of a validation fold by rows of its training folds; 0 where all runs share one split."""
         return 1 / (self.cv - 1) if self.cv else 0.0
 
-    def given(self, part: Part) -> Any:
-        """The X of a part as the estimator takes it."""
-        return part.X.given(self.estimator.text_column)
-
     def seed(self, repeat: int) -> int:
         """Of weights and batches in repeat 0, 1, ...; the same for every arrangement."""
         return self.random_state + repeat
 
-    def parts(self, repeat: int, fold: int) -> tuple[Part, Part]:
+    def parts(self, repeat: int, fold: int) -> tuple[Any, Any]:
         """(training part, validation part) of a run; each repeat of a cross-validation draws its own folds."""
         if self.validation is not None:
             return self.train, self.validation
         assert self.cv is not None
-        y, options = self.train.y, {"shuffle": True, "random_state": self.seed(repeat)}
-        stratify = self.task.has_classes and int(np.unique(y, return_counts=True)[1].min()) >= self.cv
+        y, options = self.strata(), {"shuffle": True, "random_state": self.seed(repeat)}
+        stratify = y is not None and int(np.unique(y, return_counts=True)[1].min()) >= self.cv
         folds = (StratifiedKFold if stratify else KFold)(self.cv, **options)
-        training, held_out = list(folds.split(np.zeros(len(y)), y if stratify else None))[fold]
+        rows = np.zeros(len(self.train))
+        training, held_out = list(folds.split(rows, y if stratify else None))[fold]
         return self.train.take(training), self.train.take(held_out)
 
     def validation_rows(self) -> int:
         """Rows that score one run (of the smallest fold)."""
-        return len(self.train.y) // self.folds if self.validation is None else len(self.validation.y)
+        return len(self.train) // self.folds if self.validation is None else len(self.validation)
 
     def describe(self) -> dict[str, Any]:
         """JSON values that are equal for two studies whose runs may be mixed, by a name for each."""
         settings = self.estimator.get_params(deep=False)
+        varied = {*VARIED, *([self.grid.parameter] if self.grid.parameter else [])}
+        parts = {"training": self.train, "validation": self.validation, "test": self.test}
         return {
             "estimator": type(self.estimator).__name__,
-            **{name: _plain(value) for name, value in settings.items() if name not in VARIED},
+            **{name: _plain(value) for name, value in settings.items() if name not in varied},
             "cv": self.cv,
             "random_state": self.random_state,
-            "training data": _digest(self.train),
-            "validation data": _digest(self.validation),
-            "test data": _digest(self.test),
+            **{f"{name} data": None if part is None else part.digest() for name, part in parts.items()},
         }
 
 
-def make_problem(
-    X: Any,
-    y: Any,
-    estimator: SequenceEstimator | None,
-    cv: int | None,
-    validation: tuple[Any, Any] | None,
-    test: tuple[Any, Any] | float | None,
-    random_state: int,
-) -> Problem:
-    """Check and split; see `unspool.study.compare`."""
-    check_int("compare", "random_state", random_state, 0)
-    if estimator is not None and not isinstance(estimator, SequenceEstimator):
-        bad_parameter("compare", "estimator", "a SequenceRegressor or SequenceClassifier", estimator)
-    raw = read_input(X) if estimator is None else _read(X, estimator)
-    labels = read_labels(y, len(raw))
-    estimator = clone(_default(labels) if estimator is None else estimator)
-    check_parameters(type(estimator).__name__, estimator.get_params(deep=False))
-    everything = Part(raw, _target(estimator, labels))
-    random = np.random.RandomState(random_state)
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of `unspool.study.compare` that say which rows are for what."""
 
-    test_part = None
-    if isinstance(test, (int, float)):
-        share = check_float("compare", "test", test, 0, 1, "neither")
-        everything, test_part = _split(everything, share, estimator, random)
-    elif test is not None:
-        test_part = _given(test, raw.kind, estimator)
+    cv: int | None
+    validation: Any
+    test: Any
+    random_state: int
 
-    held_out = None
-    if cv is not None:
-        check_int("compare", "cv", cv, 2)
-        if validation is not None:
-            raise DataError(
-                "Give either validation data or cv, not both: each fold is validated in its turn."
-            )
-        if cv > len(everything.y):
-            raise DataError(f"{cv} folds need as many rows at least. Got {len(everything.y)}.")
-    elif validation is not None:
-        held_out = _given(validation, raw.kind, estimator)
-    else:
-        everything, held_out = _split(everything, estimator.validation_fraction, estimator, random)
-    return Problem(estimator, everything, held_out, test_part, cv, int(random_state))
+    def divide(
+        self,
+        everything: Any,
+        given: Callable[[Any], Any],
+        split: Callable[[Any, float, np.random.RandomState], tuple[Any, Any]],
+        fraction: float,
+    ) -> tuple[Any, Any, Any]:
+        """(training, validation or None, test or None). given: reads a part that was passed; split: (part, share,
+        random) -> (the rest, a drawn share); fraction: for the validation where none is passed."""
+        random = np.random.RandomState(self.random_state)
+        tested = held_out = None
+        if isinstance(self.test, (int, float)):
+            share = check_float("compare", "test", self.test, 0, 1, "neither")
+            everything, tested = split(everything, share, random)
+        elif self.test is not None:
+            tested = given(self.test)
+        if self.cv is not None:
+            check_int("compare", "cv", self.cv, 2)
+            if self.validation is not None:
+                raise DataError(
+                    "Give either validation data or cv, not both: each fold is validated in its turn."
+                )
+            if self.cv > len(everything):
+                raise DataError(f"{self.cv} folds need as many rows at least. Got {len(everything)}.")
+        elif self.validation is not None:
+            held_out = given(self.validation)
+        else:
+            everything, held_out = split(everything, fraction, random)
+        return everything, held_out, tested
 
 
-def default_metric(problem: Problem, metric: str | None) -> str:
-    """The one of the task, R2 or accuracy, unless another of its metrics is named."""
-    if metric is None:
-        return problem.task.default_metric
-    return check_choice("compare", "metric", metric, problem.metrics)
-
-
-def _default(y: np.ndarray) -> SequenceEstimator:
-    """A regressor for several columns, or numbers with any fraction or many values; else a classifier."""
-    if y.ndim == 2 and y.shape[1] > 1:
-        return SequenceRegressor()
-    if y.dtype.kind in "UO" and y.ndim == 1 and all(isinstance(v, str) for v in y):
-        _check_words(y)
-    if y.dtype.kind not in "iuf":
-        return SequenceClassifier()
-    whole = bool((y == np.floor(y)).all())
-    return SequenceClassifier() if whole and len(np.unique(y)) <= MANY_VALUES else SequenceRegressor()
-
-
-def _check_words(y: np.ndarray) -> None:
-    """`DataError` for texts (n,) that are, or look like, numbers: which of the two is meant must be said."""
-    import polars as pl
-
-    from unspool.tables.numbers import Style, looks_like, to_numbers
-
-    cells = pl.Series(y.tolist())
-    values, missing, _ = to_numbers(cells, Style())
-    found = looks_like(cells.filter(~missing & values.is_null()))
-    numbers = len(y) - values.null_count() > len(y) / 2
-    if (numbers or found) and cells.n_unique() > MANY_VALUES:
-        what = "numbers" if found is None else found[0]
-        raise DataError(
-            f"y holds texts that seem to be {what}, such as {y[0]!r}. Convert them to floats; if they are labels, pass "
-            "estimator=SequenceClassifier()."
-        )
-
-
-def _target(estimator: SequenceEstimator, y: np.ndarray) -> np.ndarray:
-    """y as numbers, or labels as they are; `DataError` where it cannot be learnt."""
-    task = estimator.kind_of(y)
-    numbers: Any = task.new(estimator.get_params(deep=False)).read(y, len(y), learn=True)
-    return y.reshape(len(y)) if task.has_classes else numbers
-
-
-def _read(X: Any, estimator: SequenceEstimator, kind: str | None = None) -> Raw:
-    return read_rows("compare", X, estimator.get_params(deep=False), kind)
-
-
-def _given(data: Any, kind: str, estimator: SequenceEstimator) -> Part:
-    if not isinstance(data, tuple) or len(data) != 2:
-        bad_parameter("compare", "validation and test", "a pair (X, y)", type(data).__name__)
-    raw = _read(data[0], estimator, kind)
-    labels = read_labels(data[1], len(raw))
-    if not estimator.task.has_classes:
-        labels = _target(estimator, labels)
-    return Part(raw, labels)
-
-
-def _split(
-    part: Part, share: float, estimator: SequenceEstimator, random: np.random.RandomState
-) -> tuple[Part, Part]:
-    """(the rest, a drawn share); for classes stratified, and no class is held out whole."""
-    if len(part.y) < 2:
-        raise DataError(f"At least two sequences are needed to hold some back. Got {len(part.y)}.")
-    classes = part.y if estimator.task.has_classes else None
-    rest, held_out = split_rows(len(part.y), share, classes, random)
-    if classes is not None:
-        unseen = ~np.isin(classes[held_out], classes[rest])
-        rest, held_out = np.sort(np.concatenate([rest, held_out[unseen]])), held_out[~unseen]
+def split_part(part: Any, share: float, random: np.random.RandomState) -> tuple[Any, Any]:
+    """(the rest, a share of the rows, drawn)."""
+    if len(part) < 2:
+        raise DataError(f"At least two rows are needed to hold some back. Got {len(part)}.")
+    rest, held_out = split_rows(len(part), share, None, random)
     return part.take(rest), part.take(held_out)
 
 
-def _digest(part: Part | None) -> str | None:
-    """SHA-256 of the rows of a part."""
-    if part is None:
-        return None
-    total = hashlib.sha256()
-    if part.X.kind == "text":
-        total.update(json.dumps(part.X.data).encode())
-    else:
-        total.update(part.X.data.offsets.numpy().tobytes())
-        total.update(np.ascontiguousarray(part.X.data.values.numpy()).tobytes())
-    if part.X.columns:
-        total.update(json.dumps({name: list(v) for name, v in part.X.columns.items()}, default=str).encode())
-    total.update(json.dumps(part.y.tolist(), default=str).encode())
-    return total.hexdigest()
+def chosen_metric(problem: Problem, metric: str | None) -> str:
+    """The default one of the problem, unless another of its metrics is named."""
+    if metric is None:
+        return problem.default_metric
+    return check_choice("compare", "metric", metric, problem.metrics)
 
 
 def _plain(value: Any) -> Any:

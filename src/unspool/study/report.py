@@ -7,14 +7,12 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import unspool
 from unspool.evaluation.metrics import METRICS
 from unspool.study import charts
 from unspool.study.layout import compact, number, seconds
-from unspool.study.problem import Part
 from unspool.study.results import Results, Row, mean_of
 from unspool.study.verdict import sentences
 
@@ -71,8 +69,9 @@ def _pictures(result: Results) -> list[dict[str, str]]:
 
 def _subtitle(result: Results) -> str:
     count, runs = len(result.entries), sum(len(e.runs) for e in result.entries)
-    task = "classes" if result.problem.task.has_classes else "numbers"
-    return f"{count} arrangements on {len(result.problem.train.y):,} training rows, {runs} runs, predicting {task}"
+    problem = result.problem
+    learnt = f"{len(problem.train):,} training {problem.of}"
+    return f"{count} arrangements on {learnt}, {runs} runs, predicting {problem.predicting}"
 
 
 def _which_number(result: Results) -> str:
@@ -82,15 +81,16 @@ def _which_number(result: Results) -> str:
             f"in the {result.problem.cv} held-out folds of each repeat, which no training and no stopping saw"
         )
     else:
-        scored = (
-            f"on the validation part ({result.problem.validation_rows():,} rows). The same rows decide when a training "
-            "stops, which flatters every arrangement alike"
+        scored = f"on the validation part ({result.problem.validation_rows():,} {result.problem.of})" + (
+            ". The same rows decide when a training stops, which flatters every arrangement alike"
+            if result.problem.stops_on_validation
+            else ", which no training and no stopping saw"
         )
     line = f"Ranks, intervals and p are of {heading} {scored}."
     if result.problem.test is not None:
         line += (
-            f" Test figures are of {len(result.problem.test.y):,} other rows, by which nothing was chosen: "
-            "take them for how good a model is."
+            f" Test figures are of {len(result.problem.test):,} other {result.problem.of}, by which nothing was "
+            "chosen: take them for how good a model is."
         )
     return f"{line} Times are of one thread, medians of the runs; runs side by side slow each other down a little."
 
@@ -108,7 +108,7 @@ def _header(result: Results) -> list[str]:
         "p",
         "",
     ]
-    return [*first, *test, "parameters", "recurrent", "training", "1,000 rows"]
+    return [*first, *test, "parameters", "recurrent", "training", f"1,000 {result.problem.of}"]
 
 
 def _baselines(result: Results) -> list[list[str]]:
@@ -176,17 +176,15 @@ def _curves_note(result: Results) -> str:
 
 def _facts(result: Results) -> dict[str, str]:
     problem = result.problem
-    sizes = [f"{len(problem.train.y):,} training"]
+    sizes = [f"{len(problem.train):,} training"]
     if problem.validation is not None:
-        sizes.append(f"{len(problem.validation.y):,} validation")
+        sizes.append(f"{len(problem.validation):,} validation")
     if problem.test is not None:
-        sizes.append(f"{len(problem.test.y):,} test")
-    kinds = {"text": "texts", "ids": "token ids", "series": "series of numbers", "audio": "recordings"}
+        sizes.append(f"{len(problem.test):,} test")
     settings = {k: v for k, v in problem.describe().items() if not k.endswith(" data")}
     facts = {
-        "rows": ", ".join(sizes),
-        "input": kinds[problem.train.X.kind],
-        "target": _target(problem.train, problem.task.has_classes),
+        problem.of: ", ".join(sizes),
+        **problem.facts(),
         "runs": f"{result.repeats} repeats, seeds {problem.seed(0)} to {problem.seed(result.repeats - 1)}, "
         "the same for every arrangement" + (f"; {problem.cv} folds in each" if problem.cv else ""),
         "settings": ", ".join(f"{name} {value}" for name, value in settings.items()),
@@ -199,13 +197,3 @@ def _facts(result: Results) -> dict[str, str]:
         f"{platform.machine()}"
     )
     return facts
-
-
-def _target(part: Part, has_classes: bool) -> str:
-    if has_classes:
-        classes, counts = np.unique(part.y, return_counts=True)
-        shown = [f"{label} ({count:,})" for label, count in zip(classes.tolist(), counts.tolist())]
-        return f"{len(classes)} classes: {', '.join(shown[:12])}{', ...' if len(shown) > 12 else ''}"
-    columns = part.y.reshape(len(part.y), -1)
-    each = [f"mean {number(float(c.mean()))}, sd {number(float(c.std(ddof=1)))}" for c in columns.T]
-    return "; ".join(each)

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from unspool.errors import DataError
-from unspool.estimators import SequenceEstimator
 from unspool.evaluation.metrics import METRICS, RANGES, Metrics
 from unspool.study.arrangements import Arrangement
-from unspool.study.jobs import Run, measure, one_thread, train
+from unspool.study.jobs import Run, one_thread, train
 from unspool.study.problem import Problem
 from unspool.study.statistics import LEVEL, Estimate, compare_with_best, estimate, hopeless
 
-SHARES = ("accuracy", "macro_f1")  # metrics that move in steps of about 1 / rows
+SHARES = (
+    "accuracy",
+    "macro_f1",
+    "exact_match",
+    "label_accuracy",
+)  # metrics that move in steps of about 1 / rows
 
 
 @dataclass
@@ -201,7 +206,7 @@ class Results:
                 {
                     "arrangement": row.name,
                     "cell": row.entry.arrangement.cell,
-                    "pooling": row.entry.arrangement.pooling,
+                    **_choice(row.entry.arrangement),
                     "layout": row.entry.arrangement.layout,
                     "hidden_size": row.entry.hidden_size,
                     "runs": row.runs,
@@ -264,7 +269,7 @@ class Results:
         return entry.runs[self.places[place]]
 
     @cached_property
-    def model(self) -> SequenceEstimator:
+    def model(self) -> Any:
         """The winner, fitted. With one validation part its best run (`winner`), trained once more, which gives the
         same weights; after a cross-validation the best arrangement, trained on all rows with the first seed.
 
@@ -275,13 +280,18 @@ class Results:
         entry, problem = self.racing[0], self.problem
         seed = problem.seed(0) if self.winner is None or problem.cv else self.winner.seed
         with one_thread():
-            return train(
+            model = train(
                 problem, entry.arrangement, entry.hidden_size, seed, problem.train, problem.validation
             )
+        return problem.finished(model)
 
     def model_metrics(self) -> Metrics | None:
         """`model` on the test part; None without one."""
-        return None if self.problem.test is None else measure(self.problem, self.model, self.problem.test)
+        return None if self.problem.test is None else self.problem.measure(self.model, self.problem.test)
+
+
+def _choice(arrangement: Arrangement) -> dict[str, str | None]:
+    return {} if arrangement.parameter is None else {arrangement.parameter: arrangement.choice}
 
 
 def mean_of(metrics: Sequence[Metrics | None], name: str) -> float | None:
