@@ -17,6 +17,7 @@ from unspool.cli.compare import compare as compare_command
 from unspool.cli.compare import parse_duration
 from unspool.cli.fit import fit as fit_command
 from unspool.errors import DataError
+from unspool.study.kinds.targets import TargetProblem
 
 from .conftest import SMALL, reviews, run
 
@@ -128,9 +129,9 @@ def test_options_are_those_of_fit_and_of_the_study():
     for name, parameter in inspect.signature(study.compare).parameters.items():
         if name in options and name not in ("out", "test"):
             value = options[name].default
-            assert (
-                tuple(value.split(",")) if name in ("cells", "poolings", "layouts") else value
-            ) == parameter.default
+            grid = {"poolings": TargetProblem.grid.choices, "layouts": TargetProblem.grid.layouts}
+            expected = grid.get(name, parameter.default)
+            assert (tuple(value.split(",")) if name in ("cells", *grid) else value) == expected
 
 
 def test_every_option_reaches_the_study(table, tmp_path, monkeypatch):
