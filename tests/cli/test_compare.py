@@ -14,8 +14,8 @@ import pytest
 import unspool
 from unspool import study
 from unspool.cli.compare import compare as compare_command
-from unspool.cli.compare import parse_duration
 from unspool.cli.fit import fit as fit_command
+from unspool.cli.studying import parse_duration
 from unspool.errors import DataError
 from unspool.study.kinds.targets import TargetProblem
 

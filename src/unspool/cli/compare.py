@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unspool.cli.options import (
-    SAVED,
     Debug,
     Source,
     setting_options,
@@ -17,24 +14,20 @@ from unspool.cli.options import (
     source_options,
     with_options,
 )
+from unspool.cli.studying import ARRANGEMENTS, Cells, Out, Quiet, Studying, names, tell
 from unspool.errors import DataError
 
 if TYPE_CHECKING:
     from unspool.cli.data import Data
-    from unspool.study.comparison import Comparison
 
-ARRANGEMENTS, STUDY = "Arrangements", "Study"
 # What an arrangement sets itself.
 VARIED = ("cell", "pooling", "num_layers", "bidirectional", "blend")
-UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
-@with_options(source_options(), setting_options(VARIED))
+@with_options(source_options(), source_options(Studying), setting_options(VARIED))
 def compare(
     ctx: typer.Context,
-    out: Annotated[
-        Path, typer.Option(help="Folder for runs, tables, report and the model.", show_default=False)
-    ],
+    out: Out,
     arrangements: Annotated[
         str | None,
         typer.Option(
@@ -42,9 +35,7 @@ def compare(
             rich_help_panel=ARRANGEMENTS,
         ),
     ] = None,
-    cells: Annotated[
-        str, typer.Option(help="Names joined by commas.", rich_help_panel=ARRANGEMENTS)
-    ] = "rnn,gru,lstm",
+    cells: Cells = "rnn,gru,lstm",
     poolings: Annotated[
         str, typer.Option(help="Names joined by commas.", rich_help_panel=ARRANGEMENTS)
     ] = "last,mean,max,attention",
@@ -60,33 +51,7 @@ def compare(
             rich_help_panel=ARRANGEMENTS,
         ),
     ] = False,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            help="Ranks: r2 (default), rmse, mae, pearson_r; accuracy (default), macro_f1, log_loss; of ordered "
-            "classes kappa (default), rank_mae; of counts and positive numbers deviance (default).",
-            rich_help_panel=STUDY,
-        ),
-    ] = None,
-    repeats: Annotated[
-        int, typer.Option(help="Runs of each arrangement, from the same seeds.", rich_help_panel=STUDY)
-    ] = 5,
-    cv: Annotated[
-        int | None,
-        typer.Option(help="Folds of a cross-validation in each repeat.", rich_help_panel=STUDY),
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Time for it all: 15m, 90s, 2h.", rich_help_panel=STUDY)
-    ] = None,
-    budget_runs: Annotated[int | None, typer.Option(help="Runs, at most.", rich_help_panel=STUDY)] = None,
-    drop_hopeless: Annotated[
-        bool,
-        typer.Option(help="After two repeats, leave out what is clearly worse.", rich_help_panel=STUDY),
-    ] = True,
-    jobs: Annotated[
-        int | None, typer.Option(help="Runs side by side. Default: one a core.", rich_help_panel=STUDY)
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No line a run.")] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
     **options: Any,
 ) -> None:
@@ -102,8 +67,8 @@ def compare(
     from unspool.tasks import MultiLabel
 
     out = out.expanduser()
-    seconds = None if budget is None else parse_duration(budget)
-    names = _names(arrangements) if arrangements not in (None, "twelve") else arrangements
+    studying = Studying.of(options)
+    asked: Any = arrangements if arrangements == "twelve" else names(arrangements)
     settings = settings_of(options, VARIED)
     source, columns = Source.of(options), (settings["numeric"], settings["categorical"])
     settings["text_column"] = source.input if any(columns) else None
@@ -113,50 +78,24 @@ def compare(
         raise DataError("unspool compare takes one label a text. For several use unspool fit.")
     for line in data.notes:
         typer.echo(line)
-    X, y, validation = _training(data, cv)
-    result: Comparison = study.compare(
+    X, y, validation = _training(data, studying["cv"])
+    result = study.compare(
         X,
         y,
         estimator=for_task(data.task.name)(**settings),
-        cells=_names(cells),
-        poolings=_names(poolings),
-        layouts=_names(layouts),
-        arrangements=names,
-        metric=metric,
-        repeats=repeats,
-        cv=cv,
+        cells=names(cells),
+        poolings=names(poolings),
+        layouts=names(layouts),
+        arrangements=asked,
         validation=validation,
         test=(data.test.inputs, data.test.y),
         equal_parameters=equal_parameters,
-        drop_hopeless=drop_hopeless,
-        budget_seconds=seconds,
-        budget_runs=budget_runs,
-        jobs=jobs,
         out=out,
         random_state=settings["random_state"],
         verbose=0 if quiet else 1,
+        **studying,
     )
-    typer.echo(f"\n{result.summary()}")
-    if result.interrupted:
-        done = sum(len(entry.runs) for entry in result.entries)
-        kept = "1 run is" if done == 1 else f"{done} runs are"
-        ctx.meta[SAVED] = f"{kept} kept in {out}; the same command goes on."
-        raise KeyboardInterrupt
-    if result.best is not None:
-        typer.echo(f"Model: {out / 'model'}.")
-    typer.echo(f"Report: {out / 'report.html'}. Tables: {out / 'table.csv'}, {out / 'runs.csv'}.")
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of "90", "90s", "15m" or "1.5h"; `DataError` for anything else."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|)\s*", text)
-    if not found or float(found[1]) == 0:
-        raise DataError(f"--budget must be a time such as 15m, 90s or 2h. Got {text!r}.")
-    return float(found[1]) * UNITS[found[2]]
-
-
-def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+    tell(ctx, result, out)
 
 
 def _training(data: Data, cv: int | None) -> tuple[Any, Any, tuple[Any, Any] | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,21 +46,46 @@ Out = Annotated[
 ]
 
 
-@with_options(source_options(Keeping), source_options(Reading), setting_options(of=TABLE))
-def fit(
-    ctx: typer.Context,
-    table: Long,
-    out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
-    task: Annotated[str, typer.Option(help="forecasting: these options.")] = "forecasting",
+@dataclass(frozen=True, kw_only=True)
+class SeriesReading(Reading):
+    """The options that say how long tables are read."""
+
+    def series(self, path: Path) -> Any:
+        """The table."""
+        if path.is_dir():
+            raise DataError(f"{str(path)!r} is a folder. Give a table.")
+        return self.read(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesSource(SeriesReading):
+    """Also those that say which columns are learnt from, and what is kept apart."""
+
+    table: Long
     id: Annotated[
         str, typer.Option(metavar="COLUMN", help="The series' ids; none: the table is one series.")
-    ] = "unique_id",
-    time: Annotated[str, typer.Option(metavar="COLUMN", help="The time stamps.")] = "ds",
-    target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to forecast.")] = "y",
+    ] = "unique_id"
+    time: Annotated[str, typer.Option(metavar="COLUMN", help="The time stamps.")] = "ds"
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to forecast.")] = "y"
     test_windows: Annotated[
         int,
         typer.Option(min=0, help="Last horizons of each series that are kept apart to measure by; 0: none."),
-    ] = 1,
+    ] = 1
+
+    def columns_named(self) -> dict[str, Any]:
+        """The parameters of `Forecaster`."""
+        return {
+            "id_col": None if self.id == "none" else self.id,
+            "time_col": self.time,
+            "target_col": self.target,
+        }
+
+
+@with_options(source_options(Keeping), source_options(SeriesSource), setting_options(of=TABLE))
+def fit(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
+    task: Annotated[str, typer.Option(help="forecasting: these options.")] = "forecasting",
     level: Level = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line an epoch.")] = False,
     debug: Debug = False,
@@ -77,11 +103,12 @@ def fit(
     out = out.expanduser()
     saved.check_place(out)
     keeping = Keeping.of(options, out)
-    data = _read(Reading.of(options), table)
+    source = SeriesSource.of(options)
+    data = source.series(source.table)
     settings = {**settings_of(options, of=TABLE), "verbose": 0 if quiet else 1}
-    model = Forecaster(**settings, id_col=None if id == "none" else id, time_col=time, target_col=target)
-    if test_windows:
-        found, model = model.measured(data, test_windows, level, **keeping)
+    model = Forecaster(**settings, **source.columns_named())
+    if source.test_windows:
+        found, model = model.measured(data, source.test_windows, level, **keeping)
     else:
         found, model = None, model.fit(data, **keeping)
     out = save(model, out)
@@ -126,14 +153,14 @@ def predict(
 
     from unspool.tables import check_writable, write_table
 
-    reading = Reading.of(options)
+    reading = SeriesReading.of(options)
     if out is not None:
         out = out.expanduser()
         check_writable(pl.DataFrame(), out)
         check_place(out)
     estimator = load_model(model, weights)
-    given = None if table is None else _read(reading, table)
-    ahead = None if future is None else _read(reading, future)
+    given = None if table is None else reading.series(table)
+    ahead = None if future is None else reading.series(future)
     frame = pl.DataFrame(estimator.predict(horizon, given, ahead, level or None, quantile or None))
     if out is None:
         typer.echo(frame.write_csv(), nl=False)
@@ -167,7 +194,7 @@ def evaluate(
         if place is not None:
             check_place(place.expanduser())
     estimator = load_model(model, weights)
-    found = estimator.backtest(_read(Reading.of(options), table), windows, step, level=level or None)
+    found = estimator.backtest(SeriesReading.of(options).series(table), windows, step, level=level or None)
     rows = _print(found)
     if out is not None:
         write_table(found.frame(), out.expanduser())
@@ -175,12 +202,6 @@ def evaluate(
     if report is not None:
         write_text(report.expanduser(), json.dumps(rows, indent=2) + "\n")
         typer.echo(f"Measures: {report}.")
-
-
-def _read(reading: Reading, path: Path) -> Any:
-    if path.is_dir():
-        raise DataError(f"{str(path)!r} is a folder. Give a table.")
-    return reading.read(path)
 
 
 def _print(found: Backtest) -> dict[str, dict[str, float]]:

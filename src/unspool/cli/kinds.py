@@ -37,6 +37,10 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("export", "tagging"): "unspool.cli.export:export",
     ("export", "generation"): "unspool.cli.export:export",
     **{
+        ("compare", kind): f"unspool.cli.compare_kinds:{kind}"
+        for kind in ("tagging", "forecasting", "generation", "seq2seq")
+    },
+    **{
         ("shrink", kind): "unspool.cli.shrink:shrink"
         for kind in ("tagging", "forecasting", "generation", "seq2seq")
     },

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -349,4 +349,5 @@ def with_options(*sources: Iterable[inspect.Parameter]) -> Callable[[Callable], 
 
 def source_options(cls: type = Source) -> list[inspect.Parameter]:
     """The options of `Source`, or of another such class, such as `Reading` alone."""
-    return list(inspect.signature(cls, eval_str=True).parameters.values())
+    hints = get_type_hints(cls, include_extras=True)
+    return [p.replace(annotation=hints[p.name]) for p in inspect.signature(cls).parameters.values()]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import polars as pl
 import typer
 
@@ -29,31 +28,23 @@ from unspool.cli.options import (
     source_options,
     with_options,
 )
+from unspool.cli.pair_data import Pairs, PairSource, Part, Target, read_pairs
 from unspool.cli.predict import stdin_lines
-from unspool.errors import DataError, check_choice, check_float
+from unspool.errors import DataError, check_choice
 from unspool.evaluation.metrics import METRICS, Metrics, beside_baselines, shown
 from unspool.evaluation.texts import error_packages, text_metrics
 from unspool.files import check_place, write_text
-from unspool.parameters import SPLIT
 from unspool.seq2seq.settings import SETTINGS
 from unspool.tables import (
-    Table,
-    by_column,
-    by_fraction,
     check_writable,
     file_format,
     require_columns,
-    shared_texts,
     text_column,
     without_missing,
     write_table,
 )
 
 DECODING = "Decoding"
-Pairs = Annotated[Path, typer.Argument(help="CSV, TSV, JSON, Parquet or Excel.", show_default=False)]
-Target = Annotated[
-    str, typer.Option("--target", metavar="COLUMN", help="The column of texts to write.", show_default=False)
-]
 EARLY = {"true": True, "false": False, "never": "never"}
 
 
@@ -85,53 +76,16 @@ class Decoding:
         return {**{name: options[name] for name in names}, "early_stopping": EARLY[stop]}
 
 
-@dataclass(frozen=True)
-class Part:
-    """Pairs of texts, and the rows (n,) of the table that they stand in."""
-
-    sources: list[str]
-    targets: list[str]
-    rows: np.ndarray
-
-    def take(self, index: np.ndarray) -> Part:
-        """The pairs at `index`."""
-        return Part([self.sources[i] for i in index], [self.targets[i] for i in index], self.rows[index])
-
-
-def read_pairs(
-    reading: Reading, path: Path, input: str, target: str, beside: str | None = None
-) -> tuple[Part, Table, int]:
-    """(the pairs of a table, the table, rows dropped). beside: a column that is needed too."""
-    if input == target:
-        raise DataError("--input and --target must be different columns.")
-    needed = [input, target, *([beside] if beside else [])]
-    table = reading.read(path, needed)
-    require_columns(table, needed)
-    table, dropped = without_missing(table, input, [target], "classification", drop=reading.drop_missing)
-    return Part(text_column(table, input), text_column(table, target), table.rows), table, dropped
-
-
 @with_options(
-    source_options(Keeping), source_options(Reading), source_options(Decoding), setting_options(of=SETTINGS)
+    source_options(Keeping),
+    source_options(PairSource),
+    source_options(Decoding),
+    setting_options(of=SETTINGS),
 )
 def fit(
     ctx: typer.Context,
-    table: Pairs,
-    input: Input,
-    target: Target,
     out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
     task: Annotated[str, typer.Option(help="seq2seq.")] = "seq2seq",
-    split_column: Annotated[
-        str | None,
-        typer.Option(help="Column that holds train, dev (or valid) and test.", rich_help_panel=SPLIT),
-    ] = None,
-    test: Annotated[Path | None, typer.Option(help="A table of test pairs.", rich_help_panel=SPLIT)] = None,
-    test_fraction: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the sources for the test, drawn by --seed. Default: 0.2.", rich_help_panel=SPLIT
-        ),
-    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Where metrics and test predictions go. Default: OUT-report.")
     ] = None,
@@ -153,41 +107,9 @@ def fit(
     report = out.with_name(out.name + "-report") if report is None else report.expanduser()
     check_place(report / "metrics.json")
     settings = {**settings_of(options, of=SETTINGS), "verbose": 0 if quiet else 1}
-    decoding, reading = Decoding.of(options), Reading.of(options)
-    ways = {"--split-column": split_column, "--test": test, "--test-fraction": test_fraction}
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) > 1:
-        raise DataError(f"{' and '.join(given)} both say which rows are for the test. Give one of them.")
-    everything, whole, dropped = read_pairs(reading, table, input, target, split_column)
-    validation = None
-    if test is not None:
-        train, (tested, _, more) = everything, read_pairs(reading, test, input, target)
-        dropped, how = dropped + more, f"test rows from {test.name}"
-    elif split_column:
-        split = by_column(whole, split_column)
-        train, tested = everything.take(split.train), everything.take(split.test)
-        validation = everything.take(split.validation) if len(split.validation) else None
-        how = f"parts from column {split_column!r}"
-    else:
-        share = 0.2 if test_fraction is None else test_fraction
-        train, tested = drawn(everything, share, settings["random_state"])
-        how = f"test sources drawn with seed {settings['random_state']}"
-    counts = {
-        "train": len(train.rows),
-        "validation": 0 if validation is None else len(validation.rows),
-        "test": len(tested.rows),
-        "dropped": dropped,
-        "test_sources_also_in_training": shared_texts(train.sources, tested.sources),
-    }
-    held = f", {counts['validation']} validation" if validation is not None else ""
-    gone = f" {dropped} rows with missing values dropped." if dropped else ""
-    typer.echo(f"Pairs: {counts['train']} training{held}, {counts['test']} test ({how}).{gone}")
-    if counts["test_sources_also_in_training"]:
-        typer.echo(
-            f"warning: {counts['test_sources_also_in_training']} of {counts['test']} test sources stand in the "
-            "training part too; the test metrics flatter every model that learns texts by heart.",
-            err=True,
-        )
+    decoding, source = Decoding.of(options), PairSource.of(options)
+    input, target = source.input, source.target
+    train, validation, tested, counts = source.parts(settings["random_state"])
     started = time.perf_counter()
     model = Seq2Seq(**settings)
     beside = None if validation is None else (validation.sources, validation.targets)
@@ -220,16 +142,6 @@ def fit(
     }
     write_report(report, facts, tested, input, target, columns)
     typer.echo(f"Model: {out}. Metrics and test predictions: {report}.")
-
-
-def drawn(everything: Part, fraction: float, seed: int) -> tuple[Part, Part]:
-    """(training, test): a share of the distinct sources, each with all its rows."""
-    check_float("fit", "test_fraction", fraction, 0, 1, "neither")
-    distinct, number = np.unique(np.array(everything.sources, dtype=object), return_inverse=True)
-    chosen = np.zeros(len(distinct), dtype=bool)
-    chosen[by_fraction(len(distinct), fraction, seed).test] = True
-    held = chosen[number]
-    return everything.take(np.flatnonzero(~held)), everything.take(np.flatnonzero(held))
 
 
 @with_options(source_options(Reading), source_options(Decoding))

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from unspool.cli.console import print_table
@@ -25,72 +24,20 @@ from unspool.cli.options import (
     source_options,
     with_options,
 )
-from unspool.errors import DataError, check_float
+from unspool.cli.tag_data import Encoding, Format, Label, Sentences, TaggedSource, Tags, Tokens
+from unspool.errors import DataError
 from unspool.evaluation.metrics import shown
 from unspool.files import check_place, write_text
-from unspool.parameters import SPLIT
 from unspool.tagging.files import Tagged, read_tagged, write_predictions
 from unspool.tagging.measures import Measures
 from unspool.tagging.parameters import TABLE
 
-READING = "Reading the file"
-Sentences = Annotated[
-    Path, typer.Argument(help="Columns as of the CoNLL tasks, or JSON lines.", show_default=False)
-]
-Format = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="conll or jsonl. Default: by the extension.", rich_help_panel=READING),
-]
-Tokens = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Number of a column, from 0, or a field. Default: 0; tokens.",
-        rich_help_panel=READING,
-    ),
-]
-Tags = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Number of a column, or a field. Default: the last; tags.",
-        rich_help_panel=READING,
-    ),
-]
-Label = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FIELD",
-        help="A label of the whole sentence, such as its intent; JSON lines.",
-        rich_help_panel=READING,
-    ),
-]
-Encoding = Annotated[str, typer.Option(help="Of the files.", rich_help_panel=READING)]
 
-
-@with_options(source_options(Keeping), setting_options(of=TABLE))
+@with_options(source_options(Keeping), source_options(TaggedSource), setting_options(of=TABLE))
 def fit(
     ctx: typer.Context,
-    table: Sentences,
     out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
     task: Annotated[str, typer.Option(help="tagging.")] = "tagging",
-    validation: Annotated[
-        Path | None, typer.Option(help="A file for early stopping.", rich_help_panel=SPLIT)
-    ] = None,
-    test: Annotated[
-        Path | None, typer.Option(help="A file of test sentences.", rich_help_panel=SPLIT)
-    ] = None,
-    test_fraction: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of sentences for the test, drawn by --seed. Default: 0.2.", rich_help_panel=SPLIT
-        ),
-    ] = None,
-    format: Format = None,
-    tokens: Tokens = None,
-    tags: Tags = None,
-    label: Label = None,
-    encoding: Encoding = "utf-8",
     report: Annotated[
         Path | None, typer.Option(help="Where metrics and test predictions go. Default: OUT-report.")
     ] = None,
@@ -103,7 +50,6 @@ def fit(
     unspool fit train.conll --task tagging --validation dev.conll --test test.conll --out tagger
     """
     from unspool import SequenceTagger, saved
-    from unspool.estimators.splitting import split_rows
     from unspool.tagging.baselines import baselines
 
     out = out.expanduser()
@@ -112,37 +58,11 @@ def fit(
     report = out.with_name(out.name + "-report") if report is None else report.expanduser()
     check_place(report / "metrics.json")
     settings = {**settings_of(options, of=TABLE), "verbose": 0 if quiet else 1}
-    if test is not None and test_fraction is not None:
-        raise DataError(
-            "--test and --test-fraction both say which sentences are for the test. Give one of them."
-        )
-    reading: dict[str, Any] = {
-        "format": format,
-        "tokens": tokens,
-        "tags": tags,
-        "label": label,
-        "encoding": encoding,
-    }
-    train = read_tagged(table, **reading)
-    held = None if validation is None else read_tagged(validation, **reading)
-    if test is None:
-        share = (
-            0.2
-            if test_fraction is None
-            else check_float("fit", "test_fraction", test_fraction, 0, 1, "neither")
-        )
-        if len(train) < 3:
-            raise DataError(f"{str(table)!r} must hold three sentences or more. It has {len(train)}.")
-        rows, others = split_rows(len(train), share, None, np.random.RandomState(settings["random_state"]))
-        train, tested = _take(train, rows), _take(train, others)
-        how = f"drawn with seed {settings['random_state']}"
-    else:
-        tested, how = read_tagged(test, **reading), f"from {test.name}"
-    beside = f", {len(held)} validation" if held is not None else ""
-    typer.echo(f"Sentences: {len(train)} training{beside}, {len(tested)} test ({how}).")
+    source = TaggedSource.of(options)
+    train, held, tested = source.parts(settings["random_state"])
     started = time.perf_counter()
     model = SequenceTagger(**settings)
-    parts = None if held is None else (held.tokens, held.tags, *([held.labels] if label else []))
+    parts = None if held is None else (held.tokens, held.tags, *([held.labels] if source.label else []))
     model.fit(train.tokens, train.tags, train.labels, validation_data=parts, **keeping)
     seconds = time.perf_counter() - started
     out = save(model, out)
@@ -281,17 +201,6 @@ def compared(found: dict[str, Measures]) -> str:
         return f"Better than this model in {what}: {', '.join(better)}, against {shown(own.tags)}."
     level = [f"the {name}" for name, o in others if o.tags == own.tags]
     return f"No baseline is better in {what}" + (f"; level: {', '.join(level)}." if level else ".")
-
-
-def _take(read: Tagged, rows: Any) -> Tagged:
-    tags, labels = read.tags, read.labels
-    return Tagged(
-        [read.tokens[i] for i in rows],
-        None if tags is None else [tags[i] for i in rows],
-        None if labels is None else [labels[i] for i in rows],
-        [read.rows[i] for i in rows],
-        read.format,
-    )
 
 
 def _added(model: Any, read: Tagged, probabilities: bool) -> list[dict[str, Any]]:
