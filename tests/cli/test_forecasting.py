@@ -87,8 +87,8 @@ def test_evaluate(folder: Path) -> None:
 def test_help_and_other_commands(folder: Path) -> None:
     told = run("fit", "--task", "forecasting", "--help").output
     assert "--horizon" in told and "--input" not in told.replace("--input-size", "")
-    compared = run("compare", folder / "sales.csv", "--task", "forecasting", code=2).output
-    assert "unspool compare does not work with the task 'forecasting'" in compared
+    served = run("stream", folder / "model", code=2).output
+    assert "unspool stream does not work with the task 'forecasting'" in served
 
 
 def test_inspect(folder: Path) -> None:

@@ -142,7 +142,7 @@ def test_help():
             ["evaluate", "tagger", "all.jsonl", "--tags", "slots", "--label", "intent"],
             "no labels of sentences",
         ),
-        (["compare", "train.conll", "--task", "tagging"], "does not work with the task 'tagging'"),
+        (["compare", "train.conll", "--task", "tagging"], "Missing option '--out'"),
         (["predict", "tagger", "--out", "x"], "read one file. Got 0 arguments"),
     ],
 )
