@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from unspool.encode import Columns, Raw, new_input, read_rows
 from unspool.errors import DataError, bad_parameter
 from unspool.estimators import blending, building, continuing, saving, streamed, streams
 from unspool.estimators.by_kind import training_of
+from unspool.estimators.monitoring import outputs_of, score_of
 from unspool.estimators.network import Ensemble, SequenceNetwork, count_parameters, layer_table, members_of
 from unspool.estimators.splitting import split_rows
 from unspool.parameters import check_parameters, described
@@ -30,7 +32,7 @@ from unspool.tables.stream import TableStream
 from unspool.tasks import Target, Task
 from unspool.tasks.base import take
 from unspool.tasks.reading import check_lengths, read_weights, scale_weights
-from unspool.training import Callback, PredictionBatches, SequenceData, Settings, train
+from unspool.training import Callback, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
 from unspool.training.device import CPU, choose, on, seeded
@@ -54,12 +56,13 @@ class SequenceEstimator(BaseEstimator):
 
     Attributes
     ----------
-    history_ : a dict an epoch: epoch, train_loss, validation_loss (if validated), gradient_norm and
+    history_ : a dict an epoch: epoch, train_loss, validation_loss (if validated), validation_score (with
+        monitor="metric": the metric, the larger the better), gradient_norm and
         gradient_norm_max (joint norm before clipping, mean and largest of the batches), learning_rate,
         train_seconds, seconds (with validation); of an ensemble also member, from 1. Losses of a regressor are in
         units of the target's variance.
-    best_epoch_ : the epoch whose weights are kept: of least validation loss; without validation the last. Of an
-        ensemble's first member.
+    best_epoch_ : the epoch whose weights are kept: of least validation loss, or of the best `validation_score` where
+        `monitor` asks for it; without validation the last. Of an ensemble's first member.
     linear_, blend_ : the linear part and its weights, or None. `network_alone()` is the model without them.
     interrupted_ : whether Ctrl-C ended the fit; the best weights so far are kept then.
     network_ : the trained torch module. n_parameters_ : its trainable numbers. input_ : the encoder.
@@ -121,6 +124,7 @@ class SequenceEstimator(BaseEstimator):
         gradient_clip_value: float | None = None,
         early_stopping: bool | None = None,
         patience: int | None = None,
+        monitor: str = "loss",
         validation_fraction: float = 0.1,
         embedding_update: str = "dense",
         precision: str = "float32",
@@ -181,6 +185,7 @@ class SequenceEstimator(BaseEstimator):
         self.gradient_clip_value = gradient_clip_value
         self.early_stopping = early_stopping
         self.patience = patience
+        self.monitor = monitor
         self.validation_fraction = validation_fraction
         self.embedding_update = embedding_update
         self.precision = precision
@@ -265,7 +270,8 @@ class SequenceEstimator(BaseEstimator):
             else:
                 self.ensemble_ = self.ensemble
                 self.network_ = self._build_network()
-            self._train(training, validation, seed, calls, building.settings(self, chosen), device)
+            score = score_of(self, validation, None if validation is None else held_target)
+            self._train(training, validation, seed, calls, building.settings(self, chosen), device, score)
         self.linear_ = self.blend_ = None
         if blends and validation is not None and not self.interrupted_:
             own = validation_data is None
@@ -342,6 +348,7 @@ class SequenceEstimator(BaseEstimator):
         calls: list[Callback],
         settings: Settings,
         device: torch.device = CPU,
+        score: Callable[[nn.Module], float] | None = None,
     ) -> None:
         """Each member of the ensemble, with a seed of its own."""
         members = members_of(self.network_)
@@ -349,7 +356,8 @@ class SequenceEstimator(BaseEstimator):
         for number, member in enumerate(members):
             loss, own = self.task_.loss, (seed + number) % 2**31
             with on(member, device):
-                outcome = train(member, loss, training, validation, settings, own, calls)
+                told = None if score is None else partial(score, member)
+                outcome = train(member, loss, training, validation, settings, own, calls, told)
             of = {"member": number + 1} if len(members) > 1 else {}
             self.history_ += [{**row, **of} for row in outcome.history]
             self.best_epoch_ = self.best_epoch_ or outcome.best_epoch
@@ -458,18 +466,10 @@ class SequenceEstimator(BaseEstimator):
 
     def _network_outputs(self, inputs: Ragged, columns: Tensor | None = None) -> Any:
         """As `_outputs`, of the network alone, for encoded sequences and columns."""
-        data = SequenceData(inputs, columns=columns)
         network = getattr(self, "frozen_", self.network_)
-        rows, parts = [], []
         device = CPU if hasattr(self, "frozen_") else self._device()
-        with torch.inference_mode(), on(network, device):
-            for batch in PredictionBatches(data):
-                rows.append(batch.rows)
-                parts.append(network(*(batch if device.type == "cpu" else batch.to(device)).given).to(CPU))
-        back = torch.cat(rows).argsort()
-        if self.task.per_step:
-            return Ragged.cat(parts)[back].to(torch.float64)
-        return torch.cat(parts)[back].numpy().astype(np.float64)
+        with on(network, device):
+            return outputs_of(network, inputs, columns)
 
     def summary(self) -> str:
         """The layers with their widths and trainable numbers, as a table."""

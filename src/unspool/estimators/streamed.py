@@ -24,6 +24,7 @@ from unspool.encode.stored import Stored, StoredWriter
 from unspool.errors import DataError, bad_parameter, check_int
 from unspool.estimators import blending, building
 from unspool.estimators.by_kind import training_of
+from unspool.estimators.monitoring import score_of
 from unspool.estimators.splitting import split_rows
 from unspool.parameters import check_parameters
 from unspool.tables.stream import Labels, Piece, TableStream
@@ -134,25 +135,26 @@ def fit_stream(
             sampled = len(some) < len(learn) or len(some_held) < len(held)
             blends = blending.wanted(model, "text", len(held)) and (bool(model.blend) or not sampled)
             seed = int(random.randint(2**31 - 1))
+            part_held = read_held = None
+            if validation is not None:
+                part_held = validation.part(np.searchsorted(held, some_held))
+                read_held = read.target[some_held]
+            score = score_of(model, part_held, read_held)
+            chosen_settings = building.settings(model, chosen)
             with seeded(seed, device):
                 model.ensemble_ = model.ensemble
                 model.network_ = model._build_network()
-                model._train(
-                    training, validation, seed, list(callbacks), building.settings(model, chosen), device
-                )
+                model._train(training, validation, seed, list(callbacks), chosen_settings, device, score)
             model.linear_ = model.blend_ = None
-            if validation is not None:
-                part, part_held = (
-                    whole.part(np.searchsorted(of, chosen_rows))
-                    for whole, of, chosen_rows in ((training, learn, some), (validation, held, some_held))
-                )
+            if part_held is not None:
+                part = training.part(np.searchsorted(learn, some))
                 if blends and not model.interrupted_:
                     model.linear_, model.blend_, outputs = blending.fit_blend(
                         model, raw.data, part, raw_held.data, part_held, seed, refit=True
                     )
                 else:
                     outputs = model._network_outputs(part_held.inputs, part_held.columns)
-                model.task_.tune(outputs, read.target[some_held])
+                model.task_.tune(outputs, read_held)
         finally:
             stored.close()
     model._finish()

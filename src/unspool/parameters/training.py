@@ -80,6 +80,17 @@ LEARNING: tuple[Parameter, ...] = (
         "patience", 4, integer(1), "see early_stopping.", TRAINING, "Epochs without a better validation loss."
     ),
     Parameter(
+        "monitor",
+        "loss",
+        choice("loss", "metric"),
+        'what tells the best epoch, and `patience` waits for: "loss", or "metric", the task\'s first measure of the '
+        "validation part: accuracy of classes, R2 of numbers, kappa of classes in an order, micro F1 of several "
+        "labels, the deviance of counts and positive numbers.",
+        TRAINING,
+        "loss or metric (such as accuracy): what tells the best epoch.",
+        later=True,
+    ),
+    Parameter(
         "validation_fraction",
         0.1,
         number(0, 1, "neither"),

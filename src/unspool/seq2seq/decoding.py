@@ -13,6 +13,7 @@ from unspool.nn.state import select
 from unspool.ragged import Ragged
 from unspool.seq2seq.attention import Memory
 from unspool.seq2seq.network import EncoderDecoder
+from unspool.seq2seq.pairs import PairData
 
 
 @dataclass
@@ -75,3 +76,15 @@ def greedy(network: EncoderDecoder, source: Ragged, limit: int) -> list[Found]:
     for one in found:
         one.score = one.log_probability
     return found
+
+
+def exact(network: EncoderDecoder, data: PairData) -> float:
+    """The share of the pairs whose target is what `greedy` writes for the source."""
+    right = 0
+    with torch.inference_mode():
+        for batch in data.prediction_batches():
+            assert isinstance(batch.targets, Ragged)
+            found = greedy(network, batch.inputs, int(batch.targets.lengths.max()))
+            for one, target in zip(found, batch.targets.to_list(), strict=True):
+                right += one.ended and one.ids == target[:-1].tolist()
+    return right / len(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from unspool.program import surroundings
 from unspool.ragged import Ragged
 from unspool.seq2seq import saving
 from unspool.seq2seq.beams import EARLY_STOPPING, Beams, beam_search
-from unspool.seq2seq.decoding import Found, greedy
+from unspool.seq2seq.decoding import Found, exact, greedy
 from unspool.seq2seq.forcing import Forced, ScheduledSampling, TokenLoss
 from unspool.seq2seq.network import EncoderDecoder
 from unspool.seq2seq.pairs import PairData, ragged
@@ -83,6 +84,7 @@ class Seq2Seq(BaseEstimator):
         gradient_clip_value: float | None = None,
         early_stopping: bool = True,
         patience: int = 4,
+        monitor: str = "loss",
         validation_fraction: float = 0.1,
         precision: str = "float32",
         random_state: int | np.random.RandomState | None = None,
@@ -115,6 +117,7 @@ class Seq2Seq(BaseEstimator):
         self.gradient_clip_value = gradient_clip_value
         self.early_stopping = early_stopping
         self.patience = patience
+        self.monitor = monitor
         self.validation_fraction = validation_fraction
         self.precision = precision
         self.random_state = random_state
@@ -169,6 +172,8 @@ class Seq2Seq(BaseEstimator):
         elif held.any():
             kept = np.flatnonzero(held)
             validation = self._data([sources[i] for i in kept], [targets[i] for i in kept], kept)
+        if validation is None and self.monitor == "metric":
+            bad_parameter(OWNER, "monitor", "'loss' where no rows are held back", self.monitor)
         assert isinstance(training.targets, Ragged)
         self.longest_ = int(training.targets.lengths.max())
         seed = int(random.randint(2**31 - 1))
@@ -179,7 +184,10 @@ class Seq2Seq(BaseEstimator):
             self.network_ = self._build_network()
             forced = Forced(self.network_)
             loss = TokenLoss(forced, self.label_smoothing)
-            outcome = train(forced, loss, training, validation, Settings.of(self), seed, calls)
+            score = None
+            if validation is not None and self.monitor == "metric":
+                score = partial(exact, self.network_, validation)
+            outcome = train(forced, loss, training, validation, Settings.of(self), seed, calls, score)
         self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
         self.interrupted_ = outcome.interrupted
         self._finish()

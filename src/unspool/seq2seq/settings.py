@@ -147,6 +147,12 @@ SETTINGS: tuple[Parameter, ...] = (
     _common("gradient_clip_value"),
     _common("early_stopping"),
     _common("patience"),
+    _common(
+        "monitor",
+        text='what tells the best epoch, and `patience` waits for: "loss" of the validation part, or "metric", the '
+        "share of its pairs that are written exactly, greedily (slower: each epoch writes them).",
+        help="loss, or metric (targets written exactly): what tells the best epoch.",
+    ),
     _common("validation_fraction"),
     _common("precision"),
     _common("random_state"),

@@ -12,7 +12,7 @@ _SHARED = (
     "cell hidden_size num_layers bidirectional merge connection embedding_dim characters vectors vector_words "
     "vectors_rate max_words dropout input_dropout recurrent_dropout zoneout weight_dropout word_dropout pooling dense "
     "epochs batch_size learning_rate schedule warmup averaging weight_decay gradient_clip gradient_clip_value "
-    "early_stopping patience validation_fraction precision random_state verbose"
+    "early_stopping patience monitor validation_fraction precision random_state verbose"
 ).split()
 SCHEMES = ("auto", "BIO", "IOBES", None)
 _BY_NAME = {p.name: p for p in SHARED}
@@ -112,6 +112,13 @@ _DEFAULTS = {
     "epochs": _changed("epochs", 40),
     "batch_size": _changed("batch_size", 16),
     "patience": _changed("patience", 6),
+    "monitor": _changed(
+        "monitor",
+        "metric",
+        text='what tells the best epoch, and `patience` waits for: "loss" of the validation part, or "metric": F1 of '
+        "spans (without a scheme: the share of right tags), with labels its mean with their accuracy.",
+        help="loss or metric (F1): what tells the best epoch.",
+    ),
 }
 
 #: In the order of the documentation.

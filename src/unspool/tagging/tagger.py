@@ -54,8 +54,10 @@ class SequenceTagger(BaseEstimator):
     classes_ : (K,), the tags, sorted. labels_ : (C,), the labels, sorted; None where there were none.
     scheme_ : "BIO", "IOBES" or None: how the tags mark spans.
     history_ : a dict an epoch, as of `SequenceEstimator`; losses are -log p a token, and `validation_score` the F1 of
-        spans (without a scheme: the share of right tags), with labels its mean with their accuracy.
-    best_epoch_ : the epoch whose weights are kept: that of the best score. interrupted_ : whether Ctrl-C ended the fit.
+        spans (without a scheme: the share of right tags), with labels its mean with their accuracy; with
+        monitor="metric".
+    best_epoch_ : the epoch whose weights are kept: that of the best score, or of the least loss (`monitor`).
+    interrupted_ : whether Ctrl-C ended the fit.
     network_ : the torch module. n_parameters_ : its trainable numbers. input_ : the encoder.
     """
 
@@ -97,6 +99,7 @@ class SequenceTagger(BaseEstimator):
         gradient_clip_value: float | None = None,
         early_stopping: bool = True,
         patience: int = 6,
+        monitor: str = "metric",
         validation_fraction: float = 0.1,
         precision: str = "float32",
         random_state: int | np.random.RandomState | None = None,
@@ -138,6 +141,7 @@ class SequenceTagger(BaseEstimator):
         self.gradient_clip_value = gradient_clip_value
         self.early_stopping = early_stopping
         self.patience = patience
+        self.monitor = monitor
         self.validation_fraction = validation_fraction
         self.precision = precision
         self.random_state = random_state
@@ -210,7 +214,8 @@ class SequenceTagger(BaseEstimator):
             own = in_scheme(held[1], self.scheme_)
             places = held_back if validation_data is None else np.arange(len(held[0]))
             validation = self._data(held[0], own, held[2], places, warn=True)
-            score = partial(self._score, validation, held)
+            if self.monitor == "metric":
+                score = partial(self._score, validation, held)
         seed = int(random.randint(2**31 - 1))
         calls = [*callbacks, *checkpoints(self, checkpoint, checkpoint_every)]
         with torch.random.fork_rng(devices=[]):

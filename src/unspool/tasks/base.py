@@ -125,6 +125,24 @@ class Task(ABC):
         """
         return
 
+    def score(self, outputs: np.ndarray, target: Any) -> float:
+        """How good outputs for held-back rows are, the larger the better: `default_metric`, its mean over the targets,
+        minus that where less is better. outputs, target: as of `tune`. `DataError` where the rows cannot tell."""
+        measured = self.measure(_Answered(self, outputs), None, self.named_classes(target))
+        values = [metrics[self.default_metric] for metrics in measured.metrics]
+        if any(value is None for value in values):
+            heading = self.metrics[self.default_metric][0]
+            raise DataError(
+                f"The validation part does not tell the {heading}: all of its {len(target)} targets are the same. Use "
+                "monitor='loss', or a larger validation part."
+            )
+        sign = 1.0 if self.metrics[self.default_metric][1] else -1.0
+        return sign * float(np.mean(values))  # type: ignore[arg-type]
+
+    def named_classes(self, target: Any) -> Any:
+        """What `measure` takes for a target as `read` gives it."""
+        return target
+
     # --- answers
 
     @abstractmethod
@@ -213,6 +231,24 @@ class Task(ABC):
     def plot(cls, path: str | Path, y: np.ndarray, found: Measured, targets: Sequence[str]) -> None:
         """Predicted against true, to a PNG file. targets: K names."""
         raise NotImplementedError(f"The task {cls.name!r} has no plot.")
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """The answers of a task to outputs that are there, as `Task.measure` takes a model."""
+
+    task: Any
+    outputs: np.ndarray
+
+    def predict(self, X: Any) -> np.ndarray:
+        return self.task.decode(self.outputs)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        return self.task.probabilities(self.outputs)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        return self.task.classes
 
 
 def take(target: Any, rows: np.ndarray) -> Any:

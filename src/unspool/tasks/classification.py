@@ -101,6 +101,10 @@ class Classification(Task):
         """Class numbers (n,)."""
         return torch.from_numpy(target)
 
+    def named_classes(self, target: Any) -> np.ndarray:
+        """The labels (n,)."""
+        return self.classes[target]
+
     @property
     def output_size(self) -> int:
         """C, the number of classes."""

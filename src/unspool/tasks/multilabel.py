@@ -105,6 +105,11 @@ class MultiLabel(Task):
         self.temperature = calibration.temperature(outputs, target) if self.calibrate else 1.0
         self.thresholds = best_thresholds(self.probabilities(outputs), target)
 
+    def score(self, outputs: np.ndarray, target: Any) -> float:
+        """Micro F1 at the best thresholds."""
+        self.tune(outputs, target)
+        return super().score(outputs, target)
+
     @property
     def output_size(self) -> int:
         """C, the number of labels."""
