@@ -2,6 +2,7 @@
 
     python benchmarks/tagging.py                       # all sets, seed 0
     python benchmarks/tagging.py atis --seeds 0 1 2
+    python benchmarks/tagging.py atis --both --seeds 0 1 2   # the dev part is learnt from as well, for all epochs
     python benchmarks/tagging.py wnut17 --dev --set vectors_rate=0.0   # settings are chosen so: no test part is read
 
 The sets' own splits. Each training keeps the epoch that is best on the dev part; the test part is measured once. F1 is
@@ -52,15 +53,22 @@ def part(name: str, which: str) -> Part:
     return tokens, tags, [line.strip() for line in files[2]]
 
 
-def run(name: str, seed: int, settings: dict[str, Any], test: bool = True) -> dict[str, Any]:
-    """One training: what it measures on the dev part and, once, on the test part."""
+def run(
+    name: str, seed: int, settings: dict[str, Any], test: bool = True, both: bool = False
+) -> dict[str, Any]:
+    """One training: what it measures on the dev part, unless that was learnt from, and, once, on the test part."""
     started, cpu = time.perf_counter(), time.process_time()
-    dev = part(name, "dev")
-    model = SequenceTagger(**settings, random_state=seed)
+    dev, training = part(name, "dev"), part(name, "train")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # tags that only the dev part has
-        model.fit(*part(name, "train"), validation_data=dev)
-    found = {"set": name, "seed": seed, "dev": model.measure(*dev).shown(), "best_epoch": model.best_epoch_}
+        if both:
+            together = [[*a, *b] for a, b in zip(training, dev, strict=True)]
+            model = SequenceTagger(**settings, early_stopping=False, random_state=seed).fit(*together)
+        else:
+            model = SequenceTagger(**settings, random_state=seed).fit(*training, validation_data=dev)
+    found = {"set": name, "seed": seed, "best_epoch": model.best_epoch_}
+    if not both:
+        found["dev"] = model.measure(*dev).shown()
     found |= {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
     found |= {"parameters": model.n_parameters_}
     if test:
@@ -90,11 +98,14 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", help=", ".join(SETTINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--dev", action="store_true", help="the dev part alone, for choosing settings")
+    parser.add_argument("--both", action="store_true", help="learn from the training and the dev part")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     if not set(options.sets) <= SETTINGS.keys():
         parser.error(f"sets are {', '.join(SETTINGS)}. Got {' '.join(options.sets)}.")
+    if options.dev and options.both:
+        parser.error("--dev measures on the dev part, which --both learns from: take one of them.")
     torch.set_num_threads(options.threads)
     other = {name: ast.literal_eval(value) for name, value in (pair.split("=", 1) for pair in options.set)}
     before = setting()
@@ -103,7 +114,7 @@ def main() -> None:
         print(f"{name}: {settings}", flush=True)
         runs = []
         for seed in options.seeds:
-            runs.append(run(name, seed, settings, not options.dev))
+            runs.append(run(name, seed, settings, not options.dev, options.both))
             for which in ("dev", "test"):
                 if which in runs[-1]:
                     print(row(f"{which}, seed {seed}", runs[-1][which]), flush=True)
@@ -117,7 +128,8 @@ def main() -> None:
             spread = {key: float(np.std([r["test"][key] for r in runs])) for key in runs[0]["test"]}
             print(row("test, mean of seeds", mean), row("spread", spread), sep="\n", flush=True)
             content |= {"mean": mean, "spread": spread}
-        save(f"tagging_{name}{'_dev' if options.dev else ''}", content, before)
+        kind = "_dev" if options.dev else "_both" if options.both else ""
+        save(f"tagging_{name}{kind}", content, before)
 
 
 if __name__ == "__main__":
