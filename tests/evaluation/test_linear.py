@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -66,8 +68,35 @@ def test_classification_is_scikit_learns_at_the_chosen_penalty(encoder, classes)
 
 def test_the_terms_are_the_encoders_words():
     encoder = TextEncoder(50).fit(["\u8fd9\u672c\u4e66 don\u2019t"])
-    names = Terms(encoder).fit(["\u8fd9\u672c\u4e66 don\u2019t"]).names
+    terms = Terms(encoder)
+    terms.fit(["\u8fd9\u672c\u4e66 don\u2019t"])
+    names = terms.names
     assert "\u672c" in names and "\u8fd9 \u672c" in names and "don't" in names
+
+
+def test_the_rows_are_scikit_learns_bit_by_bit():
+    """Counted by numbers of words, not by strings: the same terms, frequencies and rows, in blocks too."""
+    texts = [*made(60)[0], "", "a", "a b a b a", "don\u2019t 这本书"]
+    new = ["", "", *made(40, seed=4)[0], "b a unknown b a", "very very very very", ""]
+    encoder = TextEncoder(5).fit(texts)
+
+    def terms(text: str) -> list[str]:
+        words = encoder.tokens(text)
+        return words + [f"{a} {b}" for a, b in pairwise(words)]
+
+    theirs = TfidfVectorizer(sublinear_tf=True, analyzer=terms).fit(texts)
+    ours = Terms(encoder)
+    pairs = [(ours.fit(texts), theirs.transform(texts)), (ours.transform(new), theirs.transform(new))]
+    pairs.append((ours.transform(encoder.split(new)), theirs.transform(new)))
+    assert ours.names == theirs.get_feature_names_out().tolist()
+    np.testing.assert_array_equal(ours.idf, theirs.idf_)
+    small = [ours.counts._count(part) for part in encoder.split(new).blocks(7)]
+    pairs.append((sp.vstack(small), ours.counts.of(new)))
+    assert len(small) > 3
+    for one, other in pairs:
+        assert one.shape == other.shape
+        for part in ("indptr", "indices", "data"):
+            np.testing.assert_array_equal(getattr(one, part), getattr(other, part))
 
 
 @pytest.mark.parametrize("best", [-9, -4, 0, 1, 6, 11])

@@ -39,6 +39,10 @@ class Input(ABC):
     def fit(self, raw: Raw) -> Input:
         """Learn from the sequences of the training part; `DataError` where there is nothing to learn."""
 
+    def split(self, raw: Raw) -> Raw:
+        """The same sequences in a form that `encode` takes as well, in which others can share its work."""
+        return raw
+
     @abstractmethod
     def encode(self, raw: Raw, warn: bool = False) -> Ragged:
         """Ragged of ids (N,) int64 or numbers (N, F) float32; warn: tell of sequences that say nothing."""

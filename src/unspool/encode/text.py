@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from unspool.encode.vector_files import MAX_DIMENSIONS
 from unspool.errors import ModelFileError, warn_caller
 from unspool.ragged import Ragged
 from unspool.saved.fields import Fields
-from unspool.text import TextEncoder
+from unspool.text import Split, TextEncoder
 from unspool.text.scripts import unspaced_script
 
 SMALL_VOCABULARY = 1000
@@ -97,6 +98,10 @@ class TextInput(Input):
         """Neighbours tell words apart, and need many of them; a small vocabulary is learnt as it is."""
         return self.encoder.level == "word" and self.encoder.vocabulary_size > SMALL_VOCABULARY
 
+    def split(self, raw: Raw) -> Raw:
+        """By words: a `unspool.text.Split` in place of the texts."""
+        return replace(raw, data=self.encoder.split(raw.data)) if self.encoder.level == "word" else raw
+
     def encode(self, raw: Raw, warn: bool = False) -> Ragged:
         """Ragged of (N,) ids, or with characters, see `beside_ids`; `warn` tells of texts without any known token."""
         ids = self.encoder.encode(raw.data)
@@ -111,7 +116,9 @@ class TextInput(Input):
             return ids
         return ids.with_values(beside_ids(ids.values, self._written(raw.data), self.characters))
 
-    def _written(self, texts: Sequence[Any]) -> list[str]:
+    def _written(self, texts: Any) -> list[str]:
+        if isinstance(texts, Split):
+            return texts.words()
         return [word for text in texts for word in self.encoder.tokens(text)]
 
     def decode(self, batch: Ragged) -> list[str]:

@@ -18,7 +18,7 @@ from unspool.encode.text import TextInput
 from unspool.errors import DataError, ModelFileError, check_int
 from unspool.ragged import Ragged
 from unspool.saved.fields import checked
-from unspool.text.encoder import PAD, UNKNOWN, UNKNOWN_ID
+from unspool.text.words import PAD, UNKNOWN, UNKNOWN_ID
 
 _EXPECTED = "X must be a list of sentences, each a list of tokens (str)"
 
@@ -124,7 +124,7 @@ class TokenInput(TextInput):
     def _worth_counting(self) -> bool:
         return True
 
-    def _written(self, texts: Sequence[Any]) -> list[str]:
+    def _written(self, texts: Any) -> list[str]:
         return [*chain.from_iterable(texts)]
 
     def encode(self, raw: Raw, warn: bool = False) -> Ragged:

@@ -437,7 +437,7 @@ class SequenceEstimator(BaseEstimator):
         float64 (n, output size), or a Ragged of it for each step. warn: tell of sequences that say nothing.
         """
         check_is_fitted(self, "network_")
-        raw = self._read(X, self.input_.kind)
+        raw = self.input_.split(self._read(X, self.input_.kind))
         columns = None if self.columns_ is None else self.columns_.encode(raw, warn=warn)
         outputs = self._network_outputs(self.input_.encode(raw, warn=warn), columns)
         if self.linear_ is None or self.blend_ is None:

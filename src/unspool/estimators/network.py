@@ -16,7 +16,7 @@ from unspool.nn.characters import CharacterNet, WordsAndCharacters
 from unspool.nn.given import GivenEmbedding
 from unspool.ragged import Ragged
 from unspool.summaries import cell_name
-from unspool.text.encoder import UNKNOWN_ID
+from unspool.text.words import UNKNOWN_ID
 
 SMALL_VOCABULARY = 1000
 

@@ -4,71 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
-from unspool.errors import DataError, ModelFileError
+from unspool.errors import ModelFileError
 from unspool.evaluation.linear_models import Classes, Kind, Labels, Means, Numbers
+from unspool.evaluation.terms import Terms, Texts
 from unspool.text import TextEncoder
 
 STEP = 10**0.5  # between penalties that are tried
 FARTHEST = 14  # steps from 1: 1e-7 to 1e7
 PLATEAU = 1e-4  # a relative gain below it does not draw the search on
-CHAR_GRAMS, WORD_GRAMS = (1, 5), (1, 2)
-
-
-class Terms:
-    """Texts to rows of TF-IDF: 1-2-grams of the encoder's words, or 1-5-grams of the characters within words."""
-
-    def __init__(self, encoder: TextEncoder) -> None:
-        self.encoder = encoder
-
-    def fit(self, texts: Sequence[str]) -> Terms:
-        """Learn terms and their inverse document frequencies; `DataError` where the texts have no term."""
-        self.vectorizer = self._new(None)
-        try:
-            self.vectorizer.fit(texts)
-        except ValueError as error:
-            raise DataError(f"The linear model finds no term in the texts. {error}") from error
-        return self
-
-    def transform(self, texts: Sequence[str]) -> sp.csr_matrix:
-        """(n, terms), sublinear term frequencies x idf, rows of length 1."""
-        return self.vectorizer.transform(texts)
-
-    @property
-    def names(self) -> list[str]:
-        """The terms, in the order of the columns."""
-        return self.vectorizer.get_feature_names_out().tolist()
-
-    @property
-    def ngrams(self) -> tuple[int, int]:
-        """The shortest and the longest n-gram."""
-        return CHAR_GRAMS if self.encoder.level == "char" else WORD_GRAMS
-
-    def restore(self, names: list[str], idf: np.ndarray) -> Terms:
-        """As after the `fit` that had them."""
-        self.vectorizer = self._new(names)
-        self.vectorizer.idf_ = idf
-        return self
-
-    def _new(self, names: list[str] | None) -> TfidfVectorizer:
-        kind: dict[str, Any] = {"analyzer": self._words}
-        if self.encoder.level == "char":
-            kind = {"analyzer": "char_wb", "ngram_range": CHAR_GRAMS, "preprocessor": self._characters}
-        return TfidfVectorizer(sublinear_tf=True, vocabulary=names, dtype=np.float64, **kind)
-
-    def _words(self, text: str) -> list[str]:
-        words = self.encoder.tokens(text)
-        return words + [f"{a} {b}" for a, b in pairwise(words)]
-
-    def _characters(self, text: str) -> str:
-        return "".join(self.encoder.tokens(text))
 
 
 @dataclass
@@ -85,7 +33,7 @@ class LinearText:
     bias: np.ndarray  # (K,)
     penalty: np.ndarray
 
-    def outputs(self, texts: Sequence[str], columns: np.ndarray | None = None) -> np.ndarray:
+    def outputs(self, texts: Texts, columns: np.ndarray | None = None) -> np.ndarray:
         """float64 (n, K); columns (n, C) float where the fit had them."""
         return _joined(self.terms.transform(texts), columns) @ self.weights + self.bias
 
@@ -95,7 +43,7 @@ class LinearText:
             "weights": self.weights,
             "bias": self.bias,
             "penalty": self.penalty,
-            "idf": self.terms.vectorizer.idf_,
+            "idf": self.terms.idf,
         }
         return {name: np.ascontiguousarray(value, np.float32) for name, value in found.items()}
 
@@ -135,8 +83,8 @@ def fit_linear(
     kind: Kind = Classes(classes) if classes else Labels() if labels else Means(power) if power else Numbers()
     y = kind.target(y)
     weight = np.ones(len(texts)) if sample_weight is None else np.asarray(sample_weight)
-    terms = Terms(encoder).fit(texts)
-    inputs = terms.transform(texts)
+    terms = Terms(encoder)
+    inputs = terms.fit(texts)
     if penalty is None and validation is not None:
         outside = _joined(terms.transform(validation[0]), validation[2])
         wanted = kind.target(validation[1])
@@ -145,7 +93,7 @@ def fit_linear(
     elif penalty is None:
         penalty = _tuned_on(list(_folds(inputs, columns, y, weight, folds, seed)), kind)
     coefficients, bias = kind.fit(_joined(inputs, columns), y, weight, penalty)
-    terms.vectorizer.idf_ = _single(terms.vectorizer.idf_)
+    terms.idf = _single(terms.idf)
     return LinearText(terms, _single(coefficients), _single(bias), _single(penalty))
 
 

@@ -8,8 +8,10 @@ from unspool.text.padding import pad_sequences, unpad
 from unspool.text.skipgrams import make_sampling_table, skipgrams
 from unspool.text.timeseries import TimeseriesGenerator, timeseries_generator_from_json
 from unspool.text.tokenizer import Tokenizer, text_to_word_sequence, tokenizer_from_json
+from unspool.text.words import Split
 
 __all__ = [
+    "Split",
     "TextEncoder",
     "TimeseriesGenerator",
     "Tokenizer",

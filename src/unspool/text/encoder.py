@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
 from unspool.errors import DataError, InvalidParameterError, ModelFileError, check_choice, check_int
 from unspool.ragged import Ragged
 from unspool.saved.fields import checked
+from unspool.text.words import BLOCK, PAD, UNKNOWN, UNKNOWN_ID, Split, Words
 
-PAD, UNKNOWN, BEGIN, END = "<pad>", "<unk>", "<begin>", "<end>"
-UNKNOWN_ID = 1
-
-# A Chinese character; a word, with inner apostrophes; any other mark. Combining marks stay with their base.
-_WORD = r"\p{Han}\p{M}*|[\w&&[^\p{Han}]]+(?:'[\w&&[^\p{Han}]]+)*|[^\w\s]\p{M}*"
-_CHUNK = 8192
+BEGIN, END = "<begin>", "<end>"
 
 
 class TextEncoder:
@@ -48,7 +43,7 @@ class TextEncoder:
         self.level = check_choice("TextEncoder", "level", level, ("word", "char"))
         self.lower, self.marks = lower, marks
         self.words_: list[str] | None = None
-        self._split: _Words | _Characters = _Words(lower) if level == "word" else _Characters(lower)
+        self._split: Words | _Characters = Words(lower) if level == "word" else _Characters(lower)
 
     def fit(self, texts: Sequence[str]) -> TextEncoder:
         """Learn the vocabulary of `texts`; `DataError` if they are not str or hold no word."""
@@ -59,10 +54,17 @@ class TextEncoder:
             )
         return self._know(words)
 
-    def encode(self, texts: Sequence[str]) -> Ragged:
+    def split(self, texts: Sequence[str]) -> Split:
+        """The words of texts, known or not, which `encode` takes in their place; `DataError` by characters."""
+        return self._by_words().split(_check_texts(texts))
+
+    def encode(self, texts: Sequence[str] | Split) -> Ragged:
         """Ragged of (N,) int64, without padding; a text without any word is an empty sequence."""
         self._words()
-        ids, offsets = self._split.encode(_check_texts(texts))
+        if isinstance(texts, Split):
+            ids, offsets = texts.numbers(self._by_words().vocabulary, UNKNOWN_ID), texts.offsets
+        else:
+            ids, offsets = self._split.encode(_check_texts(texts))
         known = np.concatenate([[0], (ids != UNKNOWN_ID).cumsum()])
         self.unknown_texts_ = int((known[offsets[1:]] == known[offsets[:-1]]).sum())
         if self.marks:
@@ -71,6 +73,11 @@ class TextEncoder:
             ids = np.insert(ids, offsets[1:] + count[1:], self.end_id)
             offsets = offsets + 2 * count
         return Ragged(torch.from_numpy(ids), torch.from_numpy(offsets))
+
+    def _by_words(self) -> Words:
+        if isinstance(self._split, _Characters):
+            raise DataError("A TextEncoder splits texts by level='word'. Got level='char'.")
+        return self._split
 
     def decode(self, ids: Ragged) -> list[str]:
         """A text for each sequence of `ids` (N,): words joined by spaces, characters by nothing; without pads and
@@ -164,48 +171,6 @@ class TextEncoder:
         return self.words_
 
 
-class _Words:
-    """Words by the Rust `tokenizers` library: normalise, split, look up, in parallel over the texts.
-
-    40,000 EmoBank texts/s on two busy cores. Python's `re` does 130,000 on one, but knows no Unicode
-    properties: its words break at every vowel sign of Hindi or Thai.
-    """
-
-    def __init__(self, lower: bool) -> None:
-        steps = [normalizers.NFC(), normalizers.Replace("\u2019", "'")]
-        self.rust = RustTokenizer(models.WordLevel({}, unk_token=UNKNOWN))
-        self.rust.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lower else steps)
-        self.rust.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), "removed", invert=True)
-
-    def most_frequent(self, texts: Sequence[str], count: int) -> list[str]:
-        trainer = trainers.WordLevelTrainer(vocab_size=count, special_tokens=[], show_progress=False)
-        self.rust.train_from_iterator(texts, trainer)
-        vocabulary = self.rust.get_vocab()
-        return sorted(vocabulary, key=vocabulary.__getitem__)
-
-    def know(self, words: list[str]) -> None:
-        numbers = {word: i for i, word in enumerate([PAD, UNKNOWN, *words])}
-        self.rust.model = models.WordLevel(numbers, unk_token=UNKNOWN)
-
-    def tokenizer(self) -> RustTokenizer:
-        return self.rust
-
-    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        ids = list(chain.from_iterable(map(self._chunk, _chunks(texts))))
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        flat = np.fromiter(chain.from_iterable(ids), np.int64, lengths.sum())
-        return flat, np.concatenate([[0], lengths.cumsum()])
-
-    def _chunk(self, texts: Sequence[str]) -> list[list[int]]:
-        return [e.ids for e in self.rust.encode_batch_fast(texts, add_special_tokens=False)]
-
-    def tokens(self, text: str) -> list[str]:
-        return [
-            word
-            for word, _ in self.rust.pre_tokenizer.pre_tokenize_str(self.rust.normalizer.normalize_str(text))
-        ]
-
-
 class _Characters:
     """Characters by one table from code point to number: 430,000 EmoBank texts/s, the Rust library 8,500."""
 
@@ -245,15 +210,20 @@ class _Characters:
         return np.frombuffer("".join(split).encode("utf-32-le"), dtype=np.uint32), lengths
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """A part at a time: the library holds about 2 kB for each text until its numbers are read."""
-    return (texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK))
-
-
 def _check_texts(texts: Any) -> list[str]:
     if isinstance(texts, str):
         raise DataError("Expected a list of texts. Got one text; put it in a list.")
     texts = list(texts)
+    try:
+        for start in range(0, len(texts), BLOCK):
+            "".join(texts[start : start + BLOCK]).encode()
+    except (TypeError, UnicodeEncodeError):
+        _find_bad(texts)
+    return texts
+
+
+def _find_bad(texts: list[Any]) -> None:
+    """`DataError` for the first that is no text."""
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(f"Text {i} must be a str. Got {type(text).__name__}: {text!r:.50}.")
@@ -263,4 +233,3 @@ def _check_texts(texts: Any) -> list[str]:
             raise DataError(
                 f"Text {i} is not valid Unicode ({error.reason}). Read the file as UTF-8."
             ) from error
-    return texts
