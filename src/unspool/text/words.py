@@ -73,19 +73,23 @@ class Words:
         return {**vars(self), "_remembered": {}}
 
     def most_frequent(self, texts: Sequence[str], count: int) -> list[str]:
+        """At most `count` words of the texts, the most frequent first, ties in alphabetical order."""
         trainer = trainers.WordLevelTrainer(vocab_size=count, special_tokens=[], show_progress=False)
         self.rust.train_from_iterator(texts, trainer)
         vocabulary = self.rust.get_vocab()
         return sorted(vocabulary, key=vocabulary.__getitem__)
 
     def know(self, words: list[str]) -> None:
+        """Number these, from 2 on."""
         self.vocabulary = {word: i for i, word in enumerate([PAD, UNKNOWN, *words])}
         self.rust.model = models.WordLevel(self.vocabulary, unk_token=UNKNOWN)
 
     def tokenizer(self) -> RustTokenizer:
+        """The library's, which gives the same numbers."""
         return self.rust
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(ids (N,) int64, offsets (B + 1,))."""
         split = self.split(texts)
         return split.numbers(self.vocabulary, UNKNOWN_ID), split.offsets
 
@@ -113,6 +117,7 @@ class Words:
         return Split(list(names), flat[places], before[ends])
 
     def tokens(self, text: str) -> list[str]:
+        """The words of one text."""
         normal = self.rust.normalizer.normalize_str(text)
         return [word for word, _ in self.rust.pre_tokenizer.pre_tokenize_str(normal)]
 
