@@ -159,18 +159,19 @@ class Forecaster(BaseEstimator):
         callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | str | None = None,
+        sample_weight: Any = None,
     ) -> Forecaster:
         """Train on the series of `df`; returns self. y: ignored, scikit-learn's contract.
 
         Warns of what is missing, of series that are constant or too short, and where a simple baseline is better on the
-        held-back part. callbacks, checkpoint, checkpoint_every: as of `SequenceRegressor.fit`.
+        held-back part. callbacks, checkpoint, checkpoint_every: as of `SequenceRegressor.fit`. sample_weight: of the
+        windows of each series in the loss, 0 or more: a dict from its id to its weight, or of arrays (S,).
         Raises `DataError`, `InvalidParameterError`, `DivergenceError`.
         """
         self._check()
         check_callbacks("Forecaster", callbacks)
-        return fit_panel(
-            self, read_panel(df, self._names(), self.freq), callbacks, checkpoint, checkpoint_every
-        )
+        panel = read_panel(df, self._names(), self.freq)
+        return fit_panel(self, panel, callbacks, checkpoint, checkpoint_every, sample_weight)
 
     def _check(self) -> None:
         check_parameters("Forecaster", self.get_params(deep=False))

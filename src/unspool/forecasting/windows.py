@@ -117,7 +117,8 @@ class Windows(SequenceData):
         static = self._static[torch.from_numpy(self.series[at])]
         columns = torch.cat([static, (self._known[coming] * there[..., None]).flatten(1)], 1)
         beside = columns if columns.shape[1] else None
-        return SequenceData(Ragged(inputs, offsets), targets, None, None, beside)
+        weights = None if self.weights is None else self.weights[rows]
+        return SequenceData(Ragged(inputs, offsets), targets, weights, None, beside)
 
 
 def _levels(

@@ -21,6 +21,7 @@ from unspool.generation.choosing import OWNER, Choice, check_greedy
 from unspool.generation.decoding import beam_search, sample
 from unspool.generation.network import LanguageModel, next_token_loss
 from unspool.generation.settings import SETTINGS
+from unspool.generation.splitting import held_apart
 from unspool.generation.stepping import Stepper
 from unspool.generation.streams import TextData, text_data
 from unspool.generation.vocabulary import END_ID, LEVELS, UNKNOWN_ID, Vocabulary, read_texts
@@ -29,6 +30,7 @@ from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
 from unspool.streaming import StreamModel
 from unspool.summaries import cell_name
+from unspool.tasks.reading import read_weights
 from unspool.training import Callback, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
@@ -135,12 +137,14 @@ class SequenceGenerator(BaseEstimator):
         callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | str | None = None,
+        sample_weight: Any = None,
     ) -> Any:
         """Train on X, one text or a list of texts, in float32 on the CPU whatever torch's defaults; returns self.
 
         y: None; texts are their own targets.
         validation_data: texts to validate on; otherwise `validation_fraction` of X is held back if `early_stopping`.
         callbacks, checkpoint, checkpoint_every: as of `SequenceRegressor.fit`.
+        sample_weight: (n,), of each text's tokens in the loss, 0 or more; of a list of texts alone.
 
         Raises `DataError` for texts that cannot be used, `InvalidParameterError`, `DivergenceError` where the loss or
         a gradient becomes NaN or infinite, and `ModelFileError` for a checkpoint of another training.
@@ -153,7 +157,15 @@ class SequenceGenerator(BaseEstimator):
         texts = read_texts(owner, X)
         random = check_random_state(self.random_state)
         ends = len(texts) > 1
-        training, held_back = self._split(texts, random, validation_data)
+        if sample_weight is not None and not ends:
+            raise DataError(
+                "sample_weight weighs texts against each other, and X is one text. Give a list of texts."
+            )
+        weights: Any = read_weights(sample_weight, len(texts))
+        fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
+        training, held_back, of_training, of_held = held_apart(texts, weights, fraction, random)
+        if validation_data is not None:
+            held_back = read_texts(owner, validation_data, "validation_data")
         if not any(training):
             raise DataError(f"The texts to train {owner} on hold no token. Give a text, or a list of texts.")
         self.__dict__.pop("frozen_", None)
@@ -168,8 +180,8 @@ class SequenceGenerator(BaseEstimator):
             outcome = train(
                 self.network_,
                 next_token_loss,
-                self._data(training, self.batch_size),
-                self._data(held_back, self.batch_size) if held_back else None,
+                self._data(training, self.batch_size, of_training),
+                self._data(held_back, self.batch_size, of_held) if held_back else None,
                 Settings.of(self),
                 seed,
                 calls,
@@ -179,30 +191,15 @@ class SequenceGenerator(BaseEstimator):
         self._finish()
         return self
 
-    def _split(self, texts: list[str], random: Any, validation_data: Any) -> tuple[list[str], list[str]]:
-        """(training texts, validation texts)."""
-        if validation_data is not None:
-            return texts, read_texts(type(self).__name__, validation_data, "validation_data")
-        if not self.early_stopping:
-            return texts, []
-        if len(texts) == 1:
-            cut = len(texts[0]) - round(self.validation_fraction * len(texts[0]))
-            if not 0 < cut < len(texts[0]):
-                raise DataError(
-                    f"A text of {len(texts[0])} characters is too short to hold back "
-                    f"{self.validation_fraction:.0%} of it. Give validation_data, or early_stopping=False."
-                )
-            return [texts[0][:cut]], [texts[0][cut:]]
-        count = max(1, round(self.validation_fraction * len(texts)))
-        held = set(random.permutation(len(texts))[:count].tolist())
-        return [t for i, t in enumerate(texts) if i not in held], [texts[i] for i in sorted(held)]
-
-    def _data(self, texts: Sequence[str], pieces: int | None = None) -> TextData:
+    def _data(
+        self, texts: Sequence[str], pieces: int | None = None, weights: np.ndarray | None = None
+    ) -> TextData:
         ids = [self.vocabulary_.encode(text) for text in texts]
         return text_data(
             ids,
             self.ends_,
             pieces,
+            weights,
             steps_a_chunk=self.chunk_length,
             random_lengths=self.random_lengths,
             vocabulary_size=len(self.vocabulary_),

@@ -148,7 +148,12 @@ class LanguageModel(nn.Module):
 
 
 def next_token_loss(predicted: Any, targets: Any, weights: Any = None) -> Tensor:
-    """The mean of -log p(token) over all steps, in nats, and the penalty where there is one."""
-    loss = F.cross_entropy(predicted.values, targets.values)
+    """The mean of -log p(token) over all steps, in nats, and the penalty where there is one. weights (B,): of the
+    sequences' tokens, None: 1."""
+    if weights is None:
+        loss = F.cross_entropy(predicted.values, targets.values)
+    else:
+        each = F.cross_entropy(predicted.values, targets.values, reduction="none")
+        loss = (each * torch.repeat_interleave(weights, targets.lengths, output_size=len(each))).mean()
     penalty = getattr(predicted, "penalty", None)
     return loss if penalty is None else loss + penalty

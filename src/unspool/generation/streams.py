@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unspool.errors import DataError
 from unspool.generation.vocabulary import END_ID
 from unspool.nn.state import chunks
 from unspool.ragged import Ragged
@@ -109,18 +110,22 @@ def _cut(batch: Batch, lengths: Iterator[int]) -> Iterator[Chunk]:
     both = torch.stack([batch.inputs.values, batch.targets.values], dim=1)
     for part in chunks(batch.inputs.with_values(both), lengths):
         x, y = (part.with_values(part.values[:, i].contiguous()) for i in range(2))
-        yield Chunk(batch.rows, x, y, None, carried=carried)
+        yield Chunk(batch.rows, x, y, batch.weights, carried=carried)
 
 
 def text_data(
-    texts: Sequence[np.ndarray], ends: bool, pieces: int | None = None, **settings: Any
+    texts: Sequence[np.ndarray],
+    ends: bool,
+    pieces: int | None = None,
+    weights: np.ndarray | None = None,
+    **settings: Any,
 ) -> TextData:
     """Texts of token numbers: each starts after a mark and, with `ends`, is followed by one.
 
     pieces: a text is cut such that all texts together make about so many sequences side by side, where long texts are
         few; None: no text is cut. Every token is a target once. Where the ends of texts are not learnt, each piece
         starts after a mark too: the mark then says that what came before is not known.
-    settings: of `TextData`.
+    weights: (n,), of each text in the loss, brought to mean 1 over all tokens. settings: of `TextData`.
     """
     inputs, targets, origin = [], [], []
     total = sum(len(text) + ends for text in texts)
@@ -136,9 +141,15 @@ def text_data(
             inputs.append(x)
             targets.append(whole[a + 1 : b + 1])
             origin.append(row)
-    return TextData(
-        _ragged(inputs), _ragged(targets), origin=torch.tensor(origin, dtype=torch.int64), **settings
-    )
+    x, y, rows = _ragged(inputs), _ragged(targets), torch.tensor(origin, dtype=torch.int64)
+    scaled = None
+    if weights is not None:
+        own = torch.from_numpy(weights)[rows]
+        total_weight = float((own * y.lengths).sum())
+        if total_weight == 0:
+            raise DataError("All texts of a part have sample_weight 0. Leave those texts out instead.")
+        scaled = (own * (len(y.values) / total_weight)).float()
+    return TextData(x, y, scaled, rows, **settings)
 
 
 def _ragged(rows: Sequence[np.ndarray]) -> Ragged:
