@@ -15,4 +15,4 @@ def test_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
     for code in re.findall(r"^```python\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL):
         exec(compile(code, "docs/streams.md", "exec"), names)
     said = re.findall(r"^ *print\(.*\)\s+# (.*)$", DOCS, re.MULTILINE)
-    assert capsys.readouterr().out.splitlines() == said and len(said) == 6
+    assert capsys.readouterr().out.splitlines() == said and len(said) == 7

@@ -37,6 +37,15 @@ def stream(
     on_error: Annotated[
         str, typer.Option(metavar="WHAT", help="At a line that cannot be read: stop, or skip it and go on.")
     ] = "stop",
+    look_ahead: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="STEPS",
+            help="Steps that the backward direction of a bidirectional model sees ahead. Tags come so much later.",
+            show_default=False,
+        ),
+    ] = None,
     weights: Weights = "float32",
     debug: Debug = False,
 ) -> None:
@@ -45,16 +54,22 @@ def stream(
     Each line of stdin is a JSON object: "x", a step or a chunk (numbers, token ids, or tokens), or "text", a piece of a
     text cut anywhere; "id" of its sequence (a string or a whole number), where there are several; "start": true begins
     it anew, "end": true ends it. Each gets one JSON line on stdout: id, steps (that were read so far), and the answer.
-    A word that the last piece of a text cuts off is read when the sequence or stdin ends, which then gets a line.
+    A word that the last piece of a text cuts off is read when the sequence or stdin ends, which then gets a line;
+    so are the last steps under --look-ahead.
 
     unspool stream model < steps.jsonl
     """
     check_choice("unspool stream", "on_error", on_error, ("stop", "skip"))
-    from unspool.streaming import StreamPool
+    from unspool.streaming import LookAheadPool, StreamPool
 
     if sys.stdin is None or sys.stdin.closed:
         raise DataError("Nothing to read: give JSON lines on stdin.")
-    pool = StreamPool(load_model(model, "float32"), capacity, max_age, weights, threads=1)
+    loaded = load_model(model, "float32")
+    pool: Any = None
+    if look_ahead is None:
+        pool = StreamPool(loaded, capacity, max_age, weights, threads=1)
+    else:
+        pool = LookAheadPool(loaded, look_ahead, capacity, max_age, weights)
     try:
         _answer_all(pool, on_error == "skip")
     except BrokenPipeError:  # Python flushes once more when it ends: into nothing

@@ -26,7 +26,7 @@ from unspool.estimators.splitting import split_rows
 from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
 from unspool.ragged import Ragged
-from unspool.streaming import Stream, StreamModel
+from unspool.streaming import LookAheadStream, Stream, StreamModel
 from unspool.summaries import layers_text
 from unspool.tables.stream import TableStream
 from unspool.tasks import Target, Task
@@ -444,18 +444,19 @@ class SequenceEstimator(BaseEstimator):
             return outputs
         return self.blend_(outputs, self.linear_.outputs(raw.data, blending.matrix(columns)))
 
-    def stream(self, weights: str = "float32") -> Stream:
+    def stream(self, weights: str = "float32", look_ahead: int | None = None) -> Stream | LookAheadStream:
         """A `unspool.streaming.Stream` of this model: a sequence pushed bit by bit, answered each time.
 
-        weights: as of `freeze`. Raises `DataError` for a model that reads sequences from their end (bidirectional=True)
-        or as a whole: recordings, a linear part (stream `network_alone()`), further columns.
+        weights: as of `freeze`. look_ahead: steps that the backward direction of a bidirectional model sees ahead, see
+        `LookAheadStream`; without it such a model raises `DataError`, as do models that read a sequence as a whole:
+        recordings, a linear part (stream `network_alone()`), further columns.
         """
-        return Stream(self, weights)
+        return Stream(self, weights) if look_ahead is None else LookAheadStream(self, look_ahead, weights)
 
     @surroundings.defaults()
-    def stream_model(self, weights: str = "float32") -> StreamModel:
+    def stream_model(self, weights: str = "float32", look_ahead: int | None = None) -> StreamModel:
         """What `unspool.streaming.Stream` and `StreamPool` run for this model; raises as `stream`."""
-        return streams.stream_model(self, weights)
+        return streams.stream_model(self, weights, look_ahead)
 
     def network_alone(self) -> Any:
         """This model without its linear part, sharing its network: what the blend is measured against."""

@@ -13,9 +13,9 @@ from unspool.encode import AudioInput, IdInput, SeriesInput, TextInput
 from unspool.engine.frozen import FORMS
 from unspool.errors import DataError, check_choice
 from unspool.estimators.network import members_of
-from unspool.streaming import StreamModel
+from unspool.streaming import AheadModel, StreamModel
 from unspool.streaming.feeds import Feed, Ids, Series
-from unspool.streaming.network import chain_of_networks, spelling_of
+from unspool.streaming.network import chain_of_networks, layers_of_networks, spelling_of
 from unspool.streaming.spelled import SpelledWords, Spelling
 from unspool.streaming.text import Characters, Words
 
@@ -23,14 +23,20 @@ if TYPE_CHECKING:
     from unspool.estimators.base import SequenceEstimator
 
 
-def stream_model(model: SequenceEstimator, weights: str = "float32") -> StreamModel:
+def stream_model(
+    model: SequenceEstimator, weights: str = "float32", look_ahead: int | None = None
+) -> StreamModel:
     """`model` as `unspool.streaming` runs it; raises as `SequenceEstimator.stream`."""
     check_is_fitted(model, "network_")
     check_choice("Stream", "weights", weights, list(FORMS))
     _check(model)
     members = members_of(model.network_)
+    layers: list[Any] = []
     with torch.no_grad():
-        chain, table = chain_of_networks(members, weights)
+        if look_ahead is None:
+            chain, table = chain_of_networks(members, weights)
+        else:
+            layers, chain, table = layers_of_networks(members, weights, look_ahead)
     task, count = model.task_, len(members)
 
     def outputs(raw: np.ndarray) -> np.ndarray:
@@ -39,12 +45,17 @@ def stream_model(model: SequenceEstimator, weights: str = "float32") -> StreamMo
         each = torch.from_numpy(raw).unflatten(1, (count, -1)).unbind(1)
         return torch.stack(each).mean(0).numpy().astype(np.float64)
 
-    return StreamModel(
+    parts = (
         chain,
         _feed(model.input_, table, spelling_of(members)),
         lambda raw: task.decode(outputs(raw)),
         lambda raw: task.columns(outputs(raw), task.default_names()),
         json.dumps([type(model).__name__, model.input_.to_dict(), task.to_dict()]).encode(),
+    )
+    return (
+        StreamModel(*parts)
+        if look_ahead is None
+        else AheadModel(*parts, members=layers, look_ahead=look_ahead)
     )
 
 

@@ -16,6 +16,13 @@ class Sum(nn.Module):
         return (x + state[0],)
 
 
+class Kept(nn.Module):
+    """x (B, H), state (h (B, H),) -> (x,): the input, for what runs where a chunk ends."""
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (x,)
+
+
 PARTS = {"last": 0, "first": 1, "mean": 1, "max": 1, "attention": 3}  # of the state, for each pooling
 
 

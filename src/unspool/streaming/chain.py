@@ -225,11 +225,14 @@ class Chain:
         for link in self.links:
             shown = (str(link.direction.cell), link.x, link.before, link.after, link.widths, link.ends)
             found.update(repr(shown).encode())
-            for weight in link.direction.all_weights():
-                found.update(repr((tuple(weight.shape), weight.dtype)).encode())
-                found.update(
-                    weight.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
-                )
+            hash_weights(found, link.direction.all_weights())
         for part in self.initial:
             found.update(part.numpy().tobytes())
         return found.digest()
+
+
+def hash_weights(found: Any, weights: Sequence[Tensor]) -> None:
+    """Tell a hash of hashlib of the shapes and numbers of tensors."""
+    for weight in weights:
+        found.update(repr((tuple(weight.shape), weight.dtype)).encode())
+        found.update(weight.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())

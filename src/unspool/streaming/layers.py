@@ -24,16 +24,21 @@ def chain_of(module: nn.Module, weights: str = "float32", input_size: int | None
     input_size: of a cell that does not say.
     Raises `DataError` for a layer that reads sequences from their end, `EngineError` for one that cannot be frozen.
     """
-    check_choice("Stream", "weights", weights, list(FORMS))
-    if not isinstance(module, (Recurrent, Stack, LSTM, GRU, RNN)):
-        bad_parameter(
-            "Stream", "model", "a fitted estimator, a Recurrent, a Stack, an LSTM, a GRU or an RNN", module
-        )
+    check_layers("Stream", module, weights)
     check_forward(module)
     twin = copied(module)
     chain = Chain(input_size or size_of_input(twin), weights, engine_of(twin))
     output, size = add(chain, twin, (INPUT, 0), chain.input_size)
     return chain.finish(output, size, every=True)
+
+
+def check_layers(owner: str, module: Any, weights: str) -> None:
+    """`InvalidParameterError` for what is no layer of `unspool.nn`, or another form of weights."""
+    check_choice(owner, "weights", weights, list(FORMS))
+    if not isinstance(module, (Recurrent, Stack, LSTM, GRU, RNN)):
+        bad_parameter(
+            owner, "model", "a fitted estimator, a Recurrent, a Stack, an LSTM, a GRU or an RNN", module
+        )
 
 
 def copied(module: Any) -> Any:
@@ -50,12 +55,13 @@ def check_forward(module: nn.Module) -> None:
         if getattr(each, "bidirectional", False):
             raise DataError(
                 f"{type(each).__name__} is bidirectional: its backward direction starts at the end of a sequence, "
-                "which a stream does not have. Build and fit the model with bidirectional=False."
+                "which a stream does not have. Build and fit the model with bidirectional=False, or take "
+                "stream(look_ahead=N) or unspool.streaming.LookAheadStream, which see N steps ahead."
             )
         if getattr(each, "reverse", False):
             raise DataError(
                 f"{type(each).__name__} has reverse=True: it starts at the end of a sequence, which a stream does not "
-                "have. Build it without reverse."
+                "have. Build it without reverse, or take unspool.streaming.LookAheadStream."
             )
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unspool.errors import bad_parameter
-from unspool.streaming.chain import Chain
+from unspool.errors import DataError, bad_parameter, check_int
+from unspool.streaming.ahead import Layer, check_backward, digest_of, layers_of
+from unspool.streaming.chain import INPUT, Chain
 from unspool.streaming.feeds import Feed, Numbers
-from unspool.streaming.layers import chain_of
+from unspool.streaming.layers import chain_of, check_layers, copied, engine_of, size_of_input
 
 
 @dataclass
@@ -47,6 +48,46 @@ class StreamModel:
         return (read, None) if self.feed.table is None else (self.feed.table, read)
 
 
+@dataclass
+class AheadModel(StreamModel):
+    """Of a model of both directions. members: the layers of each of its networks (`unspool.streaming.ahead`), whose
+    outputs the chain takes."""
+
+    members: list[list[Layer]] = field(default_factory=list)
+    look_ahead: int = 0
+
+    @property
+    def digest(self) -> bytes:
+        if not self._digest:
+            self._digest = digest_of(self.members, self.chain.digest(self.about))
+        return self._digest
+
+
+def ahead_model(
+    model: Any, look_ahead: int, weights: str = "float32", input_size: int | None = None
+) -> AheadModel:
+    """`model` as `LookAheadStream` runs it; raises as `stream_model`, and `DataError` for one that has no backward
+    direction."""
+    look_ahead = check_int("LookAheadStream", "look_ahead", look_ahead, 0)
+    if isinstance(model, StreamModel):
+        if not isinstance(model, AheadModel):
+            raise DataError("The stream model has no look-ahead. Make it by ahead_model(model, look_ahead).")
+        return model
+    if hasattr(model, "stream_model"):
+        return model.stream_model(weights, look_ahead)
+    if not isinstance(model, nn.Module):
+        bad_parameter("LookAheadStream", "model", "a fitted estimator or layers of unspool.nn", model)
+    check_layers("LookAheadStream", model, weights)
+    check_backward(model)
+    with torch.no_grad():
+        twin = copied(model)
+        width = input_size or size_of_input(twin)
+        layers = layers_of(twin, width, look_ahead, weights, engine_of(twin))
+        size = layers[-1].output_size
+        chain = Chain(size).finish((INPUT, 0), size, every=True)
+    return AheadModel(chain, Numbers(width), members=[layers], look_ahead=look_ahead)
+
+
 def stream_model(model: Any, weights: str = "float32", input_size: int | None = None) -> StreamModel:
     """`model` as a stream runs it: a fitted estimator, layers of `unspool.nn`, or a `StreamModel`.
 
@@ -55,6 +96,8 @@ def stream_model(model: Any, weights: str = "float32", input_size: int | None = 
     Raises `DataError` for a model that reads sequences from their end, or otherwise as a whole.
     """
     if isinstance(model, StreamModel):
+        if isinstance(model, AheadModel):
+            raise DataError("A model with a look-ahead runs in a LookAheadStream or a LookAheadPool.")
         return model
     if hasattr(model, "stream_model"):
         return model.stream_model(weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +34,9 @@ def to_bytes(state: SessionState, digest: bytes) -> bytes:
     return body + hashlib.sha256(body).digest()
 
 
-def from_bytes(data: bytes, digest: bytes, floats: int) -> SessionState:
-    """What `to_bytes` wrote, of a model of this digest, whose rows have so many floats.
+def from_bytes(data: bytes, digest: bytes, floats: int | Callable[[int], int]) -> SessionState:
+    """What `to_bytes` wrote, of a model of this digest, whose rows have so many floats; a callable: after so many
+    steps.
 
     Raises `ModelFileError` for anything else: no state, one of another version or model, a damaged or cut one.
     """
@@ -58,7 +60,8 @@ def from_bytes(data: bytes, digest: bytes, floats: int) -> SessionState:
             "that it was saved from."
         )
     size = _HEAD.size + 4 * width + text_size + _CHECKSUM
-    if width != floats or len(data) != size or steps >= 2**62:
+    expected = floats(steps) if callable(floats) else floats
+    if width != expected or len(data) != size or steps >= 2**62:
         raise ModelFileError(f"The state of a stream has {len(data)} bytes where its head says {size}.")
     row = np.frombuffer(data, "<f4", width, _HEAD.size).astype(np.float32)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,15 +11,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from unspool.engine.frozen import FORMS
 from unspool.errors import DataError, check_choice
-from unspool.streaming import StreamModel
-from unspool.streaming.network import chain_of_networks, spelling_of
+from unspool.streaming import AheadModel, StreamModel
+from unspool.streaming.network import chain_of_networks, layers_of_networks, spelling_of
 from unspool.streaming.spelled import Tokens
 
 if TYPE_CHECKING:
     from unspool.tagging.tagger import SequenceTagger
 
 
-def stream_model(model: SequenceTagger, weights: str = "float32") -> StreamModel:
+def stream_model(
+    model: SequenceTagger, weights: str = "float32", look_ahead: int | None = None
+) -> StreamModel:
     """`model` as `unspool.streaming` runs it: the tag of each token that comes; raises as `SequenceTagger.stream`."""
     check_is_fitted(model, "network_")
     check_choice("Stream", "weights", weights, list(FORMS))
@@ -31,12 +33,19 @@ def stream_model(model: SequenceTagger, weights: str = "float32") -> StreamModel
         raise DataError(
             "The model also labels whole sentences, which a stream of tags does not. Fit it without labels."
         )
+    layers: list[Any] = []
     with torch.no_grad():
-        chain, table = chain_of_networks([model.network_], weights)
+        if look_ahead is None:
+            chain, table = chain_of_networks([model.network_], weights)
+        else:
+            layers, chain, table = layers_of_networks([model.network_], weights, look_ahead)
     names = model.classes_.tolist()
 
     def tags(outputs: np.ndarray) -> list[str]:
         return [names[k] for k in outputs.argmax(1)]
 
     about = json.dumps([type(model).__name__, model.input_.to_dict(), names]).encode()
-    return StreamModel(chain, Tokens(model.input_, table, spelling_of([model.network_])), tags, None, about)
+    feed = Tokens(model.input_, table, spelling_of([model.network_]))
+    if look_ahead is None:
+        return StreamModel(chain, feed, tags, None, about)
+    return AheadModel(chain, feed, tags, None, about, members=layers, look_ahead=look_ahead)

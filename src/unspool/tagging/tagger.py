@@ -24,7 +24,7 @@ from unspool.estimators.splitting import split_rows
 from unspool.evaluation.spans import Span, spans
 from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
-from unspool.streaming import Stream, StreamModel
+from unspool.streaming import LookAheadStream, Stream, StreamModel
 from unspool.summaries import layers_text
 from unspool.tagging import parameters, saving, streams
 from unspool.tagging.answers import Answers, answers, none_at_all
@@ -302,18 +302,19 @@ class SequenceTagger(BaseEstimator):
         self.frozen_ = self.network_.freeze(weights)
         return self
 
-    def stream(self, weights: str = "float32") -> Stream:
+    def stream(self, weights: str = "float32", look_ahead: int | None = None) -> Stream | LookAheadStream:
         """A `unspool.streaming.Stream` of this model: the tag of each token as it is pushed.
 
-        weights: as of `freeze`. Raises `DataError` for a model that reads sentences from their end (bidirectional=True)
-        or as a whole: with a CRF, or with labels.
+        weights: as of `freeze`. look_ahead: steps that the backward direction of a bidirectional model sees ahead, see
+        `LookAheadStream`; without it such a model raises `DataError`, as do models that read a sentence as a whole:
+        with a CRF, or with labels.
         """
-        return Stream(self, weights)
+        return Stream(self, weights) if look_ahead is None else LookAheadStream(self, look_ahead, weights)
 
     @surroundings.defaults()
-    def stream_model(self, weights: str = "float32") -> StreamModel:
+    def stream_model(self, weights: str = "float32", look_ahead: int | None = None) -> StreamModel:
         """What `unspool.streaming.Stream` and `StreamPool` run for this model; raises as `stream`."""
-        return streams.stream_model(self, weights)
+        return streams.stream_model(self, weights, look_ahead)
 
     def predict(self, X: Any) -> list[list[str]]:
         """A list of tags for each sentence, as long as it."""
