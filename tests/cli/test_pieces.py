@@ -30,7 +30,7 @@ def table(trained, tmp_path):
     return frame
 
 
-@pytest.mark.parametrize("written", ["csv", "csv.gz", "tsv", "jsonl", "jsonl.xz", "parquet"])
+@pytest.mark.parametrize("written", ["csv", "csv.gz", "tsv", "json", "jsonl.xz", "parquet"])
 @pytest.mark.parametrize("read", ["csv", "jsonl", "parquet"])
 def test_as_the_whole(trained, table, tmp_path, monkeypatch, request, read, written):
     source = tmp_path / f"in.{read}"

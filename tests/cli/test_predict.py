@@ -226,7 +226,7 @@ def test_nested_columns_are_written_back_or_refused_before_the_model_is_asked(tr
     written = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     assert [{k: v for k, v in row.items() if k != "prediction"} for row in written] == rows
     for out in ([], ["--out", tmp_path / "p.csv"]):
-        result = run("predict", tmp_path / "no model", *command, *out, code=2)
+        result = run("predict", trained / "model", *command, *out, code=2)
         assert "Column 'tags' holds List(String) values, which a csv file cannot" in result.stderr
     assert "prediction" in run("predict", trained / "model", *command, "--columns", "text").stdout
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,15 @@ import typer
 
 from unspool.cli.data import Beside, take
 from unspool.cli.options import Reading, load_model
-from unspool.errors import DataError
+from unspool.errors import DataError, EngineError
 from unspool.files import check_place
 from unspool.tables import (
     Table,
     check_writable,
     file_format,
     require_columns,
-    text_column,
     without_missing,
     write_pieces,
-    write_table,
 )
 
 LARGE = 4 * 2**20  # bytes of a file that is read, answered and written piece by piece
@@ -39,7 +37,7 @@ class Answers:
 
     model: Any
     input: str
-    level: int | None
+    level: int | None = None
     rows: int = 0
     empty: int = 0
     schema: dict[str, Any] | None = None
@@ -76,10 +74,6 @@ class Answers:
         columns = index.join(numbered, on="", how="left", maintain_order="left").drop("")
         return pl.concat([table.frame, columns], how="horizontal")
 
-    def frames(self, tables: Iterable[Table]) -> Iterator[pl.DataFrame]:
-        """`frame` of each."""
-        return map(self.frame, tables)
-
     def _check(self, table: Table, first: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -89,94 +83,125 @@ class Answers:
             raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")
 
 
+@dataclass(frozen=True)
+class OfTexts:
+    """What `Answers` takes for a model of texts and nothing beside: `answer` gives columns (n,) for n texts."""
+
+    answer: Callable[[list[str]], Mapping[str, Any]]
+    text_column: str | None = None
+    numeric: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+
+    def columns(self, X: list[str], level: int | None = None) -> Mapping[str, Any]:
+        """Of the texts."""
+        return self.answer(X)
+
+
 def predict_table(
     path: Path,
     weights: str,
-    table_path: Path,
+    table: Path,
     input: str,
     out: Path | None,
     reading: Reading,
     level: int | None,
 ) -> None:
-    """A large table piece by piece, any other as a whole, with its answers to `out` or as CSV to stdout."""
-    if out is not None:
-        out = out.expanduser()
-        file_format(out)
-        if out.exists() and table_path.exists() and out.samefile(table_path):
-            raise DataError(f"--out {str(out)!r} is the table that is read. Choose another file.")
-    if _in_pieces(table_path.expanduser(), out, reading):
-        _predict_pieces(path, weights, table_path, input, out, reading, level)
-        return
-    table = reading.read(table_path, [input])
-    require_columns(table, [input])
-    texts, dropped = text_column(table, input), 0
-    drop = reading.drop_missing or not any(text is not None for text in texts)
-    if drop:
-        table, dropped = without_missing(table, input, [], "classification", drop=True)
-    # All that can fail for another reason than the model fails before it is asked.
-    check_writable(table.frame, out)
-    if out is not None:
-        check_place(out)
-    answers = Answers(load_model(path, weights), input, level)
-    if answers.beside.names and reading.columns is not None:
-        table = reading.read(table_path, [input, *answers.beside.names])
-        table = without_missing(table, input, [], "classification", drop=True)[0] if drop else table
-    frame = answers.frame(table)
-    if out is None:
-        typer.echo(frame.write_csv(), nl=False)
-    else:
-        write_table(frame, out)
-    _tell(answers, out, dropped)
+    """A table with the answers of the saved model at `path`: see `answer_table`."""
+    out = check_out(out, table)
+    model = load_model(path, weights)
+    if weights == "float32" and in_pieces(table.expanduser(), reading):
+        model = laid_out(model)
+    answer_table(Answers(model, input, level), table, out, reading)
 
 
-def _in_pieces(table: Path, out: Path | None, reading: Reading) -> bool:
-    """Whether the table is large, and has pieces, as what is written has."""
-    if not table.is_file() or table.stat().st_size < LARGE:
-        return False
-    whole = ("json", "xlsx")
-    return file_format(table, reading.format) not in whole and (out is None or file_format(out) not in whole)
-
-
-def _predict_pieces(
-    path: Path,
-    weights: str,
-    table_path: Path,
-    input: str,
-    out: Path | None,
-    reading: Reading,
-    level: int | None,
+def answer_table(
+    answers: Answers, path: Path, out: Path | None, reading: Reading, pieces: bool = True
 ) -> None:
-    if out is not None:
-        check_place(out)
-    answers = Answers(load_model(path, weights), input, level)
-    seen = dropped = 0
+    """The table at `path` with its answers to `out` or as CSV to stdout; a large one piece by piece, with `pieces`."""
+    large = pieces and in_pieces(path.expanduser(), reading)
+    kept = kept_pieces(reading, path, [answers.input, *answers.beside.names], large=large)
+    dropped = 0
 
-    def tables() -> Iterator[Any]:
-        nonlocal seen, dropped
-        for table in reading.pieces(table_path, [input, *answers.beside.names]):
-            if not seen:
-                check_writable(table.frame, out)
-            seen += len(table)
-            if reading.drop_missing and table.frame[input].null_count() < len(table):
-                table, missing = without_missing(table, input, [], "classification", drop=True)
-                dropped += missing
-            elif reading.drop_missing:
-                dropped += len(table)
-                continue
-            yield table
-            typer.echo(f"\r{seen:,} rows", nl=False, err=True)
+    def tables() -> Iterator[Table]:
+        nonlocal dropped
+        first = True
+        for table, seen, without in kept:
+            dropped = without
+            if table is not None:
+                if first:  # what can fail for another reason than the model fails before it is asked
+                    check_writable(table.frame, out)
+                    if out is not None:
+                        check_place(out)
+                first = False
+                yield table
+            if large:
+                typer.echo(f"\r{seen:,} rows", nl=False, err=True)
+        if first:
+            raise DataError(f"{path.name} has no text in column {answers.input!r}.")
 
-    frames = answers.frames(tables())
+    frames = map(answers.frame, tables())
     if out is None:
         for number, frame in enumerate(frames):
             typer.echo(frame.write_csv(include_header=number == 0), nl=False)
     else:
         write_pieces(frames, out)
-    typer.echo(err=True)
-    _tell(answers, out, dropped)
+    if large:
+        typer.echo(err=True)
+    tell(answers, out, dropped)
 
 
-def _tell(answers: Any, out: Path | None, dropped: int) -> None:
+def check_out(out: Path | None, table: Path) -> Path | None:
+    """`out`, expanded; `DataError` for an unknown format, and where it is `table` itself."""
+    if out is None:
+        return None
+    out = out.expanduser()
+    file_format(out)
+    if out.exists() and table.exists() and out.samefile(table):
+        raise DataError(f"--out {str(out)!r} is the table that is read. Choose another file.")
+    return out
+
+
+def in_pieces(table: Path, reading: Reading) -> bool:
+    """Whether the table is large, and has pieces."""
+    if not table.is_file() or table.stat().st_size < LARGE:
+        return False
+    return file_format(table, reading.format) not in ("json", "xlsx")
+
+
+def laid_out(model: Any) -> Any:
+    """The model, frozen in float32 where its cell can be: the same numbers, sooner."""
+    if model._device().type != "cpu":
+        return model
+    try:
+        return model.freeze("float32")
+    except EngineError:
+        return model
+
+
+def kept_pieces(
+    reading: Reading, path: Path, columns: list[str], rows: int | None = None, *, large: bool = True
+) -> Iterator[tuple[Table | None, int, int]]:
+    """(a piece of the table without the rows that are dropped, rows read so far, rows dropped so far).
+
+    columns: that are needed, the texts' first. rows: of a piece; None: as `read_pieces` has it. large: False: the whole
+    is one piece. The piece is None where nothing of it is left.
+    """
+    seen = dropped = 0
+    size = {} if rows is None else {"rows": rows}
+    for table in reading.pieces(path, columns, **size) if large else [reading.read(path, columns)]:
+        require_columns(table, columns)
+        seen += len(table)
+        missing = table.frame[columns[0]].null_count() if reading.drop_missing else 0
+        dropped += missing
+        if missing == len(table):
+            yield None, seen, dropped
+        elif missing:
+            yield without_missing(table, columns[0], [], "classification", drop=True)[0], seen, dropped
+        else:
+            yield table, seen, dropped
+
+
+def tell(answers: Any, out: Path | None, dropped: int) -> None:
     """What was answered, and what could not be."""
     for text in dict.fromkeys(answers.warned[:3]):
         typer.echo(f"warning: {text}", err=True)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from unspool.cli.options import Debug, Model, Reading, Weights, load_model, source_options, with_options
+from unspool.cli.options import (
+    Debug,
+    Model,
+    Predictions,
+    Reading,
+    TableInput,
+    Texts,
+    Weights,
+    load_model,
+    source_options,
+    with_options,
+)
 from unspool.errors import DataError
 
 KERAS = (".keras", ".h5", ".hdf5")
@@ -94,16 +106,9 @@ def import_(
 @with_options(source_options(Reading))
 def predict(
     model: Model,
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Texts, or with --input one table. Without any: lines of stdin.", show_default=False
-        ),
-    ] = None,
-    input: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of texts of a table.", show_default=False)
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the table with its predictions here.")] = None,
+    texts: Texts = None,
+    input: TableInput = None,
+    out: Predictions = None,
     weights: Weights = "float32",
     debug: Debug = False,
     **options: Any,
@@ -116,51 +121,33 @@ def predict(
 
     unspool predict model reviews.csv --input text --out predictions.csv
     """
-    from unspool.cli.predict import stdin_lines
+    from unspool.cli.predict import stdin_lines, table_of
 
     loaded = load_model(model, weights)
     if loaded.tokenizer is None:
         raise DataError("This model reads no texts. Use it from Python: unspool.load(path).predict(X).")
-    if input is not None:
-        if not texts or len(texts) != 1:
-            raise DataError(f"--input {input} needs one table to read. Got {len(texts or [])} arguments.")
-        _predict_table(loaded, Path(texts[0]), input, out, Reading.of(options))
+    table = table_of(texts, input, out)
+    if table is not None and input is not None:
+        from unspool.cli.answers import Answers, OfTexts, answer_table, check_out
+
+        if loaded.per_step:
+            raise DataError(
+                "This model has an output for each step, not one for each row. Use it from Python."
+            )
+        out = check_out(out, table)
+        answers = Answers(OfTexts(partial(_columns, loaded)), input)
+        answer_table(answers, table, out, Reading.of(options), pieces=not loaded.stateful)
         return
-    if out is not None:
-        raise DataError("--out writes a table with its predictions: name its text column with --input.")
     given = texts or stdin_lines(options["encoding"])
     for outputs, text in zip(loaded.predict(given), given):
         typer.echo("\t".join([_numbers(outputs), " ".join(text.split())]))
 
 
-def _predict_table(model: Any, path: Path, column: str, out: Path | None, reading: Reading) -> None:
-    import polars as pl
-
-    from unspool.files import check_place
-    from unspool.tables import check_writable, require_columns, text_column, write_table
-
-    if model.per_step:
-        raise DataError("This model has an output for each step, not one for each row. Use it from Python.")
-    table = reading.read(path, [column])
-    require_columns(table, [column])
-    texts = text_column(table, column)
-    check_writable(table.frame, out)
-    if out is not None:
-        check_place(out)
-    outputs = iter(model.predict([text for text in texts if text is not None]).tolist())
-    rows = [None if text is None else next(outputs) for text in texts]
-    width = next((len(row) for row in rows if row), 0)
+def _columns(model: Any, texts: list[str]) -> dict[str, Any]:
+    outputs = model.predict(texts)
+    width = outputs.shape[1]
     names = ["prediction"] if width == 1 else [f"prediction_{number}" for number in range(width)]
-    taken = [name for name in names if name in table.frame.columns]
-    if taken:
-        raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")
-    made = [pl.Series(name, [row and row[k] for row in rows], pl.Float32) for k, name in enumerate(names)]
-    frame = table.frame.with_columns(made)
-    if out is None:
-        typer.echo(frame.write_csv(), nl=False)
-    else:
-        write_table(frame, out)
-        typer.echo(f"{sum(row is not None for row in rows)} predictions: {out}.")
+    return dict(zip(names, outputs.T))
 
 
 def _numbers(outputs: Any) -> str:

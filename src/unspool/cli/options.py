@@ -40,6 +40,20 @@ Weights = Annotated[
 Input = Annotated[
     str, typer.Option("--input", metavar="COLUMN", help="The column of texts.", show_default=False)
 ]
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(help="Texts, or with --input one table. Without any: lines of stdin.", show_default=False),
+]
+TableInput = Annotated[
+    str | None,
+    typer.Option("--input", metavar="COLUMN", help="The column of texts of a table.", show_default=False),
+]
+Predictions = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Write the table with its predictions here (.csv, .tsv, .jsonl, .json, .parquet)."
+    ),
+]
 Targets = Annotated[
     list[str],
     typer.Option(
@@ -154,11 +168,11 @@ class Reading:
         require_columns(table, kept)
         return replace(table, frame=table.frame.select(kept))
 
-    def pieces(self, path: Path, needed: Iterable[str] = ()) -> Iterator[Table]:
-        """The same table piece by piece; see `unspool.tables.read_pieces`."""
+    def pieces(self, path: Path, needed: Iterable[str] = (), **size: Any) -> Iterator[Table]:
+        """The same table piece by piece (`rows=` of each); see `unspool.tables.read_pieces`."""
         from unspool.tables import read_pieces
 
-        return read_pieces(path, self._kept(needed), **self._how)
+        return read_pieces(path, self._kept(needed), **size, **self._how)
 
     @property
     def _how(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,10 @@ import typer
 from unspool.cli.options import (
     Debug,
     Model,
+    Predictions,
     Reading,
+    TableInput,
+    Texts,
     Weights,
     load_model,
     source_options,
@@ -23,19 +27,9 @@ from unspool.errors import DataError
 @with_options(source_options(Reading))
 def predict(
     model: Model,
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Texts, or with --input one table. Without any: lines of stdin.", show_default=False
-        ),
-    ] = None,
-    input: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of texts of a table.", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write the table with its predictions here (.csv, .tsv, .jsonl, .json, .parquet)."),
-    ] = None,
+    texts: Texts = None,
+    input: TableInput = None,
+    out: Predictions = None,
     level: Annotated[
         int | None,
         typer.Option(
@@ -58,18 +52,27 @@ def predict(
 
     unspool predict model reviews.csv --input text --out predictions.csv
     """
-    if input is not None:
-        if not texts or len(texts) != 1:
-            raise DataError(f"--input {input} needs one table to read. Got {len(texts or [])} arguments.")
+    table = table_of(texts, input, out)
+    if table is not None and input is not None:
         from unspool.cli.answers import predict_table
 
-        predict_table(model, weights, Path(texts[0]), input, out, Reading.of(options), level)
+        predict_table(model, weights, table, input, out, Reading.of(options), level)
         return
-    if out is not None:
-        raise DataError("--out writes a table with its predictions: name its text column with --input.")
     if texts and len(texts) == 1 and _is_table(texts[0]):
         raise DataError(f"{texts[0]!r} is a table: name its column of texts with --input.")
     _predict_lines(model, weights, texts or stdin_lines(options["encoding"]), level)
+
+
+def table_of(texts: Sequence[str] | None, input: str | None, out: Path | None) -> Path | None:
+    """The one table among the arguments of `predict`, or None for texts; `DataError` for options that do not go with
+    what is given."""
+    if input is None:
+        if out is not None:
+            raise DataError("--out writes a table with its predictions: name its text column with --input.")
+        return None
+    if not texts or len(texts) != 1:
+        raise DataError(f"--input {input} needs one table to read. Got {len(texts or [])} arguments.")
+    return Path(texts[0])
 
 
 def _is_table(text: str) -> bool:

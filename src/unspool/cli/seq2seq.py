@@ -6,12 +6,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
 import typer
 
+from unspool.cli.answers import Answers, OfTexts, answer_table, check_out
 from unspool.cli.console import print_table
 from unspool.cli.fit import save
 from unspool.cli.options import (
@@ -20,7 +22,10 @@ from unspool.cli.options import (
     Input,
     Keeping,
     Model,
+    Predictions,
     Reading,
+    TableInput,
+    Texts,
     Weights,
     load_model,
     setting_options,
@@ -29,18 +34,13 @@ from unspool.cli.options import (
     with_options,
 )
 from unspool.cli.pair_data import Pairs, PairSource, Part, Target, read_pairs
-from unspool.cli.predict import stdin_lines
-from unspool.errors import DataError, check_choice
+from unspool.cli.predict import stdin_lines, table_of
+from unspool.errors import check_choice
 from unspool.evaluation.metrics import METRICS, Metrics, beside_baselines, shown
 from unspool.evaluation.texts import error_packages, text_metrics
 from unspool.files import check_place, write_text
 from unspool.seq2seq.settings import SETTINGS
 from unspool.tables import (
-    check_writable,
-    file_format,
-    require_columns,
-    text_column,
-    without_missing,
     write_table,
 )
 
@@ -147,19 +147,9 @@ def fit(
 @with_options(source_options(Reading), source_options(Decoding))
 def predict(
     model: Model,
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Texts, or with --input one table. Without any: lines of stdin.", show_default=False
-        ),
-    ] = None,
-    input: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of texts of a table.", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write the table with its predictions here (.csv, .tsv, .jsonl, .json, .parquet)."),
-    ] = None,
+    texts: Texts = None,
+    input: TableInput = None,
+    out: Predictions = None,
     weights: Weights = "float32",
     debug: Debug = False,
     **options: Any,
@@ -173,48 +163,16 @@ def predict(
     unspool predict model "unspool" --num-beams 5
     """
     decoding = Decoding.of(options)
-    if input is None:
-        if out is not None:
-            raise DataError("--out writes a table with its predictions: name its text column with --input.")
-        lines = texts or stdin_lines(options["encoding"])
-        columns = load_model(model, weights).columns(lines, **decoding)
-        for written, value, text in zip(*columns.values(), lines):
-            typer.echo("\t".join([" ".join(written.split()), f"{value:.4f}", " ".join(text.split())]))
+    table = table_of(texts, input, out)
+    if table is not None and input is not None:
+        out = check_out(out, table)
+        answer = partial(load_model(model, weights).columns, **decoding)
+        answer_table(Answers(OfTexts(answer), input), table, out, Reading.of(options))
         return
-    if not texts or len(texts) != 1:
-        raise DataError(f"--input {input} needs one table to read. Got {len(texts or [])} arguments.")
-    if out is not None:
-        out = out.expanduser()
-        file_format(out)
-        if out.exists() and Path(texts[0]).exists() and out.samefile(texts[0]):
-            raise DataError(f"--out {str(out)!r} is the table that is read. Choose another file.")
-    reading = Reading.of(options)
-    table = reading.read(Path(texts[0]), [input])
-    require_columns(table, [input])
-    if reading.drop_missing:
-        table, _ = without_missing(table, input, [], "classification", drop=True)
-    check_writable(table.frame, out)
-    if out is not None:
-        check_place(out)
-    names = ("prediction", "log_probability_prediction")
-    taken = [name for name in names if name in table.frame.columns]
-    if taken:
-        raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")
-    sources = text_column(table, input)
-    rows = [row for row, text in enumerate(sources) if text is not None]
-    columns = load_model(model, weights).columns([sources[row] for row in rows], **decoding)
-    place = {row: k for k, row in enumerate(rows)}
-    at = [place.get(row) for row in range(len(sources))]
-    frame = table.frame.with_columns(
-        pl.Series(name, [None if k is None else columns[name][k] for k in at]) for name in names
-    )
-    if len(rows) < len(sources):
-        typer.echo(f"warning: {len(sources) - len(rows)} rows have no text, and get no prediction.", err=True)
-    if out is None:
-        typer.echo(frame.write_csv(), nl=False)
-    else:
-        write_table(frame, out)
-        typer.echo(f"{len(rows)} predictions: {out}.")
+    lines = texts or stdin_lines(options["encoding"])
+    columns = load_model(model, weights).columns(lines, **decoding)
+    for written, value, text in zip(*columns.values(), lines):
+        typer.echo("\t".join([" ".join(written.split()), f"{value:.4f}", " ".join(text.split())]))
 
 
 @with_options(source_options(Reading), source_options(Decoding))

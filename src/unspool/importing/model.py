@@ -99,6 +99,11 @@ class ImportedModel:
 
     # --- prediction
 
+    @property
+    def stateful(self) -> bool:
+        """Whether a layer's states go from one batch to the next: all sequences of a call are then one batch."""
+        return is_stateful(self.network_)
+
     def predict(self, X: Any, batch_size: int = 512) -> Any:
         """The network's output for each sequence: an array (B, units), or a list of (T_i, units) arrays, one a step.
 
@@ -111,8 +116,7 @@ class ImportedModel:
         """
         batch = self.encode(X)
         check_int("ImportedModel.predict", "batch_size", batch_size)
-        stateful = is_stateful(self.network_)
-        size = max(len(batch), 1) if stateful else batch_size
+        size = max(len(batch), 1) if self.stateful else batch_size
         outputs: list[np.ndarray] = []
         steps: list[np.ndarray] = []
         with torch.no_grad():

@@ -35,12 +35,10 @@ def write_table(frame: pl.DataFrame, path: str | Path, *, format: str | None = N
 def write_pieces(frames: Iterable[pl.DataFrame], path: str | Path, *, format: str | None = None) -> None:
     """As `write_table` of all frames, one below the other; one at a time is in memory.
 
-    All have the columns of the first. `DataError` also for .json, an array that is written as a whole.
+    All have the columns of the first.
     """
     path = Path(path).expanduser()
     kind = file_format(path, format)
-    if kind == "json":
-        raise DataError(f"{str(path)!r}: a JSON array is not written in pieces. Write .jsonl instead.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file, _packed(file, path) as out:
         if kind == "parquet":
@@ -48,7 +46,12 @@ def write_pieces(frames: Iterable[pl.DataFrame], path: str | Path, *, format: st
             return
         for number, frame in enumerate(frames):
             check_writable(frame, path, format)
-            _write(frame, out, kind, header=number == 0)
+            if kind == "json":
+                out.write((b"," if number else b"[") + frame.write_json().encode()[1:-1])
+            else:
+                _write(frame, out, kind, header=number == 0)
+        if kind == "json":
+            out.write(b"]")
 
 
 @contextmanager
