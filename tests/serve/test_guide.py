@@ -72,6 +72,7 @@ def test_those_are_the_defaults() -> None:
         "idle": 6 * 3600.0,
         "pending": 64,
         "replies": 64,
+        "kept": 300.0,
         "batch": 512,
         "delay": 0.002,
         "reading": 60.0,

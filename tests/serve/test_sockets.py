@@ -121,6 +121,51 @@ def test_a_broken_connection_is_taken_up_again(url, loaded) -> None:
         np.testing.assert_allclose(found["outputs"]["prediction"], expected, rtol=0)
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+def test_the_last_answer_is_not_lost_with_the_connection(url, loaded, lost) -> None:
+    """The answers to the message that ends the stream do not arrive: a new connection has them, as often as asked."""
+    x = np.random.default_rng(24).normal(size=(4, 3))
+    client, hello = opened(url, "wave")
+    say(client, {"series": x[:1].tolist()})
+    before = streams(url)
+    if lost == 2:
+        client.send(json.dumps({"series": x[1:3].tolist()}))
+    client.send(json.dumps({"series": x[3 if lost == 2 else 1 :].tolist(), "end": True}))
+    wait_for(lambda: streams(url) == before - 1)  # its state is gone; nobody has read its answers
+    client.close()
+    for _ in range(2):
+        client, again = opened(url, "wave", f"?resume={hello['stream']}&seen=1")
+        with client:
+            assert again == {**hello, "received": 1 + lost, "ended": True}
+            found = [json.loads(client.recv(10)) for _ in range(lost)]
+            assert [one["step"] for one in found] == list(range(2, 2 + lost))
+            expected = loaded["wave"].predict([x])[0]
+            np.testing.assert_allclose(found[-1]["outputs"]["prediction"], expected, rtol=0)
+            with pytest.raises(ConnectionClosed) as closed:
+                client.recv(10)
+            assert closed.value.rcvd.code == 1000
+    with pytest.raises(InvalidStatus) as refused:
+        opened(url, "wave", f"?resume={hello['stream']}&seen=9")
+    assert f"[0, {1 + lost}]" in json.loads(refused.value.response.body)["error"]
+
+
+def test_an_ended_stream_is_forgotten_too(start) -> None:
+    url = start("score", kept=0.5)
+    client, hello = opened(url, "score")
+    say(client, {"text": "good", "end": True})
+    client.close()
+    opened(url, "score", f"?resume={hello['stream']}&seen=0")[0].close()
+
+    def gone() -> bool:
+        try:
+            opened(url, "score", f"?resume={hello['stream']}&seen=0")[0].close()
+        except InvalidStatus as refused:
+            return refused.response.status_code == 409
+        return False
+
+    wait_for(gone)
+
+
 def cut(client: ClientConnection) -> None:
     """End the connection as a cable that is pulled out, without a word of the protocol."""
     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

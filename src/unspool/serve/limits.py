@@ -17,9 +17,9 @@ class Limits:
     characters of a text (413). queue: sequences that wait for a model (429). sessions: streams that are open at a
     time, of all models (429). idle: seconds after which a stream that nobody is connected to is forgotten (409).
     pending: steps of one stream that wait (429; a WebSocket is not read on instead). replies: answers of a stream
-    that are kept for a client that comes back. batch: sequences that are computed together. delay: seconds that a
-    request waits for others while the model is idle. reading: seconds that the body of a request may take (408).
-    drawn: steps of a sequence whose gates are drawn (413).
+    that are kept for a client that comes back; kept: seconds for which they are once it has ended. batch: sequences
+    that are computed together. delay: seconds that a request waits for others while the model is idle. reading: seconds
+    that the body of a request may take (408). drawn: steps of a sequence whose gates are drawn (413).
     """
 
     body: int = 64 * 2**20
@@ -31,6 +31,7 @@ class Limits:
     idle: float = 21_600.0
     pending: int = 64
     replies: int = 64
+    kept: float = 300.0
     batch: int = 512
     delay: float = 0.002
     reading: float = 60.0

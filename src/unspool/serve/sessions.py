@@ -46,7 +46,8 @@ class Session:
 class Sessions:
     """The open streams of all models, at most `limits.sessions`.
 
-    One that nobody is connected to is forgotten `limits.idle` seconds after its last step. clock: seconds, for tests.
+    One that nobody is connected to is forgotten `limits.idle` seconds after its last step; the answers of one that
+    ended on a WebSocket stay for `limits.kept` seconds, for a client that lost them. clock: seconds, for tests.
     """
 
     def __init__(
@@ -59,6 +60,9 @@ class Sessions:
         self.repository, self.limits, self.metrics, self.clock = repository, limits, metrics, clock
         self._all: dict[Key, Session] = {}
         self._idle: OrderedDict[Key, Session] = OrderedDict()  # those that nobody has, longest unused first
+        self._over: OrderedDict[Key, Session] = (
+            OrderedDict()
+        )  # ended, their last answers kept; the first ones first
         self._change = asyncio.Event()
         self._opened = 0  # so far
         self.count = 0  # open, or with a state that is being forgotten
@@ -105,13 +109,23 @@ class Sessions:
             self._idle[session.key] = session
             self._change.set()
 
-    async def end(self, session: Session) -> None:
-        """Forget a stream and its state, behind the step that is being computed."""
+    def answered(self, key: Key) -> Session | None:
+        """A stream that has ended, while its answers are kept."""
+        return self._over.get(key)
+
+    async def end(self, session: Session, keep: bool = False) -> None:
+        """Forget a stream and its state, behind the step that is being computed. keep: its answers for a while."""
         if session.ended:
             return
         session.ended = True
         del self._all[session.key]
         self._idle.pop(session.key, None)
+        if keep:
+            session.used = self.clock()
+            self._over[session.key] = session
+            if len(self._over) > self.limits.sessions:
+                self._over.popitem(last=False)
+            self._change.set()
         try:
             async with session.turn:
                 await session.streams.forget(session.number)
@@ -182,16 +196,26 @@ class Sessions:
         while True:
             self.rounds += 1
             await self.expire()
-            first = next(iter(self._idle.values()), None)
-            if first is None:
+            due = self._due()
+            if due is None:
                 self._change.clear()
                 await self._change.wait()
-                await asyncio.sleep(self.limits.idle)
+                await asyncio.sleep(min(self.limits.idle, self.limits.kept))
             else:
-                await asyncio.sleep(max(first.used + self.limits.idle - self.clock(), 0.001))
+                await asyncio.sleep(max(due - self.clock(), 0.001))
+
+    def _due(self) -> float | None:
+        """When the next one is to be forgotten, of those there are; one that comes later is not before it."""
+        waits = ((self._idle, self.limits.idle), (self._over, self.limits.kept))
+        due = [next(iter(of.values())).used + wait for of, wait in waits if of]
+        if len(due) == 1:  # one of the other kind may come, and be due before
+            due.append(self.clock() + min(self.limits.idle, self.limits.kept))
+        return min(due, default=None)
 
     async def expire(self) -> None:
         """Forget those that are due."""
+        while self._over and next(iter(self._over.values())).used + self.limits.kept <= self.clock():
+            self._over.popitem(last=False)
         while self._idle:
             first = next(iter(self._idle.values()))
             if first.used + self.limits.idle > self.clock():

@@ -67,7 +67,8 @@ class Sockets:
         if "resume" not in asked:
             session = self.sessions.open(self.sessions.new_token(), version)
             return _Connection(self, socket, session, 0)
-        session = self.sessions.find(("", asked["resume"]))
+        key = ("", asked["resume"])
+        session = self.sessions.answered(key) or self.sessions.find(key)
         try:
             if session.version.served.name != version.served.name:
                 raise RequestError(409, f"The stream is one of the model {session.version.served.name!r}.")
@@ -121,10 +122,13 @@ class _Connection:
                 "stream": self.session.key[1],
                 "model_version": self.session.version.number,
                 "received": self.session.received,
+                **({"ended": True} if self.session.ended else {}),
             }
         await self.socket.send_text(json.dumps(hello))
         for text in missed:
             await self.socket.send_text(text)
+        if self.session.ended:  # it is told once more how, and nothing can follow
+            self.code = self.code or ENDED
         while not self.code:
             self.busy = False
             message = await self.socket.receive()
@@ -162,7 +166,7 @@ class _Connection:
         while len(session.replies) > self.sockets.limits.replies:
             session.replies.popleft()
         if ends:
-            await self.sockets.sessions.end(session)
+            await self.sockets.sessions.end(session, keep=True)
             self.code = ENDED
         await self.socket.send_text(text)
 
