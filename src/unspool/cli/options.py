@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DEBUG, SAVED = "unspool.debug", "unspool.saved"  # keys of the context's meta
 READING, KEEPING = "Reading the table", "Going on after a stop"
-LARGE = "Tables larger than memory"
+LARGE, CLUSTER = "Tables larger than memory", "More than one machine"
 
 
 def _debug(ctx: typer.Context, asked: bool) -> None:
@@ -61,6 +61,16 @@ Targets = Annotated[
         metavar="COLUMN",
         help="The column to predict; repeat it for several numbers.",
         show_default=False,
+    ),
+]
+OnCluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="auto|local|HOST:PORT",
+        help="Work on a Ray cluster: that of this machine, one started here, or the one whose head has this address.",
+        show_default=False,
+        rich_help_panel=CLUSTER,
     ),
 ]
 LabelSeparator = Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unspool.cli.options import SAVED
+from unspool.cli.options import SAVED, OnCluster
 from unspool.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Studying:
     jobs: Annotated[
         int | None, typer.Option(help="Runs side by side. Default: one a core.", rich_help_panel=STUDY)
     ] = None
+    cluster: OnCluster = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> dict[str, Any]:

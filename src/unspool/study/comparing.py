@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unspool.cluster.connection import check_address, import_ray
 from unspool.errors import check_float, check_int
 from unspool.study.arrangements import CELLS
 from unspool.study.comparison import Comparison
 from unspool.study.jobs import Workers
 from unspool.study.kinds import make_problem, problem_class
+from unspool.study.on_cluster import ClusterWorkers
 from unspool.study.problem import chosen_metric
 from unspool.study.progress import StudyProgress
 from unspool.study.rounds import Budget, Loop, Plan
@@ -42,6 +44,7 @@ def compare(
     budget_seconds: float | None = None,
     budget_runs: int | None = None,
     jobs: int | None = None,
+    cluster: str | None = None,
     out: str | os.PathLike[str] | None = None,
     random_state: int = 0,
     verbose: int = 1,
@@ -82,13 +85,17 @@ def compare(
         those going on are finished. Every arrangement has its first run before any has its second.
     budget_runs : so many runs at most, in this call.
     jobs : runs at a time, one thread each; None: one a core. The numbers do not depend on it.
+    cluster : runs as tasks of a Ray cluster (extra `cluster`; docs/cluster.md): "auto": the one of this machine;
+        "local": one that is started here, with `jobs` processors; "HOST:PORT": of its head. jobs is then None for as
+        many as the cluster has processors. A lost node costs time alone.
     out : a folder for the finished runs, tables, report and the model. A call with the same data and settings
         goes on where the last one ended, also with more arrangements or repeats.
     verbose : 0 silent, 1 a line a run.
 
     Ctrl-C ends the study; the result then holds what was finished (`interrupted`).
 
-    Raises `DataError`, `InvalidParameterError`, and `ModelFileError` where `out` holds another study.
+    Raises `DataError`, `InvalidParameterError`, `ModelFileError` where `out` holds another study, and `UnspoolError`
+    where Ray is not installed or the cluster does not answer.
     """
     started = time.monotonic()
     varied = {"pooling": poolings, "model": models, "attention": attentions}
@@ -101,15 +108,25 @@ def compare(
         check_float("compare", "budget_seconds", budget_seconds, 0, float("inf"), "neither")
     if budget_runs is not None:
         check_int("compare", "budget_runs", budget_runs)
-    jobs = usable_cores() if jobs is None else check_int("compare", "jobs", jobs)
+    if jobs is not None:
+        check_int("compare", "jobs", jobs)
+    if cluster is not None:
+        check_address(cluster)
+        import_ray()
     plan = Plan(problem, problem.sizes(chosen, equal_parameters), metric, repeats, drop_hopeless, baselines)
     store = Store(out, problem.describe())
     names = {a.cell for a in chosen}
     budget = Budget(started, budget_seconds, budget_runs, reserve=out is not None)
     with StudyProgress(metric, problem.folds, verbose) as progress:
-        loop = Loop(plan, store, budget, progress, min(jobs, plan.largest_round()))
+        loop = Loop(plan, store, budget, progress)
         try:
-            with Workers(problem, loop.jobs, names) as workers:
+            workers: Workers | ClusterWorkers
+            if cluster is None:
+                workers = Workers(problem, min(jobs or usable_cores(), plan.largest_round()), names)
+            else:
+                cores = jobs or usable_cores() if cluster == "local" else None
+                workers = ClusterWorkers(problem, cluster, jobs, cores, names, progress.say)
+            with workers:
                 loop.run(workers)
         except KeyboardInterrupt:
             loop.ended = "interrupted"

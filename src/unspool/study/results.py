@@ -245,7 +245,7 @@ class Results:
     def runs(self) -> pl.DataFrame:
         """A row for each run, with every metric on both parts."""
         records = []
-        for run in [run for e in self.entries for run in e.runs.values()] + self.baseline_runs:
+        for run in [e.runs[place] for e in self.entries for place in sorted(e.runs)] + self.baseline_runs:
             record = {
                 name: getattr(run, name)
                 for name in ("name", "repeat", "fold", "seed", "hidden_size", "error")

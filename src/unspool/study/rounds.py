@@ -10,6 +10,7 @@ from statistics import median
 from unspool.study.arrangements import Arrangement
 from unspool.study.comparison import Comparison
 from unspool.study.jobs import Job, Run, Workers
+from unspool.study.on_cluster import ClusterWorkers
 from unspool.study.problem import Problem
 from unspool.study.progress import StudyProgress, duration
 from unspool.study.results import Entry, dropped_after
@@ -72,7 +73,7 @@ class Loop:
     store: Store
     budget: Budget
     progress: StudyProgress
-    jobs: int
+    jobs: int = 1
     ended: str | None = None  # "time", "runs" or "interrupted"; None: every run is done
     done: int = 0
     entries: dict[Arrangement, Entry] = field(default_factory=dict)
@@ -81,8 +82,9 @@ class Loop:
     def __post_init__(self) -> None:
         self.entries = {a: Entry(a, size) for a, size in self.plan.sizes.items()}
 
-    def run(self, workers: Workers) -> None:
+    def run(self, workers: Workers | ClusterWorkers) -> None:
         """All rounds, until they are done or the budget is spent."""
+        self.jobs = workers.jobs
         self._round(workers, self.plan.baseline_tasks(), self.plan.repeats)
         if self.ended:
             return
@@ -102,7 +104,7 @@ class Loop:
             entry.dropped = repeat + 1
             self.progress.say(f"{entry.name} is clearly below the best: not repeated further.")
 
-    def _round(self, workers: Workers, tasks: list[Job], later: int) -> None:
+    def _round(self, workers: Workers | ClusterWorkers, tasks: list[Job], later: int) -> None:
         """All `tasks` that are not finished yet; `later` repeats are to come."""
         for task in tasks:
             if (runs := self.store.get(task)) is not None:
@@ -165,7 +167,7 @@ class Loop:
             metric=self.plan.metric,
             repeats=self.plan.repeats,
             entries=list(self.entries.values()),
-            baseline_runs=self.baselines,
+            baseline_runs=sorted(self.baselines, key=lambda run: run.place),
             ending=ends[self.ended],
             interrupted=self.ended == "interrupted",
         )
