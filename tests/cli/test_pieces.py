@@ -74,3 +74,10 @@ def test_faults_leave_what_is_there(trained, table, tmp_path, small_pieces):
     command[2] = late
     assert "has a column 'more' that its first 7 rows lack" in run(*command, code=2).stderr
     assert out.read_text() == "kept" and len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_column_that_is_not_there(trained, table, tmp_path, small_pieces):
+    table.write_csv(tmp_path / "in.csv")
+    for option in ([], ["--drop-missing"]):
+        said = run("predict", trained / "model", tmp_path / "in.csv", "--input", "texd", *option, code=2)
+        assert "Did you mean 'text'?" in said.stderr

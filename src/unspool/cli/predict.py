@@ -12,6 +12,7 @@ import typer
 from unspool.cli.options import (
     Debug,
     Model,
+    OnCluster,
     Predictions,
     Reading,
     TableInput,
@@ -39,6 +40,7 @@ def predict(
         ),
     ] = None,
     weights: Weights = "float32",
+    cluster: OnCluster = None,
     debug: Debug = False,
     **options: Any,
 ) -> None:
@@ -54,10 +56,18 @@ def predict(
     """
     table = table_of(texts, input, out)
     if table is not None and input is not None:
-        from unspool.cli.answers import predict_table
+        given = model, weights, table, input, out, Reading.of(options), level
+        if cluster is None:
+            from unspool.cli.answers import predict_table
 
-        predict_table(model, weights, table, input, out, Reading.of(options), level)
+            predict_table(*given)
+        else:
+            from unspool.cli.on_cluster import predict_on_cluster
+
+            predict_on_cluster(*given, cluster)
         return
+    if cluster is not None:
+        raise DataError("--cluster is for a table: name its column of texts with --input.")
     if texts and len(texts) == 1 and _is_table(texts[0]):
         raise DataError(f"{texts[0]!r} is a table: name its column of texts with --input.")
     _predict_lines(model, weights, texts or stdin_lines(options["encoding"]), level)

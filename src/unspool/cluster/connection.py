@@ -120,9 +120,10 @@ def _check_answers(address: str) -> None:
     """`UnspoolError` where nothing listens at the cluster's head: Ray itself would try for ten minutes and more."""
     from ray._private.services import canonicalize_bootstrap_address
 
-    head = canonicalize_bootstrap_address(
-        address
-    )  # of "auto" the address that Ray will take; None: there is none
+    try:
+        head = canonicalize_bootstrap_address(address)  # for "auto" the address that Ray will take
+    except ConnectionError:
+        head = None
     if head is None:
         raise UnspoolError(
             "No Ray cluster is running on this machine, and RAY_ADDRESS names none. Start one with `ray start --head`, "

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from unspool import __version__
 from unspool.cluster.connection import Cluster
+from unspool.cluster.tally import Tally, here
 from unspool.errors import UnspoolError
 
 RETRIES = 5  # of a call whose node or process was lost
@@ -21,23 +21,16 @@ class Pool:
     its processes. jobs: calls at a time; None: as many as the cluster has processors at that moment.
 
     A call whose node is lost is made again elsewhere, so `function` must give the same whenever it is called. Errors of
-    unspool are raised as they were; another version of unspool on a node is one. After use `calls` counts the calls
-    that ended on each node, by its name, and `instructions` are the instruction sets of their processors.
+    unspool are raised as they were; another version of unspool on a node is one. tally: where the calls ended.
     """
 
     def __init__(
         self, cluster: Cluster, function: Callable[[Any, Any], Any], context: Any, jobs: int | None = None
     ) -> None:
-        from ray import cloudpickle
-
         self.cluster, self.limit = cluster, jobs
-        self.calls: Counter[str] = Counter()
-        self.instructions: set[str] = set()
-        self._names = {node: name for node, (name, _) in cluster.nodes().items()}
+        self.tally = Tally(cluster)
         self._call = cluster.ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
-        # In a list, so that a call is given the reference, not the content; as bytes, so that each process has a copy
-        # of its own that it may write to.
-        self._context = [cluster.ray.put(cloudpickle.dumps((function, context)))]
+        self._context = sent(cluster, (function, context))
         self._pending: dict[Any, Any] = {}
 
     @property
@@ -67,7 +60,7 @@ class Pool:
         from ray import exceptions
 
         try:
-            node, instructions, result = self.cluster.ray.get(ref)
+            place, result = self.cluster.ray.get(ref)
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, UnspoolError):
                 raise error.cause from None
@@ -80,50 +73,58 @@ class Pool:
                 f"A process of the cluster was lost {RETRIES + 1} times at the same work ({reason}). Often it ran out "
                 "of memory: use nodes with more of it for each processor, or smaller models."
             ) from error
-        self._names |= (
-            {} if node in self._names else {n: name for n, (name, _) in self.cluster.nodes().items()}
-        )
-        self.calls[self._names.get(node, node[:6])] += 1
-        self.instructions.add(instructions)
+        self.tally.add(place)
         return result
 
-    def summary(self) -> str:
-        """Where the calls ended, and whether their last digits may differ from those of one machine."""
-        each = ", ".join(f"{count} on {name}" for name, count in sorted(self.calls.items()))
-        mixed = ""
-        if len(self.instructions) > 1:
-            mixed = (
-                f" The nodes have different instruction sets ({', '.join(sorted(self.instructions))}), so last digits "
-                "depend on which node a run was given to."
-            )
-        return f"Ran {each}.{mixed}" if each else ""
+
+_contents: dict[str, Any] = {}
 
 
-_contexts: dict[str, tuple[Callable[[Any, Any], Any], Any]] = {}
-
-
-def _call(version: str, held: list[Any], item: Any) -> tuple[str, str, Any]:
-    """On a node: (its id, its instruction set, the result)."""
-    import ray
-
-    from unspool.engine import native
-
-    if version != __version__:
-        raise UnspoolError(
-            f"A node has unspool {__version__}, and the study is started with {version}. Install the same on all nodes."
-        )
-    (reference,) = held
-    if (key := reference.hex()) not in _contexts:
-        _contexts.clear()
-        _contexts[key] = ray.cloudpickle.loads(ray.get(reference))
-        keep_to(1)
-    function, context = _contexts[key]
+def _call(version: str, held: list[Any], item: Any) -> tuple[tuple[str, str], Any]:
+    """On a node: (`here`, the result)."""
+    function, context = content_of(version, held)
     try:
         result = function(context, item)
     except KeyboardInterrupt:
         # The node is being shut down, and a training ended early: nothing is told of it, and the call is made again.
         os._exit(1)
-    return ray.get_runtime_context().get_node_id(), native.info()["isa"], result
+    return here(), result
+
+
+def sent(cluster: Cluster, content: Any) -> list[Any]:
+    """`content` on the cluster, once; to be given to tasks, in which `content_of` unpacks it.
+
+    It is in a list, so that a task is given the reference and not the content, and in bytes, so that each process has a
+    copy of its own that it may write to.
+    """
+    from ray import cloudpickle
+
+    return [cluster.ray.put(cloudpickle.dumps(content))]
+
+
+def content_of(version: str, held: list[Any]) -> Any:
+    """In a task: what `sent` was given, unpacked once in each process, which has one thread from then on.
+
+    `UnspoolError` where this node has another version of unspool, or lacks a module that is needed.
+    """
+    import ray
+
+    if version != __version__:
+        raise UnspoolError(
+            f"A node has unspool {__version__}, and the work is started with {version}. Install the same on all nodes."
+        )
+    (reference,) = held
+    if (key := reference.hex()) not in _contents:
+        _contents.clear()
+        try:
+            _contents[key] = ray.cloudpickle.loads(ray.get(reference))
+        except (ImportError, AttributeError) as error:
+            raise UnspoolError(
+                f"A node cannot import what the work needs: {error}. Install it on all nodes; what is defined in the "
+                "script itself is sent along."
+            ) from None
+        keep_to(1)
+    return _contents[key]
 
 
 def keep_to(threads: int) -> None:

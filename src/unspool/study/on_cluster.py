@@ -44,7 +44,7 @@ class ClusterWorkers:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         with self.stack:
             self.pool.cancel()
-            if summary := self.pool.summary():
+            if summary := str(self.pool.tally):
                 self.say(summary)
 
     @property

@@ -1,0 +1,66 @@
+"""A Ray cluster of two nodes with one processor each on this machine, started once and on the loopback address only."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from . import work
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "tests/cluster/" in str(item.path):
+            item.add_marker(pytest.mark.xdist_group("cluster"))  # one process, one cluster
+
+
+class TwoNodes:
+    """The head, where the tests themselves are connected, and `second`, which may be killed."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        # memory: so small that Ray's arithmetic does not depend on the machine
+        self.options = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 150_000_000}
+        self.cluster = Cluster(
+            initialize_head=True, head_node_args={**self.options, "include_dashboard": False}
+        )
+        self.address = self.cluster.address
+        self.second = None
+        self.add()
+
+    def add(self) -> None:
+        """A second node, if there is none."""
+        if self.second is None:
+            self.second = self.cluster.add_node(**self.options)
+
+    def kill(self) -> None:
+        """The second node's processes end at once."""
+        assert self.second is not None
+        self.cluster.remove_node(self.second, allow_graceful=False)
+        self.second = None
+
+
+@pytest.fixture(scope="session")
+def started():
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read at import: loopback addresses alone
+    ray = pytest.importorskip("ray")
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # where another test has imported it before
+    ray.cloudpickle.register_pickle_by_value(work)  # the nodes cannot import the tests
+    nodes = TwoNodes()
+    try:
+        ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
+        yield nodes
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(work)
+        ray.shutdown()
+        nodes.cluster.shutdown()
+
+
+@pytest.fixture
+def nodes(started):
+    """Two nodes that are alive."""
+    started.add()
+    return started
