@@ -1,20 +1,24 @@
 """Series and recordings against their baselines: `python benchmarks/signals.py SETS [--seeds 0 1 2] [--out FILE]`.
 
 SETS: any of JapaneseVowels BasicMotions Covid3Month (of the package sktime where it is installed, or in --ts FOLDER),
-digits, speakers (../shared/data/fsdd). One line a run, and the mean and spread over the seeds; JSON with --out.
+digits, speakers (../shared/data/fsdd). One line a run, and the mean and spread over the seeds; JSON with --out. With
+--ensemble also each of its networks by itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unspool import SequenceClassifier, SequenceRegressor
+from unspool.estimators.network import members_of
 from unspool.evaluation.signals import signal_baselines
 from unspool.signals import Labelled, read_folder, read_ts
 
@@ -49,6 +53,22 @@ def digit_parts(by_speaker: bool) -> list[tuple[str, Labelled, Labelled]]:
     ]
 
 
+def measured(model: Any, test: Labelled, classes: bool) -> float:
+    """Accuracy, or RMSE."""
+    answer = model.predict(test.X)
+    return float((answer == test.y).mean() if classes else np.sqrt(np.mean((answer - test.y) ** 2)))
+
+
+def alone(model: Any) -> list[Any]:
+    """A model of each network of an ensemble."""
+    found = []
+    for member in members_of(model.network_):
+        own = copy.copy(model)
+        own.network_, own.ensemble_ = member, 1
+        found.append(own)
+    return found
+
+
 def run(name: str, train: Labelled, test: Labelled, seed: int, ensemble: int) -> dict:
     """One model and its baselines: accuracy, or RMSE."""
     assert train.y is not None and test.y is not None
@@ -62,10 +82,9 @@ def run(name: str, train: Labelled, test: Labelled, seed: int, ensemble: int) ->
     models = {"unspool": model}
     if seed == 0:
         models |= {b.name: b for b in signal_baselines(kind, train.X, train.y, classes)}
-    found = {}
-    for own, fitted in models.items():
-        answer = fitted.predict(test.X)
-        found[own] = float((answer == test.y).mean() if classes else np.sqrt(np.mean((answer - test.y) ** 2)))
+    found = {own: measured(fitted, test, classes) for own, fitted in models.items()}
+    if ensemble > 1:
+        found |= {f"network {k}": measured(own, test, classes) for k, own in enumerate(alone(model), 1)}
     shown = ", ".join(f"{own} {value:.4f}" for own, value in found.items())
     print(f"{name}, seed {seed}: {shown} ({seconds:.0f} s)", flush=True)
     return {
