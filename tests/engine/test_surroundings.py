@@ -351,7 +351,7 @@ class TestFailures:
 
 def test_the_warning_is_public() -> None:
     assert issubclass(SlowPathWarning, UserWarning)
-    assert dispatch.ENGINES == ("auto", "native", "eager")
+    assert dispatch.ENGINES == ("auto", "native", "triton", "eager")
 
 
 def test_cells_of_the_registry_never_warn() -> None:

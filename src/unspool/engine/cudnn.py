@@ -64,6 +64,6 @@ def run(
     return (result.reverse() if reverse else result).values, unflatten(state, leaves)
 
 
-def why_not(cells: Sequence[nn.Module]) -> str | None:
-    """The name of the first cell that torch has no layer for."""
-    return next((type(cell).__name__ for cell in cells if layer_of(cell) is None), None)
+def without_layer(cells: Sequence[nn.Module]) -> nn.Module | None:
+    """The first cell that torch has no layer for."""
+    return next((cell for cell in cells if layer_of(cell) is None), None)

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspool.engine import cudnn, door, eager, mismatch, programs
+from unspool.engine import cudnn, door, eager, mismatch, programs, triton
 from unspool.engine.programs import Reason, program_of
 from unspool.errors import EngineError, SlowPathWarning, warn_caller
 from unspool.program import surroundings
 from unspool.program.ir import Program
 from unspool.state import flatten, unflatten
 
-ENGINES = ("auto", "native", "eager")
+ENGINES = ("auto", "native", "triton", "eager")
 PRECISIONS = ("float32", "bfloat16")
 SCRIPT = (
     "torch.jit.trace and torch.jit.script cannot see through the engine: a trace would keep one batch's lengths. "
@@ -75,7 +75,7 @@ class Path:
     engine: str
     reason: str = ""
     programs: tuple[Program, ...] = ()
-    cell: nn.Module | None = None  # that has no program
+    cell: nn.Module | None = None  # that has no fast path
 
     def __str__(self) -> str:
         return f"{self.engine}: {self.reason}" if self.reason else self.engine
@@ -95,7 +95,8 @@ def run(
     values (N, F), offsets (B+1,) int64 on the CPU, states: one for each direction, of (B, ·) parts.
     With `index` (N,) the input of row n is `values[index[n]]`.
     precision: of what products multiply where gradients are recorded; states, sums and weights are float32.
-    Raises `EngineError` where `engine` is "native", or `precision` "bfloat16", and the call cannot run there.
+    Raises `EngineError` where `engine` is "native" or "triton", or `precision` "bfloat16", and the call cannot run
+    there.
     """
     if torch.compiler.is_compiling():
         return _run_compiled(directions, values, offsets, states, engine, index, precision)
@@ -136,6 +137,8 @@ def _run_now(
         )
     if engine == "auto":
         warn_slow(path)
+    if path.engine == "triton":
+        return _run_triton(directions, path.programs, values, offsets, states, index)
     if index is not None:
         values = values[index]
     with mismatch.explained(directions, values, states):
@@ -165,14 +168,14 @@ _warned: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 def warn_slow(path: Path) -> None:
-    """One `SlowPathWarning` for each class of cells that has no program."""
+    """One `SlowPathWarning` for each class of cells that has no program, or no fast path on a GPU."""
     if path.cell is None or type(path.cell) in _warned:
         return
     _warned.add(type(path.cell))
     where = path.reason.where if isinstance(path.reason, Reason) else None
     line = "" if where is None else f" ({where[0]}, line {where[1]})"
     warn_caller(
-        f"{type(path.cell).__name__} runs in the plain loop, several times slower than natively: {path.reason}{line}. "
+        f"{type(path.cell).__name__} runs in the plain loop, several times slower than it could: {path.reason}{line}. "
         "Build the layer with engine='eager' to say that this is meant.",
         SlowPathWarning,
     )
@@ -193,7 +196,9 @@ def _run_compiled(
     taken, starts = as_computed(values, states)
     leaves = [taken, *(leaf for state in starts for leaf in flatten(state))]
     leaves += [weight for d in directions for weight in d.all_weights() if weight.is_floating_point()]
-    if engine != "eager" and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in leaves):
+    if engine in ("auto", "native") and all(
+        t.dtype == torch.float32 and t.device.type == "cpu" for t in leaves
+    ):
         plan = compiled.plan(directions, taken, starts)
         if plan is not None and precision == "float32":
             return compiled.run(plan, directions, taken, offsets, starts, index)
@@ -212,6 +217,13 @@ def choose(
     """The path of a call; pure: nothing is run."""
     if engine == "eager":
         return Path("eager", "asked for")
+    if engine == "triton":
+        generated = _triton_path(directions, values, states)
+        if isinstance(generated, str):
+            raise EngineError(
+                f"Generated kernels cannot run this call: {generated}. Use engine='auto', which takes what can."
+            )
+        return generated
     path = _native_path(directions, values, states)
     if engine == "native" and path.engine != "native":
         raise EngineError(
@@ -224,10 +236,19 @@ def choose(
 def _native_path(directions: Sequence[Direction], values: Tensor, states: Sequence[Any]) -> Path:
     if values.device.type != "cpu":
         place = f"the input is on {values.device.type}; the native engine runs on the CPU"
-        other = cudnn.why_not([d.cell for d in directions])
         if values.device.type != "cuda":
-            return Path("eager", place)
-        return Path("eager", f"{place}, and cuDNN has no {other}") if other else Path("cudnn", place)
+            return Path("eager", place, cell=directions[0].cell if values.device.type == "mps" else None)
+        other = cudnn.without_layer([d.cell for d in directions])
+        if other is None:
+            return Path("cudnn", place)
+        place += f", cuDNN has no {type(other).__name__}"
+        if not triton.switched_on():
+            off = "generated kernels are off (UNSPOOL_TRITON=1 switches them on)"
+            return Path("eager", f"{place}, and {off}", cell=other)
+        generated = _triton_path(directions, values, states)
+        if isinstance(generated, Path):
+            return generated
+        return Path("eager", f"{place}, and {generated}", cell=other)
     reason = surroundings.transformed() or _unusual(directions, values, states)
     if reason:
         return Path("eager", reason)
@@ -240,6 +261,33 @@ def _native_path(directions: Sequence[Direction], values: Tensor, states: Sequen
     if torch.is_autocast_enabled("cpu"):
         return Path("native", "in torch.float32, as autocast does not reach it", tuple(programs))
     return Path("native", "", tuple(programs))
+
+
+def _triton_path(directions: Sequence[Direction], values: Tensor, states: Sequence[Any]) -> Path | str:
+    """The path by generated kernels, or why there is none."""
+    reason = triton.missing(values.device) or surroundings.transformed()
+    if reason:
+        return reason
+    if torch.is_autocast_enabled(values.device.type):
+        return "generated kernels do not follow autocast"
+    tensors = [values, *(leaf for state in states for leaf in flatten(state))]
+    tensors += [weight for d in directions for weight in d.parameters()]
+    for tensor in tensors:
+        if tensor.dtype is not torch.float32 or tensor.device != values.device:
+            return (
+                f"generated kernels compute in torch.float32 on one device, {values.device}, and a tensor of the call "
+                f"is {tensor.dtype} on {tensor.device}"
+            )
+    programs = []
+    for direction, state in zip(directions, states):
+        found = program_of(direction.cell, int(values.shape[1]), state)
+        if isinstance(found, Reason):
+            return str(found)
+        why = triton.why_not(found)
+        if why:
+            return f"{type(direction.cell).__name__} has none: {why}"
+        programs.append(found)
+    return Path("triton", "kernels generated from the cell's program", tuple(programs))
 
 
 def _unusual(directions: Sequence[Direction], values: Tensor, states: Sequence[Any]) -> str | None:
@@ -311,8 +359,30 @@ def _run_native(
     return results[0], [unflatten(s, f) for s, f in zip(states, call.finals(results))]
 
 
+def _run_triton(
+    directions: Sequence[Direction],
+    programs: Sequence[Program],
+    values: Tensor,
+    offsets: Tensor,
+    states: Sequence[Any],
+    index: Tensor | None,
+) -> tuple[Tensor, list[Any]]:
+    from unspool.program import sources
+
+    outputs, finals = [], []
+    for direction, program, state in zip(directions, programs, states):
+        used = sources.used(program)
+        tensors = [t.to(values.device) for t in sources.resolve(program, used, direction.weight)]
+        output, final = triton.run(
+            program, dict(zip(used, tensors)), values, offsets, index, flatten(state), direction.reverse
+        )
+        outputs.append(output)
+        finals.append(unflatten(state, final))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1), finals
+
+
 def explain_path(module: nn.Module, x: Any) -> str:
-    """Which engine runs `module(x)`, and why: "native", "eager: <reason>" or "cudnn: <reason>".
+    """Which engine runs `module(x)`, and why: "native", or "eager", "cudnn" or "triton" and a reason.
 
     module: a layer of `unspool.nn`. x: an input that it takes.
     """

@@ -44,7 +44,8 @@ class Recurrent(ShortWay):
         or a callable, maybe a module, (batch_size) -> state. A state computed from context is passed at the call.
     batch_first: for padded tensors: (B, T, F), the default, or (T, B, F).
     engine: "auto" picks the fastest that can run the call (`unspool.explain_path` tells which and why);
-        "native" raises `EngineError` where the native engine cannot; "eager" is the plain loop.
+        "native" raises `EngineError` where the native engine cannot; "eager" is the plain loop; "triton" is kernels
+        generated for a GPU (docs/gpu.md), `EngineError` where there are none.
         Under `torch.autocast` the native engine computes and returns float32; the plain loop follows autocast.
     precision: "bfloat16": in training, what products multiply is rounded to 8 significant bits; sums, states and
         weights stay float32, and so does all of prediction (`freeze` has narrower forms for that). It pays on

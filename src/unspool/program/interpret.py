@@ -83,8 +83,13 @@ def _value(node: Node, args: list[Tensor], sources: Mapping[int, Tensor], x: Ten
         return args[0].expand(len(x), -1).unflatten(1, (node.width, -1)).amax(2)
     if node.op == "contract":
         return _contract(node, *(a.expand(len(x), -1) for a in args))
+    if node.op == "norm" and len(args) == 3:
+        return (args[0] - args[1]) * args[2]
     if node.op == "norm":
         return F.layer_norm(args[0], args[0].shape[1:], eps=node.attr)
+    if node.op == "rstd":
+        a, mean, epsilon = args
+        return torch.rsqrt((a - mean).square().mean(1, keepdim=True) + epsilon)
     if node.op in COMPARISONS:
         compare: Any = getattr(torch, node.op)
         return compare(*args).to(x.dtype)
