@@ -66,7 +66,8 @@ def moved(monkeypatch) -> list[tuple[str, str]]:
         return self
 
     monkeypatch.setattr("unspool.estimators.base.choose", lambda *_: Elsewhere())
-    monkeypatch.setattr("unspool.training.loop.device_of", lambda network: Elsewhere())
+    for user in ("unspool.training.loop", "unspool.estimators.monitoring"):
+        monkeypatch.setattr(f"{user}.device_of", lambda network: Elsewhere())
     monkeypatch.setattr(
         "unspool.estimators.base.seeded", lambda seed, device: torch.random.fork_rng(devices=[])
     )
