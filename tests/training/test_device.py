@@ -61,13 +61,17 @@ def moved(monkeypatch) -> list[tuple[str, str]]:
         seen.append(("network", device.type))
         return self
 
+    def device_of(network: nn.Module):
+        moves = [where for what, where in seen if what == "network"]
+        return Elsewhere() if moves[-1:] == ["cuda"] else torch.device("cpu")
+
     def batch_to(self: Batch, device):
         seen.append(("batch", device.type))
         return self
 
     monkeypatch.setattr("unspool.estimators.base.choose", lambda *_: Elsewhere())
     for user in ("unspool.training.loop", "unspool.estimators.monitoring"):
-        monkeypatch.setattr(f"{user}.device_of", lambda network: Elsewhere())
+        monkeypatch.setattr(f"{user}.device_of", device_of)
     monkeypatch.setattr(
         "unspool.estimators.base.seeded", lambda seed, device: torch.random.fork_rng(devices=[])
     )
