@@ -13,7 +13,7 @@ import unspool
 from .conftest import run
 
 WORDS = ["fly to rome now", "rome to oslo", "now to bonn fly", "oslo now", "fly fly lima"] * 8
-SMALL = ["--hidden-size", "4", "--epochs", "2", "--repeats", "2", "--jobs", "1"]
+SMALL = ["--hidden-size", "4", "--epochs", "2", "--repeats", "1", "--jobs", "1"]
 CITIES = ("rome", "oslo", "bonn", "lima")
 KINDS = {
     "tagging": (["--no-crf", "--characters", "none"], "gru/one,lstm/bidirectional", "span_f1"),
@@ -54,8 +54,6 @@ def test_a_study(files, tmp_path, kind):
     assert frame["mean"][0] == pytest.approx(best.mean())
     model = unspool.load(tmp_path / "study" / "model")
     assert model.cell == frame["arrangement"][0].split("/")[0] and model.epochs == 2
-    again = run(*command, "--out", tmp_path / "study").output
-    assert "1/" not in again and pl.read_csv(tmp_path / "study" / "runs.csv").equals(runs)
 
 
 @pytest.mark.parametrize(

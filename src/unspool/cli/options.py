@@ -37,6 +37,14 @@ Weights = Annotated[
         help="While predicting: float32, bfloat16 (half the memory, faster) or int8 (a quarter).",
     ),
 ]
+Level = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PERCENT",
+        help="Also an interval (low, high), or a set of classes, with the true answer of so many new rows.",
+        show_default=False,
+    ),
+]
 Input = Annotated[
     str, typer.Option("--input", metavar="COLUMN", help="The column of texts.", show_default=False)
 ]

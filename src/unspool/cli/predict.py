@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from unspool.cli.options import (
     Debug,
+    Level,
     Model,
     OnCluster,
     Predictions,
@@ -31,14 +32,7 @@ def predict(
     texts: Texts = None,
     input: TableInput = None,
     out: Predictions = None,
-    level: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PERCENT",
-            help="Also an interval (low, high), or a set of classes, with the true answer of so many new texts.",
-            show_default=False,
-        ),
-    ] = None,
+    level: Level = None,
     weights: Weights = "float32",
     cluster: OnCluster = None,
     debug: Debug = False,

@@ -46,8 +46,6 @@ def shrink(
 
     if out is None:
         raise DataError("Name the model to write: --out small.zip.")
-    if table is not None and (input is None or not target):
-        raise DataError(f"To measure on {table}, name its columns: --input and --target.")
     if table is None and (input is not None or target or label_separator is not None):
         raise DataError("--input, --target and --label-separator are of a table to measure on: give one.")
     whole = unspool.load(model)
@@ -55,6 +53,8 @@ def shrink(
         raise DataError(
             "A table is for regressors and classifiers of texts. Shrink without it, and measure with unspool evaluate."
         )
+    if table is not None and (input is None or not target):
+        raise DataError(f"To measure on {table}, name its columns: --input and --target.")
     saved.shrink(model, out, weights)
     typer.echo(f"{out}: {_size(out):,} bytes, {_size(out) / _size(model):.0%} of {model}.")
     small = unspool.load(out)

@@ -15,6 +15,7 @@ from unspool.cli.options import (
     SAVED,
     Debug,
     Keeping,
+    Level,
     Model,
     Weights,
     load_model,
@@ -168,6 +169,7 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Write the predictions here (.csv, .tsv, .jsonl, .json, .parquet).")
     ] = None,
+    level: Level = None,
     weights: Weights = "float32",
     debug: Debug = False,
     **options: Any,
@@ -194,7 +196,7 @@ def predict(
     found = reading.read(source, kind, getattr(estimator, "feature_names_in_", None), labelled=False)
     name = "file" if kind == "audio" else reading.id if found.features else "series"
     label = {} if found.y is None else {reading.target: found.y}
-    answers = estimator.columns(found.X)
+    answers = estimator.columns(found.X, level=level)
     if twice := sorted({name, *label} & set(answers)):
         raise DataError(f"The predictions have a column {twice[0]!r} too. Rename it with --id or --target.")
     frame = pl.DataFrame({name: found.names, **label, **answers})
