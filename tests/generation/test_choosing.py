@@ -101,3 +101,24 @@ def test_repetition_penalty_by_hand() -> None:
 def test_ranges(name: str, value: float) -> None:
     with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter of generate"):
         Choice(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"temperature": 0.0},
+        {"temperature": 0.4},
+        {"top_k": 3},
+        {"top_p": 0.7},
+        {"top_k": 4, "temperature": 2.0},
+    ],
+)
+def test_one_row_is_drawn_as_a_batch_is(rules):
+    random = np.random.default_rng(0)
+    scores = random.normal(0, 3, (200, 30)).astype(np.float32)
+    scores[:, 1] = -np.inf
+    uniform = np.append(random.random(198), [0.0, np.nextafter(1.0, 0.0)])
+    choice = Choice(**rules)
+    ones = [choice.draw_one(row, number) for row, number in zip(scores, uniform.tolist())]
+    assert ones == choice.draw(scores, uniform).tolist() and 1 not in ones

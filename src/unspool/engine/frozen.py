@@ -142,6 +142,16 @@ class Frozen:
             )
         return unflatten(state, new)
 
+    def step_into(self, x: Tensor, state: tuple[Tensor, ...], new: Sequence[Tensor]) -> bool:
+        """As `step`, into tensors that are there, and without a word where it cannot: False, and nothing is written.
+
+        new: as many as state, of the same shapes, none of its memory.
+        """
+        ready = self.ready
+        if ready is None or torch.is_grad_enabled() or not surroundings.calm():
+            return False
+        return ready.made.step((x, *state, *new), torch.get_num_threads())
+
     def _ready(self, input_size: int, states: Sequence[Any]) -> Ready:
         ready = self.ready
         if ready is None or ready.widths[0] != input_size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,19 @@ class Choice:
         # Below the last sum, also when rounded, so that a token of probability 0 is never found.
         at = np.minimum(uniform * sums[:, -1], np.nextafter(sums[:, -1], 0.0))
         return (sums <= at[:, None]).sum(1)
+
+    def draw_one(self, scores: np.ndarray, uniform: float) -> int:
+        """As `draw`, of one row (V,)."""
+        if self.greedy:
+            return int(scores.argmax())
+        if self.temperature == 1 and self.top_k is None and self.top_p == 1:
+            odds = np.subtract(scores, scores.max(), dtype=np.float64)
+            np.exp(odds, out=odds)
+        else:
+            odds = self._odds(scores[None])[0]
+        sums = odds.cumsum()
+        last = float(sums[-1])
+        return int(sums.searchsorted(min(uniform * last, math.nextafter(last, 0.0)), "right"))
 
     def _odds(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities up to a factor for each row."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unspool.generation.choosing import Choice
-from unspool.generation.stepping import Stepper, select
+from unspool.generation.stepping import OneRow, Stepper, select
 from unspool.generation.vocabulary import END_ID, Vocabulary
 from unspool.generation.writing import Writer
 
@@ -25,6 +25,10 @@ def sample(
 
     uniform: (B, tokens at most) numbers in [0, 1), a row for each prompt.
     """
+    if len(prompts) == 1:
+        for piece in _sample_one(stepper, vocabulary, prompts[0], choice, uniform[0].tolist(), stops):
+            yield 0, piece
+        return
     writers = [Writer(vocabulary, stops) for _ in prompts]
     rows = np.arange(len(prompts))
     seen = _seen(prompts, len(vocabulary)) if choice.repetition_penalty != 1 else None
@@ -54,6 +58,34 @@ def sample(
         piece = writer.finish()
         if piece:
             yield row, piece
+
+
+def _sample_one(
+    stepper: Stepper,
+    vocabulary: Vocabulary,
+    prompt: np.ndarray,
+    choice: Choice,
+    uniform: list[float],
+    stops: Sequence[str],
+) -> Iterator[str]:
+    """As `sample`, of one prompt, with nothing done for a token that one row does not need."""
+    writer = Writer(vocabulary, stops)
+    going = OneRow(stepper, prompt)
+    seen = _seen([prompt], len(vocabulary)) if choice.repetition_penalty != 1 else None
+    for left, number in zip(range(len(uniform) - 1, -1, -1), uniform):
+        scores = going.scores if seen is None else choice.penalised(going.scores, seen)
+        token = choice.draw_one(scores[0], number)
+        piece = writer.push(token)
+        if piece:
+            yield piece
+        if writer.done or not left:
+            break
+        if seen is not None:
+            seen[0, token] = True
+        going.step(token)
+    piece = writer.finish()
+    if piece:
+        yield piece
 
 
 @dataclass

@@ -10,12 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unspool.engine import memory
+from unspool.engine.frozen import Frozen
 from unspool.errors import EngineError
 from unspool.generation.network import LanguageModel
 from unspool.generation.streams import Carried
 from unspool.nn import Recurrent
 from unspool.ragged import Ragged
 from unspool.state import flatten, of_widths, unflatten, widths
+
+FEW = 1000  # tokens at most whose vectors are kept apart, a view each
 
 
 class NextToken(nn.Module):
@@ -77,14 +81,16 @@ class Stepper:
         self.network, self.allowed = network, allowed
         layer = Recurrent(NextToken(network, allowed)).eval()
         self.advance: Callable[..., Any] = layer.step
+        self.frozen: Frozen | None = None
         try:
-            frozen = layer.freeze(weights).frozen
-            if frozen is not None:
-                self.advance = frozen.step
+            self.frozen = layer.freeze(weights).frozen
+            if self.frozen is not None:
+                self.advance = self.frozen.step
         except EngineError:
             if weights != "float32":
                 raise
         self.table = network.embedding.weight.detach()
+        self.rows = self.table.split(1) if len(self.table) <= FEW else None
 
     def start(self, prompts: Sequence[np.ndarray]) -> tuple[Tensor, ...]:
         """The flat state after prompts of any lengths, at least one token each; scores (B, V) first."""
@@ -96,12 +102,30 @@ class Stepper:
 
     def step(self, ids: np.ndarray, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The state after one more token for each: ids (B,)."""
-        if len(ids) == 1:
-            i = int(ids[0])
-            x = self.table[i : i + 1]
-        else:
-            x = self.table[torch.from_numpy(ids)]
-        return self.advance(x, state)
+        return self.advance(self.table[torch.from_numpy(ids)], state)
+
+
+class OneRow:
+    """A single text going on: as `Stepper.step`, into two states that are written in turn, and `scores` (1, V) with
+    them, so that nothing is made anew for a token. The state that it starts from is left as it is."""
+
+    def __init__(self, stepper: Stepper, prompt: np.ndarray) -> None:
+        self.stepper, self.state = stepper, stepper.start([prompt])
+        self.scores = self.state[0].numpy()
+        spare = [tuple(memory.empty(1, part.shape[1]) for part in self.state) for _ in range(2)]
+        self.turns = [(state, state[0].numpy()) for state in spare]
+
+    def step(self, token: int) -> None:
+        """One more token."""
+        stepper = self.stepper
+        x = stepper.table[token : token + 1] if stepper.rows is None else stepper.rows[token]
+        new, scores = self.turns[0]
+        if stepper.frozen is not None and stepper.frozen.step_into(x, self.state, new):
+            self.state, self.scores = new, scores
+            self.turns.reverse()
+            return
+        self.state = stepper.advance(x, self.state)
+        self.scores = self.state[0].numpy()
 
 
 def select(state: tuple[Any, ...], rows: np.ndarray) -> tuple[Tensor, ...]:
