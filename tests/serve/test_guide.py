@@ -77,4 +77,5 @@ def test_those_are_the_defaults() -> None:
         "delay": 0.002,
         "reading": 60.0,
         "drawn": 500,
+        "tokens": 2000,
     }

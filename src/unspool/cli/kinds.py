@@ -44,6 +44,10 @@ COMMANDS: dict[tuple[str, str], str] = {
         ("shrink", kind): "unspool.cli.shrink:shrink"
         for kind in ("tagging", "forecasting", "generation", "seq2seq")
     },
+    **{
+        ("serve", kind): "unspool.cli.serve:serve"
+        for kind in ("tagging", "forecasting", "generation", "seq2seq")
+    },
     ("fit", "signals"): "unspool.cli.signals:fit",
     ("predict", "signals"): "unspool.cli.signals:predict",
     ("evaluate", "signals"): "unspool.cli.signals:evaluate",

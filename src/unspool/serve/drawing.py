@@ -27,6 +27,10 @@ def activity(served: Served, asked: Any, limits: Limits) -> dict[str, Any]:
         raise RequestError(
             400, "The body must be an object with 'sequence', and may have 'layer' and 'backward'."
         )
+    if not served.drawn:
+        raise RequestError(
+            422, f"Gates are drawn of models of numbers and classes. {served.name!r} is another."
+        )
     layer, backward = asked.get("layer", 1), asked.get("backward", False)
     count, directions = layer_count(served.model), 2 if served.model.bidirectional else 1
     if type(layer) is not int or not 1 <= layer <= count:

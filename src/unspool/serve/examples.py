@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 
 from unspool import examples
+from unspool.serve import kinds
 from unspool.serve.served import LENGTHS, Served
 from unspool.serve.tensors import from_json
 
 
 def inputs_of(served: Served) -> list[dict[str, Any]]:
     """The inputs of a request for two sequences, of different lengths where they are no texts."""
+    own = served.example()
+    if own is not None:
+        return own
     first, *others = [spec for spec in served.inputs if spec.name != LENGTHS]
     sequences = sequences_of(served)
     if served.kind == "text":
@@ -42,7 +46,7 @@ def tensors_of(served: Served) -> dict[str, np.ndarray]:
 
 def sequences_of(served: Served) -> list[Any]:
     """Two sequences that the model knows something of: texts, ids, or steps as lists."""
-    return examples.sequences(served.model)
+    return kinds.sequences(served)
 
 
 def quoted(body: str) -> str:

@@ -135,13 +135,19 @@ class Handlers:
         path = request.path_params
         async with self.repository.using(path["model"], path.get("version")) as version:
             asked: InferRequest = await self._aside(
-                len(body), parse_infer, body, request.headers.get(HEADER), self.limits.json
+                len(body),
+                parse_infer,
+                body,
+                request.headers.get(HEADER),
+                self.limits.json,
+                version.served.options,
             )
             _check_outputs(version, asked)
             if asked.sequence is not None:
                 number, outputs = await self.sessions.step(version, asked)
             else:
                 rows = await self._aside(len(body), version.served.rows, asked.inputs)
+                rows.options = version.served.checked(asked.options)
                 number, outputs = version.number, await version.batcher.submit(rows)
         size = sum(a.nbytes for a in outputs.values())
         content, header = await self._aside(size, response_body, path["model"], number, asked, outputs)

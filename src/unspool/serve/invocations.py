@@ -87,6 +87,10 @@ def _csv_columns(body: bytes) -> dict[str, list[Any]]:
 
 def _of_columns(served: Served, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Columns by name; a model of one column takes one of any name."""
+    if served.kind in ("tokens", "table"):
+        raise RequestError(
+            422, f"{served.name!r} has no form for this path. Use /v2/models/{served.name}/infer."
+        )
     named = dict(columns)
     wanted = [spec for spec in served.inputs if spec.name != LENGTHS]
     if len(wanted) == 1 and len(named) == 1:

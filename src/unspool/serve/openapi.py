@@ -52,19 +52,25 @@ def _of_model(name: str, version: Version) -> dict[str, Any]:
     infer = _post(
         "The outputs for some sequences.", _infer(served), _answer(), ("400", "404", "409", "422"), example
     )
-    draw = _post(
-        "What gates and states do over one sequence.",
-        _object(
-            {
-                "sequence": _sequence(served),
-                "layer": {"type": "integer", "minimum": 1},
-                "backward": {"type": "boolean"},
-            },
-            ["sequence"],
-        ),
-        _object({"tokens": {"type": "array"}, "gates": {"type": "object"}, "layers": {}, "directions": {}}),
-        ("400", "422"),
-        {"sequence": sequences_of(served)[1]},
+    draw: Schema = (
+        {}
+        if not served.drawn
+        else _post(
+            "What gates and states do over one sequence.",
+            _object(
+                {
+                    "sequence": _sequence(served),
+                    "layer": {"type": "integer", "minimum": 1},
+                    "backward": {"type": "boolean"},
+                },
+                ["sequence"],
+            ),
+            _object(
+                {"tokens": {"type": "array"}, "gates": {"type": "object"}, "layers": {}, "directions": {}}
+            ),
+            ("400", "422"),
+            {"sequence": sequences_of(served)[1]},
+        )
     )
     metadata = {"type": "object", "required": ["name", "versions", "platform", "inputs", "outputs"]}
     return {
@@ -72,7 +78,7 @@ def _of_model(name: str, version: Version) -> dict[str, Any]:
         f"{prefix}/ready": {"get": _get("Whether it is there.", {"type": "object"})},
         f"{prefix}/config": {"get": _get("As Triton's model configuration.", {"type": "object"})},
         f"{prefix}/infer": {"post": infer},
-        f"{prefix}/activity": {"post": draw},
+        **({f"{prefix}/activity": {"post": draw}} if served.drawn else {}),
     }
 
 
@@ -83,6 +89,7 @@ def _infer(served: Served) -> Schema:
         "sequence_start": flag,
         "sequence_end": flag,
         "binary_data_output": flag,
+        **{option: {} for option in served.options},
     }
     tensors = [
         _object(

@@ -20,7 +20,7 @@ _OF_REQUEST = ("sequence_id", "sequence_start", "sequence_end", "binary_data_out
 class InferRequest:
     """inputs: name -> array. outputs: name -> whether in binary; empty: all of them, in binary if `binary`.
 
-    sequence: an int or a str that names a stream, or None; start, end: of the stream.
+    sequence: an int or a str that names a stream, or None; start, end: of the stream. options: other parameters.
     """
 
     inputs: dict[str, np.ndarray]
@@ -30,11 +30,12 @@ class InferRequest:
     sequence: int | str | None = None
     start: bool = False
     end: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
 
 
-def parse_infer(body: bytes, header: str | None, most: int) -> InferRequest:
+def parse_infer(body: bytes, header: str | None, most: int, options: tuple[str, ...] = ()) -> InferRequest:
     """The request. header: the value of `HEADER`, bytes of JSON before the binary data; None: all of it is JSON.
-    most: bytes of JSON that may be.
+    most: bytes of JSON that may be. options: parameters that the model knows.
 
     Raises `RequestError`, 400 for what is no request, 413 for too much JSON, 422 for one that cannot be used.
     """
@@ -47,8 +48,9 @@ def parse_infer(body: bytes, header: str | None, most: int) -> InferRequest:
     name = document.get("id")
     if name is not None and not isinstance(name, str):
         raise RequestError(400, "'id' must be a string.")
-    parameters = _parameters(document, "The request", _OF_REQUEST)
+    parameters = _parameters(document, "The request", (*_OF_REQUEST, *options))
     request = InferRequest({}, id=name, binary=_flag(parameters, "binary_data_output"))
+    request.options = {option: parameters[option] for option in options if option in parameters}
     for one in _entries(document, "inputs", needed=True):
         if one["name"] in request.inputs:
             raise RequestError(422, f"Input {one['name']!r} is given twice.")

@@ -17,6 +17,7 @@ from unspool.saved import load
 from unspool.serve import examples
 from unspool.serve.batching import Batcher
 from unspool.serve.errors import RequestError
+from unspool.serve.kinds import Tagger, served_of
 from unspool.serve.limits import Limits
 from unspool.serve.metrics import Metrics
 from unspool.serve.rows import Rows
@@ -47,6 +48,8 @@ class Version:
         self.streams: Streams | None = None
         self.no_streams = ""
         try:
+            if not isinstance(served, Tagger) and not served.drawn:
+                raise DataError(f"A {type(served.model).__name__} answers for whole rows.")
             self.streams = Streams(served, weights, limits)
         except (DataError, EngineError) as error:
             self.no_streams = str(error)
@@ -146,7 +149,9 @@ class Repository:
         model = load(self.paths[name])
         if self.weights != "float32":
             model.freeze(self.weights)
-        version = Version(number, Served(name, model, self.limits), self.weights, self.limits, self.metrics)
+        version = Version(
+            number, served_of(name, model, self.limits), self.weights, self.limits, self.metrics
+        )
         version.warm()
         self.metrics.version.labels(name).set(number)
         return version

@@ -15,12 +15,14 @@ from unspool.ragged import Ragged
 @dataclass
 class Rows:
     """Some sequences. texts: of a model of texts. values, lengths: of any other, ids (N,) int64 or numbers (N, F)
-    float64, all steps one behind the other, and how many each sequence has. columns: name -> a value for each."""
+    float64, all steps one behind the other, and how many each sequence has. columns: name -> a value for each.
+    options: parameters of the request, of models that have some."""
 
     texts: list[str] | None = None
     values: np.ndarray | None = None
     lengths: np.ndarray | None = None
     columns: dict[str, list[Any]] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def count(self) -> int:

@@ -40,24 +40,36 @@ class Spec:
 
 
 class Served:
-    """One loaded `SequenceRegressor` or `SequenceClassifier` under a name.
+    """One loaded `SequenceRegressor` or `SequenceClassifier` under a name; `unspool.serve.kinds` has the others.
 
-    inputs, outputs: the tensors. Raises `DataError` for a model of another kind.
+    inputs, outputs: the tensors. options: parameters that a request may have. drawn: whether its gates are. Raises
+    `DataError` for a model of another kind.
     """
+
+    kind: str
+    text_column: str | None
+    options: tuple[str, ...] = ()
+    drawn = True
 
     def __init__(self, name: str, model: Any, limits: Limits) -> None:
         self.name, self.model, self.limits = name, model, limits
-        self.kind: str = getattr(getattr(model, "input_", None), "kind", "")
+        self._check()
+        self.inputs, self.outputs = self._inputs(), self._outputs()
+
+    # --- what it is
+
+    def _check(self) -> None:
+        """Set `kind` and `text_column`; `DataError` for a model that this class has no form for."""
+        model, name = self.model, self.name
+        self.kind = getattr(getattr(model, "input_", None), "kind", "")
         if type(model).__name__ not in ("SequenceRegressor", "SequenceClassifier") or self.kind not in _NAMES:
             got = type(model).__name__ + (f" of {self.kind}" if self.kind else "")
             raise DataError(
                 "unspool serve takes models of SequenceRegressor and SequenceClassifier that read texts, ids or "
-                f"series. Got a {got} for {name!r}."
+                "series, SequenceTagger, Seq2Seq, SequenceGenerator and Forecaster. "
+                f"Got a {got} for {name!r}."
             )
-        self.text_column: str | None = model.text_column
-        self.inputs, self.outputs = self._inputs(), self._outputs()
-
-    # --- what it is
+        self.text_column = model.text_column
 
     def _inputs(self) -> list[Spec]:
         own, datatype = _NAMES[self.kind]
@@ -93,6 +105,22 @@ class Served:
 
     def rows(self, tensors: Mapping[str, np.ndarray]) -> Rows:
         """The sequences of a request; `RequestError` 422 where the tensors are not the model's, 413 for too many."""
+        self._check_names(tensors)
+        main = tensors[self.input_name]
+        rows = self._texts(main) if self.kind == "text" else self._numbers(main, tensors.get(LENGTHS))
+        rows.columns = {s.name: self._column(s, tensors[s.name], rows.count) for s in self._beside()}
+        self.check_size(rows)
+        return rows
+
+    def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a request, of `options`, as `Rows.options` has them; raises as `rows`."""
+        return dict(given)
+
+    def example(self) -> list[dict[str, Any]] | None:
+        """The inputs of a request, where they are not made of sequences."""
+        return None
+
+    def _check_names(self, tensors: Mapping[str, np.ndarray]) -> None:
         known = {spec.name: spec for spec in self.inputs}
         for name in tensors:
             if name not in known:
@@ -103,11 +131,6 @@ class Served:
                 raise RequestError(
                     422, f"The model {self.name!r} needs the input {spec.name!r} ({spec.datatype})."
                 )
-        main = tensors[self.input_name]
-        rows = self._texts(main) if self.kind == "text" else self._numbers(main, tensors.get(LENGTHS))
-        rows.columns = {s.name: self._column(s, tensors[s.name], rows.count) for s in self._beside()}
-        self.check_size(rows)
-        return rows
 
     def _beside(self) -> list[Spec]:
         return [spec for spec in self.inputs[1:] if spec.name != LENGTHS]
@@ -131,7 +154,8 @@ class Served:
         if (not padded and array.ndim != 1 + len(tail)) or array.shape[array.ndim - len(tail) :] != tail:
             forms = f"[n, T{''.join(f', {n}' for n in tail)}] or [T{''.join(f', {n}' for n in tail)}]"
             raise RequestError(422, f"Input {spec.name!r} must have shape {forms}. Got {list(array.shape)}.")
-        values = array.astype(np.int64 if self.kind == "ids" else np.float64)
+        kinds: dict[str, Any] = {"ids": np.int64, "tokens": object}
+        values = array.astype(kinds.get(self.kind, np.float64))
         if lengths is None:
             count = len(array) if padded else 1
             steps = array.shape[1] if padded else len(array)
@@ -225,6 +249,8 @@ class Served:
             "outputs": [spec.to_dict() for spec in self.outputs],
             "parameters": {
                 "description": self.model.describe(),
+                "drawn": self.drawn,
+                "sequences": self.kind != "table",
                 **({} if self.classes is None else {"classes": self.classes}),
             },
         }

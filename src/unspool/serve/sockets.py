@@ -13,12 +13,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from unspool.serve.answering import error_response, status_of
 from unspool.serve.errors import RequestError
 from unspool.serve.guard import PROTOCOL
+from unspool.serve.kinds import Generator
 from unspool.serve.limits import Limits
 from unspool.serve.metrics import Metrics
-from unspool.serve.repository import Repository
+from unspool.serve.repository import Repository, Version
 from unspool.serve.rows import Rows
 from unspool.serve.sessions import Session, Sessions
 from unspool.serve.tensors import from_bytes, from_json, parse_json, to_json
+from unspool.serve.writing import Writing
 
 ENDED, RESTART, TAKEN = 1000, 1012, 4001  # codes of a close: stream ended; server stops; taken up elsewhere
 
@@ -28,7 +30,7 @@ class Sockets:
 
     def __init__(self, repository: Repository, sessions: Sessions, limits: Limits, metrics: Metrics) -> None:
         self.repository, self.sessions, self.limits, self.metrics = repository, sessions, limits, metrics
-        self._open: set[_Connection] = set()
+        self._open: set[_Connection | Writing] = set()
         self._stopping = False
 
     @property
@@ -39,6 +41,10 @@ class Sockets:
     async def serve(self, socket: WebSocket) -> None:
         """One connection, from its first to its last message."""
         try:
+            version = self.repository.get(socket.path_params["model"])
+            if isinstance(version.served, Generator):
+                await self._write(socket, version, version.served)
+                return
             connection = self._join(socket)
         except Exception as error:
             status, message = status_of(error)
@@ -57,6 +63,22 @@ class Sockets:
                     self.sessions.release(connection.session)
                 else:  # nothing was said: there is nothing to come back to
                     await self.sessions.end(connection.session)
+
+    async def _write(self, socket: WebSocket, version: Version, served: Generator) -> None:
+        """One connection to a language model."""
+        if self._stopping:
+            raise RequestError(503, "The server is stopping.")
+        if "resume" in socket.query_params:
+            raise RequestError(409, "A text that is written is not taken up again. Send the prompt anew.")
+        async with self.repository.using(version.served.name):
+            writing = Writing(socket, version, served, self.limits)
+            self._open.add(writing)
+            try:
+                await writing.run()
+            except WebSocketDisconnect:
+                pass
+            finally:
+                self._open.discard(writing)
 
     def _join(self, socket: WebSocket) -> _Connection:
         """The connection with its stream, a new one or that of `?resume=TOKEN&seen=N`."""
@@ -155,7 +177,8 @@ class _Connection:
         ends = False
         try:
             rows, ends = self._read(message)
-            reply = {"outputs": _lists(await self.sockets.sessions.advance(self.session, rows, ends))}
+            found = await self.sockets.sessions.advance(self.session, rows, ends)
+            reply = {"outputs": _lists(found, self.session.version.served.kind == "tokens")}
         except Exception as error:
             status, told = status_of(error)
             reply = {"error": told, "status": status}
@@ -182,14 +205,16 @@ class _Connection:
         ends = document.get("end", False)
         if type(ends) is not bool:
             raise RequestError(422, "'end' must be true or false.")
-        nothing: Any = "" if spec.datatype == "BYTES" else []
+        nothing: Any = "" if served.kind == "text" else []
         return served.step_rows({spec.name: self._values(document.get(spec.name, nothing))}), ends
 
     def _binary(self, raw: bytes) -> np.ndarray:
         """UTF-8 of a text; ids as INT64, steps as FP32, one behind the other."""
         served = self.session.version.served
         spec = served.inputs[0]
-        if spec.datatype == "BYTES":
+        if served.kind == "tokens":
+            raise RequestError(422, 'Tokens come as JSON: {"tokens": [...]}.')
+        if served.kind == "text":
             try:
                 return np.array([raw.decode()], dtype=object)
             except UnicodeDecodeError:
@@ -200,8 +225,9 @@ class _Connection:
 
     def _values(self, value: Any) -> np.ndarray:
         """A text, a list of ids, or steps: a list of lists, of one number each also without the inner lists."""
-        spec = self.session.version.served.inputs[0]
-        if spec.datatype == "BYTES":
+        served = self.session.version.served
+        spec = served.inputs[0]
+        if served.kind == "text":
             return from_json(spec.name, "BYTES", (1,), [value])
         if not isinstance(value, list):
             raise RequestError(422, f"{spec.name!r} must be a list of steps.")
@@ -209,9 +235,13 @@ class _Connection:
         nested = [v for v in value if isinstance(v, list)]
         if any(len(v) != tail[0] for v in nested) if tail else nested:
             raise RequestError(422, f"Each step of {spec.name!r} must hold {tail[0] if tail else 1} numbers.")
+        if served.kind == "tokens":
+            return from_json(spec.name, "BYTES", (len(value),), value)
         return from_json(spec.name, "INT64" if not tail else "FP64", (len(value), *tail), value)
 
 
-def _lists(outputs: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Of one sequence: name -> its value, or the list of them."""
+def _lists(outputs: dict[str, np.ndarray], steps: bool) -> dict[str, Any]:
+    """Of one sequence: name -> its value, or the list of them; steps: they are the answers of several steps."""
+    if steps:
+        return {"tags": to_json(outputs["tags"])}
     return {name: to_json(a)[0] if a.ndim == 1 else to_json(a) for name, a in outputs.items()}

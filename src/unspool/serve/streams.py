@@ -70,6 +70,8 @@ class Streams:
 
     def _advance(self, chunks: Sequence[Chunk]) -> list[dict[str, np.ndarray]]:
         """Outputs for each; where one cannot be read `DataError`, and nothing has changed."""
+        if self.pool.model.chain.every:
+            return self._steps(chunks)
         outputs = self.pool.push([c.session for c in chunks], [c.given for c in chunks])
         for place, chunk in enumerate(chunks):
             if chunk.ends:
@@ -77,7 +79,14 @@ class Streams:
         found = self.served.answers(outputs.astype(np.float64))
         return [{name: a[k : k + 1] for name, a in found.items()} for k in range(len(chunks))]
 
+    def _steps(self, chunks: Sequence[Chunk]) -> list[dict[str, np.ndarray]]:
+        """The same of a model that answers at every step: of the steps of each chunk."""
+        found = self.pool.push([c.session for c in chunks], [c.given for c in chunks])
+        return [self.served.answers(outputs.astype(np.float64)) for outputs in found]
+
 
 def _given(rows: Rows) -> Any:
-    """As `StreamPool.push` takes it: a text, or all steps."""
+    """As `StreamPool.push` takes it: a text, tokens, or all steps."""
+    if rows.values is not None and rows.values.dtype == object:
+        return rows.values.tolist()
     return rows.values if rows.texts is None else rows.texts[0]
