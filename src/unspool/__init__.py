@@ -20,6 +20,7 @@ _LAZY = {
     "Forecaster": "unspool.forecasting",
     "Seq2Seq": "unspool.seq2seq",
     "load": "unspool.estimators",
+    "tune": "unspool.tuning",
     "explain_path": "unspool.engine",
 }
 _MODULES = (
@@ -49,6 +50,7 @@ _MODULES = (
     "tasks",
     "text",
     "training",
+    "tuning",
 )
 
 __all__ = [*_LAZY, *_MODULES, "__version__"]

@@ -9,7 +9,7 @@ from unspool.encode import AudioInput, SeriesInput, TextInput
 from unspool.encode.reading import SHOWN
 from unspool.encode.vectors import TEXTS, as_list
 from unspool.errors import bad_parameter
-from unspool.estimators.by_kind import DROPOUT, Training
+from unspool.estimators.by_kind import DROPOUT, INPUT_DROPOUT, Training
 from unspool.estimators.network import Ensemble, SequenceNetwork
 from unspool.nn.augment import Augment
 from unspool.parameters import TABLE
@@ -68,7 +68,7 @@ def network(model: SequenceEstimator) -> SequenceNetwork | Ensemble:
 
 
 def _member(model: SequenceEstimator) -> SequenceNetwork:
-    ids, given, characters = model.input_.vocabulary_size is not None, None, None
+    given, characters = None, None
     if isinstance(model.input_, TextInput) and model.input_.trained:
         given = model.input_.given_table()
     if isinstance(model.input_, TextInput) and model.input_.characters is not None and model.characters:
@@ -95,7 +95,9 @@ def _member(model: SequenceEstimator) -> SequenceNetwork:
         sparse_embedding=model.embedding_update == "sparse",
         merge=model.merge,
         connection=model.connection,
-        input_dropout=(0.3 if ids else 0.0) if model.input_dropout is None else model.input_dropout,
+        input_dropout=INPUT_DROPOUT[model.input_.kind]
+        if model.input_dropout is None
+        else model.input_dropout,
         recurrent_dropout=model.recurrent_dropout,
         zoneout=model.zoneout,
         weight_dropout=model.weight_dropout,

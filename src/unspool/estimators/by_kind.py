@@ -12,6 +12,7 @@ from typing import Any
 SIGNALS = ("series", "audio")
 ENOUGH = 1000  # sequences of which some can be held back
 DROPOUT = {"text": 0.5, "ids": 0.5, "series": 0.3, "audio": 0.3}
+INPUT_DROPOUT = {"text": 0.3, "ids": 0.3, "series": 0.0, "audio": 0.0}
 
 
 @dataclass(frozen=True)

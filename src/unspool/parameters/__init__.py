@@ -5,11 +5,13 @@ Nothing heavy is imported, so that `unspool --help` is quick. `python -m unspool
 
 from unspool.parameters.parameter import MODEL, SIGNALS, SPLIT, TRAINING, VECTORS, Check, Parameter
 from unspool.parameters.rows import COMMON, TABLE
-from unspool.parameters.using import HEAD, check_parameters, described, shared, table
+from unspool.parameters.search import KINDS, Search
+from unspool.parameters.using import HEAD, check_parameters, described, search_table, shared, table
 
 __all__ = [
     "COMMON",
     "HEAD",
+    "KINDS",
     "MODEL",
     "SIGNALS",
     "SPLIT",
@@ -18,8 +20,10 @@ __all__ = [
     "VECTORS",
     "Check",
     "Parameter",
+    "Search",
     "check_parameters",
     "described",
+    "search_table",
     "shared",
     "table",
 ]

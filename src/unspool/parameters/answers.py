@@ -13,6 +13,7 @@ from unspool.parameters.checks import (
     read_order,
 )
 from unspool.parameters.parameter import MODEL, TRAINING, Parameter
+from unspool.parameters.search import whole
 
 ANSWERS: tuple[Parameter, ...] = (
     Parameter(
@@ -23,6 +24,7 @@ ANSWERS: tuple[Parameter, ...] = (
         MODEL,
         "Networks from different seeds, averaged.",
         later=True,
+        search=whole(1, 5, asked=True),
     ),
     Parameter(
         "loss",

@@ -16,6 +16,7 @@ from unspool.parameters.checks import (
     vectors,
 )
 from unspool.parameters.parameter import MODEL, SIGNALS, VECTORS, Parameter
+from unspool.parameters.search import SIGNAL_KINDS, between, one_of, whole
 
 INPUTS: tuple[Parameter, ...] = (
     Parameter(
@@ -27,6 +28,7 @@ INPUTS: tuple[Parameter, ...] = (
         SIGNALS,
         "Largest share of the steps left out at random in training.",
         later=True,
+        search=between(0.0, 0.4, kinds=SIGNAL_KINDS),
     ),
     Parameter(
         "noise",
@@ -36,6 +38,7 @@ INPUTS: tuple[Parameter, ...] = (
         SIGNALS,
         "Deviation of noise on the features in training.",
         later=True,
+        search=between(0.0, 0.5, kinds=SIGNAL_KINDS),
     ),
     Parameter(
         "time_mask",
@@ -45,6 +48,7 @@ INPUTS: tuple[Parameter, ...] = (
         SIGNALS,
         "Largest share of the steps blanked at random in training.",
         later=True,
+        search=between(0.0, 0.3, kinds=SIGNAL_KINDS),
     ),
     Parameter(
         "audio_features",
@@ -54,6 +58,7 @@ INPUTS: tuple[Parameter, ...] = (
         SIGNALS,
         "Of recordings: log-mel or mfcc.",
         later=True,
+        search=one_of("log-mel", "mfcc", kinds=("audio",), asked=True),
     ),
     Parameter(
         "mel_bands",
@@ -63,6 +68,7 @@ INPUTS: tuple[Parameter, ...] = (
         SIGNALS,
         "Mel bands of recordings.",
         later=True,
+        search=whole(20, 80, kinds=("audio",), asked=True),
     ),
     Parameter(
         "sample_rate",
@@ -92,6 +98,7 @@ INPUTS: tuple[Parameter, ...] = (
         SIGNALS,
         "Take off each band's mean over a recording: for unknown speakers.",
         later=True,
+        search=one_of(False, True, kinds=("audio",), asked=True),
     ),
     Parameter(
         "max_words",
@@ -100,6 +107,7 @@ INPUTS: tuple[Parameter, ...] = (
         "most frequent words (or characters) of the training texts that get a vector.",
         MODEL,
         "Largest vocabulary.",
+        search=whole(2000, 50000, log=True, kinds=("text",), asked=True),
     ),
     Parameter(
         "level",
@@ -108,6 +116,7 @@ INPUTS: tuple[Parameter, ...] = (
         'what a token is: "word" (words and punctuation marks) or "char".',
         MODEL,
         "Tokens: word or char.",
+        search=one_of("word", "char", kinds=("text",), asked=True),
     ),
     Parameter(
         "characters",
@@ -119,6 +128,7 @@ INPUTS: tuple[Parameter, ...] = (
         "Beside each word's vector one of its characters: cnn or lstm.",
         kind=str | None,
         later=True,
+        search=one_of(None, "cnn", "lstm", kinds=("text",), asked=True),
     ),
     Parameter(
         "vectors",
@@ -136,6 +146,7 @@ INPUTS: tuple[Parameter, ...] = (
         later=True,
         before=None,
         read=read_vectors,
+        search=one_of("texts", kinds=("text",), given="vectors"),
     ),
     Parameter(
         "vector_words",
@@ -155,6 +166,7 @@ INPUTS: tuple[Parameter, ...] = (
         "Their share of the learning rate; 0: as given. Default: 0.3, 1 of the texts' own.",
         kind=float | None,
         later=True,
+        search=between(0.05, 1.0, log=True, kinds=("text",), given="vectors"),
     ),
     Parameter(
         "blend",
@@ -167,6 +179,7 @@ INPUTS: tuple[Parameter, ...] = (
         kind=bool | None,
         later=True,
         before=False,
+        search=one_of(True, False, kinds=("text",), asked=True),
     ),
     Parameter(
         "text_column",

@@ -16,6 +16,7 @@ from unspool.parameters.checks import (
     rates,
 )
 from unspool.parameters.parameter import MODEL, Parameter
+from unspool.parameters.search import TOKENS, between, one_of, whole
 
 NETWORK: tuple[Parameter, ...] = (
     Parameter(
@@ -25,6 +26,7 @@ NETWORK: tuple[Parameter, ...] = (
         "name in `unspool.cells.names()`, or a callable (input_size, hidden_size) -> cell module.",
         MODEL,
         "rnn, gru, lstm or another of docs/cells.md.",
+        search=one_of("lstm", "gru"),
     ),
     Parameter(
         "hidden_size",
@@ -34,6 +36,7 @@ NETWORK: tuple[Parameter, ...] = (
         MODEL,
         "Units a direction; 64,32: of each layer.",
         many=int,
+        search=whole(16, 256, log=True),
     ),
     Parameter(
         "num_layers",
@@ -42,6 +45,7 @@ NETWORK: tuple[Parameter, ...] = (
         "recurrent layers, one on the other; with a tuple as hidden_size its length, or left at 1.",
         MODEL,
         "Stacked layers.",
+        search=whole(1, 2),
     ),
     Parameter(
         "bidirectional",
@@ -50,6 +54,7 @@ NETWORK: tuple[Parameter, ...] = (
         "also read each sequence from its end, with weights of its own.",
         MODEL,
         "Read both ways.",
+        search=one_of(True, False, asked=True),
     ),
     Parameter(
         "merge",
@@ -59,6 +64,7 @@ NETWORK: tuple[Parameter, ...] = (
         MODEL,
         "Both ways' outputs: concat, sum, mean or product.",
         later=True,
+        search=one_of("concat", "sum", "mean", "product", asked=True),
     ),
     Parameter(
         "connection",
@@ -70,6 +76,7 @@ NETWORK: tuple[Parameter, ...] = (
         "Around layers 2, 3, ...: residual or highway.",
         kind=str | None,
         later=True,
+        search=one_of(None, "residual", "highway", asked=True),
     ),
     Parameter(
         "embedding_dim",
@@ -78,6 +85,7 @@ NETWORK: tuple[Parameter, ...] = (
         "width of the token vectors (texts and ids only).",
         MODEL,
         "Numbers a token.",
+        search=whole(32, 300, log=True, kinds=TOKENS),
     ),
     Parameter(
         "pooling",
@@ -86,6 +94,7 @@ NETWORK: tuple[Parameter, ...] = (
         '"last", "first", "mean", "max", "attention", or several joined by "+" (`unspool.heads.Pooling`).',
         MODEL,
         "last, first, mean, max, attention, or a sum: mean+max.",
+        search=one_of("mean+max", "max", "mean", "attention", "last"),
     ),
     Parameter(
         "dense",
@@ -105,6 +114,7 @@ NETWORK: tuple[Parameter, ...] = (
         MODEL,
         "Between layers and before the output, in [0, 1). Default: 0.5, 0.3 of series.",
         kind=float | None,
+        search=between(0.0, 0.7),
     ),
     Parameter(
         "input_dropout",
@@ -117,6 +127,7 @@ NETWORK: tuple[Parameter, ...] = (
         kind=float | None,
         later=True,
         before=0.0,
+        search=between(0.0, 0.6),
     ),
     Parameter(
         "recurrent_dropout",
@@ -126,6 +137,7 @@ NETWORK: tuple[Parameter, ...] = (
         MODEL,
         "Units of the state in products, for a whole text.",
         later=True,
+        search=between(0.0, 0.5, asked=True),
     ),
     Parameter(
         "zoneout",
@@ -137,6 +149,7 @@ NETWORK: tuple[Parameter, ...] = (
         "Units of the state kept at a step; 0.05,0.5: of each part.",
         many=float,
         later=True,
+        search=between(0.0, 0.3, asked=True),
     ),
     Parameter(
         "weight_dropout",
@@ -146,6 +159,7 @@ NETWORK: tuple[Parameter, ...] = (
         MODEL,
         "Entries of the recurrent matrices.",
         later=True,
+        search=between(0.0, 0.5, asked=True),
     ),
     Parameter(
         "word_dropout",
@@ -155,5 +169,6 @@ NETWORK: tuple[Parameter, ...] = (
         MODEL,
         "Tokens taken for unknown ones.",
         later=True,
+        search=between(0.0, 0.3, kinds=("text",)),
     ),
 )

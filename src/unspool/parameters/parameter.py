@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from unspool.parameters.search import Search
+
 Check = Callable[[str, str, Any], Any]
 SPLIT, MODEL, VECTORS, TRAINING = "Training and test rows", "Model", "Word vectors", "Training"
 SIGNALS = "Series and recordings"
@@ -25,7 +27,8 @@ class Parameter:
     kind: its type on the command line; None: that of the default. many: the option takes one or several numbers of
     this type joined by commas, and a saved list is a tuple of them. repeat: a tuple, given by repeating the option.
     option: its name there. option_default: where it differs from `default`. later: files of the first models lack it;
-    before: what those models do, where that is not the default. read: what the option's value stands for.
+    before: what those models do, where that is not the default. read: what the option's value stands for. search: where
+    `unspool tune` looks for its value; None: it never does.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Parameter:
     before: Any = ...
     read: Callable[[Any], Any] = as_given
     instead: str = "none"
+    search: Search | None = None
 
     @property
     def option_name(self) -> str:

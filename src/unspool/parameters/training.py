@@ -6,9 +6,18 @@ import math
 
 from unspool.parameters.checks import choice, clip, flag, integer, number, random_state
 from unspool.parameters.parameter import SPLIT, TRAINING, Parameter
+from unspool.parameters.search import between, one_of, whole
 
 LEARNING: tuple[Parameter, ...] = (
-    Parameter("epochs", 20, integer(1), "passes over the training part, at most.", TRAINING, "At most."),
+    Parameter(
+        "epochs",
+        20,
+        integer(1),
+        "passes over the training part, at most.",
+        TRAINING,
+        "At most.",
+        search=whole(5, 100, log=True, asked=True),
+    ),
     Parameter(
         "batch_size",
         32,
@@ -16,8 +25,17 @@ LEARNING: tuple[Parameter, ...] = (
         "sequences a step; those of similar length go together.",
         TRAINING,
         "Texts a step.",
+        search=whole(8, 128, log=True),
     ),
-    Parameter("learning_rate", 2e-3, number(0, math.inf, "neither"), "of Adam.", TRAINING, "Of Adam."),
+    Parameter(
+        "learning_rate",
+        2e-3,
+        number(0, math.inf, "neither"),
+        "of Adam.",
+        TRAINING,
+        "Of Adam.",
+        search=between(5e-4, 1e-2, log=True),
+    ),
     Parameter(
         "schedule",
         "constant",
@@ -26,6 +44,7 @@ LEARNING: tuple[Parameter, ...] = (
         TRAINING,
         "Of the learning rate: constant, linear, cosine or one_cycle.",
         later=True,
+        search=one_of("constant", "linear", "cosine", "one_cycle", asked=True),
     ),
     Parameter(
         "warmup",
@@ -35,6 +54,7 @@ LEARNING: tuple[Parameter, ...] = (
         TRAINING,
         "Steps over which the rate rises at first.",
         later=True,
+        search=whole(0, 500, asked=True),
     ),
     Parameter(
         "averaging",
@@ -45,9 +65,16 @@ LEARNING: tuple[Parameter, ...] = (
         "Decay of the weights' moving average; 0: none.",
         later=True,
         before=0.0,
+        search=one_of(0.99, 0.999, 0.9, 0.0, asked=True),
     ),
     Parameter(
-        "weight_decay", 1e-4, number(0, math.inf, "left"), "decoupled, as in AdamW.", TRAINING, "Of Adam."
+        "weight_decay",
+        1e-4,
+        number(0, math.inf, "left"),
+        "decoupled, as in AdamW.",
+        TRAINING,
+        "Of Adam.",
+        search=between(1e-6, 1e-1, log=True),
     ),
     Parameter(
         "gradient_clip",
@@ -56,6 +83,7 @@ LEARNING: tuple[Parameter, ...] = (
         "largest joint norm of the gradients; None for no limit.",
         TRAINING,
         "Largest norm of the gradient.",
+        search=between(0.1, 10.0, log=True, asked=True),
     ),
     Parameter(
         "gradient_clip_value",
@@ -77,7 +105,13 @@ LEARNING: tuple[Parameter, ...] = (
         "Stop on the validation loss.",
     ),
     Parameter(
-        "patience", 4, integer(1), "see early_stopping.", TRAINING, "Epochs without a better validation loss."
+        "patience",
+        4,
+        integer(1),
+        "see early_stopping.",
+        TRAINING,
+        "Epochs without a better validation loss.",
+        search=whole(2, 20, log=True, asked=True),
     ),
     Parameter(
         "monitor",

@@ -7,6 +7,7 @@ from typing import Any
 
 from unspool.parameters.parameter import Parameter
 from unspool.parameters.rows import TABLE
+from unspool.parameters.search import KINDS
 
 
 def check_parameters(owner: str, values: Mapping[str, Any], of: Iterable[Parameter] = TABLE) -> None:
@@ -35,6 +36,20 @@ def table(of: Iterable[Parameter] = TABLE) -> str:
             option += f", default {p.option_default}"
         text = p.text[0].upper() + p.text[1:]
         rows.append(f"| `{p.name}` | `{p.default!r}` | {option} | {text.replace('|', '/')} |")
+    return "\n".join(rows)
+
+
+def search_table(of: Iterable[Parameter] = TABLE) -> str:
+    """The table of docs/tuning.md: where each parameter's value is looked for."""
+    rows = ["| parameter | where | of | when |", "|---|---|---|---|"]
+    for p in of:
+        if p.search is not None:
+            when = "where it is named" if p.search.asked else "always"
+            if p.search.given:
+                when = f"where `{p.search.given}` is given"
+            where = p.search.described() + (", the one given" if p.search.given == p.name else "")
+            kinds = "all" if p.search.kinds == KINDS else ", ".join(p.search.kinds)
+            rows.append(f"| `{p.name}` | {where} | {kinds} | {when} |")
     return "\n".join(rows)
 
 

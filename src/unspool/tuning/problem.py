@@ -1,0 +1,186 @@
+"""What every trial shares: the rows, their parts, and the estimator whose other settings are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+import unspool
+from unspool.encode import Raw, read_rows
+from unspool.errors import DataError, bad_parameter, check_choice
+from unspool.estimators import SequenceEstimator
+from unspool.estimators.by_kind import training_of
+from unspool.estimators.splitting import split_rows
+from unspool.evaluation.metrics import METRICS
+from unspool.parameters import check_parameters
+from unspool.study.problem import Part
+from unspool.tasks import MultiLabel, Task
+from unspool.tasks.reading import read_labels
+from unspool.tuning.space import Axis
+
+
+@dataclass(frozen=True)
+class Problem:
+    """rows: all but those for the test. training, validation: numbers of the rows that trials learn from and are ranked
+    by. stops: whether trainings stop early, so that they have a validation curve. metric: what is to be best."""
+
+    estimator: SequenceEstimator
+    rows: Part
+    training: np.ndarray
+    validation: np.ndarray
+    stops: bool
+    metric: str
+    random_state: int
+
+    @property
+    def task(self) -> type[Task]:
+        """What the target is."""
+        return self.estimator.kind_of(self.rows.y)
+
+    @property
+    def sign(self) -> int:
+        """1 where more of the metric is better, otherwise -1."""
+        return 1 if METRICS[self.metric][1] else -1
+
+    @property
+    def ratio(self) -> float:
+        """Validation rows by training rows."""
+        return len(self.validation) / len(self.training)
+
+    def given(self, part: Part) -> Any:
+        """The X of a part as the estimator takes it."""
+        return part.X.given(self.estimator.text_column)
+
+    def parts(self, draw: int | None) -> tuple[Part, Part]:
+        """(training part, validation part): with None those that trials share, else drawn anew from all rows."""
+        training, validation = self.training, self.validation
+        if draw is not None:
+            random = np.random.RandomState((self.random_state + draw) % 2**32)
+            share = len(validation) / len(self.rows.y)
+            training, validation = drawn_parts(self.estimator, self.rows, share, random)
+        return self.rows.take(training), self.rows.take(validation)
+
+    def facts(self, axes: list[Axis]) -> dict[str, Any]:
+        """JSON values that are equal for two searches whose trials may be mixed, by a name for each."""
+        settings = self.estimator.get_params(deep=False)
+        varied = {axis.name for axis in axes}
+        return {
+            "unspool": unspool.__version__,
+            "estimator": type(self.estimator).__name__,
+            **{n: _plain(v) for n, v in settings.items() if n not in {"random_state", "verbose", *varied}},
+            "search": {axis.name: axis.to_json() for axis in axes},
+            "metric": self.metric,
+            "random_state": self.random_state,
+            "rows": _digest(self.rows),
+            "validation rows": hashlib.sha256(self.validation.tobytes()).hexdigest(),
+        }
+
+
+def make_problem(
+    X: Any,
+    y: Any,
+    estimator: SequenceEstimator,
+    metric: str | None,
+    validation: tuple[Any, Any] | None,
+    random_state: int,
+) -> Problem:
+    """Check and split; see `unspool.tune`."""
+    estimator = clone(estimator)
+    settings = estimator.get_params(deep=False)
+    check_parameters(type(estimator).__name__, settings)
+    raw = read_rows("tune", X, settings)
+    if estimator.kind_of(read_labels(y, len(raw))) is MultiLabel:  # whatever rows a part draws
+        estimator.set_params(multilabel=True)
+    rows = _part(raw, y, estimator)
+    random = np.random.RandomState(random_state)
+    if validation is None:
+        training, held = drawn_parts(estimator, rows, estimator.validation_fraction, random)
+    else:
+        own = given_part("validation", validation, estimator, raw.kind)
+        count, total = len(rows.y), len(rows.y) + len(own.y)
+        rows = _joined(rows, own)
+        training, held = np.arange(count), np.arange(count, total)
+    task = estimator.kind_of(rows.y)
+    metric = task.default_metric if metric is None else check_choice("tune", "metric", metric, task.metrics)
+    stops = training_of(estimator, raw.kind, len(training), task.has_classes, validation is not None)
+    return Problem(estimator, rows, training, held, stops.early_stopping, metric, int(random_state))
+
+
+def given_part(name: str, data: Any, estimator: SequenceEstimator, kind: str) -> Part:
+    """A pair (X, y) of the parameter `name`."""
+    if not isinstance(data, tuple) or len(data) != 2:
+        bad_parameter("tune", name, "a pair (X, y)", type(data).__name__)
+    return _part(read_rows("tune", data[0], estimator.get_params(deep=False), kind), data[1], estimator)
+
+
+def _part(raw: Raw, y: Any, estimator: SequenceEstimator) -> Part:
+    """Labels as they are, anything else as numbers; `DataError` where they cannot be learnt."""
+    labels = read_labels(y, len(raw))
+    task = estimator.kind_of(labels)
+    numbers: Any = task.new(estimator.get_params(deep=False)).read(labels, len(raw), learn=True)
+    if task.has_classes and labels.ndim == 2 and labels.shape[1] > 1:
+        raise DataError(f"tune takes labels (n,), not one-hot rows. Got shape {labels.shape}.")
+    return Part(raw, labels.reshape(len(labels)) if task.has_classes else numbers)
+
+
+def _joined(one: Part, other: Part) -> Part:
+    X, Z = one.X, other.X
+    data = X.data + Z.data if isinstance(X.data, list) else type(X.data).cat([X.data, Z.data])
+    columns = {name: [*values, *Z.columns[name]] for name, values in X.columns.items()}
+    return Part(Raw(X.kind, data, columns), np.concatenate([one.y, other.y]))
+
+
+def drawn_parts(
+    estimator: SequenceEstimator, rows: Part, share: float, random: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """(training rows, validation rows); of classes drawn class by class, and none held back whole."""
+    y = rows.y
+    if len(y) < 2:
+        raise DataError(f"At least two sequences are needed to hold some back. Got {len(y)}.")
+    task = estimator.kind_of(y).new(estimator.get_params(deep=False))
+    strata = task.strata(task.read(y, len(y), learn=True))
+    training, held = split_rows(len(y), share, strata, random)
+    if strata is not None and task.has_classes:
+        unseen = ~np.isin(strata[held], strata[training])
+        training, held = np.sort(np.concatenate([training, held[unseen]])), held[~unseen]
+    if not len(held):
+        raise DataError("No row can be held back: each class has a single row. Give more rows.")
+    return training, held
+
+
+def _digest(part: Part) -> str:
+    """SHA-256 of rows."""
+    total, X = hashlib.sha256(), part.X
+    if isinstance(X.data, list):
+        for one in X.data:
+            total.update(json.dumps(_plain(one)).encode())
+    else:
+        total.update(X.data.offsets.numpy().tobytes())
+        total.update(np.ascontiguousarray(X.data.values.numpy()).tobytes())
+    total.update(json.dumps({name: list(v) for name, v in X.columns.items()}, default=str).encode())
+    total.update(json.dumps(part.y.tolist(), default=str).encode())
+    return total.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """JSON values; arrays, functions and classes by what tells them apart."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    if hasattr(value, "samples"):
+        return [value.rate, _plain(np.asarray(value.samples))]
+    if hasattr(value, "__fspath__"):
+        return str(value)
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
