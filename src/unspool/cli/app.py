@@ -27,6 +27,7 @@ from unspool.cli.predict import predict
 from unspool.cli.serve import serve
 from unspool.cli.shrink import shrink
 from unspool.cli.stream import stream
+from unspool.cli.tune import tune
 from unspool.errors import UnspoolError
 
 ERROR = 2
@@ -123,6 +124,7 @@ def unspool(
 for command in (
     fit,
     compare,
+    tune,
     predict,
     generate,
     stream,

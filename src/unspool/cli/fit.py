@@ -51,13 +51,7 @@ def fit(
     """
     from unspool import saved
     from unspool.cli.data import Beside, prepare
-    from unspool.cli.report import (
-        measure,
-        measure_baselines,
-        print_calibration,
-        print_metrics,
-        write_report,
-    )
+    from unspool.cli.report import measure_baselines, tell, write_report
 
     # What would refuse the results refuses them before the training.
     out = out.expanduser()
@@ -90,26 +84,11 @@ def fit(
         data = like_model(data, model)
         settings["order"] = None if settings["order"] is None else model.classes_.tolist()
     seconds = time.perf_counter() - started
-    result = measure("this model", model, data.test, data.task)
-    baselines = measure_baselines(data, settings)
-    typer.echo(f"Model: {model.describe()}.")
-    alone = []
-    if model.blend_ is not None:
-        alone = [measure("its network alone", model.network_alone(), data.test, data.task)]
-    others = [other for other, _ in baselines]
-    verdicts = print_metrics(data.measured, len(data.test.texts), result, others, alone)
-    probabilities = print_calibration(model, data.test)
+    result, told = tell(model, data.test, data.task, data.measured, measure_baselines(data, settings))
     facts = {
         "task": data.task.name,
         "rows": data.counts(),
-        "baselines": {
-            other.name: {"settings": chosen, "metrics": dict(zip(data.measured, other.metrics, strict=True))}
-            for other, chosen in baselines
-        },
-        "network_alone": [dict(zip(data.measured, part.metrics, strict=True)) for part in alone],
-        "blend": None if model.blend_ is None else model.blend_.to_dict(),
-        "verdicts": [v.sentence for v in verdicts],
-        **probabilities,
+        **told,
         "settings": settings,
         "training": {"seconds": seconds, "parameters": model.n_parameters_, "epochs": model.history_},
     }

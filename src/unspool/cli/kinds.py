@@ -51,6 +51,7 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("fit", "signals"): "unspool.cli.signals:fit",
     ("predict", "signals"): "unspool.cli.signals:predict",
     ("evaluate", "signals"): "unspool.cli.signals:evaluate",
+    ("tune", "signals"): "unspool.cli.tune_signals:tune",
 }
 
 #: The class of a saved model -> its kind.
@@ -73,7 +74,7 @@ def command_for(name: str, arguments: Sequence[str]) -> Any | None:
     """
     if name == "import":  # a model among its arguments is the one that is replaced
         return None
-    kind = _kind_of_job(arguments) if name in ("fit", "compare") else _kind_of_model(arguments)
+    kind = _kind_of_job(arguments) if name in ("fit", "compare", "tune") else _kind_of_model(arguments)
     if name == "compare" and kind == "signals":
         raise DataError("unspool compare works with tables of texts, not with series or recordings.")
     if kind is None:

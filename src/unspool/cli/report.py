@@ -76,6 +76,37 @@ def print_calibration(model: Any, part: Part) -> dict[str, Any]:
     return {"calibration": found}
 
 
+def tell(
+    model: Any,
+    part: Part,
+    task: type[Task],
+    names: Sequence[str],
+    baselines: Sequence[tuple[Result, dict[str, Any]]],
+    others: Sequence[Result] = (),
+) -> tuple[Result, dict[str, Any]]:
+    """Print the metrics of a trained model on the test part, beside those of its network alone, of `others` and of the
+    baselines; (its answers, what `write_report` is told of this). names: what the metrics are of."""
+    typer.echo(f"Model: {model.describe()}.")
+    result = measure("this model", model, part, task)
+    alone = []
+    if model.blend_ is not None:
+        alone = [measure("its network alone", model.network_alone(), part, task)]
+    fitted = [other for other, _ in baselines]
+    verdicts = print_metrics(names, len(part.texts), result, fitted, [*alone, *others])
+    told = {
+        "baselines": {
+            other.name: {"settings": chosen, "metrics": dict(zip(names, other.metrics, strict=True))}
+            for other, chosen in baselines
+        },
+        "network_alone": [dict(zip(names, found.metrics, strict=True)) for found in alone],
+        **({"others": {o.name: dict(zip(names, o.metrics, strict=True)) for o in others}} if others else {}),
+        "blend": None if model.blend_ is None else model.blend_.to_dict(),
+        "verdicts": [v.sentence for v in verdicts],
+        **print_calibration(model, part),
+    }
+    return result, told
+
+
 def print_metrics(
     targets: Sequence[str],
     rows: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +13,11 @@ import typer
 
 from unspool.cli.data import Part
 from unspool.cli.options import READING
-from unspool.errors import DataError
+from unspool.cli.report import Result, measure
+from unspool.errors import DataError, check_float
+from unspool.parameters import SPLIT
 from unspool.signals import Labelled, from_long, read_folder, read_panel, read_ts
+from unspool.tasks import Task, registry
 
 SERIES = (".ts", ".npy", ".npz")
 KINDS = ("series", "audio")
@@ -88,7 +91,7 @@ class SignalReading:
     ] = None
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> SignalReading:
+    def of(cls, options: Mapping[str, Any]) -> Any:
         """Out of what a command was given."""
         return cls(**{field.name: options[field.name] for field in fields(cls)})
 
@@ -174,6 +177,109 @@ def _as_numbers(y: np.ndarray) -> np.ndarray | None:
         return y.astype(np.float64)
     except (ValueError, TypeError):
         return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalSource(SignalReading):
+    """The options that say what is learnt, and what is for the test; `parts()` reads both."""
+
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A .ts file, a long table, a .npy or .npz, or a folder of recordings.", show_default=False
+        ),
+    ]
+    input_kind: Annotated[
+        str | None, typer.Option(metavar="NAME", help="series or audio. Default: audio for a folder.")
+    ] = None
+    task: Annotated[
+        str,
+        typer.Option(
+            help="auto, regression or classification. auto: regression for numbers with fractions or more than 10 "
+            "distinct values, but for the classes of .ts files and of recordings."
+        ),
+    ] = "auto"
+    test: Annotated[Path | None, typer.Option(help="As SOURCE, for the test.", rich_help_panel=SPLIT)] = None
+    test_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Series or files whose name matches are for the test.",
+            rich_help_panel=SPLIT,
+        ),
+    ] = None
+    test_fraction: Annotated[
+        float | None,
+        typer.Option(help="Share for the test, drawn by --seed. Default: 0.2.", rich_help_panel=SPLIT),
+    ] = None
+
+    def check(self) -> None:
+        """`DataError` for options that do not go together."""
+        ways = {
+            "--test": self.test,
+            "--test-pattern": self.test_pattern,
+            "--test-fraction": self.test_fraction,
+        }
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise DataError(f"{' and '.join(given)} both say what is for the test. Give one of them.")
+        if self.test_fraction is not None:
+            check_float("fit", "test_fraction", self.test_fraction, 0, 1, "neither")
+
+    def parts(self, seed: int) -> SignalData:
+        """Both parts; what was read is printed."""
+        kind = kind_of(self.source, self.input_kind)
+        found = self.read(self.source, kind)
+        name, y = decide(np.asarray(found.y), self.task, self.source, kind)
+        found = replace(found, y=y)
+        if self.test is not None:
+            train, tested = found, self.read(self.test, kind, found.features)
+            own = decide(np.asarray(tested.y), name, self.test, kind)[1]
+            tested, how = replace(tested, y=own), f"from {self.test.name}"
+        else:
+            share = 0.2 if self.test_fraction is None else self.test_fraction
+            train, tested = split(found, self.test_pattern, share, seed, registry[name].has_classes)
+            how = "names that match" if self.test_pattern else f"drawn with seed {seed}"
+        typer.echo(f"Task: {name}.")
+        typer.echo(told(kind, train, tested, how))
+        return SignalData(kind, registry[name], train, tested)
+
+
+@dataclass(frozen=True)
+class SignalData:
+    """kind: of X, "series" or "audio". task: of the labels. train, tested: the parts."""
+
+    kind: str
+    task: type[Task]
+    train: Labelled
+    tested: Labelled
+
+    @property
+    def part(self) -> SignalPart:
+        """The test part as it is measured."""
+        return SignalPart.of(self.tested)
+
+    def named(self, model: Any) -> Any:
+        """The model, told the names of the features that it was fitted on."""
+        if self.train.features is not None:
+            model.feature_names_in_ = np.array(self.train.features, dtype=object)
+        return model
+
+    def baselines(self, seed: int) -> list[tuple[Result, dict[str, Any]]]:
+        """Fitted on the training part, measured on the test part; and the settings chosen for each."""
+        from unspool.evaluation.signals import signal_baselines
+
+        X, y = self.train.X, np.asarray(self.train.y)
+        fitted = signal_baselines(self.kind, X, y, self.task.has_classes, seed)
+        return [(measure(b.name, b, self.part, self.task), b.settings) for b in fitted]
+
+    def facts(self) -> dict[str, Any]:
+        """What metrics.json says of the data."""
+        return {
+            "task": self.task.name,
+            "input_kind": self.kind,
+            "rows": {"train": len(self.train), "test": len(self.tested)},
+        }
 
 
 def split(

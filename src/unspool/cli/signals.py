@@ -24,11 +24,10 @@ from unspool.cli.options import (
     source_options,
     with_options,
 )
-from unspool.cli.report import measure, print_calibration, print_metrics, write_report
-from unspool.cli.signal_data import SignalPart, SignalReading, decide, kind_of, split, told
-from unspool.errors import DataError, check_float
+from unspool.cli.report import measure, print_calibration, print_metrics, tell, write_report
+from unspool.cli.signal_data import SignalPart, SignalReading, SignalSource, decide
+from unspool.errors import DataError
 from unspool.files import check_place
-from unspool.parameters import SPLIT
 from unspool.signals import Labelled
 
 # Parameters of texts alone.
@@ -54,34 +53,10 @@ Where = Annotated[
 ]
 
 
-@with_options(source_options(Keeping), source_options(SignalReading), setting_options(LEFT_OUT))
+@with_options(source_options(Keeping), source_options(SignalSource), setting_options(LEFT_OUT))
 def fit(
     ctx: typer.Context,
-    source: Where,
     out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
-    input_kind: Annotated[
-        str | None, typer.Option(metavar="NAME", help="series or audio. Default: audio for a folder.")
-    ] = None,
-    task: Annotated[
-        str,
-        typer.Option(
-            help="auto, regression or classification. auto: regression for numbers with fractions or more than 10 "
-            "distinct values, but for the classes of .ts files and of recordings."
-        ),
-    ] = "auto",
-    test: Annotated[Path | None, typer.Option(help="As SOURCE, for the test.", rich_help_panel=SPLIT)] = None,
-    test_pattern: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            help="Series or files whose name matches are for the test.",
-            rich_help_panel=SPLIT,
-        ),
-    ] = None,
-    test_fraction: Annotated[
-        float | None,
-        typer.Option(help="Share for the test, drawn by --seed. Default: 0.2.", rich_help_panel=SPLIT),
-    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Where metrics, plot and test predictions go. Default: OUT-report.")
     ] = None,
@@ -97,68 +72,33 @@ def fit(
     """
     from unspool import saved
     from unspool.estimators import for_task
-    from unspool.evaluation.signals import signal_baselines
-    from unspool.tasks import registry
 
-    ways = {"--test": test, "--test-pattern": test_pattern, "--test-fraction": test_fraction}
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) > 1:
-        raise DataError(f"{' and '.join(given)} both say what is for the test. Give one of them.")
-    share = (
-        0.2 if test_fraction is None else check_float("fit", "test_fraction", test_fraction, 0, 1, "neither")
-    )
+    source = SignalSource.of(options)
+    source.check()
     out = out.expanduser()
     saved.check_place(out)
     keeping = Keeping.of(options, out)
     report = out.with_name(out.name + "-report") if report is None else report.expanduser()
     check_place(report / "metrics.json")
     settings = {**settings_of(options, LEFT_OUT), "verbose": 0 if quiet else 1}
-    reading, kind = SignalReading.of(options), kind_of(source, input_kind)
-    found = reading.read(source, kind)
-    name, y = decide(np.asarray(found.y), task, source, kind)
-    found = _with(found, y)
-    decided = registry[name]
-    if test is not None:
-        train, tested = found, reading.read(test, kind, found.features)
-        tested, how = _with(tested, decide(np.asarray(tested.y), name, test, kind)[1]), f"from {test.name}"
-    else:
-        train, tested = split(found, test_pattern, share, settings["random_state"], decided.has_classes)
-        how = "names that match" if test_pattern else f"drawn with seed {settings['random_state']}"
-    typer.echo(f"Task: {name}.")
-    typer.echo(told(kind, train, tested, how))
-    part = SignalPart.of(tested)
+    data = source.parts(settings["random_state"])
     started = time.perf_counter()
-    model = for_task(name)(**settings).fit(train.X, train.y, **keeping)
-    if found.features is not None:
-        model.feature_names_in_ = np.array(found.features, dtype=object)
+    model = data.named(for_task(data.task.name)(**settings).fit(data.train.X, data.train.y, **keeping))
     seconds = time.perf_counter() - started
     out = save(model, out)
     state = "best model so far" if model.interrupted_ else "trained model"
     ctx.meta[SAVED] = f"the {state} is saved in {out}, not evaluated."
     if model.interrupted_:
         raise KeyboardInterrupt
-    typer.echo(f"Model: {model.describe()}.")
-    result = measure("this model", model, part, decided)
-    baselines = signal_baselines(
-        kind, train.X, np.asarray(train.y), decided.has_classes, settings["random_state"]
-    )
-    others = [measure(b.name, b, part, decided) for b in baselines]
-    verdicts = print_metrics([reading.target], len(tested), result, others)
-    probabilities = print_calibration(model, part)
+    baselines = data.baselines(settings["random_state"])
+    result, told = tell(model, data.part, data.task, [source.target], baselines)
     facts = {
-        "task": name,
-        "input_kind": kind,
-        "rows": {"train": len(train), "test": len(tested)},
-        "baselines": {
-            b.name: {"settings": b.settings, "metrics": other.metrics[0]}
-            for b, other in zip(baselines, others)
-        },
-        "verdicts": [v.sentence for v in verdicts],
-        **probabilities,
+        **data.facts(),
+        **told,
         "settings": settings,
         "training": {"seconds": seconds, "parameters": model.n_parameters_, "epochs": model.history_},
     }
-    write_report(report, decided, "name", [reading.target], part, result, facts)
+    write_report(report, data.task, "name", [source.target], data.part, result, facts)
     typer.echo(f"Model: {out}. Metrics, plot and test predictions: {report}.")
 
 

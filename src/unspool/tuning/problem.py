@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,29 +17,38 @@ from unspool.estimators.by_kind import training_of
 from unspool.estimators.splitting import split_rows
 from unspool.evaluation.metrics import METRICS
 from unspool.parameters import check_parameters
-from unspool.study.problem import Part
-from unspool.tasks import MultiLabel, Task
+from unspool.study.kinds.targets import TargetPart, TargetProblem
+from unspool.tasks import MultiLabel
 from unspool.tasks.reading import read_labels
 from unspool.tuning.space import Axis
 
 
 @dataclass(frozen=True)
 class Problem:
-    """rows: all but those for the test. training, validation: numbers of the rows that trials learn from and are ranked
-    by. stops: whether trainings stop early, so that they have a validation curve. metric: what is to be best."""
+    """data: the estimator, and as its training part all rows but those for the test. training, validation: numbers of
+    the rows that trials learn from and are ranked by. stops: whether trainings stop early, so that they have a
+    validation curve. metric: what is to be best."""
 
-    estimator: SequenceEstimator
-    rows: Part
+    data: TargetProblem
     training: np.ndarray
     validation: np.ndarray
     stops: bool
     metric: str
-    random_state: int
 
     @property
-    def task(self) -> type[Task]:
-        """What the target is."""
-        return self.estimator.kind_of(self.rows.y)
+    def estimator(self) -> SequenceEstimator:
+        """Whose other settings are kept."""
+        return self.data.estimator
+
+    @property
+    def random_state(self) -> int:
+        """Of parts, trainings and draws."""
+        return self.data.random_state
+
+    @property
+    def kind(self) -> str:
+        """Of X: "text", "ids", "series" or "audio"."""
+        return self.data.train.X.kind
 
     @property
     def sign(self) -> int:
@@ -52,31 +60,26 @@ class Problem:
         """Validation rows by training rows."""
         return len(self.validation) / len(self.training)
 
-    def given(self, part: Part) -> Any:
-        """The X of a part as the estimator takes it."""
-        return part.X.given(self.estimator.text_column)
-
-    def parts(self, draw: int | None) -> tuple[Part, Part]:
+    def parts(self, draw: int | None) -> tuple[TargetPart, TargetPart]:
         """(training part, validation part): with None those that trials share, else drawn anew from all rows."""
         training, validation = self.training, self.validation
         if draw is not None:
             random = np.random.RandomState((self.random_state + draw) % 2**32)
-            share = len(validation) / len(self.rows.y)
-            training, validation = drawn_parts(self.estimator, self.rows, share, random)
-        return self.rows.take(training), self.rows.take(validation)
+            share = len(validation) / len(self.data.train)
+            training, validation = drawn_parts(self.estimator, self.data.train, share, random)
+        return self.data.train.take(training), self.data.train.take(validation)
 
     def facts(self, axes: list[Axis]) -> dict[str, Any]:
         """JSON values that are equal for two searches whose trials may be mixed, by a name for each."""
         settings = self.estimator.get_params(deep=False)
-        varied = {axis.name for axis in axes}
         return {
             "unspool": unspool.__version__,
             "estimator": type(self.estimator).__name__,
-            **{n: _plain(v) for n, v in settings.items() if n not in {"random_state", "verbose", *varied}},
+            **{n: _plain(v) for n, v in settings.items() if n not in {"random_state", "verbose"}},
             "search": {axis.name: axis.to_json() for axis in axes},
             "metric": self.metric,
             "random_state": self.random_state,
-            "rows": _digest(self.rows),
+            "rows": self.data.train.digest(),
             "validation rows": hashlib.sha256(self.validation.tobytes()).hexdigest(),
         }
 
@@ -97,6 +100,8 @@ def make_problem(
     if estimator.kind_of(read_labels(y, len(raw))) is MultiLabel:  # whatever rows a part draws
         estimator.set_params(multilabel=True)
     rows = _part(raw, y, estimator)
+    if estimator.kind_of(rows.y).has_classes:
+        estimator.kind_of(rows.y).new(settings).read(rows.y, len(raw), learn=True)
     random = np.random.RandomState(random_state)
     if validation is None:
         training, held = drawn_parts(estimator, rows, estimator.validation_fraction, random)
@@ -105,38 +110,41 @@ def make_problem(
         count, total = len(rows.y), len(rows.y) + len(own.y)
         rows = _joined(rows, own)
         training, held = np.arange(count), np.arange(count, total)
-    task = estimator.kind_of(rows.y)
+    data = TargetProblem(estimator, rows, None, None, None, int(random_state))
+    task = data.task
     metric = task.default_metric if metric is None else check_choice("tune", "metric", metric, task.metrics)
     stops = training_of(estimator, raw.kind, len(training), task.has_classes, validation is not None)
-    return Problem(estimator, rows, training, held, stops.early_stopping, metric, int(random_state))
+    return Problem(data, training, held, stops.early_stopping, metric)
 
 
-def given_part(name: str, data: Any, estimator: SequenceEstimator, kind: str) -> Part:
+def given_part(name: str, data: Any, estimator: SequenceEstimator, kind: str) -> TargetPart:
     """A pair (X, y) of the parameter `name`."""
     if not isinstance(data, tuple) or len(data) != 2:
         bad_parameter("tune", name, "a pair (X, y)", type(data).__name__)
     return _part(read_rows("tune", data[0], estimator.get_params(deep=False), kind), data[1], estimator)
 
 
-def _part(raw: Raw, y: Any, estimator: SequenceEstimator) -> Part:
+def _part(raw: Raw, y: Any, estimator: SequenceEstimator) -> TargetPart:
     """Labels as they are, anything else as numbers; `DataError` where they cannot be learnt."""
     labels = read_labels(y, len(raw))
     task = estimator.kind_of(labels)
-    numbers: Any = task.new(estimator.get_params(deep=False)).read(labels, len(raw), learn=True)
-    if task.has_classes and labels.ndim == 2 and labels.shape[1] > 1:
+    if not task.has_classes:
+        numbers: Any = task.new(estimator.get_params(deep=False)).read(labels, len(raw), learn=True)
+        return TargetPart(raw, numbers)
+    if labels.ndim == 2 and labels.shape[1] > 1:
         raise DataError(f"tune takes labels (n,), not one-hot rows. Got shape {labels.shape}.")
-    return Part(raw, labels.reshape(len(labels)) if task.has_classes else numbers)
+    return TargetPart(raw, labels.reshape(len(labels)))
 
 
-def _joined(one: Part, other: Part) -> Part:
+def _joined(one: TargetPart, other: TargetPart) -> TargetPart:
     X, Z = one.X, other.X
     data = X.data + Z.data if isinstance(X.data, list) else type(X.data).cat([X.data, Z.data])
     columns = {name: [*values, *Z.columns[name]] for name, values in X.columns.items()}
-    return Part(Raw(X.kind, data, columns), np.concatenate([one.y, other.y]))
+    return TargetPart(Raw(X.kind, data, columns), np.concatenate([one.y, other.y]))
 
 
 def drawn_parts(
-    estimator: SequenceEstimator, rows: Part, share: float, random: np.random.RandomState
+    estimator: SequenceEstimator, rows: TargetPart, share: float, random: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
     """(training rows, validation rows); of classes drawn class by class, and none held back whole."""
     y = rows.y
@@ -153,20 +161,6 @@ def drawn_parts(
     return training, held
 
 
-def _digest(part: Part) -> str:
-    """SHA-256 of rows."""
-    total, X = hashlib.sha256(), part.X
-    if isinstance(X.data, list):
-        for one in X.data:
-            total.update(json.dumps(_plain(one)).encode())
-    else:
-        total.update(X.data.offsets.numpy().tobytes())
-        total.update(np.ascontiguousarray(X.data.values.numpy()).tobytes())
-    total.update(json.dumps({name: list(v) for name, v in X.columns.items()}, default=str).encode())
-    total.update(json.dumps(part.y.tolist(), default=str).encode())
-    return total.hexdigest()
-
-
 def _plain(value: Any) -> Any:
     """JSON values; arrays, functions and classes by what tells them apart."""
     if isinstance(value, (list, tuple)):
@@ -179,8 +173,4 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):
         return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-    if hasattr(value, "samples"):
-        return [value.rate, _plain(np.asarray(value.samples))]
-    if hasattr(value, "__fspath__"):
-        return str(value)
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"

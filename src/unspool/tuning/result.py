@@ -14,8 +14,7 @@ import polars as pl
 
 from unspool.estimators import SequenceEstimator
 from unspool.evaluation.metrics import METRICS, Metrics, shown
-from unspool.study.jobs import measure
-from unspool.study.problem import Part
+from unspool.study.kinds.targets import TargetPart
 from unspool.study.statistics import LEVEL, Estimate, estimate
 from unspool.tuning.problem import Problem
 from unspool.tuning.progress import settings_text, value_text
@@ -55,7 +54,7 @@ class Tuning:
     repeats: list[tuple[Outcome, Outcome]]
     seconds: float
     data: tuple[Any, Any, tuple[Any, Any] | None]
-    tested: Part | None = None
+    tested: TargetPart | None = None
     verbose: int = 0
     interrupted: bool = False
     looked: list[int | None] = field(default_factory=list)
@@ -99,6 +98,10 @@ class Tuning:
             found["chosen"] = self._fitted(self.chosen.settings)
         return found
 
+    def train(self) -> None:
+        """Train `models` now."""
+        _ = self.models
+
     def _fitted(self, settings: Mapping[str, Any]) -> SequenceEstimator:
         X, y, validation = self.data
         problem = self.problem
@@ -120,10 +123,7 @@ class Tuning:
         """The metrics of `models` on the test part, which nothing was chosen by; None without one."""
         if self.tested is None:
             return None
-        return {
-            name: measure(self.problem, model, self.tested)  # type: ignore[arg-type]
-            for name, model in self.models.items()
-        }
+        return {name: self.problem.data.measure(model, self.tested) for name, model in self.models.items()}
 
     # --- said
 
@@ -133,7 +133,7 @@ class Tuning:
         records = []
         for t in self.trials:
             record: dict[str, Any] = {"trial": t.number, "state": "default" if t.default else t.outcome.state}
-            record |= {f"validation_{m}": t.outcome.metrics.get(m) for m in self.problem.task.metrics}
+            record |= {f"validation_{m}": t.outcome.metrics.get(m) for m in self.problem.data.metrics}
             record |= {"seconds": t.outcome.seconds, "epochs": len(t.outcome.curve), "error": t.outcome.error}
             own = (
                 t.settings
@@ -200,11 +200,14 @@ class Tuning:
         if self.test is not None:
             told = [f"{name} {shown(m[self.problem.metric])}" for name, m in self.test.items()]
             lines.append(f"Test part: {METRICS[self.problem.metric][0]} of {', '.join(told)}; one fit each.")
-        if self.looked and self.looked != [None if self.chosen is None else self.chosen.number]:
-            lines.append(
-                "The test part was looked at before this search went on: its figures flatter a little."
-            )
-        return "\n".join(lines)
+        return "\n".join([*lines, *filter(None, [self.looked_before()])])
+
+    def looked_before(self) -> str | None:
+        """That the test part was measured before the search went on, where it was; None where it was not."""
+        now = None if self.chosen is None else self.chosen.number
+        if all(number == now for number in self.looked):
+            return None
+        return "The test part was looked at before this search went on, so that its figures may flatter."
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """trials.csv and the plots (`unspool.tuning.plots`) to a folder."""

@@ -16,7 +16,7 @@ from unspool.tuning.progress import TuningProgress
 from unspool.tuning.result import Tried, Tuning
 from unspool.tuning.search import Budget, Search
 from unspool.tuning.space import Given, choose, standing
-from unspool.tuning.storage import opened
+from unspool.tuning.storage import opened, optuna
 from unspool.tuning.trials import Outcome
 from unspool.tuning.workers import side_by_side
 
@@ -69,6 +69,7 @@ def tune(
     Raises `DataError`, `InvalidParameterError`, `UnspoolError` where the default cannot be trained or optuna is not
     installed, and `ModelFileError` where `out` holds another search.
     """
+    optuna()
     if not isinstance(estimator, SequenceEstimator):
         bad_parameter("tune", "estimator", "a SequenceRegressor or SequenceClassifier", estimator)
     check_int("tune", "random_state", random_state, 0)
@@ -82,9 +83,9 @@ def tune(
         check_int("tune", "trials", trials)
     jobs = usable_cores() if jobs is None else check_int("tune", "jobs", jobs)
     problem = make_problem(X, y, estimator, metric, validation, random_state)
-    axes = choose(problem.estimator, problem.rows.X.kind, space, keep)
-    tested = None if test is None else given_part("test", test, problem.estimator, problem.rows.X.kind)
-    stands = standing(problem.estimator, problem.rows.X.kind, len(problem.training), problem.task.has_classes)
+    axes = choose(problem.estimator, problem.kind, space, keep)
+    tested = None if test is None else given_part("test", test, problem.estimator, problem.kind)
+    stands = standing(problem.estimator, problem.kind, len(problem.training), problem.data.task.has_classes)
     place = {name: label for axis in axes for name, label in axis.drawn(stands[axis.name]).items()}
     folder = None if out is None else Path(out).expanduser()
     progress = TuningProgress(problem.metric, verbose)

@@ -15,7 +15,6 @@ from sklearn.base import clone
 from unspool.errors import UnspoolError
 from unspool.estimators import SequenceEstimator
 from unspool.evaluation.metrics import METRICS, Metrics
-from unspool.study.jobs import measure
 from unspool.training.callbacks import Callback, shortfall
 from unspool.tuning.problem import Problem
 
@@ -112,7 +111,7 @@ def perform(problem: Problem, trial: Trial) -> Outcome:
     model = configured(problem.estimator, trial.settings, seed, verbose=0)
     given: dict[str, Any] = {}
     if problem.stops:
-        given["validation_data"] = (problem.given(held), held.y)
+        given["validation_data"] = (problem.data.given(held), held.y)
     elif model.early_stopping is None:
         model.set_params(early_stopping=False)
 
@@ -122,14 +121,14 @@ def perform(problem: Problem, trial: Trial) -> Outcome:
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Some labels differ in case")
-            model.fit(problem.given(training), training.y, callbacks=[watch], **given)
+            model.fit(problem.data.given(training), training.y, callbacks=[watch], **given)
     except Ended:
         return outcome(watch.state)
     except UnspoolError as error:
         return outcome(FAILED, error=str(error))
     if model.interrupted_:
         raise KeyboardInterrupt
-    metrics = measure(problem, model, held)  # type: ignore[arg-type]
+    metrics = problem.data.measure(model, held)
     if metrics[problem.metric] is None:
         return outcome(FAILED, error=f"{METRICS[problem.metric][0]} is undefined on the validation part.")
     return outcome(COMPLETE, metrics=metrics, parameters=model.n_parameters_)
