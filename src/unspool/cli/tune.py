@@ -264,5 +264,8 @@ def tune(
 
 def other_models(result: Tuning) -> Sequence[tuple[str, Any]]:
     """The one that is not kept, by the name that its row has."""
-    names = {"default": "the default", "chosen": f"trial {result.chosen.number if result.chosen else ''}, not kept"}
+    names = {
+        "default": "the default",
+        "chosen": f"trial {result.chosen.number if result.chosen else ''}, not kept",
+    }
     return [(names[name], model) for name, model in result.models.items() if name != result.kept]

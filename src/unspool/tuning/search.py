@@ -231,7 +231,7 @@ def pairs(study: Any, number: int, most: int) -> list[tuple[Outcome, Outcome]]:
 def kept_outcome(study: Any, name: str) -> Outcome | None:
     """Of a run that is no trial; None while there is none."""
     found = study.user_attrs.get(name)
-    return None if found is None else Outcome(**found)
+    return None if found is None else Outcome.read(found)
 
 
 def tried(study: Any) -> list[Any]:

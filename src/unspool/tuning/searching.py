@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +127,10 @@ def _trials(search: Search) -> list[Tried]:
     for t in search.study.get_trials(deepcopy=False):
         if "state" in t.user_attrs:
             curve = [-t.intermediate_values[step] for step in sorted(t.intermediate_values)]
-            kept = {f.name: t.user_attrs[f.name] for f in fields(Outcome) if f.name in t.user_attrs}
             default = "default" in t.user_attrs
-            found.append(Tried(t.number, search.settings(t.params), Outcome(**kept, curve=curve), default))
+            found.append(
+                Tried(t.number, search.settings(t.params), Outcome.read(t.user_attrs, curve), default)
+            )
     return found
 
 

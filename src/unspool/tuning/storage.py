@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unspool.errors import ModelFileError, UnspoolError
+from unspool.tuning.trials import Outcome
 
 FILE, NAME, FORMAT = "study.journal", "unspool tune", "unspool tuning study"
 
@@ -69,6 +70,7 @@ def opened(folder: Path | None, facts: dict[str, Any]) -> Iterator[Any]:
             backend = library.storages.journal.JournalFileBackend(str(path), lock_obj=_Held())
             storage = library.storages.JournalStorage(backend)
             study = _study(library, storage, facts, str(path))
+            _check(study)
         except UnspoolError:
             raise
         except OSError:
@@ -102,6 +104,19 @@ def _study(library: Any, storage: Any, facts: dict[str, Any], where: str) -> Any
                 f"{_short(facts.get(name))}. Choose another folder, or remove it."
             )
     return study
+
+
+def _check(study: Any) -> None:
+    """What is read of the study later; it raises here, and not then."""
+    spent, looked = study.user_attrs.get("spent", 0.0), study.user_attrs.get("looked", [])
+    if type(spent) not in (int, float) or not all(n is None or type(n) is int for n in looked):
+        raise ValueError(f"no search spent {spent!r} or looked at {looked!r}")
+    for name, value in study.user_attrs.items():
+        if name == "default" or name.startswith("repeat "):
+            Outcome.read(value)
+    for trial in study.get_trials(deepcopy=False):
+        if "state" in trial.user_attrs:
+            Outcome.read(trial.user_attrs)
 
 
 @contextmanager

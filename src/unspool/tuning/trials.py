@@ -7,7 +7,7 @@ import io
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import clone
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unspool.training import Trainer
 
 COMPLETE, PRUNED, CUT, FAILED = "complete", "pruned", "cut", "failed"
-STARTUP, WARMUP, FEWEST = 5, 2, 3  # trials, epochs and curves before the first one is given up
+STARTUP, WARMUP, FEWEST = 5, 3, 3  # trials, epoch and curves from which one is given up
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,23 @@ class Outcome:
     seconds: float = 0.0
     parameters: int = 0
     error: str | None = None
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any], curve: Sequence[float] | None = None) -> Outcome:
+        """Of what a study's file holds; `ValueError` for what no run gave."""
+        kept = {f.name: found[f.name] for f in fields(cls) if f.name in found}
+        outcome = cls(**kept) if curve is None else cls(**{**kept, "curve": list(curve)})
+        numbers = [*outcome.curve, outcome.seconds, *(v for v in outcome.metrics.values() if v is not None)]
+        good = outcome.state in (COMPLETE, PRUNED, CUT, FAILED) and all(
+            type(v) in (int, float) for v in numbers
+        )
+        if (
+            not good
+            or (outcome.state == COMPLETE) != bool(outcome.metrics)
+            or type(outcome.parameters) is not int
+        ):
+            raise ValueError(f"no run gave {found}")
+        return outcome
 
 
 class Ended(Exception):
