@@ -23,6 +23,7 @@ PACKAGES += [
     "tasks",
     "text",
     "training",
+    "tuning",
 ]
 
 

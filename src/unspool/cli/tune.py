@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unspool.cli.compare import parse_duration
 from unspool.cli.fit import save
 from unspool.cli.options import (
     SAVED,
@@ -21,6 +20,7 @@ from unspool.cli.options import (
     source_options,
     with_options,
 )
+from unspool.cli.studying import parse_duration
 from unspool.errors import DataError
 from unspool.files import check_place
 from unspool.parameters import TABLE, shared
