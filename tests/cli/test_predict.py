@@ -174,6 +174,7 @@ def test_inspect(trained):
 def test_doctor_passes(monkeypatch):
     output = run("doctor").stdout
     assert "agrees with the plain loop for every registered cell" in output
+    assert "device cuda: " in output and "generated kernels: " in output
     for name in unspool.cells.names():
         assert f"{name}, both directions" in output
 

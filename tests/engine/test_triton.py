@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -27,7 +28,8 @@ pytest.importorskip("triton", reason="Triton (the extra 'gpu') is not installed"
 
 ROOT = Path(__file__).parents[2]
 CELLS = [name for name in cells.registry if name != "mlstm"]
-CASES = [*CELLS, "GRU2014", "LayerNormLSTM", "ThreeStates", "without_gradients", "no_tokens", "refusals"]
+CASES = [*CELLS, "GRU2014", "LayerNormLSTM", "ThreeStates", "Leaky"]
+CASES += ["without_gradients", "long_scan", "no_tokens", "refusals"]
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +56,19 @@ def test_kernels_compile_for_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
     from unspool.engine.triton.plan import make_plan
     from unspool.engine.triton.run import compiled
+    from unspool.engine.triton.scan import COLUMNS, STEPS, _scan
 
     cell = cells.LSTMCell(3, 20)
     training = make_plan(program_of(cell, 3, cell.initial_state(1))).training
-    for kernel in (training.forward, training.backward):
-        types = dict.fromkeys(kernel.pointers, "*fp32") | {"batch": "*i64", "count": "i32"}
-        constants: dict[str, Any] = {"REVERSE": True, "PRECISION": "ieee", "ROWS": 16, "WIDTH": kernel.width}
-        source = ASTSource(compiled(kernel.text), types | dict.fromkeys(constants, "constexpr"), constants)
+    loops: dict[str, Any] = {"REVERSE": True, "PRECISION": "ieee", "ROWS": 16}
+    cases: list[tuple[Any, dict[str, Any]]] = [
+        (compiled(kernel.text), {**loops, "WIDTH": kernel.width})
+        for kernel in (training.forward, training.backward)
+    ]
+    cases.append((_scan, {"LATER": 1, "REVERSE": True, "WIDTH": 20, "STEPS": STEPS, "COLUMNS": COLUMNS}))
+    for kernel, constants in cases:
+        types = dict.fromkeys(kernel.arg_names, "*fp32") | {"batch": "*i64", "count": "i32"}
+        source = ASTSource(kernel, types | dict.fromkeys(constants, "constexpr"), constants)
         assert triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]
 
 
@@ -93,6 +101,14 @@ def test_another_cell_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         dispatch.warn_slow(path)
     monkeypatch.setenv("UNSPOOL_TRITON", "1")
     assert "is torch.float64 on cuda" in choose(Cell(3, 4), OnGpu(torch.float64)).reason
+
+
+def test_the_benchmark_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    with pytest.raises(SystemExit, match=r"measures on a GPU, and torch finds none here"):
+        runpy.run_path(str(ROOT / "benchmarks" / "gpu.py"), run_name="__main__")
 
 
 def test_without_a_gpu_the_engine_says_so() -> None:

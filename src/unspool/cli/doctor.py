@@ -43,6 +43,8 @@ def doctor(seed: int = typer.Option(0, help="Of the random cases."), debug: Debu
     typer.echo(
         f"native bfloat16_products: {native.bfloat16_gain():.2f} times as fast as float32's (precision=)"
     )
+    for name, value in other_devices().items():
+        typer.echo(f"{name}: {value}")
 
     checks = self_check(seed)
     print_table(
@@ -74,6 +76,23 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def other_devices() -> dict[str, str]:
+    """What torch can use beside the CPU (`--device`), and whether there are generated kernels for it."""
+    import torch
+
+    from unspool.engine import triton
+
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
+    mps = "usable" if torch.backends.mps.is_available() else "none that torch can use"
+    missing = triton.missing(torch.device("cuda"))
+    state = "on" if triton.switched_on() else "off (UNSPOOL_TRITON=1 switches them on)"
+    return {
+        "device cuda": cuda,
+        "device mps": mps,
+        "generated kernels": missing or f"{state}, Triton {_version('triton')}, for CUDA",
+    }
 
 
 def cpu_name() -> str:

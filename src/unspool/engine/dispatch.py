@@ -287,7 +287,8 @@ def _triton_path(directions: Sequence[Direction], values: Tensor, states: Sequen
         if why:
             return f"{type(direction.cell).__name__} has none: {why}"
         programs.append(found)
-    return Path("triton", "kernels generated from the cell's program", tuple(programs))
+    ways = dict.fromkeys(map(triton.how, programs))
+    return Path("triton", "; ".join(ways), tuple(programs))
 
 
 def _unusual(directions: Sequence[Direction], values: Tensor, states: Sequence[Any]) -> str | None:

@@ -7,10 +7,27 @@ import os
 
 import torch
 
-from unspool.engine.triton.plan import why_not
+from unspool.engine.triton import plan
+from unspool.engine.triton.affine import affine
 from unspool.engine.triton.run import run
+from unspool.program.ir import Program
 
-__all__ = ["missing", "run", "switched_on", "why_not"]
+__all__ = ["how", "missing", "run", "switched_on", "why_not"]
+
+
+def why_not(program: Program) -> str | None:
+    """Why a program has no kernel; None: it has one."""
+    return None if affine(program) is not None else plan.why_not(program)
+
+
+def how(program: Program) -> str:
+    """What runs a program that has a kernel."""
+    scanned = affine(program) is not None
+    return (
+        "a scan over time, as the step is affine in the state"
+        if scanned
+        else "a kernel generated from the step"
+    )
 
 
 def missing(device: torch.device) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unspool.engine.triton.affine import Affine, affine
 from unspool.engine.triton.body import ROWS_OF_BLOCK, Ref
 from unspool.engine.triton.plan import Plan, make_plan
 from unspool.engine.triton.source import Kernel
@@ -28,8 +29,13 @@ def run(
     state: Sequence[Tensor],
     reverse: bool,
 ) -> tuple[Tensor, list[Tensor]]:
-    """As `engine.eager.run`, in one launch. sources: the tensors of the program, by their numbers; with `index` (N,)
-    the input of row n is `values[index[n]]`. All in float32 and on one device, `offsets` on the CPU."""
+    """As `engine.eager.run`, in one launch, or one scan a state part. sources: the tensors of the program, by their
+    numbers; with `index` (N,) the input of row n is `values[index[n]]`. All in float32 and on one device, `offsets` on
+    the CPU."""
+    batch = _batch(offsets).to(values.device)
+    steps = affine(program)
+    if steps is not None:
+        return _by_scan(steps, sources, values, batch, index, state, reverse)
     plan = make_plan(program)
     loop = plan.loop
     edges = interpret.evaluate(loop.graph, loop.edges, sources, values, [])
@@ -38,11 +44,29 @@ def run(
         edges = [edge[index] for edge in edges]
     tokens = len(values) if index is None else len(index)
     matrices = [sources[s] for s in plan.matrices]
-    batch = _batch(offsets).to(values.device)
     tensors = [*edges, *fixed, *matrices, *state]
     training = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     output, *finals = _Loop.apply(plan, batch, tokens, (reverse, training), *tensors)
     return output, finals
+
+
+def _by_scan(
+    steps: Affine,
+    sources: Mapping[int, Tensor],
+    values: Tensor,
+    batch: Tensor,
+    index: Tensor | None,
+    state: Sequence[Tensor],
+    reverse: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    from unspool.engine.triton.scan import Scan
+
+    terms = interpret.evaluate(steps.graph, [*steps.scales, *steps.shifts], sources, values, [])
+    if index is not None:
+        terms = [term[index] for term in terms]
+    pairs = zip(terms, terms[len(state) :], state)
+    results = [Scan.apply(batch, reverse, scale, shift, part) for scale, shift, part in pairs]
+    return results[0][0], [final for _, final in results]
 
 
 def _batch(offsets: Tensor) -> Tensor:
@@ -82,6 +106,14 @@ def launch(kernel: Kernel, tensors: Mapping[str, Tensor], batch: Tensor, reverse
     )
 
 
+def first_derivatives_only() -> None:
+    if torch.is_grad_enabled():  # create_graph=True
+        raise EngineError(
+            "Generated kernels have first derivatives only. Got a request for second ones (create_graph=True). "
+            "Build the layer with engine='eager' to differentiate twice."
+        )
+
+
 class _Loop(torch.autograd.Function):
     """(edges, fixed, matrices, initial state parts) -> (output, final state parts)."""
 
@@ -108,11 +140,7 @@ class _Loop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor, *d_finals: Tensor) -> Any:
-        if torch.is_grad_enabled():
-            raise EngineError(
-                "Generated kernels have first derivatives only. Got a request for second ones (create_graph=True). "
-                "Build the layer with engine='eager' to differentiate twice."
-            )
+        first_derivatives_only()
         batch, output, tape, *given = ctx.saved_tensors
         plan, training = ctx.plan, ctx.plan.training
         loop, kernel = plan.loop, training.backward
