@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from unspool.ranks import under_torchrun
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -55,7 +57,10 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raise the `OSError` that writing a file to `path` would; a missing folder is made."""
+    """Raise the `OSError` that writing a file to `path` would; a missing folder is made. Nothing on the ranks of
+    torchrun that write nothing."""
+    if under_torchrun()[0]:
+        return
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)

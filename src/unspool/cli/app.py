@@ -22,23 +22,26 @@ from unspool.cli.generate import generate
 from unspool.cli.import_ import import_
 from unspool.cli.inspect import inspect
 from unspool.cli.kinds import command_for
-from unspool.cli.options import DEBUG, SAVED
+from unspool.cli.options import DEBUG, INTERRUPTED, SAVED
 from unspool.cli.predict import predict
 from unspool.cli.serve import serve
 from unspool.cli.shrink import shrink
 from unspool.cli.stream import stream
 from unspool.cli.tune import tune
 from unspool.errors import UnspoolError
+from unspool.ranks import ParallelError, under_torchrun
 
 ERROR = 2
-INTERRUPTED = 130
 # typer carries its own copy of click from some version on; this is the right UsageError in either.
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
 def say(kind: str, message: object) -> None:
-    """One line on stderr: "error: ..."."""
-    typer.echo(f"{kind}: {' '.join(str(message).split())}", err=True)
+    """One line on stderr: "error: ...". Of several ranks only the first tells more than errors."""
+    rank, _ = under_torchrun()
+    if rank and kind != "error":
+        return
+    typer.echo(f"{f'rank {rank}: ' if rank else ''}{kind}: {' '.join(str(message).split())}", err=True)
 
 
 def describe(error: Exception) -> str | None:
@@ -65,18 +68,28 @@ def _flush() -> None:
         raise
 
 
+def _quiet_other_ranks() -> None:
+    if under_torchrun()[0]:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
 class Commands(TyperGroup):
     """Turns errors into one line and exit code 2, Ctrl-C into exit code 130; `--debug` lets them through."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command, or that of the task or saved model that its arguments name."""
         name, command, rest = super().resolve_command(ctx, args)
+        if name != "fit" and under_torchrun()[1] > 1:
+            raise ParallelError(
+                f"Under torchrun only fit runs in several processes. Got {name}: start it alone."
+            )
         return name, command_for(name or "", rest) or command, rest
 
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: say("warning", message)
             try:
+                _quiet_other_ranks()
                 result = super().invoke(ctx)
                 _flush()
                 return result

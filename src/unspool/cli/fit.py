@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unspool.cli.options import (
+    INTERRUPTED,
     SAVED,
     Debug,
     Keeping,
@@ -97,7 +98,14 @@ def fit(
 
 
 def save(model: Any, out: Path) -> Path:
-    """Save to `out`; where that fails now, beside it or in the folder for temporary files, and say so."""
+    """Save to `out`; where that fails now, beside it or in the folder for temporary files, and say so.
+
+    Of several ranks only rank 0 does, and goes on from here; the others are done.
+    """
+    from unspool.training.parallel import leave
+
+    if not leave():
+        raise typer.Exit(INTERRUPTED if model.interrupted_ else 0)
     try:
         model.save(out)
         return out

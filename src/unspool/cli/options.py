@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unspool.tables import Table
 
 DEBUG, SAVED = "unspool.debug", "unspool.saved"  # keys of the context's meta
+INTERRUPTED = 130  # exit code
 READING, KEEPING = "Reading the table", "Going on after a stop"
 LARGE, CLUSTER = "Tables larger than memory", "More than one machine"
 

@@ -10,12 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from unspool.cli.options import Debug, Model, Weights, load_model
+from unspool.cli.options import INTERRUPTED, Debug, Model, Weights, load_model
 from unspool.errors import DataError, check_choice
 
 FIELDS = ("id", "x", "text", "start", "end")
 LONGEST = 16 * 2**20  # bytes of a line
-INTERRUPTED = 130
 
 
 def stream(

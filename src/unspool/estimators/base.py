@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -36,6 +35,7 @@ from unspool.training import Callback, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
 from unspool.training.device import CPU, choose, on, seeded
+from unspool.training.parallel import same_random
 
 
 class SequenceEstimator(BaseEstimator):
@@ -241,7 +241,7 @@ class SequenceEstimator(BaseEstimator):
         weights = read_weights(sample_weight, len(raw), self.task.per_step)
         if len(raw) < 2:
             raise DataError("At least two sequences are needed to fit. Got 1 sample.")
-        random = check_random_state(self.random_state)
+        random = same_random(self.random_state)
         given = validation_data is not None
         chosen = training_of(self, raw.kind, len(raw), self.task_.has_classes, given)
         fraction = self.validation_fraction if chosen.early_stopping and not given else 0.0

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from unspool.encode import new_input
 from unspool.errors import DataError, bad_parameter
@@ -17,6 +16,7 @@ from unspool.parameters import check_parameters
 from unspool.tasks import Classification, Ordinal
 from unspool.tasks.reading import read_weights
 from unspool.training.device import seeded
+from unspool.training.parallel import same_random
 
 if TYPE_CHECKING:
     from unspool.estimators.base import SequenceEstimator
@@ -71,7 +71,7 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
     learn = first and (isinstance(fresh, Ordinal) or not isinstance(fresh, Classification))
     target = task.read(y, len(raw), learn=learn)
     weights = read_weights(sample_weight, len(raw), model.task.per_step)
-    random = check_random_state(model.random_state)
+    random = same_random(model.random_state)
     if first:
         building.check_kind(model, raw.kind)
         model.task_ = task

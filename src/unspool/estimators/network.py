@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unspool.errors import bad_parameter
 from unspool.heads import DenseHead, Ordered, PerStep, Pooling
-from unspool.nn import Recurrent, Stack
+from unspool.nn import Recurrent, Stack, draws
 from unspool.nn.characters import CharacterNet, WordsAndCharacters
 from unspool.nn.given import GivenEmbedding
 from unspool.ragged import Ragged
@@ -113,7 +113,7 @@ class SequenceNetwork(nn.Module):
         if self.embedding is None:
             return self.stack(x if self.augment is None else self.augment(x))
         if self.training and self.word_dropout:
-            x = x.with_values(without_words(x.values, self.word_dropout))
+            x = x.with_values(without_words(x.values, self.word_dropout, x.offsets))
         return self.stack.embedded(x, self.embedding)
 
     def freeze(self, weights: str = "float32") -> Any:
@@ -160,10 +160,11 @@ def members_of(network: nn.Module) -> list[SequenceNetwork]:
     return [member for member in found if isinstance(member, SequenceNetwork)]
 
 
-def without_words(ids: Tensor, rate: float) -> Tensor:
+def without_words(ids: Tensor, rate: float, offsets: Tensor | None = None) -> Tensor:
     """ids (N,), each with probability `rate` that of an unknown word, so that its row is trained too; of steps
-    (N, 2 + L) the first number, so that the characters stay."""
-    drawn = torch.rand(ids.shape[:1], device=ids.device) < rate
+    (N, 2 + L) the first number, so that the characters stay. offsets (B + 1,): of the sequences; None: one."""
+    offsets = torch.tensor([0, len(ids)]) if offsets is None else offsets
+    drawn = draws.steps(lambda n: torch.rand(n, device=ids.device), offsets) < rate
     if ids.dim() == 1:
         return ids.masked_fill(drawn, UNKNOWN_ID)
     return torch.cat([ids[:, :1].masked_fill(drawn[:, None], UNKNOWN_ID), ids[:, 1:]], 1)

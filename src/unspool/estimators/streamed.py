@@ -33,6 +33,7 @@ from unspool.tasks.reading import read_weights, scale_weights
 from unspool.training import Callback, SequenceData
 from unspool.training.callbacks import check_callbacks
 from unspool.training.device import seeded
+from unspool.training.parallel import refuse
 
 if TYPE_CHECKING:
     from unspool.estimators.base import SequenceEstimator
@@ -94,6 +95,7 @@ def fit_stream(
     check_parameters(owner, settings)
     check_callbacks(owner, callbacks)
     check_int("fit_stream", "sample", sample, 2)
+    refuse("fit_stream", "Use fit, or start one process.")
     if batches is not None:
         check_int("fit_stream", "batches_per_epoch", batches)
     if model.warm_start:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 
 from unspool.errors import DataError, warn_caller
 from unspool.forecasting.answers import actual, points_of
@@ -23,6 +22,7 @@ from unspool.program import surroundings
 from unspool.tasks.reading import read_weights, scale_weights
 from unspool.training import Callback, Settings, train
 from unspool.training.checkpoint import checkpoints
+from unspool.training.parallel import same_random
 
 if TYPE_CHECKING:
     from unspool.forecasting.forecaster import Forecaster
@@ -58,7 +58,7 @@ def fit_panel(
         panel, limits, scaler, calendar_features(model.time_features, panel.calendar)
     )
     check_counts(model, panel)
-    random = check_random_state(model.random_state)
+    random = same_random(model.random_state)
     seed = int(random.randint(2**31 - 1))
     block = model.preparation_.block(panel)
     _, scales = model.preparation_.scales_of(panel)

@@ -45,12 +45,16 @@ class ForecastLoss:
 
     def __call__(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """A scalar."""
+        return self.of_share(prediction, target, weight, target)
+
+    def of_share(self, prediction: Tensor, target: Tensor, weight: Tensor | None, whole: Tensor) -> Tensor:
+        """What these rows add to the loss of a batch whose targets are `whole`."""
         h = prediction.shape[-2]
         y, observed, unit = target[:, :h], target[:, h : 2 * h], target[:, 2 * h :]
         errors = self.errors(prediction, y, unit) * observed
         if weight is not None:
             errors = errors * weight[:, None]
-        return errors.sum() / observed.sum().clamp(min=1)
+        return errors.sum() / whole[:, h : 2 * h].sum().clamp(min=1).to(errors.device)
 
     def errors(self, prediction: Tensor, y: Tensor, unit: Tensor) -> Tensor:
         """(B, h): the loss of each step; unit (B, 1)."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unspool.nn.draws import Dropout
 from unspool.nn.stack import Stack
 from unspool.ragged import Ragged
 from unspool.state import flatten, unflatten
@@ -71,7 +72,7 @@ class Segments(ForecastNetwork):
         self.of_series = nn.Linear(self.static, width(hidden_size), bias=False) if self.static else None
         known = segment * self.known
         self.of_future = nn.Linear(known, width(hidden_size), bias=False) if known else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, segment * self.outputs)
 
     def forward(self, x: Ragged, columns: Tensor | None = None) -> Tensor:
@@ -122,7 +123,7 @@ class Points(ForecastNetwork):
             layers(hidden_size, num_layers),
             precision=precision,
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, self.outputs)
 
     def forward(self, x: Ragged, columns: Tensor | None = None) -> Tensor:
@@ -168,7 +169,7 @@ class Seq2Seq(ForecastNetwork):
         self.position = nn.Parameter(torch.randn(self.horizon, self.POSITION) * 0.5)
         width = self.POSITION + self.known + self.static
         self.decoder = Stack(cell, width, hidden_size, depth, precision=precision)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(self.decoder.output_size, self.outputs)
 
     def forward(self, x: Ragged, columns: Tensor | None = None) -> Tensor:

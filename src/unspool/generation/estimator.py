@@ -34,6 +34,7 @@ from unspool.tasks.reading import read_weights
 from unspool.training import Callback, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
+from unspool.training.parallel import same_random
 
 
 @saved.register
@@ -155,7 +156,7 @@ class SequenceGenerator(BaseEstimator):
         if y is not None:
             raise DataError(f"{owner} learns from texts alone: y must be None. Got {type(y).__name__}.")
         texts = read_texts(owner, X)
-        random = check_random_state(self.random_state)
+        random = same_random(self.random_state)
         ends = len(texts) > 1
         if sample_weight is not None and not ends:
             raise DataError(

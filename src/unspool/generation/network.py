@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unspool.generation.streams import Carried
-from unspool.nn import Stack, detach
+from unspool.nn import Stack, detach, draws
 from unspool.ragged import Ragged
 
 SMALL_VOCABULARY = 1000
@@ -128,7 +128,8 @@ class LanguageModel(nn.Module):
         """(N, width), one mask a sequence."""
         if not self.training or not self.dropout:
             return output.values
-        mask = F.dropout(output.values.new_ones(len(output), self.stack.output_size), self.dropout)
+        width, rate = self.stack.output_size, self.dropout
+        mask = draws.sequences(lambda n: F.dropout(output.values.new_ones(n, width), rate), len(output))
         owner = torch.repeat_interleave(output.lengths, output_size=len(output.values))
         return output.values * mask[owner]
 
@@ -142,7 +143,8 @@ class LanguageModel(nn.Module):
             row = torch.repeat_interleave(output.lengths, output_size=len(output.values))
             differences = (output.values[1:] - output.values[:-1])[row[1:] == row[:-1]]
             if len(differences):
-                temporal = self.temporal_activation * differences.square().mean()
+                fair = draws.fair(len(differences), lambda lengths: lengths - 1, output)
+                temporal = fair * self.temporal_activation * differences.square().mean()
                 total = temporal if total is None else total + temporal
         return total
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unspool.errors import DataError
 from unspool.generation.vocabulary import END_ID
@@ -43,6 +44,10 @@ class Chunk(Batch):
     def given(self) -> tuple[Any, ...]:
         """The tokens and the state before them."""
         return self.inputs, self.carried
+
+    def by_size(self) -> Tensor:
+        """As they are: texts come by their length, and one order holds for all chunks of them."""
+        return torch.arange(len(self.rows), device="cpu")
 
     @property
     def memory(self) -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.errors import check_float, check_int
+from unspool.nn.draws import Dropout
 from unspool.nn.rows import OfRows, row_by_row
 
 
@@ -38,9 +39,9 @@ class DenseHead(nn.Module):
         widths += [check_int("DenseHead", "hidden", width) for width in hidden]
         steps: list[nn.Module] = []
         for before, after in pairwise(widths):
-            steps += [nn.Dropout(dropout), nn.Linear(before, after), nn.ReLU()]
+            steps += [Dropout(dropout), nn.Linear(before, after), nn.ReLU()]
         output = nn.Linear(widths[-1], check_int("DenseHead", "output_size", output_size))
-        self.layers = nn.Sequential(*steps, nn.Dropout(dropout), output)
+        self.layers = nn.Sequential(*steps, Dropout(dropout), output)
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from unspool.errors import DataError
+from unspool.nn import draws
 from unspool.ragged import Ragged
 
 
@@ -26,7 +27,8 @@ class PerStep(nn.Module):
     def forward(self, x: Any) -> Any:
         """x as above -> the same kind, with what `module` gives for each step."""
         if isinstance(x, Ragged):
-            return x.with_values(self._rows(x.values))
+            with draws.each_step(x):
+                return x.with_values(self._rows(x.values))
         if isinstance(x, PackedSequence):
             return x._replace(data=self._rows(x.data))
         if isinstance(x, Tensor) and x.dim() >= 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from unspool.nn import draws
 from unspool.ragged import Ragged
 
 
@@ -28,14 +29,16 @@ class Augment(nn.Module):
         if not self.training:
             return x
         if self.crop:
-            kept = _runs(x, 1 - self.crop * torch.rand(len(x), device="cpu"))
+            kept, sizes = _runs(x, 1.0, -self.crop)
             lengths = torch.zeros(len(x), dtype=torch.int64).index_add(0, _rows(x), kept.long())
-            x = Ragged(x.values[kept], torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]))
+            x = Ragged(x.values[kept], draws.offsets_of(lengths))
+            draws.cut(sizes)
         own, rest = x.values[:, : self.features], x.values[:, self.features :] if self.features else None
         if self.noise:
-            own = own + self.noise * torch.randn_like(own)
+            width, like = own.shape[1], own
+            own = own + self.noise * draws.steps(lambda n: like.new_empty(n, width).normal_(), x.offsets)
         if self.time_mask:
-            hidden = _runs(x, self.time_mask * torch.rand(len(x), device="cpu"), least=0)
+            hidden, _ = _runs(x, 0.0, self.time_mask, least=0)
             own = own.masked_fill(hidden[:, None], 0.0)
         return x.with_values(own if rest is None else torch.cat([own, rest], 1))
 
@@ -45,11 +48,14 @@ def _rows(x: Ragged) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(x), device="cpu"), x.lengths)
 
 
-def _runs(x: Ragged, share: Tensor, least: int = 1) -> Tensor:
-    """(N,) bool: of each sequence a run of that share of its steps, rounded, where it starts drawn."""
-    lengths = x.lengths
-    sizes = (share * lengths).round().long().clamp(min=least).minimum(lengths)
-    starts = (torch.rand(len(x), device="cpu") * (lengths - sizes + 1)).long()
+def _runs(x: Ragged, share: float, drawn: float, least: int = 1) -> tuple[Tensor, Tensor]:
+    """(N,) bool: of each sequence a run of a share of its steps, rounded, `share` and up to `drawn` more, where it
+    starts drawn; and the sizes of the runs, of all sequences of the batch."""
+    lengths, own = draws.lengths(x)
+    shares = share + drawn * torch.rand(len(lengths), device="cpu")
+    sizes = (shares * lengths).round().long().clamp(min=least).minimum(lengths)
+    starts = (torch.rand(len(lengths), device="cpu") * (lengths - sizes + 1)).long()
     rows = _rows(x)
     place = torch.arange(len(rows), device="cpu") - x.offsets[:-1][rows]
-    return (place >= starts[rows]) & (place < (starts + sizes)[rows])
+    first, behind = starts[own][rows], (starts + sizes)[own][rows]
+    return (place >= first) & (place < behind), sizes

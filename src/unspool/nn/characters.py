@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from unspool.errors import bad_parameter, check_choice, check_float, check_int
 from unspool.nn.cells import LSTMCell
+from unspool.nn.draws import apart
 from unspool.nn.given import GivenEmbedding
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.ragged import Ragged
@@ -54,7 +55,9 @@ class CharacterNet(nn.Module):
     def forward(self, characters: Tensor) -> Tensor:
         """characters (W, L) int64 -> (W, output_size)."""
         x = Ragged.from_padded(characters, mask=characters != NO_CHARACTER)
-        embedded = self.dropout(self.embedding(x.values))
+        embedded = self.embedding(x.values)
+        if self.training and self.dropout.p:
+            embedded = apart(lambda: self.dropout(embedded))
         if self.recurrent is not None:
             _, state = self.recurrent(x.with_values(embedded))
             return final_output([state]) * (x.lengths > 0).to(embedded)[:, None]

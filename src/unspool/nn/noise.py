@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from unspool.engine import numbers
 from unspool.engine.dispatch import Direction
 from unspool.errors import bad_parameter, check_float
+from unspool.nn import draws
 from unspool.nn.masking import Drop, Zones, find_drops, masked_program
 from unspool.nn.products import Products, Undecided, find_products
 from unspool.program.interpret import evaluate
@@ -217,11 +218,14 @@ def with_noise(
     if rows and index is not None:
         values, index = values[index], None
     if noise.input_dropout:
-        mask = _mask(noise.input_dropout, values, len(offsets) - 1, values.shape[1])
+        width = values.shape[1]
+        mask = draws.sequences(partial(_mask, noise.input_dropout, values, width), len(offsets) - 1)
         owner = torch.repeat_interleave(offsets.diff(), output_size=len(values))
         values = values * mask[owner.to(mask.device)]
     kept = [
-        values.new_empty(len(values), width).bernoulli_(rate) for twin in twins for rate, width in twin.zoned
+        draws.steps(partial(_zones, rate, values, width), offsets)
+        for twin in twins
+        for rate, width in twin.zoned
     ]
     if kept:
         values = torch.cat([values, *kept], dim=1)
@@ -235,14 +239,21 @@ def with_noise(
         if twin.prefix:
             leaves = flatten(state)
             batch = leaves[0].shape[0]
-            masks = [_mask(noise.recurrent_dropout, leaves[k], batch, width) for k, width in twin.masked]
+            masks = [
+                draws.sequences(partial(_mask, noise.recurrent_dropout, leaves[k], width), batch)
+                for k, width in twin.masked
+            ]
             state = (*leaves, *masks)
         starts.append(state)
     return noisy, values, starts, index
 
 
-def _mask(rate: float, like: Tensor, rows: int, width: int) -> Tensor:
+def _mask(rate: float, like: Tensor, width: int, rows: int) -> Tensor:
     return F.dropout(like.new_ones(rows, width), rate)
+
+
+def _zones(rate: float, like: Tensor, width: int, rows: int) -> Tensor:
+    return like.new_empty(rows, width).bernoulli_(rate)
 
 
 def _drop(entries: Tensor, rate: float, like: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from unspool import cells
 from unspool.engine.frozen import check_ids
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int, described
 from unspool.nn.characters import WordsAndCharacters
+from unspool.nn.draws import Dropout
 from unspool.nn.layout import check_can_freeze, to_ragged
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.nn.rows import OfRows, row_by_row
@@ -97,7 +98,7 @@ class Stack(nn.Module):
             expected = "'cell' or 'learned'"
             hint = "Pass a computed state at the call."
             bad_parameter("Stack", "initial_state", expected, options["initial_state"], hint)
-        self.dropout = nn.Dropout(check_float("Stack", "dropout", dropout, 0.0, 1.0))
+        self.dropout = Dropout(check_float("Stack", "dropout", dropout, 0.0, 1.0))
         self.layers = nn.ModuleList()
         width = input_size
         sizes = layer_sizes("Stack", hidden_size, num_layers)
@@ -223,7 +224,7 @@ class Stack(nn.Module):
             if depth == 0 and embedding is not None:
                 values, index = _looked_up(layer, values, embedding)
             elif depth > 0:
-                values = self.dropout(values)
+                values = self.dropout(values, x)
             output, final = layer.run(values, x.offsets, states, index)
             if depth > 0 and self.connection == "residual":
                 output = x.values + output

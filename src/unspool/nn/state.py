@@ -33,6 +33,18 @@ def select(state: Any, rows: Rows, dim: int = 0) -> Any:
     return _map(lambda part: part.index_select(dim, index.to(part.device)), state)
 
 
+def joined(states: Sequence[Any], rows: Sequence[Tensor], total: int) -> Any:
+    """The state of `total` samples, of which each of `states` has those with the numbers in its `rows`."""
+
+    def put(*parts: Tensor) -> Tensor:
+        made = parts[0].new_empty(total, *parts[0].shape[1:])
+        for part, index in zip(parts, rows):
+            made[index.to(made.device)] = part.to(made.device)
+        return made
+
+    return _map(put, *states)
+
+
 def reset(state: Any, rows: Rows, layer: nn.Module) -> Any:
     """`state` with the samples `rows` (ints (K,) or a bool mask (B,)) back at the layer's initial state.
 

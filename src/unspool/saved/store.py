@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from unspool.errors import ModelFileError
 from unspool.files import move_over, sync_folder
+from unspool.ranks import under_torchrun
 from unspool.saved.document import FORMAT
 
 DOCUMENT, WEIGHTS = "model.json", "weights.safetensors"
@@ -31,7 +32,10 @@ BAD_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EO
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
-    """Raise the `ModelFileError` that writing a model to `path` would, by its own steps; what is there stays."""
+    """Raise the `ModelFileError` that writing a model to `path` would, by its own steps; what is there stays.
+    Nothing on the ranks of torchrun that write nothing."""
+    if under_torchrun()[0]:
+        return
     target, name = _target(path), os.fspath(path)
     try:
         _check_replaceable(target, name)

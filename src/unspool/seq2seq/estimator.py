@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn import functional as F
@@ -34,6 +33,7 @@ from unspool.tasks.reading import read_weights, scale_weights
 from unspool.training import Callback, PredictionBatches, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
+from unspool.training.parallel import same_random
 
 ROWS = 1024  # that decode side by side, beams counted
 OWNER = "Seq2Seq"
@@ -154,7 +154,7 @@ class Seq2Seq(BaseEstimator):
         check_callbacks(OWNER, callbacks)
         sources, targets = read_pairs(X, y)
         weights = read_weights(sample_weight, len(sources))
-        random = check_random_state(self.random_state)
+        random = same_random(self.random_state)
         held = np.zeros(len(sources), dtype=bool)
         if validation_data is None and self.early_stopping:
             held = _held_back(sources, self.validation_fraction, random)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unspool.nn import draws
 from unspool.ragged import Ragged
 from unspool.seq2seq.network import EncoderDecoder
 from unspool.training import Callback
@@ -62,8 +63,8 @@ def mixed(tokens: Ragged, scores: Tensor, share: float) -> Tensor:
 
     The first of a sequence, the mark, stays.
     """
-    drawn = torch.multinomial(scores.softmax(1), 1).squeeze(1).roll(1)
-    kept = torch.rand(len(drawn)) < share
+    drawn = draws.apart(lambda: torch.multinomial(scores.softmax(1), 1)).squeeze(1).roll(1)
+    kept = draws.steps(torch.rand, tokens.offsets) < share
     firsts = tokens.offsets[:-1]
     kept[firsts[tokens.lengths > 0]] = True
     return torch.where(kept, tokens.values, drawn)

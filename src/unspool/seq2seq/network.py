@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unspool.nn import Recurrent, Stack
+from unspool.nn import Recurrent, Stack, draws
+from unspool.nn.draws import Dropout
 from unspool.ragged import Ragged
 from unspool.seq2seq.attention import Attention, Memory
 from unspool.state import flatten, unflatten
@@ -96,7 +97,7 @@ class EncoderDecoder(nn.Module):
         self.attention = Attention(attention, width, memory_size, width)
         self.combine = nn.Linear(memory_size + width, width, bias=False)
         nn.init.xavier_uniform_(self.combine.weight)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(width, target_size)
 
     def forward(self, source: Ragged, tokens: Ragged) -> Ragged:
@@ -106,21 +107,23 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, source: Ragged) -> tuple[Memory, list[tuple]]:
         """(what B sequences are attended by, the state that the decoder starts from: an entry a layer)."""
+        draws.reading(targets=False)
         encoded, finals = self.encoder.embedded(source, self.source_embedding)
         initial = self.decoder.initial_state(len(source))
         if self.upper is not None:
             initial += self.upper.initial_state(len(source))
         state = [(h(final, own[0]),) for h, final, own in zip(self.hand_over, finals, initial)]
-        return self.attention.memory(encoded.with_values(self.dropout(encoded.values))), state
+        return self.attention.memory(encoded.with_values(self.dropout(encoded.values, encoded))), state
 
     def decode(self, tokens: Ragged, memory: Memory, state: list[tuple]) -> Ragged:
         """The scores (M, target_size) of the token after each of `tokens` (M,), all of them known."""
+        draws.reading(targets=True)
         output, _ = self.decoder.embedded(tokens, self.embedding, state[:1])
         context = self.attention(output, memory)
         output = output.with_values(self._combined(context, output.values))
         if self.upper is not None:
-            output, _ = self.upper(output.with_values(self.dropout(output.values)), state[1:])
-        return output.with_values(self.head(self.dropout(output.values)))
+            output, _ = self.upper(output.with_values(self.dropout(output.values, output)), state[1:])
+        return output.with_values(self.head(self.dropout(output.values, output)))
 
     def step(self, rows: Tensor, memory: Memory, state: list[Any]) -> tuple[Tensor, list[Any]]:
         """One token: its vector's `rows` (R, E), R a multiple of the memory's B, and a state for each layer of the

@@ -120,9 +120,20 @@ class TagLoss:
 
     def __call__(self, outputs: Outputs, targets: Ragged | Targets, weights: Tensor | None = None) -> Tensor:
         """A scalar. weights (B,): of the sentences, None: 1."""
+        return self.of_share(outputs, targets, weights, targets)
+
+    def of_share(
+        self,
+        outputs: Outputs,
+        targets: Ragged | Targets,
+        weights: Tensor | None,
+        whole: Ragged | Targets,
+    ) -> Tensor:
+        """What these sentences add to the loss of a batch whose targets are `whole`."""
+        tokens = max(1, len(whole.values))
         tags = targets.tags if isinstance(targets, Targets) else targets
         if outputs.crf is not None and weights is None:
-            loss = -outputs.crf(outputs.emissions, tags, "token_mean")
+            loss = -outputs.crf(outputs.emissions, tags, "sum") / tokens
         else:
             if outputs.crf is not None:
                 total = -self._weighted(outputs.crf(outputs.emissions, tags, "none"), weights)
@@ -136,11 +147,11 @@ class TagLoss:
                 )
                 of_tokens = None if weights is None else torch.repeat_interleave(weights, tags.lengths)
                 total = self._weighted(each, of_tokens)
-            loss = total / max(1, len(tags.values))
+            loss = total / tokens
         if outputs.labels is None or not isinstance(targets, Targets):
             return loss
         own = F.cross_entropy(outputs.labels, targets.labels, ignore_index=UNKNOWN, reduction="none")
-        return loss + self.label_weight * self._weighted(own, weights) / max(1, len(targets.labels))
+        return loss + self.label_weight * self._weighted(own, weights) / max(1, len(whole))
 
     @staticmethod
     def _weighted(each: Tensor, weights: Tensor | None) -> Tensor:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -37,6 +36,7 @@ from unspool.tasks.reading import read_weights, scale_weights
 from unspool.training import Callback, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
+from unspool.training.parallel import same_random
 
 
 @saved.register
@@ -185,7 +185,7 @@ class SequenceTagger(BaseEstimator):
         if len(sentences) < 2:
             raise DataError(f"At least two sentences are needed to fit. Got {len(sentences)}.")
         weights = read_weights(sample_weight, len(sentences))
-        random = check_random_state(self.random_state)
+        random = same_random(self.random_state)
         fraction = self.validation_fraction if self.early_stopping and validation_data is None else 0.0
         rows, held_back = split_rows(len(sentences), fraction, kinds, random)
         train_part = rows_of(sentences, tags, kinds, rows)

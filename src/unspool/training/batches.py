@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -78,6 +78,24 @@ class Batch:
             None if part is None else part.to(device) for part in (self.targets, self.weights, self.columns)
         )
         return Batch(self.rows, self.inputs.to(device), targets, weights, columns)  # type: ignore[arg-type]
+
+    def take(self, rows: Tensor) -> Any:
+        """The sequences at `rows` (n,) of the batch, as one like it."""
+        targets, weights, columns = (
+            None if part is None else part[rows] for part in (self.targets, self.weights, self.columns)
+        )
+        return replace(
+            self,
+            rows=self.rows[rows],
+            inputs=self.inputs[rows],
+            targets=targets,
+            weights=weights,
+            columns=columns,
+        )
+
+    def by_size(self) -> Tensor:
+        """(B,): its sequences by their steps, the least first."""
+        return self.inputs.lengths.argsort(stable=True)
 
     @property
     def given(self) -> tuple[Any, ...]:

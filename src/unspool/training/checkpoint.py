@@ -60,7 +60,7 @@ class Checkpoint(Callback):
         self.number += 1
         self.depends = dependencies(trainer, self.parameters)
         if self.trainings is None:
-            self.trainings = _trainings(self.path)
+            self.trainings = trainer.parallel.once(lambda: _trainings(self.path))
         if self.number < len(self.trainings):
             found = self.trainings[self.number]
             compare(self.path, found["depends"], self.depends)
@@ -78,17 +78,19 @@ class Checkpoint(Callback):
             self.kept = None
 
     def on_batch_end(self, trainer: Trainer, batch: Batch) -> None:
-        if self._due(trainer) and (self.steps or self.seconds):
+        if (self.steps or self.seconds) and self._due(trainer):
             self._save(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
+        trainer.stop = trainer.parallel.sum(trainer.stop, trainer) > 0
         last = trainer.stop or len(trainer.history) >= trainer.settings.epochs
         if last or self._due(trainer):
             self._save(trainer, last)
 
     def on_terminate(self, trainer: Trainer) -> None:
         self._save(trainer)
-        print(f"Terminated: the training so far is kept in {self.path}.", flush=True)
+        if trainer.parallel.first:
+            print(f"Terminated: the training so far is kept in {self.path}.", flush=True)
 
     def on_train_end(self, trainer: Trainer) -> None:
         self.kept = None
@@ -98,7 +100,7 @@ class Checkpoint(Callback):
         """After so many steps or seconds since the last one; always, if neither is told."""
         if self.steps:
             return trainer.steps - self.at_step >= self.steps
-        return not self.seconds or time.monotonic() - self.at_time >= self.seconds
+        return not self.seconds or trainer.parallel.agreed(time.monotonic() - self.at_time >= self.seconds)
 
     def _save(self, trainer: Trainer, last: bool = False) -> None:
         assert self.trainings is not None
@@ -107,7 +109,8 @@ class Checkpoint(Callback):
             state = copy.deepcopy(state)
         # Later ones, if there were any, began where this one then ended.
         self.trainings[self.number :] = [{"depends": self.depends, "state": state}]
-        checkpoint_file.write(self.path, {"trainings": self.trainings})
+        kept = {"trainings": self.trainings}
+        trainer.parallel.once(lambda: checkpoint_file.write(self.path, kept))
         self._saved(trainer)
 
     def _saved(self, trainer: Trainer) -> None:

@@ -46,7 +46,7 @@ def dependencies(trainer: Trainer, parameters: Mapping[str, Any]) -> dict[str, A
         "network": hashlib.sha256(str(trainer.network).encode()).hexdigest(),
         "training rows": _digest(trainer.training),
         "validation rows": "none" if trainer.validation is None else _digest(trainer.validation),
-        "machine": machine(),
+        "machine": {**machine(), "ranks": str(trainer.parallel.ranks)},
     }
 
 

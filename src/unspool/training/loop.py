@@ -19,6 +19,7 @@ from unspool.training.callbacks import Callback, KeepBest
 from unspool.training.device import device_of
 from unspool.training.divergence import DivergenceError, first_bad_value
 from unspool.training.optimizers import RowAdam, clip_gradients, make_optimizers
+from unspool.training.parallel import find
 from unspool.training.progress import Progress
 from unspool.training.schedules import factor
 from unspool.training.settings import Loss, Outcome, Settings
@@ -61,6 +62,7 @@ class Trainer:
         self.optimizers = make_optimizers(network, self.by_rows, settings)
         self.device = device_of(network)
         self.trained = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+        self.parallel = find()
         self.average = MovingAverage(network, settings.average) if settings.average else None
         self.steps = 0
         self.history: list[dict[str, float]] = []
@@ -98,10 +100,12 @@ class Trainer:
     def run(self) -> None:
         """Train until the last epoch, `stop`, or Ctrl-C. Raises `DivergenceError`."""
         try:
-            self._notify("on_train_begin")
-            with nullcontext() if self.by_rows is None else rows_of_batches(self.by_rows, self._row_adam()):
-                while len(self.history) < self.settings.epochs and not self.stop:
-                    self.run_epoch()
+            by_rows = self.by_rows
+            with self.parallel.training(self):
+                self._notify("on_train_begin")
+                with nullcontext() if by_rows is None else rows_of_batches(by_rows, self._row_adam()):
+                    while len(self.history) < self.settings.epochs and not self.stop:
+                        self.run_epoch()
         except KeyboardInterrupt:
             self.interrupted = True
         except BaseException:
@@ -118,6 +122,7 @@ class Trainer:
         if self.within is None:  # a checkpoint may have put a pass there
             self.within = Pass(self.generator.get_state(), self.learning_rate)
         within = self.within
+        self.parallel.begin_epoch()
         validation_seconds = 0.0
         try:
             self._train_pass(within)
@@ -128,7 +133,7 @@ class Trainer:
                     row["validation_loss"] = self._validation_pass(self.validation)
                     validation_seconds = time.perf_counter() - started
                     if self.score is not None:
-                        row["validation_score"] = self.score()
+                        row["validation_score"] = self.parallel.once(self.score)
         except Terminated:
             self._notify("on_terminate")
             raise
@@ -138,34 +143,37 @@ class Trainer:
             "learning_rate": within.rate,
         }
         row |= {"train_seconds": within.seconds, "seconds": within.seconds + validation_seconds}
-        self.history.append(row)
+        self.history.append(self.parallel.agreed(row))
         self.within = None
         self._notify("on_epoch_end")
+        self.stop = self.parallel.sum(self.stop, self) > 0
 
     def train_step(self, batch: Batch) -> dict[str, Any]:
         """One step of the optimisers, unless the loss or a gradient is not finite."""
         self._schedule()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        prediction = self.network(*batch.given)
-        loss = self.loss(prediction, batch.targets, batch.weights)
+        with self.parallel.drawing():
+            prediction = self.network(*batch.given)
+        loss = self.parallel.loss(self.loss, prediction, batch)
         loss.backward()
+        value = self.parallel.sum_gradients(self, loss)
         norm = clip_gradients(self.trained, self.settings.gradient_clip, self.settings.gradient_clip_value)
-        value = loss.item()
         if math.isfinite(value) and math.isfinite(norm):
             for optimizer in self.optimizers:
                 optimizer.step()
             if self.average is not None:
                 self.average.update()
         self.steps += 1
-        return {"loss": value, "gradient_norm": norm, "prediction": prediction}
+        return {"loss": value, "own": loss.item(), "gradient_norm": norm, "prediction": prediction}
 
     def validation_step(self, batch: Batch) -> dict[str, Any]:
         """The loss of a batch, nothing learnt."""
         with torch.inference_mode():
             prediction = self.network(*batch.given)
-            loss = self.loss(prediction, batch.targets, batch.weights)
-            return {"loss": loss.item(), "gradient_norm": 0.0, "prediction": prediction}
+            loss = self.parallel.loss(self.loss, prediction, batch).item()
+        value = self.parallel.sum(loss, self)
+        return {"loss": value, "own": loss, "gradient_norm": 0.0, "prediction": prediction}
 
     def _train_pass(self, within: Pass) -> None:
         """Steps of the optimisers over the batches that `within` lacks. Raises `DivergenceError`, `Terminated`."""
@@ -173,19 +181,20 @@ class Trainer:
         started = time.perf_counter() - within.seconds
         self.generator.set_state(within.random)
         batches = iter(self.training.training_batches(self.settings.batch_size, self.generator))
-        skip(batches, within)
+        skip(batches, within, self.parallel)
         for cut in batches:
-            batch = cut if self.device.type == "cpu" else cut.to(self.device)
+            own = self.parallel.own(cut)
+            batch = own if self.device.type == "cpu" else own.to(self.device)
             step = self.train_step(batch)
             self._check(step, batch, within.batches + 1, training=True)
-            within.loss += step["loss"] * batch.count
-            within.targets += batch.count
+            within.loss += step["loss"] * cut.count
+            within.targets += cut.count
             within.norms.append(step["gradient_norm"])
             within.batches += 1
             within.memory = cut.memory
             within.seconds = time.perf_counter() - started
             self._notify("on_batch_end", batch)
-            self._end_if_told()
+            self.parallel.told(self)
         if self.by_rows is not None:
             self._row_adam().catch_up_all()
         within.seconds = time.perf_counter() - started
@@ -195,17 +204,14 @@ class Trainer:
         self.network.eval()
         total, targets = 0.0, 0
         for number, cut in enumerate(data.prediction_batches(), 1):
-            batch = cut if self.device.type == "cpu" else cut.to(self.device)
+            own = self.parallel.own(cut)
+            batch = own if self.device.type == "cpu" else own.to(self.device)
             step = self.validation_step(batch)
             self._check(step, batch, number, training=False)
-            total += step["loss"] * batch.count
-            targets += batch.count
-            self._end_if_told()
+            total += step["loss"] * cut.count
+            targets += cut.count
+            self.parallel.told(self)
         return total / targets
-
-    def _end_if_told(self) -> None:
-        if self.terminate:
-            raise Terminated
 
     def _row_adam(self) -> RowAdam:
         return next(o for o in self.optimizers if isinstance(o, RowAdam))
@@ -224,9 +230,10 @@ class Trainer:
             what, value = "norm of the gradients", step["gradient_norm"]
         data = self.training if training or self.validation is None else self.validation
         clip = self.settings.gradient_clip
+        found = first_bad_value(self.network, self.loss, batch, data, step["prediction"], step["own"])
+        found = self.parallel.first_fault(math.isfinite(step["own"]), found)
         raise DivergenceError(
-            f"The {what} became {value} in epoch {self.epoch}, {where}. "
-            f"{first_bad_value(self.network, self.loss, batch, data, step['prediction'], step['loss'])} "
+            f"The {what} became {value} in epoch {self.epoch}, {where}. {found} "
             f"Try a smaller learning_rate (now {self.settings.learning_rate:g}) or gradient_clip (now {clip})."
         )
 
@@ -244,20 +251,22 @@ def train(
     """Train `network` in place; with a validation part the weights of its best epoch are kept.
 
     `settings.patience` epochs without a better validation loss, or score where there is one, end the training; None:
-    all epochs run. Ctrl-C ends it too. callbacks: called after our own. Raises `DivergenceError`.
+    all epochs run. Ctrl-C ends it too. callbacks: called after our own. Where there are several ranks, see
+    `unspool.training.parallel`, rank 0 alone prints. Raises `DivergenceError`, `ParallelError`.
     """
     best = None if validation is None else KeepBest(settings.patience)
-    own = [Progress(settings.verbose), *([] if best is None else [best])]
+    first = find().first
+    own = [Progress(settings.verbose if first else 0), *([] if best is None else [best])]
     trainer = Trainer(network, loss, training, validation, settings, seed, [*own, *callbacks], score)
     trainer.run()
     if best is None and trainer.average is not None:
         network.load_state_dict(trainer.weights())
     kept = len(trainer.history) if best is None else best.epoch
-    if trainer.interrupted:
+    if trainer.interrupted and first:
         whose = (
             f"the weights of epoch {kept} are kept" if kept else "no epoch was complete; its weights are kept"
         )
         print(f"Interrupted: {whose}.", flush=True)
-    elif settings.verbose and len(trainer.history) < settings.epochs:
+    elif first and settings.verbose and len(trainer.history) < settings.epochs:
         print(f"Stopped early: the weights of epoch {kept} are kept.", flush=True)
     return Outcome(trainer.history, kept, trainer.interrupted)

@@ -16,6 +16,7 @@ from unspool.training.optimizers import RowAdam
 
 if TYPE_CHECKING:
     from unspool.training.loop import Trainer
+    from unspool.training.parallel import Alone
 
 WRONG = (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, OverflowError)
 
@@ -52,8 +53,13 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "history": list(trainer.history),
         "stop": trainer.stop,
         "callbacks": [callback.state_dict() for callback in trainer.callbacks],
-        "within": None if within is None else {f.name: getattr(within, f.name) for f in fields(Pass)},
+        "within": None if within is None else _kept(within, trainer.parallel),
     }
+
+
+def _kept(within: Pass, parallel: Alone) -> dict[str, Any]:
+    values = {f.name: getattr(within, f.name) for f in fields(Pass)}
+    return {**values, "memory": parallel.whole(within.memory)}
 
 
 def restore(trainer: Trainer, state: Any) -> None:
@@ -170,7 +176,7 @@ def _need(right: bool, what: str) -> None:
         raise ValueError(f"{what} cannot be")
 
 
-def skip(batches: Any, within: Pass) -> None:
+def skip(batches: Any, within: Pass, parallel: Alone) -> None:
     """Go past the batches that are done; what they left for those after them is put back."""
     drawn = torch.get_rng_state()
     last = None
@@ -182,4 +188,4 @@ def skip(batches: Any, within: Pass) -> None:
             )
     torch.set_rng_state(drawn)
     if last is not None:
-        last.remember(within.memory)
+        last.remember(parallel.part(within.memory, last))
