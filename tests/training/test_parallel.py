@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -143,6 +144,15 @@ def test_the_command_prints_and_writes_once(two: Any) -> None:
         .read_text()
         .startswith("rank 1: error: Under torchrun only fit runs in several")
     )
+
+
+def test_the_page_runs() -> None:
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "docs" / "distributed.md").read_text(), re.M | re.S
+    )
+    space: dict[str, Any] = {}
+    exec(compile(block, "docs/distributed.md", "exec"), space)
+    assert len(space["model"].history_) == 2
 
 
 def test_variables_that_are_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

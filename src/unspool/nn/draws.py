@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
 
 from unspool.ragged import Ragged
+from unspool.ranks import ParallelError
+
+OTHERS = (
+    "A layer with dropout or noise runs over other sequences than those of the batch, whose masks several ranks draw "
+    "together. Train in one process, or set its rates to 0."
+)
 
 Draw = Callable[[int], Tensor]  # n -> (n, ...), drawn by torch's generator
 
@@ -45,33 +50,37 @@ class Shared:
         self.step: Layout | None = None
 
     def layout(self, own: Tensor) -> Layout:
-        """Of steps with the offsets `own`."""
+        """Of steps with the offsets `own`. `ParallelError` for others than the batch's."""
         order = [*self.layouts[self.first :], *self.layouts[: self.first]]
         found = next((one for one in order if torch.equal(one.own, own)), None)
         if found is None:
-            raise AssertionError("sequences of lengths that are not the batch's")
+            raise ParallelError(OTHERS)
         return found
 
 
-_shared: ContextVar[Shared | None] = ContextVar("shared", default=None)
+# Of the process, whose ranks take one step together, not of a thread; torch.compile reads no context variables.
+_shared: Shared | None = None
 
 
 @contextmanager
 def sharing(shared: Shared) -> Iterator[None]:
     """Within, draws are those of the whole batch, for these rows of it."""
-    token = _shared.set(shared)
+    global _shared
+    before, _shared = _shared, shared
     try:
         yield
     finally:
-        _shared.reset(token)
+        _shared = before
 
 
 def sequences(draw: Draw, count: int) -> Tensor:
     """(count, ...): a row a sequence, or several a sequence one after the other."""
-    shared = _shared.get()
+    shared = _shared
     if shared is None:
         return draw(count)
     each = count // len(shared.rows)
+    if each * len(shared.rows) != count:
+        raise ParallelError(OTHERS)
     drawn = draw(shared.total * each)
     index = (shared.rows[:, None] * each + torch.arange(each, device="cpu")).flatten()
     return drawn[index.to(drawn.device)]
@@ -79,7 +88,7 @@ def sequences(draw: Draw, count: int) -> Tensor:
 
 def steps(draw: Draw, offsets: Tensor) -> Tensor:
     """(N, ...): a row a step of the sequences with these offsets (B + 1,)."""
-    shared = _shared.get()
+    shared = _shared
     return draw(int(offsets[-1])) if shared is None else _steps(draw, shared.layout(offsets))
 
 
@@ -91,7 +100,7 @@ def _steps(draw: Draw, layout: Layout) -> Tensor:
 def apart(draw: Callable[[], Tensor]) -> Tensor:
     """What is drawn of other things than sequences and steps, such as the distinct words of a batch: from a generator
     for each process, so that it is not the same with another number of them."""
-    shared = _shared.get()
+    shared = _shared
     if shared is None:
         return draw()
     seed = int(torch.randint(2**31 - 1, (), device="cpu")) + shared.rank
@@ -102,7 +111,7 @@ def apart(draw: Callable[[], Tensor]) -> Tensor:
 
 def lengths(x: Ragged) -> tuple[Tensor, Tensor | slice]:
     """(the lengths of all sequences of the batch, which of these x holds)."""
-    shared = _shared.get()
+    shared = _shared
     if shared is None:
         return x.lengths, slice(None)
     return shared.layout(x.offsets).whole.diff(), shared.rows
@@ -110,7 +119,7 @@ def lengths(x: Ragged) -> tuple[Tensor, Tensor | slice]:
 
 def cut(whole: Tensor) -> None:
     """The sequences have other lengths from here on: `whole`, of all of the batch."""
-    shared = _shared.get()
+    shared = _shared
     if shared is not None:
         shared.layouts = [Layout(shared.rows, offsets_of(whole[shared.rows]), offsets_of(whole))]
 
@@ -120,7 +129,7 @@ def fair(own: int, counts: Callable[[Tensor], Tensor], x: Ragged) -> float:
 
     counts: lengths (B,) -> how many each sequence has, 0 where it is negative.
     """
-    shared = _shared.get()
+    shared = _shared
     if shared is None:
         return 1.0
     layout = shared.layout(x.offsets)
@@ -130,7 +139,7 @@ def fair(own: int, counts: Callable[[Tensor], Tensor], x: Ragged) -> float:
 
 def reading(targets: bool) -> None:
     """What comes next goes over the steps of the targets, or of the inputs."""
-    shared = _shared.get()
+    shared = _shared
     if shared is not None:
         shared.first = int(targets)
 
@@ -138,7 +147,7 @@ def reading(targets: bool) -> None:
 @contextmanager
 def each_step(x: Ragged) -> Iterator[None]:
     """Within, the rows of a `Dropout` are the steps of x, not sequences."""
-    shared = _shared.get()
+    shared = _shared
     if shared is None:
         yield
         return
@@ -154,7 +163,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, input: Tensor, of: Ragged | None = None) -> Tensor:
         """input (N, ...); of: the Ragged whose steps the rows are."""
-        shared = _shared.get()
+        shared = _shared
         if shared is None or not self.training or not self.p:
             return super().forward(input)
 
