@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unspool.tables.apart import CHILD
+
 from .targets import TARGETS
 
 SECONDS = 10  # of a case
@@ -45,7 +47,10 @@ class Outcome:
 
 
 def _audit(event: str, arguments: Any) -> None:
-    if _watching and event in RUNS:
+    reads = event == "subprocess.Popen" and str(CHILD) in (
+        arguments[1] or ()
+    )  # tables, in a process of their own
+    if _watching and event in RUNS and not reads:
         WATCH.append(f"{event} {arguments!r:.100}")
 
 

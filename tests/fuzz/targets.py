@@ -26,6 +26,7 @@ TARGETS: dict[str, tuple[Callable[[Path], Case], tuple[type[BaseException], ...]
     "server": (server.target, (UnspoolError,)),
     "vectors": (data_files.vectors, (UnspoolError,)),
     "tables": (data_files.tables, (UnspoolError,)),
+    "parquet": (data_files.parquet, (UnspoolError,)),
     "series and recordings": (data_files.signals, (UnspoolError,)),
     "tagged sentences": (data_files.tagged, (UnspoolError,)),
     "native": (native.target, native.REFUSED),

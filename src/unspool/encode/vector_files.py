@@ -253,7 +253,9 @@ def read_words(path: Path) -> list[str]:
         if suffix == ".parquet":
             import polars as pl
 
-            frame = pl.read_parquet(path)
+            from unspool.tables.read import read_parquet
+
+            frame = read_parquet(path)
             names = [name for name, kind in frame.schema.items() if kind == pl.String]
             if not names:
                 raise DataError(
@@ -264,17 +266,13 @@ def read_words(path: Path) -> list[str]:
             words = json.loads(path.read_text(encoding="utf-8"))
         else:
             words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except BaseException as error:
-        if isinstance(error, DataError) or not (isinstance(error, UNREADABLE) or _of_polars(error)):
-            raise
+    except DataError:
+        raise
+    except UNREADABLE as error:
         raise DataError(f"The word list {path.name} cannot be read ({error}).") from error
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise DataError(f"The word list {path.name} must hold strings, one for each row.")
     return [word.removesuffix("\r") for word in words]
-
-
-def _of_polars(error: BaseException) -> bool:
-    return type(error).__module__.startswith(("polars", "pyo3_runtime"))
 
 
 def read_array(file: Path, words: Path, choose: Chooser) -> Rows:

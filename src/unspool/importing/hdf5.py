@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from unspool.errors import ModelFileError
+from unspool.processes import script
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
-#: Runs a script without its folder among the places of imports.
-RUN = "import sys, runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 SECONDS = 60.0  # beside one for every 10 MB
 
 
@@ -107,18 +105,12 @@ def read(path: str | os.PathLike[str]) -> Group:
         raise ModelFileError(f"it cannot be read ({error.strerror or error}).") from error
     if importlib.util.find_spec("h5py") is None:
         raise ModelFileError("Reading HDF5 files needs h5py: pip install 'unspool[import]'.")
-    if not sys.executable:
-        raise ModelFileError(
-            "Reading HDF5 files needs a Python to run (sys.executable), and this program names none."
-        )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", RUN, str(CHILD), name],
+            **script(CHILD, name),
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=SECONDS + size / 1e7,
-            env=environment,
             check=False,
         )
     except subprocess.TimeoutExpired as error:

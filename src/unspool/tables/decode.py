@@ -7,8 +7,11 @@ import codecs
 import gzip
 import io
 import lzma
+import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from unspool.errors import DataError
@@ -57,10 +60,18 @@ def unpack(data: bytes, name: str) -> bytes:
     return data
 
 
-def is_panic(error: BaseException) -> bool:
-    """Whether a library written in Rust came upon what it had thought impossible: each has such a class of its own, and
-    none is an `Exception`."""
-    return type(error).__name__ == "PanicException"
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """A file that holds what `unpack` makes of the one at `path`: itself, or one that is gone afterwards."""
+    with open(path, "rb") as file:
+        head = file.read(10)
+    if not any(head.startswith(start) for start, _ in COMPRESSED.values()):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder, path.name)
+        plain.write_bytes(unpack(path.read_bytes(), str(path)))
+        yield plain
 
 
 def decode(data: bytes, encoding: str, name: str) -> str:

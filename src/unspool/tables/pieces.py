@@ -6,8 +6,8 @@ import bz2
 import csv
 import gzip
 import lzma
-import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -16,12 +16,15 @@ import numpy as np
 import polars as pl
 
 from unspool.errors import DataError
+from unspool.tables.apart import parquet_frames
 from unspool.tables.columns import require_columns
+from unspool.tables.decode import unpacked
 from unspool.tables.delimited import delimiter_of, unique_names
 from unspool.tables.numbers import Style
-from unspool.tables.read import Table, blanks_missing, file_format, json_columns, parse_json
+from unspool.tables.read import Table, blanks_missing, categories, file_format, json_columns, parse_json
 
 ROWS = 20_000
+LONGEST = 2**26  # characters of a line, and of a cell
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
@@ -83,28 +86,21 @@ Pieces = Iterator[tuple[pl.DataFrame, dict[str, list[str]]]]
 
 
 def _parquet(path: Path, columns: Sequence[str] | None, rows: int) -> Pieces:
-    try:
-        lazy = pl.scan_parquet(path)
-        schema = lazy.collect_schema()
-        columns = list(schema) if columns is None else columns
-        _require(path, list(schema), columns)
-        orders = {
-            name: kind.categories.to_list()
-            for name, kind in schema.items()
-            if name in columns and isinstance(kind, pl.Enum)
-        }
-        chosen = lazy.select(columns)
-        for frame in chosen.collect_batches(chunk_size=rows, maintain_order=True):
-            yield blanks_missing(frame), orders
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"Cannot read {str(path)!r} as Parquet: {reason}. It may be half-written.") from None
+    with (
+        unpacked(path) as plain,
+        closing(parquet_frames(plain, columns, rows, str(path))) as found,
+    ):
+        for frame in found:
+            if isinstance(frame, list):
+                _require(path, frame, frame if columns is None else columns)
+            else:
+                yield blanks_missing(frame), categories(frame)
 
 
 def _json_lines(path: Path, columns: Sequence[str] | None, rows: int, encoding: str) -> Pieces:
     known: list[str] | None = None
-    with _opened(path, encoding) as lines:
-        numbered = ((n, line) for n, line in enumerate(lines, 1) if line.strip())
+    with _opened(path, encoding) as file:
+        numbered = ((n, line) for n, line in enumerate(_lines(file, path), 1) if line.strip())
         while piece := list(islice(numbered, rows)):
             records = []
             for n, line in piece:
@@ -136,15 +132,15 @@ def _delimited(
     quotes: bool,
     header: bool,
 ) -> Pieces:
-    limit = csv.field_size_limit(sys.maxsize)
+    limit = csv.field_size_limit(LONGEST)
     try:
-        with _opened(path, encoding) as lines:
-            first_line = lines.readline()
+        with _opened(path, encoding) as file:
+            first_line = file.readline(LONGEST)
             delimiter, said = delimiter_of(first_line, mark)
             if not said:
-                lines.seek(0)
+                file.seek(0)
             quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-            reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+            reader = csv.reader(_lines(file, path), delimiter=delimiter, quoting=quoting, strict=True)
             cells = (row for row in reader if row)
             first = next(cells, None)
             if first is None:
@@ -185,6 +181,14 @@ def _delimited(
         ) from None
     finally:
         csv.field_size_limit(limit)
+
+
+def _lines(file: IO[str], path: Path) -> Iterator[str]:
+    """The lines of a text; `DataError` for one so long that it is none: what a small packed file unpacks to."""
+    while line := file.readline(LONGEST):
+        if len(line) == LONGEST:
+            raise DataError(f"{str(path)!r} has a line of more than {LONGEST:,} characters. Is it a table?")
+        yield line
 
 
 def _opened(path: Path, encoding: str) -> IO[str]:

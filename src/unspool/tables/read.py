@@ -3,6 +3,7 @@ is missing."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from unspool.errors import DataError, check_choice, did_you_mean
-from unspool.tables.decode import COMPRESSED, decode, is_panic, unpack
+from unspool.tables.apart import excel_frames, parquet_frames
+from unspool.tables.decode import COMPRESSED, decode, unpacked
 from unspool.tables.delimited import read_delimited, unique_names
 from unspool.tables.numbers import Style
 
@@ -99,14 +101,18 @@ def read_table(
     kind, style = file_format(path, format), Style(decimal, thousands)
     if not path.is_file():
         raise DataError(f"No file {str(path)!r}.")
-    data, repeated = path.read_bytes(), frozenset[str]()
+    repeated = frozenset[str]()
     orders: dict[str, list[str]] = {}
     if kind == "parquet":
-        frame, orders = _read_parquet(unpack(data, str(path)), path)
+        with unpacked(path) as plain:
+            frame = read_parquet(plain, str(path))
+        orders = categories(frame)
+        frame = blanks_missing(frame)
     elif kind == "xlsx":
-        frame, repeated = _read_excel(unpack(data, str(path)), path, header)
+        with unpacked(path) as plain:
+            frame, repeated = _read_excel(plain, header, str(path))
     else:
-        text = decode(data, encoding, str(path))
+        text = decode(path.read_bytes(), encoding, str(path))
         if kind in ("jsonl", "json"):
             frame = _read_json(text, path, lines=kind == "jsonl")
         else:
@@ -147,7 +153,7 @@ def _read_json(text: str, path: Path, lines: bool) -> pl.DataFrame:
                 f"{str(path)!r}, line {n}: expected one JSON object a line, got {line[:40]!r}.{hint}"
             )
     else:
-        records = parse_json(text, repr(str(path)))
+        records = parse_json(text, str(path))
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise DataError(
                 f"{str(path)!r} must hold one JSON array of objects, [{{...}}, {{...}}]. Got {text.strip()[:40]!r}. "
@@ -190,39 +196,27 @@ def parse_json(text: str, where: str) -> Any:
         raise DataError(f"{where} is not JSON that can be read: {str(error).split(';')[0]}.") from None
 
 
-def _read_parquet(data: bytes, path: Path) -> tuple[pl.DataFrame, dict[str, list[str]]]:
-    """(columns, the categories of those that have an order)."""
-    try:
-        frame = pl.read_parquet(data)
-        kinds = {name: kind for name, kind in frame.schema.items() if isinstance(kind, pl.Enum)}
-        return blanks_missing(frame), {name: kind.categories.to_list() for name, kind in kinds.items()}
-    except BaseException as error:
-        if not (isinstance(error, (pl.exceptions.PolarsError, OSError)) or is_panic(error)):
-            raise
-        reason = str(error).splitlines()[0]
-        raise DataError(f"Cannot read {str(path)!r} as Parquet: {reason}. It may be half-written.") from None
+def read_parquet(path: Path, name: str | None = None) -> pl.DataFrame:
+    """All columns; `DataError` as of `parquet_frames`."""
+    frames = [found for found in parquet_frames(path, name=name) if isinstance(found, pl.DataFrame)]
+    return pl.concat(frames)
 
 
-def _read_excel(data: bytes, path: Path, header: bool) -> tuple[pl.DataFrame, frozenset[str]]:
+def categories(frame: pl.DataFrame) -> dict[str, list[str]]:
+    """Of the columns that have an order, from the lowest to the highest."""
+    kinds = {name: kind for name, kind in frame.schema.items() if isinstance(kind, pl.Enum)}
+    return {name: kind.categories.to_list() for name, kind in kinds.items()}
+
+
+def _read_excel(path: Path, header: bool, name: str) -> tuple[pl.DataFrame, frozenset[str]]:
     """The first sheet; (columns, the names that came twice)."""
-    try:
-        import fastexcel
-    except ImportError:
+    if importlib.util.find_spec("fastexcel") is None:
         raise DataError(
-            f"Reading {str(path)!r} needs the package fastexcel: pip install fastexcel. Or save the sheet as .csv."
-        ) from None
-    try:
-        book = fastexcel.read_excel(data)
-        rows = pl.DataFrame(book.load_sheet(0, header_row=None, skip_rows=int(header)))
-        top: list[str | None] = [None] * rows.width
-        if header:
-            first = pl.DataFrame(book.load_sheet(0, header_row=None, n_rows=1, dtypes="string"))
-            top = [*first.row(0), *top][: rows.width] if first.height else top
-        names, repeated = unique_names(top)
-        frame = rows.rename(dict(zip(rows.columns, names, strict=True)))
-    except BaseException as error:
-        if not (isinstance(error, (fastexcel.FastExcelError, OSError)) or is_panic(error)):
-            raise
-        reason = str(error).splitlines()[0]
-        raise DataError(f"Cannot read {str(path)!r} as an Excel sheet: {reason}.") from None
-    return blanks_missing(frame), repeated
+            f"Reading {name!r} needs the package fastexcel: pip install fastexcel. Or save the sheet as .csv."
+        )
+    rows, first = excel_frames(path, header, name)
+    top: list[str | None] = [None] * rows.width
+    if header:
+        top = [*first.row(0), *top][: rows.width] if first.height else top
+    names, repeated = unique_names(top)
+    return blanks_missing(rows.rename(dict(zip(rows.columns, names, strict=True)))), repeated
