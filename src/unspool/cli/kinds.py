@@ -36,6 +36,7 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("inspect", "imported"): "unspool.cli.import_:inspect",
     ("export", "tagging"): "unspool.cli.export:export",
     ("export", "generation"): "unspool.cli.export:export",
+    ("export", "seq2seq"): "unspool.cli.export:export",
     **{
         ("compare", kind): f"unspool.cli.compare_kinds:{kind}"
         for kind in ("tagging", "forecasting", "generation", "seq2seq")

@@ -20,11 +20,14 @@ from unspool.exporting.graph import IR_VERSION, Graph
 from unspool.exporting.layers import DropIn
 from unspool.exporting.models import PARTS, ModelGraph
 from unspool.exporting.modules import ModuleGraph
+from unspool.exporting.pairs import PairsGraph
 from unspool.exporting.taggers import TaggerGraph
 from unspool.files import check_place, replacing, write_text
+from unspool.forecasting import Forecaster
 from unspool.generation import SequenceGenerator
 from unspool.nn import Recurrent, Stack
 from unspool.program import surroundings
+from unspool.seq2seq import Seq2Seq
 from unspool.tagging import SequenceTagger
 
 TOKENIZER = "tokenizer.json"
@@ -58,8 +61,8 @@ def to_onnx(
     """Write `model` to `path` as ONNX, after ONNX Runtime gave our numbers with it to 1e-5.
 
     model: an `unspool.nn.Recurrent`, `Stack`, `LSTM`, `GRU` or `RNN`, or a cell module; or a fitted
-        `SequenceRegressor`, `SequenceClassifier` or `SequenceTagger`, or one step of a `SequenceGenerator`. It is
-        exported in evaluation: dropouts off, zoneout by its mean.
+        `SequenceRegressor`, `SequenceClassifier`, `SequenceTagger` or `Seq2Seq`, or one step of a `SequenceGenerator`.
+        It is exported in evaluation: dropouts off, zoneout by its mean.
     input_size: features of a step, where the cell has no attribute of that name.
     one_step: one step of the layers, x (B, F), with the state in and out; only of layers without `reverse` and
         `bidirectional`.
@@ -92,6 +95,13 @@ def _graph_of(model: Any, input_size: int | None, one_step: bool, initial_state:
         return TaggerGraph(model)
     if isinstance(model, SequenceGenerator):
         return GeneratorGraph(model)
+    if isinstance(model, Seq2Seq):
+        return PairsGraph(model)
+    if isinstance(model, Forecaster):
+        raise DataError(
+            "There is no ONNX form of a Forecaster: what it makes of a table before and behind its network (windows, "
+            "scales, calendars, intervals) is code. Serve it by unspool serve, or call predict."
+        )
     if isinstance(model, nn.RNNBase):
         name = type(model).__name__
         raise DataError(
@@ -100,7 +110,7 @@ def _graph_of(model: Any, input_size: int | None, one_step: bool, initial_state:
         )
     raise DataError(
         "to_onnx takes an unspool.nn.Recurrent, Stack, LSTM, GRU or RNN, a cell, or a fitted SequenceRegressor, "
-        f"SequenceClassifier, SequenceTagger or SequenceGenerator. Got {described(model)}."
+        f"SequenceClassifier, SequenceTagger, SequenceGenerator or Seq2Seq. Got {described(model)}."
     )
 
 
@@ -153,7 +163,7 @@ def _check_options(model: Any, input_size: Any, one_step: bool, initial_state: b
     check_choice("to_onnx", "part", part, PARTS)
     if one_step and initial_state:
         raise DataError("With one_step=True the state is an input anyway: leave initial_state out.")
-    if isinstance(model, (SequenceEstimator, SequenceTagger, SequenceGenerator)):
+    if isinstance(model, (SequenceEstimator, SequenceTagger, SequenceGenerator, Seq2Seq)):
         given = {"input_size": input_size is not None, "one_step": one_step, "initial_state": initial_state}
         for name in (name for name, there in given.items() if there):
             raise DataError(
