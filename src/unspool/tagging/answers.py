@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from unspool.ragged import Ragged
 from unspool.tagging.network import Outputs
 from unspool.tagging.reading import Numbers
 from unspool.training import SequenceData
+from unspool.training.device import CPU, device_of
 
 
 @dataclass(frozen=True)
@@ -25,20 +26,19 @@ class Answers:
     probabilities: Ragged | None = None
 
 
-def answers(
-    network: Callable[[Ragged], Outputs], data: SequenceData, numbers: Numbers, probabilities: bool = False
-) -> Answers:
-    """Of every sentence, batch by batch. probabilities: also those of the tags."""
+def answers(network: nn.Module, data: SequenceData, numbers: Numbers, probabilities: bool = False) -> Answers:
+    """Of every sentence, batch by batch, where the network is. probabilities: also those of the tags."""
     rows, tags, labels, marginals = [], [], [], []
+    device = device_of(network)
     with torch.no_grad():
         for batch in data.prediction_batches():
-            outputs = network(batch.inputs)
+            outputs: Outputs = network(batch.inputs if device.type == "cpu" else batch.inputs.to(device))
             rows.append(batch.rows)
-            tags.append(outputs.best())
+            tags.append(outputs.best().to(CPU))
             if outputs.labels is not None:
-                labels.append(outputs.labels.double().softmax(1))
+                labels.append(outputs.labels.to(CPU).double().softmax(1))
             if probabilities:
-                marginals.append(outputs.probabilities())
+                marginals.append(outputs.probabilities().to(CPU))
     back = torch.cat(rows).argsort()
     chosen = found = None
     if numbers.labels is not None:

@@ -38,6 +38,9 @@ class Targets:
     def __len__(self) -> int:
         return len(self.tags)
 
+    def to(self, device: torch.device) -> Targets:
+        return Targets(self.tags.to(device), self.labels.to(device))
+
     def __getitem__(self, key: Any) -> Any:
         """A row as one tensor, several as `Targets`."""
         if isinstance(key, int):
@@ -138,14 +141,21 @@ class TagLoss:
             if outputs.crf is not None:
                 total = -self._weighted(outputs.crf(outputs.emissions, tags, "none"), weights)
             else:
+                scores, weigh = outputs.emissions.values, self.class_weight
                 each = F.cross_entropy(
-                    outputs.emissions.values,
+                    scores,
                     tags.values,
-                    self.class_weight,
+                    None if weigh is None else weigh.to(scores.device),
                     ignore_index=UNKNOWN,
                     reduction="none",
                 )
-                of_tokens = None if weights is None else torch.repeat_interleave(weights, tags.lengths)
+                of_tokens = (
+                    None
+                    if weights is None
+                    else torch.repeat_interleave(
+                        weights, tags.lengths.to(weights.device), output_size=len(tags.values)
+                    )
+                )
                 total = self._weighted(each, of_tokens)
             loss = total / tokens
         if outputs.labels is None or not isinstance(targets, Targets):

@@ -12,7 +12,7 @@ _SHARED = (
     "cell hidden_size num_layers bidirectional merge connection embedding_dim characters vectors vector_words "
     "vectors_rate max_words dropout input_dropout recurrent_dropout zoneout weight_dropout word_dropout pooling dense "
     "epochs batch_size learning_rate schedule warmup averaging weight_decay gradient_clip gradient_clip_value "
-    "early_stopping patience monitor validation_fraction precision random_state verbose"
+    "early_stopping patience monitor validation_fraction precision device random_state verbose"
 ).split()
 SCHEMES = ("auto", "BIO", "IOBES", None)
 _BY_NAME = {p.name: p for p in SHARED}

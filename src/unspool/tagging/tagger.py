@@ -36,6 +36,7 @@ from unspool.tasks.reading import read_weights, scale_weights
 from unspool.training import Callback, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
+from unspool.training.device import CPU, choose, on, seeded
 from unspool.training.parallel import same_random
 
 
@@ -102,6 +103,7 @@ class SequenceTagger(BaseEstimator):
         monitor: str = "metric",
         validation_fraction: float = 0.1,
         precision: str = "float32",
+        device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 1,
     ) -> None:
@@ -144,6 +146,7 @@ class SequenceTagger(BaseEstimator):
         self.monitor = monitor
         self.validation_fraction = validation_fraction
         self.precision = precision
+        self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
@@ -178,6 +181,7 @@ class SequenceTagger(BaseEstimator):
         name = type(self).__name__
         check_parameters(name, self.get_params(deep=False), parameters.TABLE)
         check_callbacks(name, callbacks)
+        device = choose(name, self.device, self.verbose)
         if self.class_weight is not None and self.crf:
             expected = "None with crf=True, which scores whole sentences"
             bad_parameter(name, "class_weight", expected, self.class_weight, "Use crf=False.")
@@ -218,11 +222,13 @@ class SequenceTagger(BaseEstimator):
                 score = partial(self._score, validation, held)
         seed = int(random.randint(2**31 - 1))
         calls = [*callbacks, *checkpoints(self, checkpoint, checkpoint_every)]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed, device):
             self.network_ = self._build_network()
             loss = TagLoss(self.label_weight, weights_of(self.class_weight, self.classes_, learnt))
-            outcome = train(self.network_, loss, training, validation, self._settings(), seed, calls, score)
+            with on(self.network_, device):
+                outcome = train(
+                    self.network_, loss, training, validation, self._settings(), seed, calls, score
+                )
         self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
         self.interrupted_ = outcome.interrupted
         self._finish()
@@ -373,7 +379,10 @@ class SequenceTagger(BaseEstimator):
         if not sentences:
             return none_at_all(self.numbers_)
         data = SequenceData(self.input_.encode(Raw(TokenInput.kind, sentences)))
-        return answers(getattr(self, "frozen_", self.network_), data, self.numbers_, probabilities)
+        frozen = hasattr(self, "frozen_")  # the native engine's
+        network = self.frozen_ if frozen else self.network_
+        with on(network, CPU if frozen else choose(type(self).__name__, self.device)):
+            return answers(network, data, self.numbers_, probabilities)
 
     def summary(self) -> str:
         """The layers with their widths and trainable numbers, as a table."""
