@@ -62,6 +62,11 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
             replaced(2, "ConvLSTM1D", filters=8, kernel_size=[3]),
             r"'odd' \(ConvLSTM1D\).*'filters': 8, 'kernel_size'",
         ),
+        (
+            "functional",
+            replaced(9, "Attention", use_scale=True, score_mode="dot"),
+            r"'global.*' \(Attention\) is not supported. Its settings: .*'use_scale': True, 'score_mode': 'dot'",
+        ),
         ("lstm", replaced(2, "Functional", layers=[]), "a model within the model"),
         ("lstm", lambda ls: ls[3].update(module="mine.layers"), "of the module 'mine.layers', whose code"),
         ("lstm", setting(3, units=10**18), r"units an int in \[1, 2\*\*24\)"),
@@ -137,6 +142,19 @@ def test_what_is_not_supported(name: str, change: Any, message: str, tmp_path: P
     started = time.perf_counter()
     refused(path, message)
     assert time.perf_counter() - started < 5
+
+
+def test_several_inputs_and_outputs_are_named(tmp_path: Path) -> None:
+    reference = references()["functional"]
+    for end in ("input_layers", "output_layers"):
+        config = json.loads(json.dumps(reference.config))
+        first = config["config"][end]
+        first = first if isinstance(first[0], str) else first[0]
+        config["config"][end] = [first, ["age", 0, 0]]
+        path = write_h5(Reference(config, reference.weights), tmp_path / "m.h5")
+        refused(
+            path, rf"2 {end[:5].rstrip('_')}\w*s \({first[0]}, age\); only models of one input and one output"
+        )
 
 
 @pytest.mark.usefixtures("read_within")

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import unspool
 from unspool.errors import ModelFileError
+from unspool.exporting import to_onnx
 from unspool.importing import from_onnx, layers_from_onnx
 
 from .onnx_cases import F, model_of, recurrent, run, save
@@ -289,3 +290,11 @@ def test_damaged_files(tmp_path: Path) -> None:
         except ModelFileError:
             refused += 1
     assert refused > 30
+
+
+def test_a_scan_is_named(tmp_path: Path) -> None:
+    to_onnx(unspool.nn.Recurrent(unspool.cells.PeepholeLSTMCell(3, 4)), tmp_path / "m.onnx")
+    with pytest.raises(
+        ModelFileError, match=r"no LSTM, GRU or RNN operator.*Scan.*no cell is made: load the saved"
+    ):
+        from_onnx(tmp_path / "m.onnx")

@@ -49,8 +49,13 @@ class Builder:
         """Until the graph's output (the first, or the one named), which becomes the last of `nodes`."""
         if not any(node.op_type in onnx_recurrent.KINDS for node in self.graph):
             held = sorted({node.op_type for node in self.graph})
+            scan = (
+                " A Scan or a Loop holds the step of a cell as single operations, from which no cell is made: load the "
+                "saved model that was exported."
+            )
             raise ModelFileError(
                 f"it has no LSTM, GRU or RNN operator. It has: {', '.join(held)[:200] or 'none'}."
+                f"{scan if {'Scan', 'Loop'} & {*held} else ''}"
             )
         self._take_input()
         for number, node in enumerate(self.graph):
