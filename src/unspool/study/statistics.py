@@ -60,19 +60,25 @@ def estimate(values: Sequence[float] | np.ndarray, ratio: float = 0.0, resolutio
     sd = float(np.std(x, ddof=1))
     error = math.sqrt((1 / n + ratio) * max(sd**2, resolution**2 / 6))
     half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * error
-    if error > 0:
-        p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
-    else:
-        p = 1.0 if mean == 0 else 0.0
+    p = float(_p(x[None], ratio, resolution)[0])
     return Estimate(n, mean, sd, mean - half, mean + half, p)
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """The p values, corrected for their number, in the same order."""
-    adjusted, worst = [0.0] * len(p), 0.0
-    for rank, i in enumerate(np.argsort(p, kind="stable")):
-        worst = max(worst, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = worst
+def _p(values: np.ndarray, ratio: float, resolution: float) -> np.ndarray:
+    """p of mean 0 for each row of `values` (m, n), as `estimate` says; float64 (m,)."""
+    n, means = values.shape[1], values.mean(1)
+    errors = np.sqrt((1 / n + ratio) * np.maximum(values.std(1, ddof=1) ** 2, resolution**2 / 6))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * stats.t.sf(np.abs(means) / errors, n - 1)
+    return np.where(errors > 0, p, np.where(means == 0, 1.0, 0.0))
+
+
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The p values (m,), corrected for their number, in the same order; float64 (m,)."""
+    values = np.asarray(p, float)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(len(values), 0, -1) * values[order]))
     return adjusted
 
 
@@ -83,19 +89,22 @@ def compare_with_best(
 
     scores (m, n): m arrangements in the same n runs. None for the best itself.
     """
-    pairs = [(i, j) for i in range(len(scores)) for j in range(i)]
-    tested = {pair: estimate(scores[pair[0]] - scores[pair[1]], ratio, resolution) for pair in pairs}
-    raw = [tested[pair].p for pair in pairs]
-    corrected: dict[tuple[int, int], float] = {}
-    if all(p is not None for p in raw):
-        corrected = dict(zip(pairs, holm([float(p) for p in raw if p is not None])))
+    m, n = scores.shape
+    corrected = np.zeros(m)
+    if n > 1:
+        raw = np.concatenate(
+            [np.empty(0), *(_p(scores[i] - scores[:i], ratio, resolution) for i in range(1, m))]
+        )
+        others = np.delete(np.arange(m), best)
+        high, low = np.maximum(others, best), np.minimum(others, best)
+        corrected[others] = holm(raw)[high * (high - 1) // 2 + low]  # pairs (1, 0), (2, 0), (2, 1), ...
     results: list[Estimate | None] = []
     for i in range(len(scores)):
         if i == best:
             results.append(None)
             continue
         difference = estimate(scores[i] - scores[best], ratio, resolution)
-        results.append(replace(difference, p=corrected.get((max(i, best), min(i, best)))))
+        results.append(replace(difference, p=float(corrected[i]) if n > 1 else None))
     return results
 
 
