@@ -1,7 +1,7 @@
 """`make wheel`: wheels that install where no compiler is, built from the source archive alone, and tried.
 
     python tests/wheel.py                                   # this interpreter's, into dist/
-    python tests/wheel.py --pythons python3.10 python3.13   # others', each tried with a torch of its own
+    python tests/wheel.py --pythons python3.10 python3.13   # others', each tried with the pinned torch
     python tests/wheel.py --machine aarch64                 # cross-built, not tried here
 
 zig (package ziglang) compiles, as its clang targets any processor and any old glibc: wheels are manylinux_2_28, like
@@ -113,7 +113,10 @@ def attempt(python: str, wheel: Path) -> str:
             (site / "shared.pth").write_text("\n".join(shared) + "\n")
             run(fresh, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel, env=env)
         else:
-            run(fresh, "-m", "pip", "install", "--quiet", wheel, env=os.environ | {"PATH": env["PATH"]})
+            pins = (ROOT / "constraints.txt").read_text().split()
+            (pinned,) = [pin for pin in pins if pin.startswith("torch==")]
+            install = [fresh, "-m", "pip", "install", "--quiet", pinned, wheel]
+            run(*install, env=os.environ | {"PATH": env["PATH"]})
         return run(fresh, "-c", TRY, env=env, cwd=folder).strip()
 
 
