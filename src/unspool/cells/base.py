@@ -91,7 +91,7 @@ class Cell(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros, (batch_size, width) for each part of the state."""
-        like = next(t for t in (*self.parameters(), *vars(self).values()) if isinstance(t, Tensor))
+        like = next(t for t in (*self.parameters(), *self.__dict__.values()) if isinstance(t, Tensor))
         parts = tuple(like.new_zeros(batch_size, width) for width in self.state_sizes)
         return parts if len(parts) > 1 else parts[0]
 
