@@ -1,7 +1,7 @@
 """`make versions`: the wheel of each promised version of Python and torch, and the tests of layers and cells on it.
 
     python tests/versions.py                                        # every interpreter that is found, see PAIRS
-    python tests/versions.py --only 3.10=2.8.0 3.13=2.15.0          # these
+    python tests/versions.py --only 3.10=2.8.0 3.13=2.14.1          # these
     python tests/versions.py --tests tests/nn                       # other tests
 
 An environment each under build/versions/, kept between runs (torch's own packages may take gigabytes). The package
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # the oldest torch that is promised, the one that constraints.txt pins, the newest
-PAIRS = "3.10=2.8.0 3.11=2.13.0 3.12=2.13.0 3.13=2.15.0 3.14=2.15.0"
+PAIRS = "3.10=2.8.0 3.11=2.13.0 3.12=2.13.0 3.13=2.14.1 3.14=2.14.1"
 TESTS = (
     "tests/nn tests/cells tests/engine tests/streaming tests/test_ragged.py tests/properties tests/estimators"
 )

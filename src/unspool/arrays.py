@@ -28,6 +28,16 @@ def is_mapped(tensor: Tensor) -> bool:
     return False
 
 
+def numbers(tensor: Tensor) -> Any:
+    """A list of them, also of what a transform of torch.func has wrapped: torch 2.8 has no `tolist` inside of one."""
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+        return tensor.tolist()
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    with torch._C._DisableFuncTorch():
+        return tensor.tolist()
+
+
 def native(array: np.ndarray) -> np.ndarray:
     """In a byte order and a float width that torch has; anything else as it is."""
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:

@@ -91,8 +91,9 @@ class Cell(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros, (batch_size, width) for each part of the state."""
-        like = next(t for t in (*self.parameters(), *self.__dict__.values()) if isinstance(t, Tensor))
-        parts = tuple(like.new_zeros(batch_size, width) for width in self.state_sizes)
+        weights: list[Tensor] = [*self.parameters()]
+        weights = weights or [t for t in vars(self).values() if isinstance(t, Tensor)]
+        parts = tuple(weights[0].new_zeros(batch_size, width) for width in self.state_sizes)
         return parts if len(parts) > 1 else parts[0]
 
     def _weights(self, **shapes: tuple[int, ...] | None) -> None:

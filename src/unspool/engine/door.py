@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unspool import _native
-from unspool.arrays import MAPPED, is_mapped
+from unspool.arrays import MAPPED, is_mapped, numbers
 from unspool.errors import DataError
 
 
@@ -23,7 +23,7 @@ def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | No
         if isinstance(offsets, Tensor) and is_mapped(offsets):
             raise DataError(MAPPED)
         tokens = values.shape[0] if index is None else index.shape[0]
-        _native.check_offset_numbers(_plain(offsets).tolist(), tokens)
+        _native.check_offset_numbers(numbers(offsets), tokens)
         return offsets, index
     if isinstance(offsets, Tensor):
         offsets = offsets.contiguous()
@@ -35,10 +35,3 @@ def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | No
     tokens = values.shape[0] if index is None else _native.check_index(index, values.shape[0])
     _native.check_offsets(offsets, tokens)
     return offsets, index
-
-
-def _plain(numbers: Any) -> Any:
-    """What a transform of torch.func has wrapped; up to torch 2.8 a wrapped tensor has no `tolist`."""
-    while isinstance(numbers, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(numbers):
-        numbers = torch._C._functorch.get_unwrapped(numbers)
-    return numbers

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unspool.arrays import numbers
 from unspool.errors import DataError
 from unspool.state import flatten, unflatten
 
@@ -24,7 +25,7 @@ def run(
     starts = offsets[:-1].to(device)
     lengths = offsets.diff()
     order = torch.argsort(lengths, descending=True, stable=True)
-    sorted_lengths = lengths[order].tolist()
+    sorted_lengths = numbers(lengths[order])
     order = order.to(device)
     starts, ends = starts[order], starts[order] + lengths.to(device)[order] - 1
 
