@@ -81,3 +81,27 @@ def test_a_node_is_killed_and_the_study_goes_on_later(nodes, alone, tmp_path, mo
 def test_another_address_than_the_connected_one(nodes):
     with pytest.raises(unspool.errors.UnspoolError, match="connected to a Ray cluster already"):
         compare(cluster="local", verbose=0)
+
+
+def test_a_search_for_settings(nodes, capfd):
+    texts, labels = reviews(60)
+
+    def search(**options):
+        return unspool.tune(
+            texts,
+            labels.astype(float),
+            estimator=unspool.SequenceRegressor(**SMALL, blend=False),
+            space={"dropout": (0.0, 0.5)},
+            trials=2,
+            repeats=2,
+            jobs=1,  # what is drawn depends on what has ended
+            **options,
+        )
+
+    alone = search(verbose=0)
+    capfd.readouterr()
+    together = search(cluster="auto")
+    drawn = [[(t.settings, t.outcome.metrics, t.outcome.curve) for t in r.trials] for r in (alone, together)]
+    assert drawn[0] == drawn[1] and len(drawn[0]) == 3
+    said = capfd.readouterr().out
+    assert "Cluster: 2 nodes" in said and "Ran " in said

@@ -22,8 +22,7 @@ import typer
 from unspool import __version__
 from unspool.cli.answers import Answers, check_out, kept_pieces, laid_out, tell
 from unspool.cli.options import Reading, load_model
-from unspool.cluster import Cluster, connected
-from unspool.cluster.connection import check_address, import_ray
+from unspool.cluster import Cluster, check_ready, connected
 from unspool.cluster.pool import content_of, sent
 from unspool.cluster.tally import Tally, here
 from unspool.errors import DataError, UnspoolError
@@ -95,8 +94,7 @@ def predict_on_cluster(
     """The table with its answers to `out` or as CSV to stdout; see `unspool.cli.answers.predict_table`."""
     from unspool.study.comparing import usable_cores
 
-    check_address(address)
-    import_ray()
+    check_ready(address)
     out = check_out(out, table_path)
     answers = Answers(load_model(path, weights), input, level)
     columns = [input, *answers.beside.names]
@@ -113,7 +111,7 @@ def predict_on_cluster(
     with read_parts(str(path.expanduser())) as (document, stream, size):
         work = Work(document, stream.read(size), weights, input, level, dict(answers.schema or {}))
     answers = Answers(answers.model, input, level)
-    with connected(address, usable_cores() if address == "local" else None) as cluster:
+    with connected(address, usable_cores()) as cluster:
         typer.echo(str(cluster), err=True)
         parts = _parts(cluster, work, reading, table_path.expanduser().resolve(), columns)
         end, tally = End(0, 0), Tally(cluster)

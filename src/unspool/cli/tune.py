@@ -14,6 +14,7 @@ from unspool.cli.fit import save
 from unspool.cli.options import (
     SAVED,
     Debug,
+    OnCluster,
     Source,
     setting_options,
     settings_of,
@@ -68,6 +69,7 @@ class Searching:
     jobs: Annotated[
         int | None, typer.Option(help="Trials side by side. Default: one a core.", rich_help_panel=SEARCH)
     ] = None
+    cluster: OnCluster = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Searching:
@@ -90,6 +92,7 @@ class Searching:
             "metric": self.metric,
             "repeats": self.repeats,
             "jobs": self.jobs,
+            "cluster": self.cluster,
         }
 
 

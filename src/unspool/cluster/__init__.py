@@ -1,6 +1,7 @@
 """Work on a Ray cluster: the connection, and calls of one function side by side (extra `cluster`)."""
 
-from unspool.cluster.connection import Cluster, connected
+from unspool.cluster.connection import Cluster, check_ready, connected
 from unspool.cluster.pool import Pool
+from unspool.cluster.workers import ClusterWorkers
 
-__all__ = ["Cluster", "Pool", "connected"]
+__all__ = ["Cluster", "ClusterWorkers", "Pool", "check_ready", "connected"]

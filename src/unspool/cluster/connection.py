@@ -82,6 +82,12 @@ def import_ray() -> Any:
     return ray
 
 
+def check_ready(address: Any) -> None:
+    """The errors of `connected` that need no cluster to answer: for what is no address, and where Ray is missing."""
+    check_address(address)
+    import_ray()
+
+
 def check_address(address: Any) -> None:
     """`InvalidParameterError` for what is no address of a cluster's head."""
     if isinstance(address, str) and address.startswith("ray://"):

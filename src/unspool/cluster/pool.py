@@ -12,6 +12,10 @@ from unspool.cluster.tally import Tally, here
 from unspool.errors import UnspoolError
 
 RETRIES = 5  # of a call whose node or process was lost
+MISSING = (
+    "A node cannot import what the work needs: {}. Install it on all nodes; what is defined in the script itself is "
+    "sent along."
+)
 
 
 class Pool:
@@ -64,6 +68,8 @@ class Pool:
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, UnspoolError):
                 raise error.cause from None
+            if isinstance(error.cause, ImportError):
+                raise UnspoolError(MISSING.format(error.cause)) from error
             raise
         except (exceptions.RaySystemError, exceptions.RuntimeEnvSetupError) as error:
             raise UnspoolError(f"The cluster cannot make a call: {error}") from error
@@ -119,10 +125,7 @@ def content_of(version: str, held: list[Any]) -> Any:
         try:
             _contents[key] = ray.cloudpickle.loads(ray.get(reference))
         except (ImportError, AttributeError) as error:
-            raise UnspoolError(
-                f"A node cannot import what the work needs: {error}. Install it on all nodes; what is defined in the "
-                "script itself is sent along."
-            ) from None
+            raise UnspoolError(MISSING.format(error)) from None
         keep_to(1)
     return _contents[key]
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unspool.cluster.connection import check_address, import_ray
+from unspool import cells as cells_by_name
+from unspool.cluster import ClusterWorkers, check_ready
 from unspool.errors import check_float, check_int
 from unspool.study.arrangements import CELLS
 from unspool.study.comparison import Comparison
 from unspool.study.jobs import Workers
 from unspool.study.kinds import make_problem, problem_class
-from unspool.study.on_cluster import ClusterWorkers
+from unspool.study.on_cluster import perform
 from unspool.study.problem import chosen_metric
 from unspool.study.progress import StudyProgress
 from unspool.study.rounds import Budget, Loop, Plan
@@ -111,8 +112,7 @@ def compare(
     if jobs is not None:
         check_int("compare", "jobs", jobs)
     if cluster is not None:
-        check_address(cluster)
-        import_ray()
+        check_ready(cluster)
     plan = Plan(problem, problem.sizes(chosen, equal_parameters), metric, repeats, drop_hopeless, baselines)
     store = Store(out, problem.describe())
     names = {a.cell for a in chosen}
@@ -124,8 +124,8 @@ def compare(
             if cluster is None:
                 workers = Workers(problem, min(jobs or usable_cores(), plan.largest_round()), names)
             else:
-                cores = jobs or usable_cores() if cluster == "local" else None
-                workers = ClusterWorkers(problem, cluster, jobs, cores, names, progress.say)
+                context = problem, {name: cells_by_name.get(name) for name in names}
+                workers = ClusterWorkers(perform, context, cluster, jobs, usable_cores(), progress.say)
             with workers:
                 loop.run(workers)
         except KeyboardInterrupt:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
+from unspool.cluster import ClusterWorkers
 from unspool.study.arrangements import Arrangement
 from unspool.study.comparison import Comparison
 from unspool.study.jobs import Job, Run, Workers
-from unspool.study.on_cluster import ClusterWorkers
 from unspool.study.problem import Problem
 from unspool.study.progress import StudyProgress, duration
 from unspool.study.results import Entry, dropped_after

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unspool.cluster import check_ready
 from unspool.errors import bad_parameter, check_float, check_int
 from unspool.estimators import SequenceEstimator
-from unspool.study.comparing import usable_cores
 from unspool.tuning.problem import given_part, make_problem
 from unspool.tuning.progress import TuningProgress
 from unspool.tuning.result import Tried, Tuning
@@ -34,6 +34,7 @@ def tune(
     validation: tuple[Any, Any] | None = None,
     test: tuple[Any, Any] | None = None,
     jobs: int | None = None,
+    cluster: str | None = None,
     out: str | os.PathLike[str] | None = None,
     random_state: int = 0,
     verbose: int = 1,
@@ -59,6 +60,7 @@ def tune(
         training and validation rows together, as many.
     test : (X, y). Only reported, once, of the kept settings and the default.
     jobs : trials at a time, one thread each; None: one a core.
+    cluster : trials as tasks of a Ray cluster; as of `unspool.study.compare`.
     out : a folder for the study. A call with the same data and settings goes on where the last one ended, however it
         did. None: nothing is kept.
     random_state : of the parts, the trainings and the draws. verbose : 0 silent, 1 a line a trial.
@@ -66,7 +68,7 @@ def tune(
     Ctrl-C ends the search; the result then holds what was finished (`interrupted`).
 
     Raises `DataError`, `InvalidParameterError`, `UnspoolError` where the default cannot be trained or optuna is not
-    installed, and `ModelFileError` where `out` holds another search.
+    installed or the cluster does not answer, and `ModelFileError` where `out` holds another search.
     """
     optuna()
     if not isinstance(estimator, SequenceEstimator):
@@ -80,7 +82,10 @@ def tune(
         check_float("tune", "budget_seconds", budget_seconds, 0, float("inf"), "neither")
     if trials is not None:
         check_int("tune", "trials", trials)
-    jobs = usable_cores() if jobs is None else check_int("tune", "jobs", jobs)
+    if jobs is not None:
+        check_int("tune", "jobs", jobs)
+    if cluster is not None:
+        check_ready(cluster)
     problem = make_problem(X, y, estimator, metric, validation, random_state)
     axes = choose(problem.estimator, problem.kind, space, keep)
     tested = None if test is None else given_part("test", test, problem.estimator, problem.kind)
@@ -93,7 +98,7 @@ def tune(
         search = Search(problem, axes, place, study, budget, repeats, progress)
         interrupted = False
         try:
-            with side_by_side(problem, jobs) as runner:
+            with side_by_side(problem, jobs, cluster, progress.say) as runner:
                 search.run(runner)
         except KeyboardInterrupt:
             if search.default is None:

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import torch
 
 from unspool import cells
+from unspool.cluster import ClusterWorkers
 from unspool.errors import UnspoolError
+from unspool.study.comparing import usable_cores
 from unspool.study.jobs import one_thread
 from unspool.tuning.problem import Problem
 from unspool.tuning.trials import Outcome, Trial, perform
@@ -25,16 +27,37 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 class Runner(Protocol):
     """What runs trials, wherever: `jobs` at a time, each told all it needs by the problem and itself."""
 
-    jobs: int
+    @property
+    def jobs(self) -> int:
+        """Trials at a time."""
 
     def run(self, trials: Iterator[Trial]) -> Iterator[tuple[Trial, Outcome]]:
         """Each with its outcome, as they end. The next one is taken when a place is free, so that it can be drawn by
         what the others gave, and `trials` may end by the clock."""
 
 
-def side_by_side(problem: Problem, jobs: int) -> AbstractContextManager[Runner]:
-    """A runner on this machine; left by an exception it stops the trials that are going on."""
+def side_by_side(
+    problem: Problem, jobs: int | None, cluster: str | None, say: Callable[[str], None]
+) -> AbstractContextManager[Runner]:
+    """A runner on this machine, with None for `jobs` of one trial a core, or on the cluster at that address, of which
+    `say` tells; left by an exception it stops the trials that are going on."""
+    if cluster is not None:
+        return ClusterWorkers(on_cluster, (problem, _cells()), cluster, jobs, usable_cores(), say)
+    jobs = usable_cores() if jobs is None else jobs
     return Here(problem) if jobs == 1 else Processes(problem, jobs)
+
+
+def _cells() -> dict[str, Callable[..., Any]]:
+    return {name: cells.get(name) for name in cells.names()}
+
+
+def on_cluster(context: tuple[Problem, dict[str, Callable[..., Any]]], trial: Trial) -> Outcome:
+    """On a node of a cluster: `perform`, with all cells that are known where the search is driven."""
+    problem, own = context
+    for name, factory in own.items():
+        cells.registry.setdefault(name, factory)
+    with one_thread():
+        return perform(problem, trial)
 
 
 class Here:
@@ -66,8 +89,7 @@ class Processes:
     def __enter__(self) -> Processes:
         from loky import ProcessPoolExecutor
 
-        own = {name: cells.get(name) for name in cells.names()}
-        start = (self.problem, own, os.getpid())
+        start = (self.problem, _cells(), os.getpid())
         self.pool = ProcessPoolExecutor(
             self.jobs, initializer=_start, initargs=start, env=dict.fromkeys(THREADS, "1")
         )
