@@ -33,6 +33,11 @@ def test_the_example(example, tmp_path):
     texts, labels = reviews(120)
     scores = labels.astype(float)
     settings = {**SMALL, "epochs": 2, "random_state": 0, "verbose": 0}
-    model = example.fit_on_cluster(texts, scores, 1, tmp_path, **settings)
+    model, told = example.fit_on_cluster(texts, scores, 2, tmp_path, **settings)
+    assert told["workers"] == 2
     alone = unspool.SequenceRegressor(**settings).fit(texts, scores)
+    losses = [
+        [epoch["validation_loss"] for epoch in history] for history in (told["history"], alone.history_)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert np.allclose(model.predict(texts), alone.predict(texts), rtol=1e-4, atol=1e-5)
