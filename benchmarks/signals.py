@@ -1,13 +1,15 @@
 """Series and recordings against their baselines: `python benchmarks/signals.py SETS [--seeds 0 1 2] [--out FILE]`.
 
 SETS: any of JapaneseVowels BasicMotions Covid3Month (of the package sktime where it is installed, or in --ts FOLDER),
-digits, speakers (../shared/data/fsdd). One line a run, and the mean and spread over the seeds; JSON with --out. With
---ensemble also each of its networks by itself.
+digits, speakers, pairs (../shared/data/fsdd). pairs is for choosing settings: each speaker is told from a training on
+four of the others, and one is not used; --set NAME=VALUE changes settings of recordings there. One line a run, and the
+mean and spread over the seeds; JSON with --out. With --ensemble also each of its networks by itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import copy
 import json
 import time
@@ -24,7 +26,7 @@ from unspool.signals import Labelled, read_folder, read_ts
 
 DIGITS = Path(__file__).parents[2] / "shared" / "data" / "fsdd" / "recordings"
 # For recordings; series have the estimators' defaults.
-AUDIO = {
+AUDIO: dict[str, Any] = {
     "channel_invariant": True,
     "crop": 0.2,
     "noise": 0.3,
@@ -32,6 +34,8 @@ AUDIO = {
     "epochs": 40,
     "batch_size": 16,
 }
+PAIRS = [("george", "theo"), ("jackson", "nicolas"), ("lucas", "yweweler"), ("nicolas", "lucas")]
+PAIRS += [("theo", "george"), ("yweweler", "jackson")]
 
 
 def ts_parts(folder: Path, name: str) -> list[tuple[str, Labelled, Labelled]]:
@@ -50,6 +54,20 @@ def digit_parts(by_speaker: bool) -> list[tuple[str, Labelled, Labelled]]:
             *(found.take(np.flatnonzero(m)) for m in (keys != key, keys == key)),
         )
         for key in wanted
+    ]
+
+
+def pair_parts() -> list[tuple[str, Labelled, Labelled]]:
+    """Each speaker as the validation part of a training on four of the other five."""
+    found = read_folder(DIGITS, r"^(\d)_")
+    keys = np.array([name.split("_")[1] for name in found.names])
+    return [
+        (
+            f"{held}, without {unused}",
+            found.take(np.flatnonzero(~np.isin(keys, (held, unused)))),
+            found.take(np.flatnonzero(keys == held)),
+        )
+        for held, unused in PAIRS
     ]
 
 
@@ -104,14 +122,23 @@ def main() -> None:
     parser.add_argument("sets", nargs="+")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--ensemble", type=int, default=1)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings of pairs")
     parser.add_argument("--ts", type=Path, default=default)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    if given.set and set(given.sets) != {"pairs"}:
+        parser.error("--set is for choosing settings on pairs; the other sets have test parts.")
+    AUDIO.update(
+        (name, ast.literal_eval(value)) for name, value in (pair.split("=", 1) for pair in given.set)
+    )
     rows = []
     for name in given.sets:
-        parts = (
-            digit_parts(name == "speakers") if name in ("digits", "speakers") else ts_parts(given.ts, name)
-        )
+        if name == "pairs":
+            parts = pair_parts()
+        elif name in ("digits", "speakers"):
+            parts = digit_parts(name == "speakers")
+        else:
+            parts = ts_parts(given.ts, name)
         own = [run(*part, seed, given.ensemble) for seed in given.seeds for part in parts]
         rows += own
         for model in [key for key in own[0] if key not in ("set", "seed", "measure", "seconds")]:
