@@ -136,7 +136,10 @@ def test_ctrl_c_keeps_what_was_finished(table, tmp_path, monkeypatch):
     words = [*command(table, tmp_path / "model"), "--trials", "3", "--jobs", "1"]
     result = run(*words, code=130)
     report = tmp_path / "model-report"
-    assert result.stderr == f"interrupted: 1 trials are kept in {report}; the same command goes on.\n"
+    assert (
+        result.stderr
+        == f"interrupted: 1 trial, and the default, kept in {report}; the same command goes on.\n"
+    )
     assert not (tmp_path / "model").exists() and (report / "study.journal").is_file()
 
 

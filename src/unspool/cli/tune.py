@@ -172,15 +172,15 @@ def search_settings(
     """(what was found, with its models trained; what is told of it in metrics.json). KeyboardInterrupt where Ctrl-C
     ended the search."""
     import unspool
-    from unspool.tuning.progress import duration
+    from unspool.tuning.progress import counted, duration
 
     ctx.meta[SAVED] = f"what was finished is kept in {report}; the same command goes on."
     result: Tuning = unspool.tune(X, y, out=report, **searching.arguments(), **more)
     for line in result.verdict():
         typer.echo(line)
     if result.interrupted:
-        done = sum(not t.default for t in result.trials)
-        ctx.meta[SAVED] = f"{done} trials are kept in {report}; the same command goes on."
+        kept = counted(sum(not t.default for t in result.trials), "trial")
+        ctx.meta[SAVED] = f"{kept}, and the default, kept in {report}; the same command goes on."
         raise KeyboardInterrupt
     if result.chosen is not None:
         typer.echo(f"Trial {result.chosen.number} as options of fit: {option_text(result.chosen.settings)}")

@@ -179,7 +179,7 @@ INPUTS: tuple[Parameter, ...] = (
         kind=bool | None,
         later=True,
         before=False,
-        search=one_of(True, False, kinds=("text",), asked=True),
+        search=one_of(None, False, kinds=("text",), asked=True),
     ),
     Parameter(
         "text_column",

@@ -9,6 +9,8 @@ from unspool.evaluation.metrics import METRICS, shown
 from unspool.study.progress import StudyProgress, duration
 from unspool.tuning.trials import COMPLETE, Outcome, Trial
 
+FEW = 25  # fits: ten trials at random, five repeats of two, the last ones
+
 
 class TuningProgress(StudyProgress):
     """verbose 0: silent; 1: a line for each trial that ended, and on a terminal a bar. A context manager."""
@@ -16,9 +18,13 @@ class TuningProgress(StudyProgress):
     def __init__(self, metric: str, verbose: int) -> None:
         super().__init__(metric, 1, verbose)
 
-    def default(self, outcome: Outcome) -> None:
-        """The default was trained."""
+    def default(self, outcome: Outcome, fits: float | None) -> None:
+        """The default was trained. fits: of this length that the budget of time has room for; None: without one."""
         self.say(f"default: {self._result(outcome)}, {outcome.seconds:.1f} s")
+        if fits is not None and fits < FEW:
+            self.say(
+                f"The budget has room for some {counted(round(fits), 'such fit')}: too few for much of a search."
+            )
 
     def trial(
         self,
@@ -31,7 +37,7 @@ class TuningProgress(StudyProgress):
     ) -> None:
         """A trial ended. best: the number of the best one. done: trials that ended, of `total` at most; seconds: that
         the search has left; None: without a limit."""
-        left = "" if total is None else f"{total - done} trials"
+        left = "" if total is None else counted(total - done, "trial")
         if seconds is not None:
             left = f"about {duration(max(0.0, seconds))}" + (f", {left} at most" if left else "")
         star = " *" if best == trial.number else ""
@@ -59,6 +65,11 @@ class TuningProgress(StudyProgress):
             return f"{METRICS[self.metric][0]} {shown(outcome.metrics[self.metric])}"
         epochs = f" after epoch {len(outcome.curve)}" if outcome.curve and outcome.state != "failed" else ""
         return f"{outcome.state}{epochs}" + (f" ({outcome.error})" if outcome.error else "")
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 trial", "2 trials"."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

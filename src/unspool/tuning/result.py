@@ -17,7 +17,7 @@ from unspool.evaluation.metrics import METRICS, Metrics, shown
 from unspool.study.kinds.targets import TargetPart
 from unspool.study.statistics import LEVEL, Estimate, estimate
 from unspool.tuning.problem import Problem
-from unspool.tuning.progress import settings_text, value_text
+from unspool.tuning.progress import counted, settings_text, value_text
 from unspool.tuning.space import Axis
 from unspool.tuning.trials import COMPLETE, CUT, FAILED, PRUNED, Outcome, configured
 
@@ -159,7 +159,7 @@ class Tuning:
         counts = [(states.count(COMPLETE), "complete"), (states.count(PRUNED), "given up by their curves")]
         counts += [(states.count(CUT), "cut by the clock"), (states.count(FAILED), "failed")]
         lines = [
-            f"{len(tried)} trials: {', '.join(f'{n} {what}' for n, what in counts if n) or 'none ended'}."
+            f"{counted(len(tried), 'trial')}: {', '.join(f'{n} {what}' for n, what in counts if n) or 'none ended'}."
         ]
         errors = sorted({t.outcome.error for t in tried if t.outcome.error})
         if errors:

@@ -108,7 +108,8 @@ class Search:
                     user_attrs={"default": True, **_attributes(outcome)},
                 )
             )
-            self.progress.default(outcome)
+            budget = self.budget.seconds
+            self.progress.default(outcome, budget and budget * self.jobs / max(outcome.seconds, 1e-9))
 
     def _score(self, outcome: Outcome) -> float:
         """What optuna makes large."""
