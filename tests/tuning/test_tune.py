@@ -203,16 +203,15 @@ def test_the_budget_leaves_time_for_what_comes_after_the_search(monkeypatch):
     assert budget.elapsed == 30.0
     assert budget.search_left(reserve=25.0) == pytest.approx(100 - 25 - 30)
     assert budget.search_left(reserve=80.0) == pytest.approx(100 - 50 - 30)  # half of it is the search's
-    assert budget.pairs(seconds=10.0, last=15.0, most=5) == 5
-    assert budget.pairs(seconds=20.0, last=15.0, most=5) == 2
-    assert budget.pairs(seconds=90.0, last=15.0, most=5) == 2  # two at least
-    assert Budget(None, 3).search_left(5.0) is None and Budget(None, 3).pairs(1e9, 0.0, 5) == 5
+    assert budget.room(seconds=50.0, last=20.0) and not budget.room(seconds=50.0, last=21.0)
+    assert Budget(None, 3).search_left(5.0) is None and Budget(None, 3).room(1e9, 0.0)
 
 
 def test_a_clock_ends_the_search_and_the_end_is_reached():
     result = search(count=None, trials=None, budget_seconds=0.5)
     assert all(t.outcome.state in ("complete", "pruned", "cut") for t in result.trials)
     assert result.kept in ("default", "chosen") and result.verdict()
+    assert len(result.repeats) == (2 if result.chosen else 0)  # two at least, whatever the budget
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,10 @@ class TuningProgress(StudyProgress):
             self.bar.update(self.task, completed=done, total=total, left=left, description="trials")
 
     def repeats(self, number: int, count: int, seconds: float) -> None:
-        """The best trial is about to be held against the default."""
+        """The best trial is about to be held against the default: `count` times at most, `seconds` each time."""
         self.say(
-            f"The best, trial {number}, against the default: {count} runs of each, other seeds and validation parts, "
-            f"about {duration(seconds)}."
+            f"The best, trial {number}, against the default: {count} runs of each as the time allows, other seeds and "
+            f"validation parts, about {duration(seconds)} for one of both."
         )
 
     def repeated(self, name: str, outcome: Outcome) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -40,12 +39,9 @@ class Budget:
         """Seconds until the search must end, so that `reserve` are left; None without a limit."""
         return None if self.seconds is None else self.seconds - min(reserve, self.seconds / 2) - self.elapsed
 
-    def pairs(self, seconds: float, last: float, most: int) -> int:
-        """How many of `most` pairs of runs, `seconds` each, fit before the last fits."""
-        if self.seconds is None:
-            return most
-        fit = math.floor((self.seconds - self.elapsed - last) / max(seconds, 1e-9))
-        return min(most, max(FEWEST_PAIRS, fit))
+    def room(self, seconds: float, last: float) -> bool:
+        """Whether so many seconds fit before the last fits, which take `last`."""
+        return self.seconds is None or self.elapsed + seconds + last <= self.seconds
 
 
 @dataclass
@@ -189,22 +185,24 @@ class Search:
         best = self.best()
         if best is None:
             return
-        names = ("default", best.number)
         seconds = self._pair_seconds()
-        done = len(pairs(self.study, best.number, self.repeats))
-        more = (
-            self.budget.pairs(seconds / self.jobs, seconds, self.repeats - done) if done < self.repeats else 0
-        )
+        self.progress.repeats(best.number, self.repeats, seconds / self.jobs)
         settings = {"default": {}, best.number: self.settings(best.params)}
-        count = done + more
-        self.progress.repeats(best.number, count, count * seconds / self.jobs)
-        wanted = {}
-        for repeat in range(1, count + 1):
-            for name in names:
-                if kept_outcome(self.study, _pair_name(name, repeat)) is None:
-                    wanted[_pair_name(name, repeat)] = Trial(None, settings[name], draw=repeat)
-        named = {id(trial): name for name, trial in wanted.items()}
-        for trial, outcome in runner.run(iter(wanted.values())):
+        named: dict[int, str] = {}
+
+        def wanted() -> Iterator[Trial]:
+            for repeat in range(1, self.repeats + 1):
+                done = pairs(self.study, best.number, self.repeats)
+                took = sum(run.seconds for pair in done for run in pair) / len(done) if done else seconds
+                if repeat > max(FEWEST_PAIRS, len(done)) and not self.budget.room(took / self.jobs, took):
+                    return
+                for name, own in settings.items():
+                    if kept_outcome(self.study, _pair_name(name, repeat)) is None:
+                        trial = Trial(None, own, draw=repeat)
+                        named[id(trial)] = _pair_name(name, repeat)
+                        yield trial
+
+        for trial, outcome in runner.run(wanted()):
             self._store(named[id(trial)], outcome)
             self.progress.repeated(named[id(trial)], outcome)
 
