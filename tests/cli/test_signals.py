@@ -56,8 +56,6 @@ def test_inspect_draws_without_texts(model: Path) -> None:
     assert all((model / "seen" / name).stat().st_size > 1000 for name in ("gradients.png", "cell.svg"))
     refused = run("inspect", model / "model", "--text", "up", code=2).stderr
     assert "--text needs a model of texts" in refused
-    compared = run("compare", model / "train.ts", "--out", model / "study", code=2).stderr
-    assert "works with tables of texts" in compared
 
 
 def test_a_ts_file_to_a_model_its_measures_and_predictions(model: Path) -> None:
@@ -129,7 +127,10 @@ def test_a_folder_of_recordings(tmp_path: Path) -> None:
         (["--test-pattern", "1", "--test-fraction", "0.5"], "--test-pattern and --test-fraction both say"),
         (["--input-kind", "video"], "--input-kind must be series or audio. Got 'video'"),
         (["--task", "regression"], "must be finite numbers for regression. Got such as 'up'"),
-        (["--task", "tags"], "--task must be auto, classification or regression"),
+        (
+            ["--task", "tags"],
+            "--task must be one of auto, regression, classification, ordinal, count, positive",
+        ),
         (["--vectors", "x"], "No such option"),
     ],
 )
@@ -138,6 +139,88 @@ def test_what_is_wrong_is_told(tmp_path: Path, options: list[str], said: str) ->
     assert said in run("fit", source, "--out", tmp_path / "model", *SMALL, *options, code=2).stderr
 
 
-def test_compare_says_that_it_reads_no_series(tmp_path: Path) -> None:
-    source = write_ts(tmp_path / "some.ts", *rising(20))
-    assert "not with series or recordings" in run("compare", source, code=2).stderr
+def test_compare(model: Path) -> None:
+    study = ["--arrangements", "gru/last/one,rnn/max/one", "--repeats", "2", "--jobs", "1"]
+    train, test = model / "train.ts", model / "test.ts"
+    said = run("compare", train, "--test", test, *study, *SMALL, "--out", model / "study").stdout
+    assert "Best on the validation part" in said
+    table = pl.read_csv(model / "study" / "table.csv")
+    assert table["arrangement"].to_list()[2:] == ["majority", "summary + logistic regression"]
+    assert table["test_mean"].null_count() == 0
+    found = unspool.load(model / "study" / "model")
+    assert f"{found.cell}/{found.pooling}/one" == table["arrangement"][0]
+
+
+@pytest.fixture(scope="module")
+def sensors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A long table of series whose level tells a grade, a count and a cost."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for series in range(90):
+        level = rng.uniform(0, 2)
+        told = {
+            "grade": ["low", "mid", "high"][int(level * 1.499)],
+            "count": int(rng.poisson(np.exp(level))),
+            "cost": float(np.exp(level) * rng.lognormal(0, 0.1)),
+        }
+        rows += [
+            {"unique_id": series, "step": step, "x": level + rng.normal(0, 0.1), **told}
+            for step in range(int(rng.integers(3, 7)))
+        ]
+    path = tmp_path_factory.mktemp("sensors") / "long.csv"
+    pl.DataFrame(rows).write_csv(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "task", "metric", "linear"),
+    [
+        ("grade", ["--task", "ordinal", "--order", "low,mid,high"], "ordinal", "rank_mae", "logistic"),
+        ("count", ["--task", "count"], "count", "deviance", "Poisson"),
+        ("cost", ["--loss", "lognormal"], "positive", "deviance", "gamma"),
+    ],
+)
+def test_other_targets(sensors, tmp_path, target, more, task, metric, linear) -> None:
+    how = ["--input-kind", "series", "--target", target, "--feature", "x"]
+    small = ["--epochs", "25", "--hidden-size", "6", "--quiet", "--early-stopping"]
+    said = run("fit", sensors, *how, *more, *small, "--out", tmp_path / "model").stdout
+    assert f"Task: {task}." in said and f"summary + {linear} regression" in said
+    facts = json.loads((tmp_path / "model-report" / "metrics.json").read_text())
+    constant, line = (
+        row["metrics"][0] if isinstance(row["metrics"], list) else row["metrics"]
+        for row in map(dict, facts["baselines"].values())
+    )
+    constant, line = (row.get(target, row) for row in (constant, line))
+    assert line[metric] < 0.7 * constant[metric] and facts["metrics"][target][metric] < constant[metric]
+    evaluated = run("evaluate", tmp_path / "model", sensors, "--target", target).stdout
+    assert "Weighted kappa" in evaluated or "Deviance" in evaluated
+    level = ["--level", "70", "--out", tmp_path / "p.csv"]
+    run("predict", tmp_path / "model", sensors, "--target", target, *level)
+    frame = pl.read_csv(tmp_path / "p.csv")
+    if task == "ordinal":
+        held = [
+            str(y) in str(found).split("|") or str(y) in str(found)
+            for y, found in zip(frame[target], frame["prediction_set"])
+        ]
+    else:
+        held = (
+            (frame["prediction_low"] <= frame[target]) & (frame[target] <= frame["prediction_high"])
+        ).to_list()
+    assert np.mean(held) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--target", "grade", "--task", "ordinal"], "Give it from the lowest to the highest"),
+        (["--target", "grade", "--order", "low,mid"], "a class that the order has not: 'high'"),
+        (["--target", "grade", "--task", "count"], "must be finite numbers for count"),
+        (["--target", "count", "--task", "positive"], "needs targets above 0"),
+        (["--target", "count", "--task", "cont"], "--task must be one of auto"),
+        (["--target", "cost", "--task", "count", "--loss", "huber"], "goes with --loss"),
+    ],
+)
+def test_other_targets_that_cannot_be(sensors, tmp_path, more, said) -> None:
+    how = ["--input-kind", "series", "--feature", "x", *more, "--out", tmp_path / "model", "--epochs", "1"]
+    lines = run("fit", sensors, *how, code=2).stderr.splitlines()
+    assert said in lines[-1] and sum(line.startswith("error:") for line in lines) == 1

@@ -1,4 +1,4 @@
-"""`unspool compare --task tagging`, `generation`, `seq2seq` and `forecasting`."""
+"""`unspool compare` of series and recordings, and `--task tagging`, `generation`, `seq2seq` and `forecasting`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 from unspool.cli.forecasting import SeriesSource
 from unspool.cli.options import Debug, setting_options, settings_of, source_options, with_options
 from unspool.cli.pair_data import PairSource
+from unspool.cli.signal_data import SignalSource
+from unspool.cli.signals import LEFT_OUT
 from unspool.cli.studying import ARRANGEMENTS, Cells, Names, Out, Quiet, Studying, joined, names, tell
 from unspool.cli.tag_data import TaggedSource
 from unspool.cli.text_data import TextSource
@@ -200,6 +202,54 @@ def forecasting(
         arrangements=names(arrangements),
         validation=validation_windows,
         test=source.test_windows or None,
+        out=out,
+        random_state=settings["random_state"],
+        verbose=0 if quiet else 1,
+        **Studying.of(options),
+    )
+    tell(ctx, result, out)
+
+
+@with_options(
+    source_options(SignalSource),
+    source_options(Studying),
+    setting_options((*LEFT_OUT, *VARIED, "pooling", "bidirectional")),
+)
+def signals(
+    ctx: typer.Context,
+    out: Out,
+    arrangements: Names = None,
+    cells: Cells = CELLS,
+    poolings: Annotated[
+        str, typer.Option(metavar="NAMES", help="Joined by commas.", rich_help_panel=ARRANGEMENTS)
+    ] = "last,mean,max,attention",
+    layouts: Layouts = "one,stacked,bidirectional",
+    quiet: Quiet = False,
+    debug: Debug = False,
+    **options: Any,
+) -> None:
+    """Train many arrangements of cell, pooling and layers on series or recordings, and say which to use.
+
+    unspool compare JapaneseVowels_TRAIN.ts --test JapaneseVowels_TEST.ts --budget 15m --out study
+    """
+    from unspool import study
+    from unspool.estimators import for_task
+
+    source = SignalSource.of(options)
+    source.check()
+    settings = settings_of(options, (*LEFT_OUT, *VARIED, "pooling", "bidirectional"))
+    data = source.parts(settings)
+    settings |= data.settings
+    out = out.expanduser()
+    result = study.compare(
+        data.train.X,
+        data.train.y,
+        estimator=for_task(data.task.name)(**settings),
+        cells=names(cells),
+        poolings=names(poolings),
+        layouts=names(layouts),
+        arrangements=names(arrangements),
+        test=(data.tested.X, data.tested.y),
         out=out,
         random_state=settings["random_state"],
         verbose=0 if quiet else 1,

@@ -39,7 +39,7 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("export", "seq2seq"): "unspool.cli.export:export",
     **{
         ("compare", kind): f"unspool.cli.compare_kinds:{kind}"
-        for kind in ("tagging", "forecasting", "generation", "seq2seq")
+        for kind in ("tagging", "forecasting", "generation", "seq2seq", "signals")
     },
     **{
         ("shrink", kind): "unspool.cli.shrink:shrink"
@@ -76,8 +76,6 @@ def command_for(name: str, arguments: Sequence[str]) -> Any | None:
     if name == "import":  # a model among its arguments is the one that is replaced
         return None
     kind = _kind_of_job(arguments) if name in ("fit", "compare", "tune") else _kind_of_model(arguments)
-    if name == "compare" and kind == "signals":
-        raise DataError("unspool compare works with tables of texts, not with series or recordings.")
     if kind is None:
         return None
     if (name, kind) in COMMANDS:

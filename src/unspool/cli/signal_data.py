@@ -17,10 +17,13 @@ from unspool.cli.report import Result, measure
 from unspool.errors import DataError, check_float
 from unspool.parameters import SPLIT
 from unspool.signals import Labelled, from_long, read_folder, read_panel, read_ts
-from unspool.tasks import Task, registry
+from unspool.tasks import Count, Positive, Task, registry
+from unspool.tasks.log_link import LogLink
+from unspool.tasks.ordinal import ordered
 
 SERIES = (".ts", ".npy", ".npz")
 KINDS = ("series", "audio")
+TASKS = ("auto", "regression", "classification", "ordinal", "count", "positive")
 
 
 @dataclass(frozen=True)
@@ -155,17 +158,29 @@ def kind_of(path: Path, asked: str | None) -> str:
     return "audio" if path.expanduser().is_dir() else "series"
 
 
-def decide(y: np.ndarray, asked: str, path: Path, kind: str) -> tuple[str, np.ndarray]:
-    """("classification" or "regression", y as labels or numbers). auto: labels of a .ts file, of subfolders and of
-    file names are what they are; otherwise numbers with fractions, or more than 10 distinct, are regression."""
-    if asked not in ("auto", "classification", "regression"):
-        raise DataError(f"--task must be auto, classification or regression. Got {asked!r}.")
+def decide(
+    y: np.ndarray, asked: str, path: Path, kind: str, settings: Mapping[str, Any] | None = None
+) -> tuple[str, np.ndarray]:
+    """(the task, y as labels or numbers). auto: by --order and --loss in `settings`, which go with one task; labels of
+    a .ts file, of subfolders and of file names are what they are; otherwise numbers with fractions, or more than 10
+    distinct, are regression."""
+    if asked not in TASKS:
+        raise DataError(f"--task must be one of {', '.join(TASKS)}. Got {asked!r}.")
+    if settings is not None and settings["order"] is not None:
+        if asked not in ("auto", "ordinal"):
+            raise DataError(f"--order is of --task ordinal. Got --task {asked}.")
+        asked = "ordinal"
+    if settings is not None and asked in ("auto", "regression"):
+        of_loss = next((t.name for t in (Count, Positive) if settings["loss"] in t.losses), asked)
+        asked = of_loss
     numbers = _as_numbers(y)
-    if asked == "regression":
+    if asked in ("regression", "count", "positive"):
         if numbers is None or not np.isfinite(numbers).all():
-            raise DataError(f"The labels must be finite numbers for regression. Got such as {y[0].item()!r}.")
+            raise DataError(f"The labels must be finite numbers for {asked}. Got such as {y[0].item()!r}.")
         return asked, numbers
-    if asked == "classification" or numbers is None:
+    if asked in ("classification", "ordinal"):
+        return asked, y
+    if numbers is None:
         return "classification", y
     known = y.dtype.kind in "iu" and (kind == "audio" or path.suffix.lower() == ".ts")
     spread = bool((numbers != np.floor(numbers)).any()) or len(np.unique(numbers)) > 10
@@ -195,8 +210,9 @@ class SignalSource(SignalReading):
     task: Annotated[
         str,
         typer.Option(
-            help="auto, regression or classification. auto: regression for numbers with fractions or more than 10 "
-            "distinct values, but for the classes of .ts files and of recordings."
+            help="auto, regression, classification, ordinal (classes with an order), count or positive. auto: "
+            "regression for numbers with fractions or more than 10 distinct values, but for the classes of .ts files "
+            "and of recordings."
         ),
     ] = "auto"
     test: Annotated[Path | None, typer.Option(help="As SOURCE, for the test.", rich_help_panel=SPLIT)] = None
@@ -226,11 +242,12 @@ class SignalSource(SignalReading):
         if self.test_fraction is not None:
             check_float("fit", "test_fraction", self.test_fraction, 0, 1, "neither")
 
-    def parts(self, seed: int) -> SignalData:
-        """Both parts; what was read is printed."""
+    def parts(self, settings: Mapping[str, Any]) -> SignalData:
+        """Both parts; what was read is printed. settings: the estimator's parameters."""
+        seed = settings["random_state"]
         kind = kind_of(self.source, self.input_kind)
         found = self.read(self.source, kind)
-        name, y = decide(np.asarray(found.y), self.task, self.source, kind)
+        name, y = decide(np.asarray(found.y), self.task, self.source, kind, settings)
         found = replace(found, y=y)
         if self.test is not None:
             train, tested = found, self.read(self.test, kind, found.features)
@@ -242,17 +259,25 @@ class SignalSource(SignalReading):
             how = "names that match" if self.test_pattern else f"drawn with seed {seed}"
         typer.echo(f"Task: {name}.")
         typer.echo(told(kind, train, tested, how))
-        return SignalData(kind, registry[name], train, tested)
+        decided: dict[str, Any] = {}
+        if name == "ordinal":
+            order = "auto" if settings["order"] is None else settings["order"]
+            decided = {"order": ordered(order, np.asarray(train.y)).tolist()}
+        elif issubclass(registry[name], LogLink):
+            decided = registry[name].settings_for(settings, None, [])  # type: ignore[arg-type]
+        return SignalData(kind, registry[name], train, tested, decided)
 
 
 @dataclass(frozen=True)
 class SignalData:
-    """kind: of X, "series" or "audio". task: of the labels. train, tested: the parts."""
+    """kind: of X, "series" or "audio". task: of the labels. train, tested: the parts. settings: the parameters of the
+    estimator that the task sets."""
 
     kind: str
     task: type[Task]
     train: Labelled
     tested: Labelled
+    settings: dict[str, Any]
 
     @property
     def part(self) -> SignalPart:
@@ -270,7 +295,9 @@ class SignalData:
         from unspool.evaluation.signals import signal_baselines
 
         X, y = self.train.X, np.asarray(self.train.y)
-        fitted = signal_baselines(self.kind, X, y, self.task.has_classes, seed)
+        order = np.array(self.settings["order"]) if "order" in self.settings else None
+        power = getattr(self.task, "power", 0)
+        fitted = signal_baselines(self.kind, X, y, self.task.has_classes, seed, order, power)
         return [(measure(b.name, b, self.part, self.task), b.settings) for b in fitted]
 
     def facts(self) -> dict[str, Any]:

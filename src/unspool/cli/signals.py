@@ -81,7 +81,8 @@ def fit(
     report = out.with_name(out.name + "-report") if report is None else report.expanduser()
     check_place(report / "metrics.json")
     settings = {**settings_of(options, LEFT_OUT), "verbose": 0 if quiet else 1}
-    data = source.parts(settings["random_state"])
+    data = source.parts(settings)
+    settings |= data.settings
     started = time.perf_counter()
     model = data.named(for_task(data.task.name)(**settings).fit(data.train.X, data.train.y, **keeping))
     seconds = time.perf_counter() - started

@@ -37,7 +37,8 @@ def tune(
     source.check()
     out, report = places(out, report)
     settings = settings_of(options, LEFT_OUT)
-    data = source.parts(settings["random_state"])
+    data = source.parts(settings)
+    settings |= data.settings
     started = time.perf_counter()
     result, facts = search_settings(
         ctx,

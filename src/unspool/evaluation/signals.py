@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from unspool.evaluation.baselines import Baseline, majority_baseline, mean_baseline
+from unspool.evaluation.baselines import Baseline, majority_baseline, mean_baseline, ordinal_baselines
 from unspool.signals.sound import Sound, read_sound
 from unspool.signals.spectrum import at_full_scale, log_mel
 
@@ -57,36 +58,60 @@ def log_spectra(recordings: Sequence[Any]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SummaryBaseline:
-    """A linear model on `summarise(X)`; as `Baseline`. classes_: None for numbers."""
+    """A linear model on `summarise(X)`; as `Baseline`. classes_ (K,): None for numbers. columns: the classes' places
+    among those of the model, where it does not have all or numbers them."""
 
     name: str
     settings: dict[str, Any]
     model: Any
     summarise: Callable[[Sequence[Any]], np.ndarray]
     classes_: np.ndarray | None = None
+    columns: np.ndarray | None = None
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """Numbers or labels (n,)."""
-        return self.model.predict(self.summarise(X))
+        found = self.model.predict(self.summarise(X))
+        return found if self.columns is None or self.classes_ is None else self.classes_[found]
 
     def predict_proba(self, X: Sequence[Any]) -> np.ndarray:
         """(n, classes)."""
-        return self.model.predict_proba(self.summarise(X))
+        found = self.model.predict_proba(self.summarise(X))
+        if self.columns is None or self.classes_ is None:
+            return found
+        every = np.zeros((len(found), len(self.classes_)))
+        every[:, self.columns] = found
+        return every
 
 
 def signal_baselines(
-    kind: str, X: Sequence[Any], y: np.ndarray, has_classes: bool, seed: int = 0
+    kind: str,
+    X: Sequence[Any],
+    y: np.ndarray,
+    has_classes: bool,
+    seed: int = 0,
+    order: np.ndarray | None = None,
+    power: int = 0,
 ) -> list[Baseline | SummaryBaseline]:
     """Both baselines, fitted on X and y. kind: "series", X n arrays (T, F), or "audio", X n paths or `Sound`. y (n,):
-    labels if `has_classes`, otherwise numbers. seed: of the folds."""
+    labels if `has_classes`, otherwise numbers. seed: of the folds. order (K,): the classes from the lowest to the
+    highest, where they have one. power: 1 for counts, 2 for positive numbers, whose linear model is of the Poisson or
+    the gamma distribution with a logarithmic link; 0 for any others."""
     summarise, what = (log_spectra, "log-spectrum") if kind == "audio" else (summary, "summary")
     Z = summarise(X)
+    if order is not None:
+        places = {label: rank for rank, label in enumerate(order.tolist())}
+        ranks = np.array([places[label] for label in y.tolist()])
+        model, chosen = _classifier(Z, ranks, seed)
+        name = f"{what} + logistic regression"
+        linear = SummaryBaseline(name, chosen, model, summarise, order, model.classes_)
+        return [*ordinal_baselines(None, ranks, order), linear]
     if has_classes:
         model, chosen = _classifier(Z, y, seed)
         name = f"{what} + logistic regression"
         return [majority_baseline(y), SummaryBaseline(name, chosen, model, summarise, model.classes_)]
-    model, chosen = _regressor(Z, y, seed)
-    return [mean_baseline(y), SummaryBaseline(f"{what} + ridge", chosen, model, summarise)]
+    model, chosen = _regressor(Z, y, seed, power)
+    name = f"{what} + {('ridge', 'Poisson regression', 'gamma regression')[power]}"
+    return [mean_baseline(y), SummaryBaseline(name, chosen, model, summarise)]
 
 
 def _classifier(Z: np.ndarray, y: np.ndarray, seed: int) -> tuple[Any, dict[str, Any]]:
@@ -98,12 +123,17 @@ def _classifier(Z: np.ndarray, y: np.ndarray, seed: int) -> tuple[Any, dict[str,
     return _chosen(Z, y, splitter, "C", lambda c: LogisticRegression(C=c, max_iter=500), "neg_log_loss")
 
 
-def _regressor(Z: np.ndarray, y: np.ndarray, seed: int) -> tuple[Any, dict[str, Any]]:
-    from sklearn.linear_model import Ridge
+def _regressor(Z: np.ndarray, y: np.ndarray, seed: int, power: int) -> tuple[Any, dict[str, Any]]:
+    from sklearn.linear_model import GammaRegressor, PoissonRegressor, Ridge
     from sklearn.model_selection import KFold
 
+    new, score = (
+        (Ridge, "neg_mean_squared_error"),
+        (partial(PoissonRegressor, max_iter=500), "neg_mean_poisson_deviance"),
+        (partial(GammaRegressor, max_iter=500), "neg_mean_gamma_deviance"),
+    )[power]
     splitter = KFold(min(3, len(y)), shuffle=True, random_state=seed)
-    return _chosen(Z, y, splitter, "alpha", lambda c: Ridge(alpha=1 / c), "neg_mean_squared_error")
+    return _chosen(Z, y, splitter, "alpha", lambda c: new(alpha=1 / c), score)
 
 
 def _chosen(

@@ -127,6 +127,12 @@ class Ordinal(Classification):
         plot_confusion(path, y, found.predicted, found.classes.tolist())
 
 
+def ordered(order: Any, labels: np.ndarray) -> np.ndarray:
+    """(C,): the classes of labels (n,) from the lowest to the highest. order: a list of them, or "auto": of numbers
+    theirs. `DataError` for labels that have none, or that the order lacks."""
+    return _ordered(order, labels, class_labels(labels))
+
+
 def median(probabilities: np.ndarray) -> np.ndarray:
     """(n,): of probabilities (n, C) the first rank at which their sum is half or more."""
     return (probabilities.cumsum(1) >= 0.5 - 1e-12).argmax(1)

@@ -23,8 +23,10 @@ from unspool.errors import DataError, bad_parameter, check_int
 from unspool.estimators import SequenceClassifier, SequenceEstimator, SequenceRegressor
 from unspool.estimators.network import count_parameters, members_of
 from unspool.estimators.splitting import split_rows
+from unspool.evaluation.baselines import mean_baseline
 from unspool.evaluation.linear import LinearText
 from unspool.evaluation.metrics import Metrics
+from unspool.evaluation.signals import signal_baselines
 from unspool.heads.pooling import pooling_names
 from unspool.parameters import TABLE
 from unspool.study.arrangements import Arrangement, Grid
@@ -33,6 +35,7 @@ from unspool.study.layout import number
 from unspool.study.problem import Asked, Fitted, Headings, Problem
 from unspool.tables.columns import MANY_VALUES
 from unspool.tasks import Task
+from unspool.tasks.ordinal import ordered
 from unspool.tasks.reading import read_labels
 
 
@@ -160,6 +163,8 @@ class TargetProblem(Problem):
         """Mean or majority; for texts also TF-IDF with a linear model."""
         started = time.perf_counter()
         held = None if validation is None else (self.given(validation), validation.y)
+        if training.X.kind in ("series", "audio"):
+            return self._signal_baselines(training)
         texts = self.given(training) if training.X.kind == "text" else None
         settings = self.estimator.get_params(deep=False) if self.estimator.text_column else None
         fitted = self.task.baselines(
@@ -180,6 +185,25 @@ class TargetProblem(Problem):
                 b.settings,
             )
             for b in fitted
+        ]
+
+    def _signal_baselines(self, training: TargetPart) -> list[Fitted]:
+        """The mean or the majority, and a linear model on a summary, which of numbers takes one target."""
+        started, y = time.perf_counter(), training.y
+        flat = y.reshape(len(y), -1)[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        if flat.ndim == 2:
+            return [Fitted("mean", partial(self.measure, mean_baseline(y)))]
+        order = None
+        if self.task.name == "ordinal":
+            order = ordered(self.estimator.order, y)
+        power = getattr(self.task, "power", 0)
+        found = signal_baselines(
+            training.X.kind, training.X.data, flat, self.task.has_classes, self.random_state, order, power
+        )
+        seconds = [0.0, time.perf_counter() - started]
+        return [
+            Fitted(b.name, partial(self.measure, b), s, b.settings)
+            for b, s in zip(found, seconds, strict=True)
         ]
 
     def recurrent_parameters(self, model: Any) -> int:
