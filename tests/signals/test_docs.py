@@ -70,3 +70,17 @@ def test_the_example_runs(
     assert "16 training and 4 test recordings" in said and "log-spectrum + logistic regression" in said
     assert float(said.split("accuracy ")[1].split()[0]) >= 0.75
     assert unspool.load(tmp_path / "model").classes_.tolist() == [0, 7]
+
+
+def test_the_example_of_other_targets_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = DIGITS.parents[1] / "series" / "pollution.csv"
+    if not table.is_file():
+        pytest.skip(f"needs {table}")
+    monkeypatch.setattr(sys, "argv", ["air_quality.py", str(table), "--rows", "4000", "--epochs", "1"])
+    with pytest.warns(UserWarning, match="of the training part are missing"):
+        runpy.run_path(str(ROOT / "examples" / "air_quality.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("grade (ordinal)", "hours above 75 (count)", "mean (positive)"))
+    assert all(f"summary + {name} regression" in told for name in ("logistic", "Poisson", "gamma"))

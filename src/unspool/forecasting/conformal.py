@@ -49,7 +49,8 @@ class Scores:
         if counts.min() < least:
             raise DataError(
                 f"An interval of {100 * coverage:g} % needs {least} held-back forecasts{whose} or more for each step "
-                f"of the horizon. There are {counts.min()}: hold back more with validation_size, or take a lower level."
+                f"of the horizon. There are {counts.min()}: hold back more with "
+                "validation_size (--validation-size of fit), or take a lower level."
             )
         ordered = np.sort(values[:, :horizon], 0)  # NaN last
         return ordered[[rank(int(n), coverage) - 1 for n in counts], np.arange(horizon)]

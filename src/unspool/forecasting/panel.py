@@ -217,7 +217,9 @@ def _require(frame: pl.DataFrame, wanted: Sequence[str]) -> None:
         if name not in frame.columns:
             hint = did_you_mean(name, frame.columns)
             if name == "unique_id":
-                hint = hint or "For a table of one series say id_col=None; or name the column with id_col."
+                hint = hint or (
+                    "For a table of one series say id_col=None (--id none); or name the column with id_col (--id)."
+                )
             known = ", ".join(map(repr, frame.columns)) or "none of those that are needed"
             raise DataError(f"The table has no column {name!r}. It has {known}. {hint}".rstrip())
 

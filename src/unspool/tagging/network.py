@@ -39,6 +39,7 @@ class Targets:
         return len(self.tags)
 
     def to(self, device: torch.device) -> Targets:
+        """Both on a device."""
         return Targets(self.tags.to(device), self.labels.to(device))
 
     def __getitem__(self, key: Any) -> Any:
