@@ -33,7 +33,7 @@ class Held(Callback):
         self.scores: list[float] = []
 
     def on_epoch_end(self, trainer: Any) -> None:
-        own = trainer.network.state_dict()
+        own = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
         trainer.network.load_state_dict(trainer.weights())  # the averaged ones
         outputs = outputs_of(trainer.network, self.model.input_.encode(Raw("text", self.X)))
         trainer.network.load_state_dict(own)
