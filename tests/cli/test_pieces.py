@@ -81,3 +81,11 @@ def test_a_column_that_is_not_there(trained, table, tmp_path, small_pieces):
     for option in ([], ["--drop-missing"]):
         said = run("predict", trained / "model", tmp_path / "in.csv", "--input", "texd", *option, code=2)
         assert "Did you mean 'text'?" in said.stderr
+
+
+def test_the_weights_of_a_large_table_are_laid_out(trained):
+    texts = [f"a {word} day" for word in ["good", "awful", "dull", "fine"]]
+    model = unspool.load(trained / "model")
+    expected = model.predict(texts)
+    assert answers.laid_out(model) is model and hasattr(model, "frozen_")
+    assert model.predict(texts).tolist() == expected.tolist()

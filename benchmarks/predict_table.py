@@ -1,0 +1,87 @@
+"""`unspool predict` over a large table: `python -m benchmarks.predict_table --rows 1000000 --format csv`.
+
+Makes a table of texts of 10 words, drawn from 20,000 by Zipf's law, fits the default model on 5,000 others, and prints
+what predicting the table takes in a process of its own: CPU seconds, wall seconds, its largest resident memory
+(`ru_maxrss`, which counts every page, of files too), and the same of a table of ten rows, which is what starting
+takes. A Parquet file is read by a further process, whose CPU seconds count; its memory is printed beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+WORDS, LENGTH, PART, TRAINING = 20_000, 10, 100_000, 5_000
+RUN = """
+import json, resource, sys
+from unspool.cli import main
+try:
+    main()
+finally:
+    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(json.dumps([(u.ru_utime + u.ru_stime, u.ru_maxrss) for u in used]), file=sys.stderr)
+"""
+WRITERS = {"csv": "write_csv", "jsonl": "write_ndjson", "parquet": "write_parquet"}
+
+
+def made(rows: int) -> pl.DataFrame:
+    """Texts, and scores that follow from their words."""
+    random = np.random.default_rng(0)
+    words = np.array(["".join(random.choice(list("abcdefghiklmnoprstu"), 2 + k % 7)) for k in range(WORDS)])
+    worth, share = random.normal(size=WORDS), 1 / np.arange(1, WORDS + 1)
+    parts = []
+    for start in range(0, rows, PART):
+        drawn = random.choice(WORDS, (min(PART, rows - start), LENGTH), p=share / share.sum())
+        score = worth[drawn].mean(1) + random.normal(0, 0.1, len(drawn))
+        parts.append(pl.DataFrame({"text": [" ".join(row) for row in words[drawn].tolist()], "score": score}))
+    return pl.concat(parts)
+
+
+def predict(model: Path, table: Path) -> dict[str, Any]:
+    """Of one run."""
+    out = table.with_stem("predictions")
+    call = [sys.executable, "-c", RUN, "predict", model, table, "--input", "text", "--out", out]
+    began = time.perf_counter()
+    done = subprocess.run(list(map(str, call)), stderr=subprocess.PIPE, text=True, check=True)
+    wall = time.perf_counter() - began
+    (cpu, peak), (cpu_reader, peak_reader) = json.loads(done.stderr.splitlines()[-1])
+    return {
+        "CPU seconds": round(cpu + cpu_reader, 1),
+        "wall seconds": round(wall, 1),
+        "peak resident memory, MB": round(peak / 1e3),
+        "of the process that reads, MB": round(peak_reader / 1e3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--format", choices=list(WRITERS), default="csv")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        frame = made(TRAINING + options.rows)
+        frame.head(TRAINING).write_csv(folder / "training.csv")
+        for stem, part in (("few", frame[TRAINING : TRAINING + 10]), ("table", frame[TRAINING:])):
+            getattr(part, WRITERS[options.format])(folder / f"{stem}.{options.format}")
+        del frame
+        fit = [sys.executable, "-m", "unspool", "fit", folder / "training.csv", "--input", "text"]
+        fit += ["--target", "score", "--out", folder / "model", "--quiet"]
+        subprocess.run(list(map(str, fit)), check=True, stdout=subprocess.DEVNULL)
+        for stem, rows in (("few", 10), ("table", options.rows)):
+            found = predict(folder / "model", folder / f"{stem}.{options.format}")
+            print(json.dumps({"rows": rows, **found, "load": round(os.getloadavg()[0], 1)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
