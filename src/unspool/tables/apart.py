@@ -60,8 +60,9 @@ def _read(kind: str, path: Path, options: dict[str, Any], what: str, hint: str) 
     try:
         while True:
             timer = Timer(SECONDS + size / 1e7, stop)
-            timer.start()
+            timer.daemon = True
             try:
+                timer.start()
                 record, data = _record(child.stdout)
             finally:
                 timer.cancel()
