@@ -3,7 +3,7 @@
 Makes a table of texts of 10 words, drawn from 20,000 by Zipf's law, fits the default model on 5,000 others, and prints
 what predicting the table takes in a process of its own: CPU seconds, wall seconds, its largest resident memory
 (`ru_maxrss`, which counts every page, of files too), and the same of a table of ten rows, which is what starting
-takes. A Parquet file is read by a further process, whose CPU seconds count; its memory is printed beside.
+takes. A Parquet file is read by a further process, whose CPU seconds count; its memory does not.
 """
 
 from __future__ import annotations
@@ -54,12 +54,11 @@ def predict(model: Path, table: Path) -> dict[str, Any]:
     began = time.perf_counter()
     done = subprocess.run(list(map(str, call)), stderr=subprocess.PIPE, text=True, check=True)
     wall = time.perf_counter() - began
-    (cpu, peak), (cpu_reader, peak_reader) = json.loads(done.stderr.splitlines()[-1])
+    (cpu, peak), (cpu_reader, _) = json.loads(done.stderr.splitlines()[-1])
     return {
         "CPU seconds": round(cpu + cpu_reader, 1),
         "wall seconds": round(wall, 1),
         "peak resident memory, MB": round(peak / 1e3),
-        "of the process that reads, MB": round(peak_reader / 1e3),
     }
 
 
