@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from . import work
 
 LONG = (
     *("test_the_example", "test_an_error_in_a_late_piece", "test_a_search_for_settings"),
+    *("test_as_on_one_machine", "test_a_node_is_killed_in_a_pool"),
     *("test_a_call_that_is_lost_again_and_again", "test_a_call_that_its_node_ended_early_is_made_again"),
 )
 
@@ -50,13 +52,14 @@ class TwoNodes:
         self.second = None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def started():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read at import: loopback addresses alone
     ray = pytest.importorskip("ray")
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # where another test has imported it before
     ray.cloudpickle.register_pickle_by_value(work)  # the nodes cannot import the tests
+    before = signal.getsignal(signal.SIGTERM)
     nodes = TwoNodes()
     try:
         ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
@@ -65,6 +68,7 @@ def started():
         ray.cloudpickle.unregister_pickle_by_value(work)
         ray.shutdown()
         nodes.cluster.shutdown()
+        signal.signal(signal.SIGTERM, before)  # Ray's own handler would stay
 
 
 @pytest.fixture

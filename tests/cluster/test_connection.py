@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 
 import pytest
 
-from unspool.cluster import connected
+from unspool.cluster import connected, connection
 from unspool.errors import InvalidParameterError, UnspoolError
 from unspool.study import compare
 
@@ -52,3 +53,16 @@ def test_no_cluster_on_this_machine(monkeypatch):
     monkeypatch.setattr(services, "canonicalize_bootstrap_address", none)
     with pytest.raises(UnspoolError, match="No Ray cluster is running on this machine"), connected("auto"):
         pass
+
+
+def test_ray_s_handler_of_sigterm_does_not_stay(monkeypatch):
+    class Ray:
+        is_initialized = staticmethod(lambda: False)
+        init = staticmethod(lambda **options: signal.signal(signal.SIGTERM, lambda number, frame: None))
+        shutdown = staticmethod(lambda: None)
+
+    monkeypatch.setattr(connection, "import_ray", lambda: Ray)
+    before = signal.getsignal(signal.SIGTERM)
+    with connected("local"):
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before

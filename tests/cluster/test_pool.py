@@ -88,7 +88,7 @@ def test_a_call_that_is_lost_again_and_again(cluster, tmp_path, monkeypatch):
         results(cluster, work.leaves, str(tmp_path), [0])
 
 
-def test_a_node_is_killed(nodes, cluster, tmp_path):
+def test_a_node_is_killed_in_a_pool(nodes, cluster, tmp_path):
     def kill_once_both_work():
         until = time.monotonic() + 30
         while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < until:

@@ -54,7 +54,10 @@ def test_the_table_is_that_of_one_machine(nodes, alone, capfd):
     assert same(alone, compare(cluster="auto"))
     said = capfd.readouterr().out.splitlines()
     assert said[0].startswith("Cluster: 2 nodes, 2 processors: ")
-    assert said[-1].startswith("Ran ") and said[-1].count(" on 127.0.0.1 (") == 2
+    assert said[-1].startswith("Ran ") and said[-1].count(" on 127.0.0.1 (") in (
+        1,
+        2,
+    )  # whichever node is free
 
 
 def test_a_node_is_killed_and_the_study_goes_on_later(nodes, alone, tmp_path, monkeypatch):

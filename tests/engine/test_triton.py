@@ -30,12 +30,17 @@ ROOT = Path(__file__).parents[2]
 CELLS = [name for name in cells.registry if name != "mlstm"]
 CASES = [*CELLS, "GRU2014", "LayerNormLSTM", "ThreeStates", "Leaky"]
 CASES += ["without_gradients", "long_scan", "no_tokens", "refusals"]
+if not os.environ.get("UNSPOOL_TRITON_TESTS"):  # =all: every cell, a minute of the interpreter
+    CASES = ["lstm", "gru", "min_gru", "layer_norm_lstm", "ThreeStates", *CASES[-4:]]
+
+
+pytestmark = pytest.mark.xdist_group("triton")  # one run of the interpreter for all
 
 
 @pytest.fixture(scope="module")
 def found() -> Mapping[str, str | None]:
     """What is wrong with each case, from one process in which Triton interprets."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.engine.triton_cells"]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.engine.triton_cells", *CASES]
     env = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=600)
     assert ran.returncode == 0, ran.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +61,7 @@ def connected(address: str, cpus: int | None = None) -> Iterator[Cluster]:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     ray = import_ray()
     mine = not ray.is_initialized()
+    handler = signal.getsignal(signal.SIGTERM)
     if mine:
         _connect(ray, address, cpus)
     elif address != "auto":
@@ -71,6 +74,8 @@ def connected(address: str, cpus: int | None = None) -> Iterator[Cluster]:
     finally:
         if mine:
             ray.shutdown()
+            if handler is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # Ray's own would stay
 
 
 def import_ray() -> Any:
