@@ -54,7 +54,7 @@ class TwoNodes:
 
 @pytest.fixture(scope="package")
 def started():
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = os.environ["RAY_TQDM_PATCH_PRINT"] = "0"  # print stays Python's
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read at import: loopback addresses alone
     ray = pytest.importorskip("ray")
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # where another test has imported it before

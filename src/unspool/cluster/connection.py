@@ -56,6 +56,7 @@ def connected(address: str, cpus: int | None = None) -> Iterator[Cluster]:
     """
     check_address(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # print stays Python's
     if address == "local":
         # Read when Ray is imported, and by the processes it starts: with it Ray stays on the loopback address.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
