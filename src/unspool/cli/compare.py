@@ -14,7 +14,7 @@ from unspool.cli.options import (
     source_options,
     with_options,
 )
-from unspool.cli.studying import ARRANGEMENTS, Cells, Out, Quiet, Studying, names, tell
+from unspool.cli.studying import ARRANGEMENTS, Cells, Out, Quiet, Studying, names, run
 from unspool.errors import DataError
 
 if TYPE_CHECKING:
@@ -61,12 +61,10 @@ def compare(
 
     The same command goes on with a study that was interrupted.
     """
-    from unspool import study
     from unspool.cli.data import Beside, prepare
     from unspool.estimators import for_task
     from unspool.tasks import MultiLabel
 
-    out = out.expanduser()
     studying = Studying.of(options)
     asked: Any = arrangements if arrangements == "twelve" else names(arrangements)
     settings = settings_of(options, VARIED)
@@ -79,7 +77,11 @@ def compare(
     for line in data.notes:
         typer.echo(line)
     X, y, validation = _training(data, studying["cv"])
-    result = study.compare(
+    run(
+        ctx,
+        out,
+        quiet,
+        settings,
         X,
         y,
         estimator=for_task(data.task.name)(**settings),
@@ -90,12 +92,8 @@ def compare(
         validation=validation,
         test=(data.test.inputs, data.test.y),
         equal_parameters=equal_parameters,
-        out=out,
-        random_state=settings["random_state"],
-        verbose=0 if quiet else 1,
         **studying,
     )
-    tell(ctx, result, out)
 
 
 def _training(data: Data, cv: int | None) -> tuple[Any, Any, tuple[Any, Any] | None]:

@@ -11,7 +11,7 @@ from unspool.cli.options import Debug, setting_options, settings_of, source_opti
 from unspool.cli.pair_data import PairSource
 from unspool.cli.signal_data import SignalSource
 from unspool.cli.signals import LEFT_OUT
-from unspool.cli.studying import ARRANGEMENTS, Cells, Names, Out, Quiet, Studying, joined, names, tell
+from unspool.cli.studying import ARRANGEMENTS, Cells, Names, Out, Quiet, Studying, joined, names, run
 from unspool.cli.tag_data import TaggedSource
 from unspool.cli.text_data import TextSource
 from unspool.forecasting.parameters import TABLE as FORECASTING
@@ -48,7 +48,7 @@ def tagging(
 
     unspool compare train.conll --task tagging --test test.conll --repeats 3 --out study
     """
-    from unspool import SequenceTagger, study
+    from unspool import SequenceTagger
 
     settings = settings_of(options, (*VARIED, "bidirectional"), TAGGING)
     source, studying = TaggedSource.of(options), Studying.of(options)
@@ -59,8 +59,11 @@ def tagging(
     )
     assert train is not None and tested is not None
     (X, y, *labels), validation = joined(train, held, studying["cv"])
-    out = out.expanduser()
-    result = study.compare(
+    run(
+        ctx,
+        out,
+        quiet,
+        settings,
         X,
         y,
         labels=labels[0] if labelled else None,
@@ -70,12 +73,8 @@ def tagging(
         arrangements=names(arrangements),
         validation=validation,
         test=tuple(tested),
-        out=out,
-        random_state=settings["random_state"],
-        verbose=0 if quiet else 1,
         **studying,
     )
-    tell(ctx, result, out)
 
 
 @with_options(source_options(TextSource), source_options(Studying), setting_options(VARIED, GENERATION))
@@ -94,25 +93,24 @@ def generation(
 
     unspool compare shakespeare.txt --task generation --cells gru,lstm,min-lstm --repeats 3 --out study
     """
-    from unspool import SequenceGenerator, study
+    from unspool import SequenceGenerator
 
     settings = settings_of(options, VARIED, GENERATION)
     studying = Studying.of(options)
     rest, held, _ = TextSource.of(options).parts(settings["random_state"])
-    out = out.expanduser()
-    result = study.compare(
+    run(
+        ctx,
+        out,
+        quiet,
+        settings,
         rest,
         estimator=SequenceGenerator(**settings),
         cells=names(cells),
         layouts=names(layouts),
         arrangements=names(arrangements),
         test=held,
-        out=out,
-        random_state=settings["random_state"],
-        verbose=0 if quiet else 1,
         **studying,
     )
-    tell(ctx, result, out)
 
 
 @with_options(
@@ -136,7 +134,7 @@ def seq2seq(
 
     unspool compare words.csv --task seq2seq --input spelling --target phones --repeats 3 --out study
     """
-    from unspool import Seq2Seq, study
+    from unspool import Seq2Seq
 
     settings = settings_of(options, (*VARIED, "attention"), SEQ2SEQ)
     studying = Studying.of(options)
@@ -144,8 +142,11 @@ def seq2seq(
     train, held, tested = (None if p is None else [p.sources, p.targets] for p in parts[:3])
     assert train is not None and tested is not None
     (X, y), validation = joined(train, held, studying["cv"])
-    out = out.expanduser()
-    result = study.compare(
+    run(
+        ctx,
+        out,
+        quiet,
+        settings,
         X,
         y,
         estimator=Seq2Seq(**settings),
@@ -155,12 +156,8 @@ def seq2seq(
         arrangements=names(arrangements),
         validation=validation,
         test=tuple(tested),
-        out=out,
-        random_state=settings["random_state"],
-        verbose=0 if quiet else 1,
         **studying,
     )
-    tell(ctx, result, out)
 
 
 @with_options(
@@ -188,12 +185,15 @@ def forecasting(
 
     unspool compare sales.csv --task forecasting --id shop --time day --target sold --horizon 14 --out study
     """
-    from unspool import Forecaster, study
+    from unspool import Forecaster
 
     settings = settings_of(options, (*VARIED, "model"), FORECASTING)
     source = SeriesSource.of(options)
-    out = out.expanduser()
-    result = study.compare(
+    run(
+        ctx,
+        out,
+        quiet,
+        settings,
         source.series(source.table),
         estimator=Forecaster(**settings, **source.columns_named()),
         cells=names(cells),
@@ -202,12 +202,8 @@ def forecasting(
         arrangements=names(arrangements),
         validation=validation_windows,
         test=source.test_windows or None,
-        out=out,
-        random_state=settings["random_state"],
-        verbose=0 if quiet else 1,
         **Studying.of(options),
     )
-    tell(ctx, result, out)
 
 
 @with_options(
@@ -232,7 +228,6 @@ def signals(
 
     unspool compare JapaneseVowels_TRAIN.ts --test JapaneseVowels_TEST.ts --budget 15m --out study
     """
-    from unspool import study
     from unspool.estimators import for_task
 
     source = SignalSource.of(options)
@@ -240,8 +235,11 @@ def signals(
     settings = settings_of(options, (*LEFT_OUT, *VARIED, "pooling", "bidirectional"))
     data = source.parts(settings)
     settings |= data.settings
-    out = out.expanduser()
-    result = study.compare(
+    run(
+        ctx,
+        out,
+        quiet,
+        settings,
         data.train.X,
         data.train.y,
         estimator=for_task(data.task.name)(**settings),
@@ -250,9 +248,5 @@ def signals(
         layouts=names(layouts),
         arrangements=names(arrangements),
         test=(data.tested.X, data.tested.y),
-        out=out,
-        random_state=settings["random_state"],
-        verbose=0 if quiet else 1,
         **Studying.of(options),
     )
-    tell(ctx, result, out)

@@ -94,7 +94,18 @@ def joined(train: Sequence[Any], validation: Sequence[Any] | None, cv: int | Non
     return tuple([*a, *b] for a, b in zip(train, validation)), None
 
 
-def tell(ctx: typer.Context, result: Comparison, out: Path) -> None:
+def run(
+    ctx: typer.Context, out: Path, quiet: bool, settings: Mapping[str, Any], *data: Any, **asked: Any
+) -> None:
+    """`unspool.study.compare` of `data` with what is `asked`, and what it found. settings: of the estimator."""
+    from unspool import study
+
+    out = out.expanduser()
+    state = settings["random_state"]
+    _tell(ctx, study.compare(*data, out=out, random_state=state, verbose=0 if quiet else 1, **asked), out)
+
+
+def _tell(ctx: typer.Context, result: Comparison, out: Path) -> None:
     """Print what was found and where it is; KeyboardInterrupt where the study was interrupted."""
     typer.echo(f"\n{result.summary()}")
     if result.interrupted:
