@@ -185,7 +185,7 @@ class Problem(ABC):
         parts = {"training": self.train, "validation": self.validation, "test": self.test}
         return {
             "estimator": type(self.estimator).__name__,
-            **{name: _plain(value) for name, value in settings.items() if name not in varied},
+            **{name: plain(value) for name, value in settings.items() if name not in varied},
             "cv": self.cv,
             "random_state": self.random_state,
             **{f"{name} data": None if part is None else part.digest() for name, part in parts.items()},
@@ -247,14 +247,16 @@ def chosen_metric(problem: Problem, metric: str | None) -> str:
     return check_choice("compare", "metric", metric, problem.metrics)
 
 
-def _plain(value: Any) -> Any:
-    """JSON values; a function or class by its name."""
+def plain(value: Any) -> Any:
+    """JSON values; an array by its digest, a function or class by its name."""
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.generic):
         return value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"

@@ -18,6 +18,7 @@ from unspool.estimators.splitting import split_rows
 from unspool.evaluation.metrics import METRICS
 from unspool.parameters import check_parameters
 from unspool.study.kinds.targets import TargetPart, TargetProblem
+from unspool.study.problem import plain
 from unspool.tasks import MultiLabel
 from unspool.tasks.reading import read_labels
 from unspool.tuning.space import Axis
@@ -75,7 +76,7 @@ class Problem:
         return {
             "unspool": unspool.__version__,
             "estimator": type(self.estimator).__name__,
-            **{n: _plain(v) for n, v in settings.items() if n not in {"random_state", "verbose"}},
+            **{n: plain(v) for n, v in settings.items() if n not in {"random_state", "verbose"}},
             "search": {axis.name: axis.to_json() for axis in axes},
             "metric": self.metric,
             "random_state": self.random_state,
@@ -159,18 +160,3 @@ def drawn_parts(
     if not len(held):
         raise DataError("No row can be held back: each class has a single row. Give more rows.")
     return training, held
-
-
-def _plain(value: Any) -> Any:
-    """JSON values; arrays, functions and classes by what tells them apart."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
