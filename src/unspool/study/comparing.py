@@ -13,13 +13,13 @@ from unspool.cluster import ClusterWorkers, check_ready
 from unspool.errors import check_float, check_int
 from unspool.study.arrangements import CELLS
 from unspool.study.comparison import Comparison
-from unspool.study.jobs import Workers
+from unspool.study.jobs import perform_apart
 from unspool.study.kinds import make_problem, problem_class
-from unspool.study.on_cluster import perform
 from unspool.study.problem import chosen_metric
 from unspool.study.progress import StudyProgress
 from unspool.study.rounds import Budget, Loop, Plan
 from unspool.study.store import Store
+from unspool.study.workers import Workers
 
 
 def compare(
@@ -120,12 +120,13 @@ def compare(
     with StudyProgress(metric, problem.folds, verbose) as progress:
         loop = Loop(plan, store, budget, progress)
         try:
+            context = problem, {name: cells_by_name.get(name) for name in names}
             workers: Workers | ClusterWorkers
             if cluster is None:
-                workers = Workers(problem, min(jobs or usable_cores(), plan.largest_round()), names)
+                side_by_side = min(jobs or usable_cores(), plan.largest_round())
+                workers = Workers(perform_apart, context, side_by_side, "study")
             else:
-                context = problem, {name: cells_by_name.get(name) for name in names}
-                workers = ClusterWorkers(perform, context, cluster, jobs, usable_cores(), progress.say)
+                workers = ClusterWorkers(perform_apart, context, cluster, jobs, usable_cores(), progress.say)
             with workers:
                 loop.run(workers)
         except KeyboardInterrupt:

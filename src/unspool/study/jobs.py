@@ -1,14 +1,12 @@
-"""One run, and many side by side: in this process, or one thread each in processes of their own."""
+"""One run: train, predict, measure."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, wait
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +15,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from unspool import cells
-from unspool.errors import DataError, UnspoolError
+from unspool.errors import DataError
 from unspool.estimators import DivergenceError
 from unspool.evaluation.metrics import Metrics
 from unspool.study.arrangements import Arrangement
@@ -181,76 +179,17 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Workers:
-    """`jobs` runs at a time. 1: in this process. More: processes started afresh, each told the problem once.
-
-    A context manager; left by an exception, it stops the runs that are going on.
-    """
-
-    def __init__(self, problem: Problem, jobs: int, names: Iterable[str]) -> None:
-        self.problem, self.jobs, self.pool = problem, jobs, None
-        self.factories = {name: cells.get(name) for name in names}
-
-    def __enter__(self) -> Workers:
-        if self.jobs > 1:
-            # loky: unlike multiprocessing's spawn it does not import the
-            # caller's script again, and it carries cells that are defined there.
-            from loky import ProcessPoolExecutor
-
-            self.pool = ProcessPoolExecutor(
-                self.jobs,
-                initializer=_start,
-                initargs=(self.problem, self.factories),
-                env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            )
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if self.pool is not None:
-            self.pool.shutdown(wait=kind is None, kill_workers=kind is not None)
-
-    def run(self, tasks: Iterator[Job]) -> Iterator[tuple[Job, list[Run]]]:
-        """Results as they come. The next task is taken when a place is free, so `tasks` may end by the clock."""
-        if self.pool is None:
-            for task in tasks:
-                with one_thread():
-                    runs = perform(self.problem, task)
-                yield task, runs
-            return
-        pending: dict[Any, Job] = {}
-        while True:
-            while len(pending) < self.jobs and (task := next(tasks, None)) is not None:
-                pending[self.pool.submit(_perform, task)] = task
-            if not pending:
-                return
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                yield pending.pop(future), self._result(future)
-
-    def _result(self, future: Any) -> list[Run]:
-        from loky.process_executor import BrokenProcessPool
-
-        try:
-            return future.result()
-        except BrokenProcessPool as error:
-            raise UnspoolError(
-                "A process of the study was killed. Often it ran out of memory: use fewer jobs, or smaller models. "
-                "Finished runs are kept where the study has a folder."
-            ) from error
-
-
-_problem: Problem | None = None
-
-
-def _start(problem: Problem, factories: dict[str, Callable[..., Any]]) -> None:
-    """In a new process: Ctrl-C is the parent's affair, one thread, and the cells that the study names."""
-    global _problem
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+@contextlib.contextmanager
+def apart(factories: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """In whichever process or node: one thread, and these cells by their names."""
     for name, factory in factories.items():
         cells.registry.setdefault(name, factory)
-    _problem = problem
+    with one_thread():
+        yield
 
 
-def _perform(task: Job) -> list[Run]:
-    assert _problem is not None
-    return perform(_problem, task)
+def perform_apart(context: tuple[Problem, Mapping[str, Callable[..., Any]]], task: Job) -> list[Run]:
+    """`perform`, `apart` with the cells that the study names."""
+    problem, factories = context
+    with apart(factories):
+        return perform(problem, task)

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
-from unspool.cluster import ClusterWorkers
 from unspool.study.arrangements import Arrangement
 from unspool.study.comparison import Comparison
-from unspool.study.jobs import Job, Run, Workers
+from unspool.study.jobs import Job, Run
 from unspool.study.problem import Problem
 from unspool.study.progress import StudyProgress, duration
 from unspool.study.results import Entry, dropped_after
 from unspool.study.store import Store
+from unspool.study.workers import Runner
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Loop:
     def __post_init__(self) -> None:
         self.entries = {a: Entry(a, size) for a, size in self.plan.sizes.items()}
 
-    def run(self, workers: Workers | ClusterWorkers) -> None:
+    def run(self, workers: Runner) -> None:
         """All rounds, until they are done or the budget is spent."""
         self.jobs = workers.jobs
         self._round(workers, self.plan.baseline_tasks(), self.plan.repeats)
@@ -104,7 +104,7 @@ class Loop:
             entry.dropped = repeat + 1
             self.progress.say(f"{entry.name} is clearly below the best: not repeated further.")
 
-    def _round(self, workers: Workers | ClusterWorkers, tasks: list[Job], later: int) -> None:
+    def _round(self, workers: Runner, tasks: list[Job], later: int) -> None:
         """All `tasks` that are not finished yet; `later` repeats are to come."""
         for task in tasks:
             if (runs := self.store.get(task)) is not None:

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from unspool.errors import UnspoolError
+from unspool.study.workers import Runner
 from unspool.tuning.problem import Problem
 from unspool.tuning.progress import TuningProgress
 from unspool.tuning.space import Axis
 from unspool.tuning.storage import sampler
 from unspool.tuning.trials import COMPLETE, FAILED, PRUNED, Outcome, Trial
-from unspool.tuning.workers import Runner
 
 FEWEST_PAIRS = 2
 
