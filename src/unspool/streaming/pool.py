@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unspool.errors import DataError, bad_parameter, check_int
+from unspool.errors import DataError, check_int
 from unspool.streaming import states
+from unspool.streaming.keyed import Keyed
 from unspool.streaming.model import stream_model
 from unspool.streaming.stream import read_state
 
 
-class StreamPool:
+class StreamPool(Keyed):
     """Sessions of one model by key, each in a state of its own, as `Stream` is.
 
     model, weights, input_size: as of `Stream`.
@@ -41,11 +40,7 @@ class StreamPool:
         threads: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.model = stream_model(model, weights, input_size)
-        self.capacity = check_int("StreamPool", "capacity", capacity)
-        if max_age is not None and not max_age > 0:
-            bad_parameter("StreamPool", "max_age", "seconds above 0, or None", max_age)
-        self.max_age, self.clock = max_age, clock
+        super().__init__(stream_model(model, weights, input_size), capacity, max_age, clock)
         self.threads = (
             torch.get_num_threads() if threads is None else check_int("StreamPool", "threads", threads)
         )
@@ -54,11 +49,9 @@ class StreamPool:
         self._rows = torch.empty(capacity, chain.row)
         self._steps = torch.zeros(capacity, dtype=torch.int64)
         self._used = np.zeros(capacity)
-        self._slots: OrderedDict[Hashable, int] = OrderedDict()  # the one that got nothing for longest first
         self._free: list[int] = []
         self._fresh = 0  # slots from here on were never used
         self._held: dict[int, str] = {}
-        self._lock = threading.RLock()
 
     # --- advancing
 
@@ -99,7 +92,7 @@ class StreamPool:
         """The answers of sessions whose sequences end, as of `Stream.finish`; `drop` then makes room."""
         keys = list(keys)
         with self._lock:
-            slots = [self._slot(key) for key in keys]
+            slots = [self._session(key) for key in keys]
             read = [self.model.feed.finish(self._held.get(slot, "")) for slot in slots]
             if not read:
                 return {}
@@ -114,12 +107,8 @@ class StreamPool:
         return {key: answers[end - length : end] for key, length, end in zip(keys, lengths, ends)}
 
     def _push(self, keys: list[Hashable], parts: Sequence[Any]) -> tuple[Any, list[int], list[bool]]:
-        if len(keys) > self.capacity:
-            raise DataError(
-                f"{len(keys):,} sessions got something, more than the pool's capacity, {self.capacity:,}."
-            )
-        self.expire()
-        before = [self._slots.get(key, -1) for key in keys]
+        self._make_room(len(keys))
+        before = [self._sessions.get(key, -1) for key in keys]
         held = [self._held.get(slot, "") for slot in before] if self._held else [""] * len(keys)
         if len(set(keys)) != len(keys):
             raise DataError("A session can get one chunk a push. A key came twice: put its chunks together.")
@@ -162,7 +151,7 @@ class StreamPool:
 
     def _places(self, keys: list[Hashable], before: list[int]) -> list[int]:
         """A slot for each key, which are then the last to go."""
-        slots, now = self._slots, self.clock()
+        slots, now = self._sessions, self.clock()
         for key, slot in zip(keys, before):
             if slot >= 0:
                 slots.move_to_end(key)
@@ -177,49 +166,27 @@ class StreamPool:
         elif self._fresh < self.capacity:
             slot, self._fresh = self._fresh, self._fresh + 1
         else:
-            self.drop(next(iter(self._slots)))
+            self.drop(next(iter(self._sessions)))
             slot = self._free.pop()
-        self._slots[key] = slot
+        self._sessions[key] = slot
         self._rows[slot] = self._start
         self._steps[slot] = self.model.chain.opened_steps
         return slot
 
     # --- sessions
 
-    def expire(self) -> list[Hashable]:
-        """Drop the sessions that got nothing for `max_age` seconds; their keys."""
-        gone: list[Hashable] = []
-        if self.max_age is None:
-            return gone
-        with self._lock:
-            oldest = self.clock() - self.max_age
-            for key, slot in self._slots.items():
-                if self._used[slot] >= oldest:
-                    break
-                gone.append(key)
-            for key in gone:
-                self.drop(key)
-        return gone
-
     def drop(self, key: Hashable) -> None:
         """End a session: its slot is free. `KeyError` where there is none of this key."""
         with self._lock:
-            slot = self._slot(key)
-            del self._slots[key]
+            slot = self._session(key)
+            del self._sessions[key]
             self._held.pop(slot, None)
             self._free.append(slot)
-
-    def fork(self, key: Hashable, new: Hashable) -> None:
-        """Another session in the same state; `KeyError` where there is none of this key, `DataError` where there is one
-        of the new key."""
-        with self._lock:
-            self._check_new(new)
-            self.load(new, self.save(key))
 
     def save(self, key: Hashable) -> bytes:
         """The state of a session as bytes, as of `Stream.save`; `KeyError` where there is none of this key."""
         with self._lock:
-            slot = self._slot(key)
+            slot = self._session(key)
             row, steps = self._rows[slot].numpy().copy(), int(self._steps[slot])
             state = states.SessionState(row, steps, self._held.get(slot, ""))
         return states.to_bytes(state, self.model.digest)
@@ -228,7 +195,7 @@ class StreamPool:
         """Begin a session in a saved state, or put the one of this key into it; raises as `Stream.load`."""
         state = read_state(self.model, data)
         with self._lock:
-            (slot,) = self._places([key], [self._slots.get(key, -1)])
+            (slot,) = self._places([key], [self._sessions.get(key, -1)])
             self._rows[slot] = torch.from_numpy(state.row)
             self._steps[slot] = state.steps
             self._held.pop(slot, None)
@@ -238,7 +205,7 @@ class StreamPool:
     def steps(self, key: Hashable) -> int:
         """How many steps a session has read."""
         with self._lock:
-            return int(self._steps[self._slot(key)])
+            return int(self._steps[self._session(key)])
 
     def outputs(self, keys: Iterable[Hashable]) -> np.ndarray:
         """(n, output size) float32: the last outputs of the network for these sessions, before they are made answers.
@@ -249,39 +216,15 @@ class StreamPool:
         if chain.every:
             raise DataError("Outputs at every step are not kept. Use what push returns.")
         with self._lock:
-            return self._rows[[self._slot(key) for key in keys], chain.width :].numpy()
-
-    def columns(self, keys: Iterable[Hashable]) -> dict[str, np.ndarray]:
-        """The last answers as columns (n,) of a table: of a classifier also the probability of each class."""
-        if self.model.columns is None:
-            raise DataError("Only estimators of one answer a sequence have columns. Use what push returns.")
-        return self.model.columns(self.outputs(keys))
+            return self._rows[[self._session(key) for key in keys], chain.width :].numpy()
 
     def unfinished(self) -> list[Hashable]:
         """The keys of sessions whose text ended within a token, which `finish` would read."""
         with self._lock:
-            return [key for key, slot in self._slots.items() if slot in self._held]
+            return [key for key, slot in self._sessions.items() if slot in self._held]
 
-    def keys(self) -> list[Hashable]:
-        """Those of all sessions, the one that got nothing for longest first."""
-        with self._lock:
-            return list(self._slots)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._slots
-
-    def __len__(self) -> int:
-        return len(self._slots)
-
-    def _slot(self, key: Hashable) -> int:
-        try:
-            return self._slots[key]
-        except KeyError:
-            raise KeyError(f"The pool has no session {key!r}: it was never begun, or has expired.") from None
-
-    def _check_new(self, key: Hashable) -> None:
-        if key in self._slots:
-            raise DataError(f"The pool has a session {key!r} already. Drop it first.")
+    def _used_at(self, slot: int) -> float:
+        return float(self._used[slot])
 
 
 def _keys(keys: Any) -> list[Hashable]:
