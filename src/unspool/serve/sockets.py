@@ -11,8 +11,8 @@ import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from unspool.serve.answering import error_response, status_of
+from unspool.serve.connection import Connection
 from unspool.serve.errors import RequestError
-from unspool.serve.guard import PROTOCOL
 from unspool.serve.kinds import Generator
 from unspool.serve.limits import Limits
 from unspool.serve.metrics import Metrics
@@ -30,7 +30,7 @@ class Sockets:
 
     def __init__(self, repository: Repository, sessions: Sessions, limits: Limits, metrics: Metrics) -> None:
         self.repository, self.sessions, self.limits, self.metrics = repository, sessions, limits, metrics
-        self._open: set[_Connection | Writing] = set()
+        self._open: set[Connection] = set()
         self._stopping = False
 
     @property
@@ -80,7 +80,7 @@ class Sockets:
             finally:
                 self._open.discard(writing)
 
-    def _join(self, socket: WebSocket) -> _Connection:
+    def _join(self, socket: WebSocket) -> _Stream:
         """The connection with its stream, a new one or that of `?resume=TOKEN&seen=N`."""
         if self._stopping:
             raise RequestError(503, "The server is stopping.")
@@ -88,7 +88,7 @@ class Sockets:
         version = self.repository.get(socket.path_params["model"])
         if "resume" not in asked:
             session = self.sessions.open(self.sessions.new_token(), version)
-            return _Connection(self, socket, session, 0)
+            return _Stream(self, socket, session, 0)
         key = ("", asked["resume"])
         session = self.sessions.answered(key) or self.sessions.find(key)
         try:
@@ -98,7 +98,7 @@ class Sockets:
         except RequestError:
             self.sessions.release(session)
             raise
-        return _Connection(self, socket, session, seen)
+        return _Stream(self, socket, session, seen)
 
     async def stop(self, grace: float) -> None:
         """Take no new message; answer those that were taken, and close. grace: seconds that this may take."""
@@ -123,21 +123,20 @@ def _seen(given: str, session: Session) -> int:
     return int(given)
 
 
-class _Connection:
+class _Stream(Connection):
     """One WebSocket and its stream."""
 
     def __init__(self, sockets: Sockets, socket: WebSocket, session: Session, seen: int) -> None:
-        self.sockets, self.socket, self.session, self.seen = sockets, socket, session, seen
-        self.before: _Connection | None = session.holder
-        self.busy, self.code = True, 0
+        super().__init__(socket)
+        self.sockets, self.session, self.seen = sockets, session, seen
+        self.before: _Stream | None = session.holder
         session.holder = self
 
     async def run(self) -> None:
         """Greet, send again what the client missed, then answer message by message."""
         if self.before is not None:
             await self.before.stop(TAKEN)
-        offered = self.socket.scope.get("subprotocols", [])
-        await self.socket.accept(PROTOCOL if PROTOCOL in offered else None)
+        await self.accept()
         async with self.session.turn:  # a step of the connection before may still be computed
             missed = [text for number, text in self.session.replies if number > self.seen]
             hello = {
@@ -146,31 +145,13 @@ class _Connection:
                 "received": self.session.received,
                 **({"ended": True} if self.session.ended else {}),
             }
-        await self.socket.send_text(json.dumps(hello))
+        await self.send(hello)
         for text in missed:
             await self.socket.send_text(text)
         if self.session.ended:  # it is told once more how, and nothing can follow
             self.code = self.code or ENDED
-        while not self.code:
-            self.busy = False
-            message = await self.socket.receive()
-            self.busy = True
-            if message["type"] == "websocket.disconnect":
-                return
+        async for message in self.messages():
             await self._answer(message)
-        await self._close()
-
-    async def stop(self, code: int) -> None:
-        """Close, at once where nothing is being computed, else behind its answer."""
-        self.code = self.code or code
-        if not self.busy:
-            await self._close()
-
-    async def _close(self) -> None:
-        try:
-            await self.socket.close(self.code)
-        except (RuntimeError, WebSocketDisconnect, OSError):
-            return  # it is closed already
 
     async def _answer(self, message: Any) -> None:
         reply: dict[str, Any] = {}

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from unspool.serve.answering import status_of
+from unspool.serve.connection import Connection
 from unspool.serve.errors import RequestError
-from unspool.serve.guard import PROTOCOL
 from unspool.serve.kinds import Generator
 from unspool.serve.limits import Limits
 from unspool.serve.repository import Version
 from unspool.serve.tensors import from_json, parse_json
 
 
-class Writing:
+class Writing(Connection):
     """One connection. Each message {"prompt": ..., and parameters of `SequenceGenerator.stream`} is answered by
     {"step": n, "piece": ...} as the pieces come, and {"step": n, "outputs": {"text": ...}} behind the last.
 
@@ -25,21 +23,15 @@ class Writing:
     """
 
     def __init__(self, socket: WebSocket, version: Version, served: Generator, limits: Limits) -> None:
-        self.socket, self.version, self.served, self.limits = socket, version, served, limits
-        self.busy, self.code = True, 0
+        super().__init__(socket)
+        self.version, self.served, self.limits = version, served, limits
 
     async def run(self) -> None:
         """Answer message by message."""
-        offered = self.socket.scope.get("subprotocols", [])
-        await self.socket.accept(PROTOCOL if PROTOCOL in offered else None)
-        await self.socket.send_text(json.dumps({"model_version": self.version.number}))
+        await self.accept()
+        await self.send({"model_version": self.version.number})
         step = 0
-        while not self.code:
-            self.busy = False
-            message = await self.socket.receive()
-            self.busy = True
-            if message["type"] == "websocket.disconnect":
-                return
+        async for message in self.messages():
             step += 1
             try:
                 await self._answer(step, message)
@@ -47,8 +39,7 @@ class Writing:
                 return
             except Exception as error:
                 status, told = status_of(error)
-                await self._send({"step": step, "error": told, "status": status})
-        await self._close()
+                await self.send({"step": step, "error": told, "status": status})
 
     async def _answer(self, step: int, message: Any) -> None:
         given = parse_json((message.get("text") or "").encode("utf-8", "surrogatepass"), self.limits.json)
@@ -64,18 +55,5 @@ class Writing:
         text = ""
         while (piece := await thread(next, pieces, None)) is not None:
             text += piece
-            await self._send({"step": step, "piece": piece})
-        await self._send({"step": step, "outputs": {"text": text}})
-
-    async def _send(self, reply: dict[str, Any]) -> None:
-        await self.socket.send_text(json.dumps(reply))
-
-    async def stop(self, code: int) -> None:
-        """Close, at once where nothing is being written, else behind it."""
-        self.code = self.code or code
-        if not self.busy:
-            await self._close()
-
-    async def _close(self) -> None:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect, OSError):
-            await self.socket.close(self.code)
+            await self.send({"step": step, "piece": piece})
+        await self.send({"step": step, "outputs": {"text": text}})
