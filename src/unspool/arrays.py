@@ -90,3 +90,38 @@ def unwrapped(X: Any) -> Any:
 
         return pl.Series(X).to_list()
     return native(X) if isinstance(X, np.ndarray) else X
+
+
+def steps_tensor(x: Any, what: str = "The values") -> Tensor:
+    """(T, ...): a tensor or array as it is; Python ints as int64, floats as float32.
+
+    `DataError` for what is no sequence of numbers; `what` names it there."""
+    if isinstance(x, Tensor):
+        if x.dim() == 0:
+            raise DataError(f"{what} must have a time axis. Got a single number.")
+        return x
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise DataError(f"{what} must be numbers, equally many at every step. {error}") from error
+    if array.dtype.kind not in "iufb" or array.ndim == 0:
+        raise DataError(f"{what} must be sequences of numbers. Got {array.dtype} of {array.ndim} axes.")
+    if not isinstance(x, np.ndarray) and array.dtype == np.float64:
+        array = array.astype(np.float32)
+    array = native(array)
+    return torch.from_numpy(array if array.flags.writeable and min(array.strides) >= 0 else array.copy())
+
+
+def unlisted(series: Any) -> tuple[Any, np.ndarray | None]:
+    """A polars list column -> (its elements, the length of each list); (the column, None) if not of lists."""
+    import polars as pl
+
+    if series.null_count():
+        row = int(series.is_null().arg_true()[0])
+        raise DataError(f"The column has {series.null_count()} nulls, the first at {row}. Drop or fill them.")
+    if isinstance(series.dtype, pl.Array):
+        series = series.arr.to_list()
+    if not isinstance(series.dtype, pl.List):
+        return series, None
+    lengths = series.list.len()
+    return series.filter(lengths > 0).explode(), lengths.cast(pl.Int64).to_numpy(writable=True)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils._python_dispatch import _disable_current_modes
 
-from unspool.arrays import MAPPED, is_mapped, native
+from unspool.arrays import steps_tensor, unlisted
 from unspool.errors import DataError, check_choice, described
+from unspool.offsets import checked_lengths, count_up, keeping_numbers, offsets_of, own_offsets
 from unspool.rows import Places, put, take
 
 
@@ -44,24 +42,12 @@ class Ragged:
                 "Make one with torch.as_tensor, or the whole batch with Ragged.from_list."
             )
         self.values = values
-        if isinstance(offsets, Tensor) and offsets.is_meta:
-            raise DataError("The offsets must have numbers. Got some on the 'meta' device.")
-        if isinstance(offsets, Tensor) and is_mapped(offsets):
-            raise DataError(MAPPED)
-        with _real(offsets):
-            given = torch.as_tensor(offsets, device="cpu")
-        if given.numel() and (given.is_floating_point() or given.dtype == torch.bool):
-            raise DataError(f"The offsets must be ints. Got {given.dtype}.")
-        with _real(given):
-            self._offsets = given.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
-        if not _traced(self._offsets):
-            with _real(given):
-                _check_offsets(self.values, self._offsets)
+        self._offsets = own_offsets(values, offsets)
 
     @property
     def offsets(self) -> Tensor:
         """(B + 1,) int64 on the CPU: a copy."""
-        with _real(self._offsets):
+        with keeping_numbers(self._offsets):
             return self._offsets.clone()
 
     @classmethod
@@ -86,15 +72,17 @@ class Ragged:
             if isinstance(item, str):
                 raise DataError(f"Sequence {i} is text: expected numbers. Encode it first (unspool.text).")
         if all(isinstance(item, (list, tuple, range)) for item in items):
-            return cls(_tensor(list(chain.from_iterable(items))), _offsets([len(item) for item in items]))
-        tensors = [_tensor(item, f"Sequence {i}") for i, item in enumerate(items)]
+            return cls(
+                steps_tensor(list(chain.from_iterable(items))), offsets_of([len(item) for item in items])
+            )
+        tensors = [steps_tensor(item, f"Sequence {i}") for i, item in enumerate(items)]
         shaped = [t for t in tensors if tuple(t.shape) != (0,)]
         shapes = {tuple(t.shape[1:]) for t in shaped}
         if len(shapes) > 1:
             raise DataError(
                 f"Sequences must agree in every axis after time. Got trailing shapes {sorted(shapes)}."
             )
-        return cls(torch.cat(shaped or tensors), _offsets([len(t) for t in tensors]))
+        return cls(torch.cat(shaped or tensors), offsets_of([len(t) for t in tensors]))
 
     @classmethod
     def from_padded(cls, x: Any, lengths: Any = None, mask: Any = None, batch_first: bool = True) -> Ragged:
@@ -104,7 +92,7 @@ class Ragged:
         axes of x, True where a step is real: the others are skipped, wherever they are. With neither, all T
         steps are real.
         """
-        x = _tensor(x)
+        x = steps_tensor(x)
         if x.dim() < 2:
             raise DataError(f"A padded batch needs a batch axis and a time axis. Got shape {tuple(x.shape)}.")
         if lengths is not None and mask is not None:
@@ -112,12 +100,12 @@ class Ragged:
         if mask is not None:
             return cls._from_mask(x, torch.as_tensor(mask, device="cpu"), batch_first)
         size, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
-        rows = _steps(size)
+        rows = count_up(size)
         if lengths is None:
             flat = (x if batch_first else x.transpose(0, 1)).reshape(size * steps, *x.shape[2:])
-            return cls(flat, _steps(size + 1) * steps)
-        offsets = _offsets(_check_lengths(lengths, size, steps))
-        starts, at = (rows * steps, _steps(steps)) if batch_first else (rows, _steps(steps) * size)
+            return cls(flat, count_up(size + 1) * steps)
+        offsets = offsets_of(checked_lengths(lengths, size, steps))
+        starts, at = (rows * steps, count_up(steps)) if batch_first else (rows, count_up(steps) * size)
         return cls._of(take(x.flatten(0, 1), Places(offsets, starts, at, int(offsets[-1]))), offsets)
 
     @classmethod
@@ -130,21 +118,21 @@ class Ragged:
         if not batch_first:
             x, mask = x.transpose(0, 1), mask.transpose(0, 1)
         real = mask.flatten().nonzero().flatten()
-        places = Places(_offsets([len(real)]), _steps(1), real, len(real))
-        return cls._of(take(x.flatten(0, 1), places), _offsets(mask.sum(1)))
+        places = Places(offsets_of([len(real)]), count_up(1), real, len(real))
+        return cls._of(take(x.flatten(0, 1), places), offsets_of(mask.sum(1)))
 
     @classmethod
     def from_packed(cls, packed: PackedSequence) -> Ragged:
         """From a PackedSequence, sequences in the order in which they were packed."""
         sizes = packed.batch_sizes.to(torch.int64)
         batch = int(sizes[0])
-        lengths = (sizes[:, None] > _steps(batch)).sum(0)
-        place = _steps(batch)
+        lengths = (sizes[:, None] > count_up(batch)).sum(0)
+        place = count_up(batch)
         if packed.unsorted_indices is not None:
             place = packed.unsorted_indices.cpu()
             lengths = lengths[place]
-        offsets = _offsets(lengths)
-        places = Places(offsets, place, _offsets(sizes)[:-1], len(packed.data))
+        offsets = offsets_of(lengths)
+        places = Places(offsets, place, offsets_of(sizes)[:-1], len(packed.data))
         return cls._of(take(packed.data, places), offsets)
 
     @classmethod
@@ -162,7 +150,7 @@ class Ragged:
         starts, lengths = nested.offsets().cpu(), nested.lengths()  # type: ignore[attr-defined]
         if lengths is None:
             return cls(nested.values(), starts)
-        offsets = _offsets(lengths.cpu())
+        offsets = offsets_of(lengths.cpu())
         return cls._of(_select(nested.values(), starts[: len(lengths)], offsets), offsets)
 
     @classmethod
@@ -174,25 +162,27 @@ class Ragged:
         import polars as pl
 
         series = column if isinstance(column, pl.Series) else pl.Series(column)
-        inner, lengths = _explode(series)
+        inner, lengths = unlisted(series)
         if lengths is None:
             raise DataError(f"Expected a column of lists of numbers. Got {series.dtype}.")
-        inner, widths = _explode(inner)
-        values = _tensor(inner.to_numpy())
+        inner, widths = unlisted(inner)
+        values = steps_tensor(inner.to_numpy())
         if widths is not None:
             if len(set(widths.tolist())) > 1:
                 raise DataError(
                     f"The steps of one column must have one width. Got {sorted(set(widths.tolist()))}."
                 )
             values = values.reshape(len(widths), -1)
-        return cls(values, _offsets(lengths))
+        return cls(values, offsets_of(lengths))
 
     @classmethod
     def cat(cls, batches: Sequence[Ragged]) -> Ragged:
         """The sequences of several batches, in order, as one batch."""
         if not batches:
             raise DataError("Ragged.cat needs at least one batch. Got none.")
-        return cls(torch.cat([b.values for b in batches]), _offsets(torch.cat([b.lengths for b in batches])))
+        return cls(
+            torch.cat([b.values for b in batches]), offsets_of(torch.cat([b.lengths for b in batches]))
+        )
 
     # --- to other layouts
 
@@ -203,17 +193,17 @@ class Ragged:
             raise DataError(f"A pad of {self.values.dtype} values must be a whole number. Got {value}.")
         batch = len(self)
         check_choice("Ragged.to_padded", "side", side, ("right", "left"))
-        starts = _steps(batch) * steps
+        starts = count_up(batch) * steps
         if side == "left":
             starts = starts + steps - self.lengths
-        places = Places(self._offsets, starts, _steps(steps), len(self.values))
+        places = Places(self._offsets, starts, count_up(steps), len(self.values))
         return put(self.values, places, batch * steps, value).unflatten(0, (batch, steps))
 
     def mask(self, side: str = "right", length: int | None = None) -> Tensor:
         """(B, T) bool on the device of the values: True where `to_padded` puts a real step."""
         steps = self._padded_length(length)
         check_choice("Ragged.mask", "side", side, ("right", "left"))
-        step = _steps(steps) if side == "right" else _steps(steps).flip(0)
+        step = count_up(steps) if side == "right" else count_up(steps).flip(0)
         return (step < self.lengths[:, None]).to(self.values.device)
 
     def to_list(self) -> list[Tensor]:
@@ -227,18 +217,18 @@ class Ragged:
             raise DataError(
                 "A PackedSequence needs one sequence or more, and no empty one. Drop them or use Ragged."
             )
-        sizes = (lengths > _steps(int(lengths.max()))[:, None]).sum(1)
+        sizes = (lengths > count_up(int(lengths.max()))[:, None]).sum(1)
         sorting: list[Tensor | None]
         if like is None:
             order = torch.argsort(lengths, descending=True, stable=True)
             sorting = [order.to(self.values.device), torch.argsort(order).to(self.values.device)]
         else:
             sorting = [like.sorted_indices, like.unsorted_indices]
-            order = _steps(len(self)) if sorting[0] is None else sorting[0].cpu()
+            order = count_up(len(self)) if sorting[0] is None else sorting[0].cpu()
             if not torch.equal(sizes, like.batch_sizes) or bool((lengths[order].diff() > 0).any()):
                 raise DataError("The PackedSequence given as like= has other lengths than this batch.")
         total = len(self.values)
-        places = Places(self._offsets, torch.argsort(order), _offsets(sizes)[:-1], total)
+        places = Places(self._offsets, torch.argsort(order), offsets_of(sizes)[:-1], total)
         return PackedSequence(put(self.values, places, total), sizes, *sorting)
 
     def to_nested(self) -> Tensor:
@@ -263,7 +253,7 @@ class Ragged:
     def reverse(self) -> Ragged:
         """Each sequence back to front; the order of the sequences stays."""
         total = len(self.values)
-        places = Places(self._offsets, self._offsets[1:] - 1, -_steps(total), total)
+        places = Places(self._offsets, self._offsets[1:] - 1, -count_up(total), total)
         return self.with_values(take(self.values, places))
 
     def with_values(self, values: Tensor) -> Ragged:
@@ -295,7 +285,7 @@ class Ragged:
                 stop = max(start, stop)
                 offsets = self._offsets[start : stop + 1]
                 return Ragged(self.values[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0])
-            return self._select(_steps(len(self))[list(range(start, stop, step))])
+            return self._select(count_up(len(self))[list(range(start, stop, step))])
         index = torch.as_tensor(key, device="cpu")
         if index.dim() == 0 and not index.is_floating_point() and index.dtype != torch.bool:
             i = int(index)
@@ -314,7 +304,7 @@ class Ragged:
                 f"Index a Ragged by an int, a slice, ints (K,) or a bool mask ({len(self)},). "
                 f"Got {index.dtype} of shape {tuple(index.shape)}."
             )
-        return self._select(_steps(len(self))[index])
+        return self._select(count_up(len(self))[index])
 
     def __repr__(self) -> str:
         lengths, values = self.lengths, self.values
@@ -327,7 +317,7 @@ class Ragged:
     # --- helpers
 
     def _select(self, rows: Tensor) -> Ragged:
-        offsets = _offsets(self.lengths[rows])
+        offsets = offsets_of(self.lengths[rows])
         return Ragged._of(_select(self.values, self._offsets[:-1][rows], offsets), offsets)
 
     def _pick(self, index: Tensor, default: Tensor | float | None) -> Tensor:
@@ -355,85 +345,10 @@ class Ragged:
         return longest if length is None else length
 
 
-def _tensor(x: Any, what: str = "The values") -> Tensor:
-    """A tensor or array as it is; Python ints as int64, floats as float32."""
-    if isinstance(x, Tensor):
-        if x.dim() == 0:
-            raise DataError(f"{what} must have a time axis. Got a single number.")
-        return x
-    try:
-        array = np.asarray(x)
-    except ValueError as error:
-        raise DataError(f"{what} must be numbers, equally many at every step. {error}") from error
-    if array.dtype.kind not in "iufb" or array.ndim == 0:
-        raise DataError(f"{what} must be sequences of numbers. Got {array.dtype} of {array.ndim} axes.")
-    if not isinstance(x, np.ndarray) and array.dtype == np.float64:
-        array = array.astype(np.float32)
-    array = native(array)
-    return torch.from_numpy(array if array.flags.writeable and min(array.strides) >= 0 else array.copy())
-
-
-def _mode(name: str) -> Any:
-    """torch's mode of this kind that is on; None: none is."""
-    return torch._C._get_dispatch_mode(getattr(torch._C._TorchDispatchModeKey, name))
-
-
-def _is_fake(tensor: Any) -> bool:
-    return getattr(tensor, "fake_mode", None) is not None
-
-
-def _traced(offsets: Tensor) -> bool:
-    """Whether the offsets have no numbers now, but will have where what is traced runs."""
-    return torch.compiler.is_compiling() or _is_fake(offsets) or _mode("PROXY") is not None
-
-
-def _real(offsets: Any) -> AbstractContextManager[Any]:
-    """Offsets with numbers keep them where torch makes fake tensors, which have shapes alone."""
-    if torch.compiler.is_compiling() or not torch._C._len_torch_dispatch_stack():
-        return nullcontext()
-    beside = _mode("FAKE") is not None and not _is_fake(offsets)
-    return _disable_current_modes() if beside else nullcontext()
-
-
-def _check_offsets(values: Tensor, offsets: Tensor) -> None:
-    if values.dim() == 0:
-        raise DataError("The values of a Ragged need a time axis. Got a single number.")
-    if offsets.dim() != 1 or len(offsets) == 0:
-        raise DataError(f"The offsets must have shape (B + 1,). Got {tuple(offsets.shape)}.")
-    if offsets[0] != 0 or offsets[-1] != len(values) or bool((offsets.diff() < 0).any()):
-        raise DataError(
-            f"The offsets must go from 0 to the number of steps, {len(values)}, and never down. "
-            f"Got values of shape {tuple(values.shape)} and offsets {offsets[:4].tolist()} ... {offsets[-1].item()}."
-        )
-
-
-def _check_lengths(lengths: Any, size: int, steps: int) -> Tensor:
-    lengths = torch.as_tensor(lengths, device="cpu")
-    whole = not lengths.is_floating_point() and lengths.dtype != torch.bool
-    if lengths.shape != (size,) or not (whole or size == 0):
-        raise DataError(
-            f"lengths must be {size} ints, one a sequence. Got {lengths.dtype}, shape {tuple(lengths.shape)}."
-        )
-    if size and (int(lengths.min()) < 0 or int(lengths.max()) > steps):
-        raise DataError(f"lengths must be in [0, {steps}]. Got {int(lengths.min())} to {int(lengths.max())}.")
-    return lengths.to(torch.int64)
-
-
-def _steps(count: int) -> Tensor:
-    """0 ... count - 1, where offsets are, whatever torch's default device."""
-    return torch.arange(count, dtype=torch.int64, device="cpu")
-
-
-def _offsets(lengths: Any) -> Tensor:
-    """(B,) lengths -> (B + 1,) offsets."""
-    lengths = torch.as_tensor(lengths, dtype=torch.int64, device="cpu")
-    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-
-
 def _select(values: Tensor, starts: Tensor, offsets: Tensor) -> Tensor:
     """(N, ...): the sequences that start at `starts` (B,), some maybe more than once, end to end."""
     total = int(offsets[-1])
-    places = Places(offsets, starts.contiguous(), _steps(total), total)
+    places = Places(offsets, starts.contiguous(), count_up(total), total)
     if values.requires_grad:  # a sequence chosen twice adds its gradients
         return _take(values, places.index())
     return take(values, places)
@@ -441,18 +356,3 @@ def _select(values: Tensor, starts: Tensor, offsets: Tensor) -> Tensor:
 
 def _take(values: Tensor, index: Tensor) -> Tensor:
     return values.index_select(0, index.to(values.device))
-
-
-def _explode(series: Any) -> tuple[Any, np.ndarray | None]:
-    """A polars list column -> (its elements, the length of each list); (the column, None) if not of lists."""
-    import polars as pl
-
-    if series.null_count():
-        row = int(series.is_null().arg_true()[0])
-        raise DataError(f"The column has {series.null_count()} nulls, the first at {row}. Drop or fill them.")
-    if isinstance(series.dtype, pl.Array):
-        series = series.arr.to_list()
-    if not isinstance(series.dtype, pl.List):
-        return series, None
-    lengths = series.list.len()
-    return series.filter(lengths > 0).explode(), lengths.cast(pl.Int64).to_numpy(writable=True)

@@ -72,6 +72,14 @@ def as_list(value: Any) -> list[Source]:
     return list(value) if isinstance(value, list) else [value]
 
 
+def rate_of(value: Any, chosen: float | None) -> float:
+    """What a `vectors` parameter has of the learning rate: what was chosen, by default 0.3 of given vectors, so that
+    they stay near each other; those of the texts learn as the rest."""
+    if chosen is not None:
+        return chosen
+    return 1.0 if as_list(value) in ([], [TEXTS]) else 0.3
+
+
 def names_of(value: Any) -> Any:
     """Of a `vectors` parameter what can be saved: the names, in its form; a table has none."""
     names = [os.fspath(source) for source in as_list(value) if not isinstance(source, tuple)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unspool.encode import AudioInput, SeriesInput, TextInput
 from unspool.encode.reading import SHOWN
-from unspool.encode.vectors import TEXTS, as_list
+from unspool.encode.vectors import TEXTS, as_list, rate_of
 from unspool.errors import bad_parameter
 from unspool.estimators.by_kind import DROPOUT, INPUT_DROPOUT, Training
 from unspool.estimators.network import Ensemble, SequenceNetwork
@@ -53,7 +53,7 @@ def check_kind(model: SequenceEstimator, kind: str) -> None:
 def settings(model: SequenceEstimator, chosen: Training) -> Settings:
     """Of the training, with what was chosen by the kind of input."""
     return replace(
-        Settings.of(model, _vectors_rate(model)),
+        Settings.of(model, rate_of(model.vectors, model.vectors_rate)),
         epochs=chosen.epochs,
         learning_rate=chosen.learning_rate,
         patience=chosen.patience if chosen.early_stopping else None,
@@ -112,10 +112,3 @@ def _augment(model: SequenceEstimator) -> Augment | None:
     if not isinstance(model.input_, (SeriesInput, AudioInput)) or not any(chosen.values()):
         return None
     return Augment(**chosen, features=model.input_.n_given if model.input_.kind == "series" else None)
-
-
-def _vectors_rate(model: SequenceEstimator) -> float:
-    """By default 0.3 of given vectors, so that they stay near each other; those of the texts learn as the rest."""
-    if model.vectors_rate is not None:
-        return model.vectors_rate
-    return 1.0 if as_list(model.vectors) in ([], [TEXTS]) else 0.3

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from unspool import saved
 from unspool.encode.reading import Raw
 from unspool.encode.tokens import TokenInput, read_sentences
-from unspool.encode.vectors import TEXTS, as_list
 from unspool.errors import DataError, bad_parameter
 from unspool.estimators.network import count_parameters, layer_table
 from unspool.estimators.splitting import split_rows
@@ -25,15 +22,15 @@ from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
 from unspool.streaming import LookAheadStream, Stream, StreamModel
 from unspool.summaries import layers_text
-from unspool.tagging import parameters, saving, streams
+from unspool.tagging import building, parameters, saving, streams
 from unspool.tagging.answers import Answers, answers, none_at_all
+from unspool.tagging.constructor import TaggerParameters
 from unspool.tagging.measures import Measures, measure
 from unspool.tagging.network import TaggerNetwork, TagLoss
 from unspool.tagging.reading import Numbers, Tags, decide_scheme, in_scheme, read_labels, read_tags, rows_of
-from unspool.tagging.schemes import legal
 from unspool.tagging.weights import weights_of
 from unspool.tasks.reading import read_weights, scale_weights
-from unspool.training import Callback, SequenceData, Settings, train
+from unspool.training import Callback, SequenceData, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
 from unspool.training.device import CPU, choose, on, seeded
@@ -41,7 +38,7 @@ from unspool.training.parallel import same_random
 
 
 @saved.register
-class SequenceTagger(BaseEstimator):
+class SequenceTagger(TaggerParameters):
     """A tag for each token of a sentence, and with `labels` also one of the whole sentence, such as its intent.
 
     X is a list of sentences, each a list of tokens (str); y a list of lists of tags (str) of the same lengths, where
@@ -61,94 +58,6 @@ class SequenceTagger(BaseEstimator):
     interrupted_ : whether Ctrl-C ended the fit.
     network_ : the torch module. n_parameters_ : its trainable numbers. input_ : the encoder.
     """
-
-    def __init__(
-        self,
-        crf: bool = True,
-        scheme: str | None = "auto",
-        lower: bool = True,
-        label_weight: float = 1.0,
-        class_weight: str | dict[str, float] | None = None,
-        cell: str | Callable[[int, int], nn.Module] = "lstm",
-        hidden_size: int | Sequence[int] = 128,
-        num_layers: int = 1,
-        bidirectional: bool = True,
-        merge: str = "concat",
-        connection: str | None = None,
-        embedding_dim: int = 100,
-        characters: str | None = "cnn",
-        vectors: Any = None,
-        vector_words: int = 50000,
-        vectors_rate: float | None = None,
-        max_words: int = 50000,
-        dropout: float = 0.5,
-        input_dropout: float = 0.3,
-        recurrent_dropout: float = 0.0,
-        zoneout: float | Sequence[float] = 0.0,
-        weight_dropout: float = 0.0,
-        word_dropout: float = 0.05,
-        pooling: str = "mean+max",
-        dense: Sequence[int] = (),
-        epochs: int = 40,
-        batch_size: int = 16,
-        learning_rate: float = 2e-3,
-        schedule: str = "constant",
-        warmup: int = 0,
-        averaging: float = 0.99,
-        weight_decay: float = 1e-4,
-        gradient_clip: float | None = 1.0,
-        gradient_clip_value: float | None = None,
-        early_stopping: bool = True,
-        patience: int = 6,
-        monitor: str = "metric",
-        validation_fraction: float = 0.1,
-        precision: str = "float32",
-        device: str = "cpu",
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 1,
-    ) -> None:
-        self.crf = crf
-        self.scheme = scheme
-        self.lower = lower
-        self.label_weight = label_weight
-        self.class_weight = class_weight
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.merge = merge
-        self.connection = connection
-        self.embedding_dim = embedding_dim
-        self.characters = characters
-        self.vectors = vectors
-        self.vector_words = vector_words
-        self.vectors_rate = vectors_rate
-        self.max_words = max_words
-        self.dropout = dropout
-        self.input_dropout = input_dropout
-        self.recurrent_dropout = recurrent_dropout
-        self.zoneout = zoneout
-        self.weight_dropout = weight_dropout
-        self.word_dropout = word_dropout
-        self.pooling = pooling
-        self.dense = dense
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.warmup = warmup
-        self.averaging = averaging
-        self.weight_decay = weight_decay
-        self.gradient_clip = gradient_clip
-        self.gradient_clip_value = gradient_clip_value
-        self.early_stopping = early_stopping
-        self.patience = patience
-        self.monitor = monitor
-        self.validation_fraction = validation_fraction
-        self.precision = precision
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
 
     input_: TokenInput
     network_: TaggerNetwork
@@ -227,7 +136,7 @@ class SequenceTagger(BaseEstimator):
             loss = TagLoss(self.label_weight, weights_of(self.class_weight, self.classes_, learnt))
             with on(self.network_, device):
                 outcome = train(
-                    self.network_, loss, training, validation, self._settings(), seed, calls, score
+                    self.network_, loss, training, validation, building.settings(self), seed, calls, score
                 )
         self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
         self.interrupted_ = outcome.interrupted
@@ -259,29 +168,8 @@ class SequenceTagger(BaseEstimator):
         found = answers(self.network_, data, self.numbers_)
         return measure(held[1], found.tags, self.scheme_, held[2], found.labels).score
 
-    def _settings(self) -> Settings:
-        rate = self.vectors_rate
-        if rate is None:
-            rate = 1.0 if as_list(self.vectors) in ([], [TEXTS]) else 0.3
-        return Settings.of(self, rate)
-
     def _build_network(self) -> TaggerNetwork:
-        tags, labels, encoder = self.numbers_.tags, self.numbers_.labels, self.input_.characters
-        return TaggerNetwork(
-            tags=len(tags),
-            crf=self.crf,
-            allowed=None if self.scheme_ is None else legal(tags.tolist(), self.scheme_),
-            labels=0 if labels is None else len(labels),
-            pooling=self.pooling,
-            dense=self.dense,
-            given=self.input_.given_table() if self.input_.trained else None,
-            trained=self.input_.trained,
-            characters=None if encoder is None else (self.characters or "", encoder.vocabulary_size),
-            vocabulary_size=self.input_.vocabulary_size,
-            n_features=1,
-            sparse_embedding=False,
-            **{name: getattr(self, name) for name in _NETWORK},
-        )
+        return building.network(self)
 
     def _finish(self) -> None:
         self.n_parameters_ = count_parameters(self.network_)
@@ -413,12 +301,6 @@ class SequenceTagger(BaseEstimator):
     def from_saved(cls, content: saved.Fields, weights: saved.Weights) -> SequenceTagger:
         """The tagger of a saved model; used by `unspool.load`."""
         return saving.restore(cls, content, weights)
-
-
-_NETWORK = (
-    "cell embedding_dim hidden_size num_layers bidirectional dropout input_dropout recurrent_dropout zoneout "
-    "weight_dropout word_dropout merge connection precision"
-).split()
 
 
 # Under `python -OO` there are no docstrings.
