@@ -16,6 +16,8 @@ import unspool
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from tests.serve.browser import CHROMIUM, Browser
+
 from unspool.serve import Limits, Service
 from unspool.serve.server import Server
 
@@ -113,6 +115,15 @@ def url(service) -> Iterator[str]:
     """Its address."""
     with running(service) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    """A headless Chromium, where there is one."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    with contextlib.closing(Browser(tmp_path_factory.mktemp("chromium"))) as found:
+        yield found
 
 
 @pytest.fixture

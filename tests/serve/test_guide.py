@@ -54,7 +54,19 @@ def test_the_options_defaults_are_the_limits() -> None:
 
 @pytest.mark.parametrize(
     "number",
-    ["64 MB", "8 MiB", "4,096", "100,000", "16,384", "10,000", "60 s", "500 steps", "(2 ms)", "hours (6)"],
+    [
+        "64 MB",
+        "8 MiB",
+        "4,096",
+        "100,000",
+        "16,384",
+        "10,000",
+        "60 s",
+        "500 steps",
+        "64 beams",
+        "(2 ms)",
+        "hours (6)",
+    ],
 )
 def test_its_limits(number) -> None:
     assert number in PAGE
@@ -78,4 +90,5 @@ def test_those_are_the_defaults() -> None:
         "reading": 60.0,
         "drawn": 500,
         "tokens": 2000,
+        "beams": 64,
     }

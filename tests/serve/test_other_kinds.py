@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,138 @@ def test_forecasts(url, made) -> None:
     short = infer(url, "ahead", {**given, "sold": ("FP64", [3], [1.0, 2.0, 3.0])})
     assert short.status_code == 422 and "N rows" in short.json()["error"]
     assert infer(url, "ahead", given, h=0).status_code == 422
+    for bad in ("x", 0, [80] * 21, {"a": 1}):
+        assert infer(url, "ahead", given, level=bad).status_code == 422
+    response = httpx.post(
+        f"{url}/v2/models/ahead/infer",
+        json={
+            "inputs": [{"name": n, "datatype": d, "shape": s, "data": v} for n, (d, s, v) in given.items()],
+            "outputs": [{"name": "lo-50"}, {"name": "hi-50"}],
+            "parameters": {"level": 50},
+        },
+    )
+    low, high = (one["data"] for one in response.json()["outputs"])
+    both = made["ahead"].predict(df=newer, level=50)
+    np.testing.assert_allclose([low, high], [both["lo-50"], both["hi-50"]], rtol=0)
+
+
+def invoke(url: str, model: str, body: Any, kind: str = "application/json") -> Any:
+    content = body if isinstance(body, str) else json.dumps(body)
+    found = httpx.post(
+        f"{url}/invocations?model={model}", content=content, headers={"Content-Type": kind}, timeout=30
+    )
+    return found.json()["predictions"] if found.status_code == 200 else found
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_payloads_of_mlflow(url, made) -> None:
+    some = SENTENCES[:3]
+    tags, labels = made["tags"].predict(some), made["tags"].predict_labels(some).tolist()
+    shares = made["tags"].predict_labels_proba(some)
+    found = invoke(url, "tags", {"dataframe_split": {"columns": ["tokens"], "data": [[s] for s in some]}})
+    assert [(one["tags"], one["label"]) for one in found] == [*zip(tags, labels)]
+    np.testing.assert_allclose([one["label_probabilities"] for one in found], shares, rtol=0)
+    assert invoke(url, "steps", {"inputs": some}) == made["steps"].predict(some)
+    assert invoke(url, "steps", {"instances": [{"tokens": s} for s in some]}) == made["steps"].predict(some)
+
+    options = {"max_new_tokens": 9, "random_state": 3}
+    expected = made["writer"].generate(["so ", "the"], **options)
+    assert invoke(url, "writer", {"inputs": ["so ", "the"], "params": options}) == expected
+    csv_table = "prompt\nso \nthe\n"
+    assert len(invoke(url, "writer", csv_table, "text/csv")) == 2
+
+    newer = {name: values[:-5] for name, values in table().items()}
+    ahead = made["ahead"].predict(h=2, df=newer, level=80)
+    rows = [dict(zip(newer, row)) for row in zip(*newer.values())]
+    split = {"columns": [*newer], "data": [[*row.values()] for row in rows]}
+    lines = "\n".join([",".join(newer), *(",".join(map(str, row.values())) for row in rows)])
+    params = {"h": 2, "level": [80]}
+    for body in ({"dataframe_records": rows}, {"dataframe_split": split}, {"inputs": newer}):
+        found = invoke(url, "ahead", {**body, "params": params})
+        assert [*found[0]] == ["shop", "day", "sold", "lo-80", "hi-80"]
+        for name in found[0]:
+            assert [one[name] for one in found] == ahead[name].tolist()
+    assert [one["day"] for one in invoke(url, "ahead", lines, "text/csv")][:2] == ahead["day"][:2].tolist()
+    counted = {"unique_id": [0] * 9, "ds": [*range(9)], "y": [float(k % 7) for k in range(9)]}
+    by_line = "\n".join(["unique_id,ds,y", *(",".join(map(str, row)) for row in zip(*counted.values()))])
+    assert invoke(url, "numbered", by_line, "text/csv") == invoke(url, "numbered", {"inputs": counted})
+
+    for model, body, part in (
+        ("ahead", {"inputs": [1]}, "takes a table"),
+        ("ahead", {"dataframe_records": rows, "params": {"k": 1}}, "h, level"),
+        ("ahead", {"dataframe_records": rows, "params": [1]}, "an object"),
+        ("tags", {"inputs": ["a b"]}, "a list of tokens"),
+        ("tags", {"inputs": [["a", 1]]}, "strings"),
+        ("writer", {"inputs": ["a"], "params": {"num_beams": 10**6}}, "may be 64"),
+    ):
+        refused = invoke(url, model, body)
+        assert refused.status_code in (413, 422) and part in refused.json()["error"], refused.text
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_attention(url, made) -> None:
+    asked = {"sequence": TEXTS[0]}
+    found = httpx.post(f"{url}/v2/models/pairs/activity", json=asked).json()
+    tokens, written, weights = made["pairs"].align(TEXTS[0])
+    assert found["tokens"] == tokens and found["written"] == [*written, "end"]
+    np.testing.assert_allclose(found["attention"], weights, atol=6e-5)
+    for bad, status in (
+        ({**asked, "layer": 1}, 422),
+        ({"sequence": ""}, 422),
+        ({"sequence": "a" * 501}, 413),
+    ):
+        assert httpx.post(f"{url}/v2/models/pairs/activity", json=bad).status_code == status
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_pages(url, made, browser) -> None:
+    """What is drawn of each kind, and its own example."""
+
+    def asked(model: str, text: str, last: int = 1) -> str:
+        browser.open(f"{url}/?model={model}")
+        browser.run(
+            f"at('given').value = {json.dumps(text)}; document.body.dataset.state = ''; at('go').click()"
+        )
+        browser.until("document.body.dataset.state === 'done'")
+        return browser.html()
+
+    sentence = ["good", "day", "<b>", "so"]
+    page = asked("tags", " ".join(sentence))
+    assert re.findall(r'data-tag="([^"]*)"', page) == made["tags"].predict([sentence])[0]
+    assert made["tags"].predict_labels([sentence])[0] == re.search(r'class="big">(.*?)<', page)[1]
+    page = asked("pairs", TEXTS[0])
+    tokens, written, _ = made["pairs"].align(TEXTS[0])
+    assert f'data-attention="{len(written) + 1} x {len(tokens)}"' in page
+    newer = table()
+    lines = "\n".join([",".join(newer), *(",".join(map(str, row)) for row in zip(*newer.values()))])
+    page = asked("ahead", lines)
+    assert re.findall(r'data-chart="([^"]*)"', page) == ["shop a", "shop b"]
+    level = made["ahead"].predict(df=newer, level=80)
+    assert re.findall(r'data-band="([^"]*)"', page) == ["80 %"] * 2
+    path, band = (
+        browser.run(f"document.querySelector('[{which}]').getAttribute('{what}')")
+        for which, what in (("data-line=forecast", "d"), ("data-band", "points"))
+    )
+    assert len(path.split("L")) == 1 + 3 and len(band.split(",")) == 2 * 3
+    heights = [float(point.split()[1]) for point in band.split(",")]
+    ranked = np.argsort([*level["hi-80"][:3]][::-1])  # higher values lie higher, from the end on
+    np.testing.assert_array_equal(np.argsort(heights[3:])[::-1], ranked)
+    browser.open(f"{url}/?model=writer")
+    browser.run(
+        "field('options', 'random_state').value = 3; field('options', 'max_new_tokens').value = 12; var pieces = [];"
+        "new MutationObserver((all) => all.forEach((one) => one.target.tagName === 'B' && pieces.push("
+        "one.addedNodes[0].textContent))).observe(at('answer'), {childList: true, subtree: true});"
+        "at('given').value = 'so '; document.body.dataset.state = ''; at('go').click()"
+    )
+    browser.until("document.body.dataset.state === 'done'")
+    assert "".join(browser.run("pieces")) == made["writer"].generate("so ", 12, random_state=3)
+    assert len(browser.run("pieces")) > 3  # one after the other
+    for name in made:
+        browser.open(f"{url}/?model={name}")
+        for button in ("other", "go"):
+            browser.run(f"document.body.dataset.state = ''; at({button!r}).click()")
+            browser.until("document.body.dataset.state")
+        assert browser.run("at('error').textContent") == "", name
 
 
 def test_pages_and_what_is_not_there(url, made) -> None:
@@ -181,10 +314,8 @@ def test_pages_and_what_is_not_there(url, made) -> None:
     assert page.status_code == 200 and all(f"/v2/models/{name}/infer" in page.text for name in made)
     paths = httpx.get(f"{url}/openapi.json").json()["paths"]
     assert "/v2/models/tags/infer" in paths and "/v2/models/tags/activity" not in paths
-    drawn = httpx.post(f"{url}/v2/models/pairs/activity", json={"sequence": "a"})
+    drawn = httpx.post(f"{url}/v2/models/writer/activity", json={"sequence": "a"})
     assert drawn.status_code == 422 and "numbers and classes" in drawn.json()["error"]
-    rows = httpx.post(f"{url}/invocations?model=ahead", json={"inputs": [1]})
-    assert rows.status_code == 422 and "/v2/models/ahead/infer" in rows.json()["error"]
     known = unspool.Forecaster(future=("promo",), horizon=3, **SMALL)
     known.tail_ = None
     with pytest.raises(DataError, match="known ahead"):

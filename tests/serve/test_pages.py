@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 import shlex
-import shutil
-import subprocess
 from urllib.parse import quote
 
 import httpx
@@ -15,26 +14,10 @@ import numpy as np
 import pytest
 from tests.serve.conftest import series
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
-
-def browse(folder, *arguments: str) -> str:
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--virtual-time-budget=20000",
-        "--window-size=1000,1400",
-    ]
-    command = [CHROMIUM, *options, f"--user-data-dir={folder}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
-
-
-@browser
-def test_a_text_is_predicted_and_its_gates_are_drawn(url, loaded, tmp_path) -> None:
+def test_a_text_is_predicted_and_its_gates_are_drawn(url, loaded, browser) -> None:
     text = "the day was so good <b> and dull"
-    page = browse(tmp_path, "--dump-dom", f"{url}/?model=mood&input={quote(text)}")
+    page = browser.open(f"{url}/?model=mood&input={quote(text)}")
     assert 'data-state="done"' in page and '<p id="error" class="error" role="alert"></p>' in page
     assert re.search(r'<p class="big">(.*?)</p>', page)[1] == loaded["mood"].predict([text])[0]
     for share in loaded["mood"].predict_proba([text])[0]:
@@ -43,23 +26,31 @@ def test_a_text_is_predicted_and_its_gates_are_drawn(url, loaded, tmp_path) -> N
     assert "<b>" not in page
 
 
-@browser
-def test_a_series_is_drawn_in_colours(url, tmp_path) -> None:
+def test_a_series_is_drawn_in_colours(url, browser) -> None:
     image = pytest.importorskip("PIL.Image")
     x = next(s for s in series(50, seed=31) if len(s) > 8)
     text = "\n".join(", ".join(f"{v:.3f}" for v in step) for step in x)
-    shot = tmp_path / "shot.png"
-    browse(tmp_path, f"--screenshot={shot}", f"{url}/?model=wave&input={quote(text)}")
-    seen = np.asarray(image.open(shot).convert("RGB")).astype(int)
+    page = browser.open(f"{url}/?model=wave&input={quote(text)}")
+    assert re.findall(r'data-line="([^"]*)"', page) == ["feature 1", "feature 2", "feature 3"]
+    seen = np.asarray(image.open(io.BytesIO(browser.shot())).convert("RGB")).astype(int)
     blue, red = seen[..., 2] - seen[..., 0] > 20, seen[..., 0] - seen[..., 2] > 20
     assert blue.sum() > 5000 and red.sum() > 1000  # gates from white to blue, states also red
 
 
-@browser
-def test_an_error_is_told(url, tmp_path) -> None:
-    page = browse(tmp_path, "--dump-dom", f"{url}/?model=wave&input={quote('1, 2')}")
+def test_an_error_is_told(url, browser) -> None:
+    page = browser.open(f"{url}/?model=wave&input={quote('1, 2')}")
     assert 'data-state="error"' in page
     assert "needs 3 values. Got 2." in html.unescape(re.search(r'role="alert">(.*?)</p>', page)[1])
+
+
+def test_the_example_of_each_model_is_answered(url, models, browser) -> None:
+    for name in models:
+        browser.open(f"{url}/?model={name}")
+        for button in ("other", "go"):
+            browser.run(f"document.body.dataset.state = ''; at({button!r}).click()")
+            browser.until("document.body.dataset.state")
+        assert browser.run("at('error').textContent") == "", name
+        assert browser.run("document.querySelector('#answer .big').textContent"), name
 
 
 def test_nothing_is_loaded_from_elsewhere(url) -> None:

@@ -1,4 +1,4 @@
-"""What the gates of a served model do over one sequence, for the page that draws them."""
+"""What a served model does over one sequence, its gates or its attention, for the page that draws them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _FIELDS = ("sequence", "layer", "backward")
 
 
 def activity(served: Served, asked: Any, limits: Limits) -> dict[str, Any]:
-    """tokens: a name a step. layers, directions: how many there are. gates: name -> (T, H) lists, rounded.
+    """Of gates, tokens: a name a step; layers, directions: how many there are; gates: name -> (T, H) lists, rounded.
+    Of attention, tokens: of the source; written: the tokens of the answer and its end; attention: (written, tokens).
 
-    asked: {"sequence": a text or a list of steps, "layer": 1, "backward": false}. Raises `RequestError`: 413 for more
-    than `drawn` steps, 422 for a layer or a sequence that the model has not.
+    asked: {"sequence": a text or a list of steps, "layer": 1, "backward": false}, the latter two of gates. Raises
+    `RequestError`: 413 for more than `drawn` steps, 422 for a layer or a sequence that the model has not.
     """
     if not isinstance(asked, dict) or "sequence" not in asked or set(asked) - set(_FIELDS):
         raise RequestError(
@@ -29,8 +30,12 @@ def activity(served: Served, asked: Any, limits: Limits) -> dict[str, Any]:
         )
     if not served.drawn:
         raise RequestError(
-            422, f"Gates are drawn of models of numbers and classes. {served.name!r} is another."
+            422,
+            "Gates are drawn of models of numbers and classes, attention of texts to texts. "
+            f"{served.name!r} is another.",
         )
+    if served.drawn == "attention":
+        return _attention(served, asked, limits)
     layer, backward = asked.get("layer", 1), asked.get("backward", False)
     count, directions = layer_count(served.model), 2 if served.model.bidirectional else 1
     if type(layer) is not int or not 1 <= layer <= count:
@@ -42,15 +47,27 @@ def activity(served: Served, asked: Any, limits: Limits) -> dict[str, Any]:
     if served.text_column is not None:
         raise RequestError(422, "Gates are not drawn of a model with further columns.")
     sequence, tokens = _sequence(served, asked["sequence"])
-    if not 0 < len(tokens) <= limits.drawn:
-        status = 413 if tokens else 422
-        raise RequestError(status, f"Gates are drawn of 1 to {limits.drawn} steps. Got {len(tokens)}.")
+    _check_length(len(tokens), limits)
     try:
         found = activations(served.model, sequence, layer, backward)
     except EngineError as error:
         raise RequestError(422, f"The gates of this cell cannot be drawn. {error}") from error
     gates = {name: np.nan_to_num(np.round(values, 4)).tolist() for name, values in found.items()}
     return {"tokens": tokens, "layers": count, "directions": directions, "gates": gates}
+
+
+def _attention(served: Served, asked: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    if set(asked) != {"sequence"} or not isinstance(asked["sequence"], str):
+        raise RequestError(422, "The body must hold a 'sequence', a text, alone: attention has no layers.")
+    (text,) = from_json("sequence", "BYTES", (1,), [asked["sequence"]]).tolist()
+    _check_length(len(served.model.source_.tokens(text)), limits)
+    tokens, written, weights = served.model.align(text)
+    return {"tokens": tokens, "written": [*written, "end"], "attention": np.round(weights, 4).tolist()}
+
+
+def _check_length(steps: int, limits: Limits) -> None:
+    if not 0 < steps <= limits.drawn:
+        raise RequestError(413 if steps else 422, f"1 to {limits.drawn} steps are drawn. Got {steps}.")
 
 
 def _sequence(served: Served, given: Any) -> tuple[Any, list[str]]:

@@ -142,12 +142,13 @@ class Handlers:
                 self.limits.json,
                 version.served.options,
             )
-            _check_outputs(version, asked)
+            options = version.served.checked(asked.options)
+            _check_outputs(version, asked, options)
             if asked.sequence is not None:
                 number, outputs = await self.sessions.step(version, asked)
             else:
                 rows = await self._aside(len(body), version.served.rows, asked.inputs)
-                rows.options = version.served.checked(asked.options)
+                rows.options = options
                 number, outputs = version.number, await version.batcher.submit(rows)
         size = sum(a.nbytes for a in outputs.values())
         content, header = await self._aside(size, response_body, path["model"], number, asked, outputs)
@@ -167,11 +168,11 @@ class Handlers:
         kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
         async with self.repository.using(name) as version:
             served = version.served
-            tensors = await self._aside(
-                len(body), invocations.tensors_of, served, body, kind, self.limits.json
-            )
-            outputs = await version.batcher.submit(await self._aside(len(body), served.rows, tensors))
-        return json_response({"predictions": invocations.predictions(outputs)})
+            rows = await self._aside(len(body), invocations.rows_of, served, body, kind, self.limits.json)
+            outputs = await version.batcher.submit(rows)
+            size = sum(a.nbytes for a in outputs.values())
+            found = await self._aside(size, served.predictions, outputs)
+        return json_response({"predictions": found})
 
     async def draw(self, request: Request) -> Response:
         """What gates and states do over one sequence."""
@@ -188,9 +189,9 @@ class Handlers:
         return await asyncio.to_thread(function, *arguments)
 
 
-def _check_outputs(version: Version, asked: InferRequest) -> None:
+def _check_outputs(version: Version, asked: InferRequest, options: dict[str, Any]) -> None:
     """422 for an output that the model has not, before anything is computed."""
-    names = [spec.name for spec in version.served.outputs]
+    names = [spec.name for spec in version.served.outputs_of(options)]
     for name in asked.outputs:
         if name not in names:
             raise RequestError(

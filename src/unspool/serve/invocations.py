@@ -1,56 +1,78 @@
-"""MLflow's scoring payloads: rows of a table or of values to tensors."""
+"""MLflow's scoring payloads: rows of a table or of values to what a model takes."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from unspool.serve.errors import RequestError
-from unspool.serve.served import LENGTHS, Served
-from unspool.serve.tensors import from_json, parse_json, to_json
+from unspool.serve.rows import Rows
+from unspool.serve.served import LENGTHS, Served, Spec
+from unspool.serve.tensors import from_json, parse_json
 
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-def tensors_of(served: Served, body: bytes, kind: str, most: int) -> dict[str, np.ndarray]:
-    """name -> array, as `Served.rows` takes them. kind: the media type, JSON or text/csv. most: bytes of JSON.
+def rows_of(served: Served, body: bytes, kind: str, most: int) -> Rows:
+    """The sequences or the table of a payload, with its "params". kind: the media type, JSON or text/csv. most: bytes.
 
-    Raises `RequestError` 400 for another payload, 415 for another type, 422 where it is not the model's.
+    Raises `RequestError` 400 for another payload, 413 for too much, 415 for another type, 422 where it is not the
+    model's.
     """
     if kind == "text/csv":
         if len(body) > most:
             raise RequestError(413, f"A request may hold {most:,} bytes of CSV. Send several.")
-        return _of_columns(served, _csv_columns(body))
+        return _rows(served, _csv_columns(body), {})
     if kind != "application/json":
         raise RequestError(415, f"The content must be application/json or text/csv. Got {kind!r:.80}.")
     document = parse_json(body, most)
     if not isinstance(document, dict):
         raise RequestError(400, f"The body must be a JSON object with one of {', '.join(_FORMS)}.")
-    if document.pop("params", None):
-        raise RequestError(422, "'params' are not known here: leave them out.")
+    params = document.pop("params", None) or {}
     if len(document) != 1 or next(iter(document)) not in _FORMS:
         got = ", ".join(map(repr, list(document)[:5])) or "nothing"
         raise RequestError(400, f"The body must hold one of {', '.join(_FORMS)}. Got {got:.200}.")
     ((form, data),) = document.items()
+    return _rows(served, _columns(served, form, data), params)
+
+
+def _rows(served: Served, columns: Mapping[str, Any], params: Any) -> Rows:
+    if not isinstance(params, Mapping):
+        raise RequestError(422, f"'params' must be an object. Got {type(params).__name__}.")
+    for name in params:
+        if name not in served.options:
+            known = (
+                f"It knows {', '.join(served.options)}"
+                if served.options
+                else "It knows none: leave 'params' out"
+            )
+            raise RequestError(422, f"The model {served.name!r} knows no parameter {name!r:.60}. {known}.")
+    options = served.checked(params)
+    rows = served.rows(_of_columns(served, columns))
+    rows.options = options
+    return rows
+
+
+def _columns(served: Served, form: str, data: Any) -> dict[str, Any]:
+    """name -> values, of any form."""
     if form == "dataframe_split":
-        return _of_columns(served, _split_columns(data))
+        return _split_columns(data)
     if isinstance(data, Mapping) and form == "inputs":
-        return _of_columns(served, dict(data))
+        return dict(data)
     if not isinstance(data, list):
         raise RequestError(400, f"{form!r} must be a list, one entry a row. Got {type(data).__name__}.")
     if form == "dataframe_records" or (data and isinstance(data[0], Mapping)):
-        return _of_columns(served, _record_columns(form, data))
-    return _of_columns(served, {served.input_name: data})
-
-
-def predictions(outputs: Mapping[str, np.ndarray]) -> list[Any]:
-    """What `predict` gives, one entry a row."""
-    first = next(iter(outputs.values()))
-    return [row.tolist() for row in first] if first.ndim > 1 else to_json(first)
+        return _record_columns(form, data)
+    if served.kind == "table":
+        raise RequestError(
+            422,
+            f"{served.name!r} takes a table. Each entry of {form!r} must be an object, a row with its columns.",
+        )
+    return {served.input_name: data}
 
 
 def _split_columns(data: Any) -> dict[str, list[Any]]:
@@ -87,10 +109,6 @@ def _csv_columns(body: bytes) -> dict[str, list[Any]]:
 
 def _of_columns(served: Served, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Columns by name; a model of one column takes one of any name."""
-    if served.kind in ("tokens", "table"):
-        raise RequestError(
-            422, f"{served.name!r} has no form for this path. Use /v2/models/{served.name}/infer."
-        )
     named = dict(columns)
     wanted = [spec for spec in served.inputs if spec.name != LENGTHS]
     if len(wanted) == 1 and len(named) == 1:
@@ -103,36 +121,39 @@ def _of_columns(served: Served, columns: Mapping[str, Any]) -> dict[str, np.ndar
             raise RequestError(
                 422, f"Column {name!r} must be a list with a value for each row, one row at least."
             )
-    found: dict[str, np.ndarray] = {}
-    for spec in wanted[1:]:
-        values = named[spec.name]
-        if spec.datatype == "FP64":
-            values = [_number(spec.name, v) for v in values]
-        found[spec.name] = from_json(spec.name, spec.datatype, (len(values),), values)
-    return {**_sequences(served, named[served.input_name]), **found}
+    plain = wanted if served.kind == "table" else wanted[1:]
+    found = {spec.name: _column(spec, named[spec.name]) for spec in plain}
+    return found if served.kind == "table" else {**_sequences(served, named[served.input_name]), **found}
 
 
-def _number(name: str, value: Any) -> Any:
-    """A cell of a CSV table as a number; an empty one is missing."""
+def _column(spec: Spec, values: list[Any]) -> np.ndarray:
+    if spec.datatype != "BYTES":
+        values = [_number(spec.name, v, int if spec.datatype == "INT64" else float) for v in values]
+    return from_json(spec.name, spec.datatype, (len(values),), values)
+
+
+def _number(name: str, value: Any, kind: Callable[[str], float]) -> Any:
+    """A cell of a CSV table as a number of this kind; an empty one is missing."""
     if not isinstance(value, str):
         return value
     try:
-        return float(value) if value.strip() else None
+        return kind(value) if value.strip() else None
     except ValueError:
         raise RequestError(422, f"Column {name!r} must hold numbers. Got {value!r:.40}.") from None
 
 
 def _sequences(served: Served, values: list[Any]) -> dict[str, np.ndarray]:
-    """A text, or a list of steps, a row; rows of any length."""
+    """A text, or a list of tokens or of steps, a row; rows of any length."""
     spec = served.inputs[0]
-    if spec.datatype == "BYTES":
+    if served.kind == "text":
         return {spec.name: from_json(spec.name, spec.datatype, (len(values),), values)}
     tail = spec.shape[2:]
-    datatype = "INT64" if spec.datatype == "INT64" else "FP64"
+    datatype = "FP64" if spec.datatype == "FP32" else spec.datatype
+    what = "tokens" if served.kind == "tokens" else "steps"
     parts = []
     for row in values:
         if not isinstance(row, list):
-            raise RequestError(422, f"Column {spec.name!r} must hold a list of steps in each row.")
+            raise RequestError(422, f"Column {spec.name!r} must hold a list of {what} in each row.")
         flat = tail == (1,) and not any(isinstance(step, list) for step in row)
         if tail and not flat and not all(isinstance(step, list) and len(step) == tail[0] for step in row):
             raise RequestError(422, f"Each step of {spec.name!r} must be a list of {tail[0]} numbers.")

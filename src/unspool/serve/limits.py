@@ -20,7 +20,7 @@ class Limits:
     that are kept for a client that comes back; kept: seconds for which they are once it has ended. batch: sequences
     that are computed together. delay: seconds that a request waits for others while the model is idle. reading: seconds
     that the body of a request may take (408). drawn: steps of a sequence whose gates are drawn (413).
-    tokens: that a language model writes, and steps that are forecast (413).
+    tokens: that a language model writes, and steps that are forecast; beams: that it looks for a text with (413).
     """
 
     body: int = 64 * 2**20
@@ -38,6 +38,7 @@ class Limits:
     reading: float = 60.0
     drawn: int = 500
     tokens: int = 2000
+    beams: int = 64
 
     def __post_init__(self) -> None:
         for one in fields(self):

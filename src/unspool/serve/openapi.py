@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unspool import __version__
-from unspool.serve.examples import inputs_of, sequences_of
+from unspool.serve.examples import inputs_of, payload_of, sequences_of
 from unspool.serve.repository import Version
 from unspool.serve.served import Served
 
@@ -52,34 +52,29 @@ def _of_model(name: str, version: Version) -> dict[str, Any]:
     infer = _post(
         "The outputs for some sequences.", _infer(served), _answer(), ("400", "404", "409", "422"), example
     )
-    draw: Schema = (
-        {}
-        if not served.drawn
-        else _post(
-            "What gates and states do over one sequence.",
-            _object(
-                {
-                    "sequence": _sequence(served),
-                    "layer": {"type": "integer", "minimum": 1},
-                    "backward": {"type": "boolean"},
-                },
-                ["sequence"],
-            ),
-            _object(
-                {"tokens": {"type": "array"}, "gates": {"type": "object"}, "layers": {}, "directions": {}}
-            ),
-            ("400", "422"),
-            {"sequence": sequences_of(served)[1]},
-        )
-    )
+    draw = {f"{prefix}/activity": {"post": _activity(served)}} if served.drawn else {}
     metadata = {"type": "object", "required": ["name", "versions", "platform", "inputs", "outputs"]}
     return {
         prefix: {"get": _get("Its tensors.", metadata)},
         f"{prefix}/ready": {"get": _get("Whether it is there.", {"type": "object"})},
         f"{prefix}/config": {"get": _get("As Triton's model configuration.", {"type": "object"})},
         f"{prefix}/infer": {"post": infer},
-        **({f"{prefix}/activity": {"post": draw}} if served.drawn else {}),
+        **draw,
     }
+
+
+def _activity(served: Served) -> Schema:
+    array = {"type": "array"}
+    sequence = {"sequence": _sequence(served)}
+    errors, example = ("400", "422"), {"sequence": sequences_of(served)[1]}
+    if served.drawn == "attention":
+        what = "What each token that is written attends to."
+        answer = _object({"tokens": array, "written": array, "attention": array})
+        return _post(what, _object(sequence, ["sequence"]), answer, errors, example)
+    asked = {"layer": {"type": "integer", "minimum": 1}, "backward": {"type": "boolean"}}
+    answer = _object({"tokens": array, "gates": {"type": "object"}, "layers": {}, "directions": {}})
+    what = "What gates and states do over one sequence."
+    return _post(what, _object({**sequence, **asked}, ["sequence"]), answer, errors, example)
 
 
 def _infer(served: Served) -> Schema:
@@ -155,11 +150,9 @@ def _invocations(names: list[str], versions: list[Version]) -> Schema:
         "instances": array,
         "inputs": {"anyOf": [array, {"type": "object"}]},
     }
-    body = {"oneOf": [_object({form: schema}, [form]) for form, schema in forms.items()]}
+    body = {"oneOf": [_object({form: schema, "params": {}}, [form]) for form, schema in forms.items()]}
     answer = {"type": "object", "required": ["predictions"], "properties": {"predictions": array}}
-    served = versions[0].served
-    name = served.input_name
-    example = {"dataframe_split": {"columns": [name], "data": [[s] for s in sequences_of(served)]}}
+    example = payload_of(versions[0].served)
     found = _post("MLflow's scoring payloads.", body, answer, ("400", "404", "415", "422"), example)
     query = {"name": "model", "in": "query", "required": len(names) > 1, "schema": {"enum": names}}
     return {**found, "parameters": [query]}

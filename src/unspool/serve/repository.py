@@ -17,7 +17,7 @@ from unspool.saved import load
 from unspool.serve import examples
 from unspool.serve.batching import Batcher
 from unspool.serve.errors import RequestError
-from unspool.serve.kinds import Tagger, served_of
+from unspool.serve.kinds import served_of
 from unspool.serve.limits import Limits
 from unspool.serve.metrics import Metrics
 from unspool.serve.rows import Rows
@@ -48,7 +48,7 @@ class Version:
         self.streams: Streams | None = None
         self.no_streams = ""
         try:
-            if not isinstance(served, Tagger) and not served.drawn:
+            if not served.streamed:
                 raise DataError(f"A {type(served.model).__name__} answers for whole rows.")
             self.streams = Streams(served, weights, limits)
         except (DataError, EngineError) as error:

@@ -12,7 +12,7 @@ from unspool.errors import DataError
 from unspool.serve.errors import RequestError
 from unspool.serve.limits import Limits
 from unspool.serve.rows import Rows, join
-from unspool.serve.tensors import datatype_of
+from unspool.serve.tensors import datatype_of, to_json
 
 LENGTHS = "lengths"
 _NAMES = {"text": ("text", "BYTES"), "ids": ("ids", "INT64"), "series": ("series", "FP32")}
@@ -42,14 +42,16 @@ class Spec:
 class Served:
     """One loaded `SequenceRegressor` or `SequenceClassifier` under a name; `unspool.serve.kinds` has the others.
 
-    inputs, outputs: the tensors. options: parameters that a request may have. drawn: whether its gates are. Raises
-    `DataError` for a model of another kind.
+    inputs, outputs: the tensors. options: parameters that a request may have. drawn: what the path "activity" shows
+    of a sequence, "gates" or "attention", or "" where nothing is. streamed: whether there are streams of its kind.
+    Raises `DataError` for a model of another kind.
     """
 
     kind: str
     text_column: str | None
     options: tuple[str, ...] = ()
-    drawn = True
+    drawn: str = "gates"
+    streamed = True
 
     def __init__(self, name: str, model: Any, limits: Limits) -> None:
         self.name, self.model, self.limits = name, model, limits
@@ -115,6 +117,10 @@ class Served:
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of a request, of `options`, as `Rows.options` has them; raises as `rows`."""
         return dict(given)
+
+    def outputs_of(self, options: Mapping[str, Any]) -> list[Spec]:
+        """The outputs of a request with these `checked` parameters."""
+        return self.outputs
 
     def example(self) -> list[dict[str, Any]] | None:
         """The inputs of a request, where they are not made of sequences."""
@@ -234,6 +240,11 @@ class Served:
         shares = np.asarray(task.probabilities(outputs), dtype=np.float64)
         return {"labels" if labels.ndim == 2 else "label": labels, "probabilities": shares}
 
+    def predictions(self, outputs: Mapping[str, np.ndarray]) -> list[Any]:
+        """The same as MLflow's "predictions": what `predict` gives, one entry a row; records where that is several."""
+        first = next(iter(outputs.values()))
+        return [row.tolist() for row in first] if first.ndim > 1 else to_json(first)
+
     @property
     def classes(self) -> list[Any] | None:
         """Of a classifier, in the order of its probabilities."""
@@ -247,10 +258,21 @@ class Served:
             "platform": "unspool",
             "inputs": [spec.to_dict() for spec in self.inputs],
             "outputs": [spec.to_dict() for spec in self.outputs],
-            "parameters": {
-                "description": self.model.describe(),
-                "drawn": self.drawn,
-                "sequences": self.kind != "table",
-                **({} if self.classes is None else {"classes": self.classes}),
-            },
+            "parameters": self.parameters(),
         }
+
+    def parameters(self) -> dict[str, Any]:
+        """What the metadata tell beside the tensors, for the page."""
+        return {
+            "description": self.model.describe(),
+            "kind": self.kind,
+            "drawn": self.drawn,
+            "options": list(self.options),
+            **({} if self.classes is None else {"classes": self.classes}),
+        }
+
+
+def records(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Columns (n,) or (n, ·) as n records of JSON."""
+    columns = [to_json(a) if a.ndim == 1 else [to_json(row) for row in a] for a in outputs.values()]
+    return [dict(zip(outputs, row)) for row in zip(*columns)]

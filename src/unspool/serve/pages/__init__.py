@@ -19,6 +19,7 @@ from unspool.serve.protocol import InferRequest, response_body
 from unspool.serve.repository import Repository, Version
 
 HERE = Path(__file__).parent
+SCRIPTS = ("draw.js", "read.js", "try.js")
 
 
 class Pages:
@@ -26,7 +27,8 @@ class Pages:
 
     def __init__(self, repository: Repository, token: bool) -> None:
         self.repository, self.token = repository, token
-        self._try = (HERE / "try.html").read_text(encoding="utf-8")
+        script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+        self._try = (HERE / "try.html").read_text(encoding="utf-8").replace("<!-- script -->", script)
         self._docs = (HERE / "docs.html").read_text(encoding="utf-8")
         self._examples: dict[tuple[str, str], str] = {}  # (model, version) -> HTML
 
