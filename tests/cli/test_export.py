@@ -45,7 +45,16 @@ def test_taggers_and_generators(tmp_path: Path) -> None:
     assert "out  tags (batch, time)" in done and "in   characters (batch, time, 22)" in done
 
 
+def test_forecasters(tmp_path: Path) -> None:
+    y = np.random.RandomState(0).randn(2, 60)
+    unspool.Forecaster(horizon=2, hidden_size=3, epochs=1, verbose=0).fit(y).save(tmp_path / "model")
+    done = run("export", tmp_path / "model", "--out", tmp_path / "m.onnx", "--level", "80", "--level", "50")
+    assert "in   y (batch, time)" in done.stdout and "out  hi-50 (batch, 2)" in done.stdout
+    with_level = run("export", tmp_path / "model", "--out", tmp_path / "m.onnx", "--level", "100", code=2)
+    assert "level" in with_level.stderr and "(0, 100)" in with_level.stderr
+
+
 def test_kinds_without_a_graph_say_so(tmp_path: Path) -> None:
-    saved.save(tmp_path / "model", {"class": "Forecaster"}, {"w": torch.zeros(1)})
+    saved.save(tmp_path / "model", {"class": "ImportedModel"}, {"w": torch.zeros(1)})
     done = run("export", tmp_path / "model", "--out", tmp_path / "m.onnx", code=2)
     assert "unspool export does not work with the task" in done.stderr

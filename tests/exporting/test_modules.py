@@ -187,10 +187,12 @@ def test_whatever_surrounds_the_call(around: Any, tmp_path: Path) -> None:
 
 
 def test_models_without_a_graph_say_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no ONNX form of a Forecaster: .*windows, scales"):
-        to_onnx(Forecaster(), tmp_path / "m.onnx")
-    with pytest.raises(DataError, match=r"or Seq2Seq\. Got a Linear"):
+    with pytest.raises(DataError, match=r"or Forecaster\. Got a Linear"):
         to_onnx(torch.nn.Linear(2, 2), tmp_path / "m.onnx")
+    with pytest.raises(DataError, match="level goes with a Forecaster"):
+        to_onnx(nn.RNN(2, 2), tmp_path / "m.onnx", level=80)
+    with pytest.raises(DataError, match="one_step goes with layers, not with a fitted Forecaster"):
+        to_onnx(Forecaster(), tmp_path / "m.onnx", one_step=True)
 
 
 def test_a_difference_is_an_error_and_nothing_is_written(

@@ -249,3 +249,11 @@ def test_frozen_weights_forecast_the_same(covered: Forecaster, table: pl.DataFra
         del covered.frozen_
     np.testing.assert_allclose(frozen, plain, atol=1e-5)
     assert 0 < np.abs(narrow - plain).max() < 1
+
+
+def test_a_place_of_the_season_before_the_first_series_is_none() -> None:
+    """Season 4, cut-off 2 of the first series of all: its first step ahead has no place, the third has 7."""
+    made = Windows(
+        block([7, 5, *range(8)]), np.array([0]), np.array([2]), np.array([2]), 4, "season", np.ones(2), 4
+    )
+    np.testing.assert_array_equal(made.base(np.array([0])), [[5, 5, 7, 5]])

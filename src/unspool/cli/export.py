@@ -19,10 +19,17 @@ def export(
         str,
         typer.Option(help="all, or network: without the linear model on TF-IDF that a blend has."),
     ] = "all",
+    level: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Of a forecaster: intervals that hold so many per cent; repeat it.", show_default=False
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Write a saved model as ONNX: padded ids or series and their lengths in, predictions out; of a model that
-    generates text one step, the state in and out; of texts to texts the whole, to the likeliest token at each step.
+    generates text one step, the state in and out; of texts to texts the whole, to the likeliest token at each step;
+    of a forecaster the past of series in, forecasts out.
 
     ONNX Runtime runs the graph at once, beside the model; they must agree to 1e-5, or nothing is written. Beside the
     graph of a model of texts comes tokenizer.json, for the tokenizers library.
@@ -32,7 +39,7 @@ def export(
     import unspool
     from unspool.exporting import to_onnx
 
-    _tell(to_onnx(unspool.load(model), out, part=part))
+    _tell(to_onnx(unspool.load(model), out, part=part, level=level or None))
 
 
 def _tell(exported: Any) -> None:

@@ -34,9 +34,10 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("generate", "generation"): "unspool.cli.generate:generate",
     ("predict", "imported"): "unspool.cli.import_:predict",
     ("inspect", "imported"): "unspool.cli.import_:inspect",
-    ("export", "tagging"): "unspool.cli.export:export",
-    ("export", "generation"): "unspool.cli.export:export",
-    ("export", "seq2seq"): "unspool.cli.export:export",
+    **{
+        ("export", kind): "unspool.cli.export:export"
+        for kind in ("tagging", "forecasting", "generation", "seq2seq")
+    },
     **{
         ("compare", kind): f"unspool.cli.compare_kinds:{kind}"
         for kind in ("tagging", "forecasting", "generation", "seq2seq", "signals")

@@ -15,6 +15,7 @@ from torch import nn
 from unspool.errors import DataError, check_choice, described
 from unspool.estimators.base import SequenceEstimator
 from unspool.exporting.checking import Case, difference
+from unspool.exporting.forecasts import ForecastGraph
 from unspool.exporting.generators import GeneratorGraph
 from unspool.exporting.graph import IR_VERSION, Graph
 from unspool.exporting.layers import DropIn
@@ -57,11 +58,13 @@ def to_onnx(
     one_step: bool = False,
     initial_state: bool = False,
     part: str = "all",
+    level: float | Sequence[float] | None = None,
 ) -> Exported:
     """Write `model` to `path` as ONNX, after ONNX Runtime gave our numbers with it to 1e-5.
 
     model: an `unspool.nn.Recurrent`, `Stack`, `LSTM`, `GRU` or `RNN`, or a cell module; or a fitted
-        `SequenceRegressor`, `SequenceClassifier`, `SequenceTagger` or `Seq2Seq`, or one step of a `SequenceGenerator`.
+        `SequenceRegressor`, `SequenceClassifier`, `SequenceTagger`, `Seq2Seq` or `Forecaster`, or one step of a
+        `SequenceGenerator`.
         It is exported in evaluation: dropouts off, zoneout by its mean.
     input_size: features of a step, where the cell has no attribute of that name.
     one_step: one step of the layers, x (B, F), with the state in and out; only of layers without `reverse` and
@@ -69,19 +72,26 @@ def to_onnx(
     initial_state: make the state that sequences start from an input. Default: the layer's own, maybe learned.
     part: of an estimator whose network is blended with a linear model on TF-IDF, which has no ONNX form: "network"
         leaves that out; "all", the default, is then a `DataError`.
+    level: of a `Forecaster`, per cent in (0, 100), one or several: intervals as of `predict`. None: the quantiles that
+        it learnt, where intervals="model" and loss="quantile"; of any other the forecasts alone.
 
     A layer's graph takes x float32 (batch, time, F), (time, batch, F) of a layer with batch_first=False, and lengths
     int64 (batch,) of 0 to time; batch and time are free, 1 or more. Past the end of a sequence outputs are zero and its
     state stays. An estimator's takes ids int64 (batch, time) or x, lengths, and further columns, and gives predictions;
-    a `tokenizer.json` beside it makes the ids of texts. What a program needs to know is in the file's metadata.
+    a `tokenizer.json` beside it makes the ids of texts. A forecaster's takes the past of series (docs/export.md). What
+    a program needs to know is in the file's metadata.
 
     Returns an `Exported`. Raises `EngineError` where a step has no form in ONNX, which it names, where the graph
     differs, and where onnx-ir or onnxruntime is not installed; `DataError` for what cannot be exported. The file is
     written whole or not at all.
     """
-    _check_options(model, input_size, one_step, initial_state, part)
+    _check_options(model, input_size, one_step, initial_state, part, level)
     with surroundings.defaults(), torch.inference_mode(False):
-        whole = _graph_of(model, input_size, one_step, initial_state, part)
+        whole = (
+            ForecastGraph(model, level)
+            if isinstance(model, Forecaster)
+            else _graph_of(model, input_size, one_step, initial_state, part)
+        )
         return write(path, whole.graph, whole.cases(), whole.about(), whole.notes, whole.tokenizer)
 
 
@@ -97,11 +107,6 @@ def _graph_of(model: Any, input_size: int | None, one_step: bool, initial_state:
         return GeneratorGraph(model)
     if isinstance(model, Seq2Seq):
         return PairsGraph(model)
-    if isinstance(model, Forecaster):
-        raise DataError(
-            "There is no ONNX form of a Forecaster: what it makes of a table before and behind its network (windows, "
-            "scales, calendars, intervals) is code. Serve it by unspool serve, or call predict."
-        )
     if isinstance(model, nn.RNNBase):
         name = type(model).__name__
         raise DataError(
@@ -110,7 +115,7 @@ def _graph_of(model: Any, input_size: int | None, one_step: bool, initial_state:
         )
     raise DataError(
         "to_onnx takes an unspool.nn.Recurrent, Stack, LSTM, GRU or RNN, a cell, or a fitted SequenceRegressor, "
-        f"SequenceClassifier, SequenceTagger, SequenceGenerator or Seq2Seq. Got {described(model)}."
+        f"SequenceClassifier, SequenceTagger, SequenceGenerator, Seq2Seq or Forecaster. Got {described(model)}."
     )
 
 
@@ -158,12 +163,14 @@ def write(
     )
 
 
-def _check_options(model: Any, input_size: Any, one_step: bool, initial_state: bool, part: str) -> None:
+def _check_options(
+    model: Any, input_size: Any, one_step: bool, initial_state: bool, part: str, level: Any
+) -> None:
     """`DataError` and `InvalidParameterError` for options that do not go with each other, or with `model`."""
     check_choice("to_onnx", "part", part, PARTS)
     if one_step and initial_state:
         raise DataError("With one_step=True the state is an input anyway: leave initial_state out.")
-    if isinstance(model, (SequenceEstimator, SequenceTagger, SequenceGenerator, Seq2Seq)):
+    if isinstance(model, (SequenceEstimator, SequenceTagger, SequenceGenerator, Seq2Seq, Forecaster)):
         given = {"input_size": input_size is not None, "one_step": one_step, "initial_state": initial_state}
         for name in (name for name, there in given.items() if there):
             raise DataError(
@@ -171,6 +178,8 @@ def _check_options(model: Any, input_size: Any, one_step: bool, initial_state: b
             )
     if part != "all" and not isinstance(model, SequenceEstimator):
         raise DataError(f"part={part!r} goes with regressors and classifiers alone: leave it out.")
+    if level is not None and not isinstance(model, Forecaster):
+        raise DataError("level goes with a Forecaster, whose intervals it sets: leave it out.")
 
 
 def _dims(value: Any) -> tuple:

@@ -85,7 +85,7 @@ def columns_input(g: Graph, columns: Columns | None) -> Any:
         return None
     numeric = [part for part in columns.parts if isinstance(part, Numeric)]
     others: list[Any] = [part for part in columns.parts if not isinstance(part, Numeric)]
-    found = []
+    made: dict[str, list[Any]] = {}
     if numeric:
         values = g.input("numeric", DOUBLE, ["batch", len(numeric)])
         missing = g.op("IsNaN", values)
@@ -93,9 +93,9 @@ def columns_input(g: Graph, columns: Columns | None) -> Any:
         numbers = g.op("Where", missing, np.float32(0), scaled(g, values, mean, scale))
         for k, part in enumerate(numeric):
             which = np.array([k], dtype=np.int64)
-            found.append(g.op("Gather", numbers, which, axis=1))
+            made[part.name] = [g.op("Gather", numbers, which, axis=1)]
             if part.told:
-                found.append(g.cast(g.op("Gather", missing, which, axis=1), FLOAT))
+                made[part.name].append(g.cast(g.op("Gather", missing, which, axis=1), FLOAT))
     if others:
         places = g.input("categories", INT64, ["batch", len(others)])
         for k, part in enumerate(others):
@@ -103,7 +103,9 @@ def columns_input(g: Graph, columns: Columns | None) -> Any:
             place = g.op("Gather", places, np.array([k], dtype=np.int64), axis=1)
             strange = g.op("Or", g.op("Less", place, np.int64(0)), g.op("Greater", place, count))
             place = g.op("Where", strange, count, place)
-            found.append(g.cast(g.op("Equal", place, np.arange(part.width, dtype=np.int64)[None]), FLOAT))
+            one_hot = g.op("Equal", place, np.arange(part.width, dtype=np.int64)[None])
+            made[part.name] = [g.cast(one_hot, FLOAT)]
+    found = [value for part in columns.parts for value in made[part.name]]
     return found[0] if len(found) == 1 else g.op("Concat", *found, axis=1)
 
 
@@ -150,6 +152,14 @@ def random_columns(
     """(inputs of the graph, the matrix that the network takes)."""
     if columns is None:
         return {}, None
+    feeds, raw = random_rows(columns, batch, random)
+    return feeds, columns.encode(SimpleNamespace(columns=raw))  # type: ignore[arg-type]
+
+
+def random_rows(
+    columns: Columns, batch: int, random: np.random.RandomState
+) -> tuple[dict[str, np.ndarray], dict[str, list[Any]]]:
+    """(inputs of the graph, the same as a user has them: values of each column)."""
     raw: dict[str, list[Any]] = {}
     numeric, places = [], []
     for part in columns.parts:
@@ -164,5 +174,4 @@ def random_columns(
             raw[part.name] = [None if p < 0 else part.categories[p] for p in place]
     found: Mapping[str, Any] = {"numeric": numeric, "categories": places}
     types = {"numeric": np.float64, "categories": np.int64}
-    feeds = {name: np.stack(parts, 1).astype(types[name]) for name, parts in found.items() if parts}
-    return feeds, columns.encode(SimpleNamespace(columns=raw))  # type: ignore[arg-type]
+    return {name: np.stack(parts, 1).astype(types[name]) for name, parts in found.items() if parts}, raw

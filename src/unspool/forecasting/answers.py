@@ -23,11 +23,18 @@ if TYPE_CHECKING:
     from unspool.forecasting.forecaster import Forecaster
 
 
-@surroundings.defaults()
 def ahead(
     model: Forecaster, panel: Panel, h: int, future: Any, wanted: Wanted
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(points (S, h), bands by name)."""
+    """(points (S, h), bands by name); future: a table."""
+    return ahead_of(model, panel, h, read_future(future, panel, h), wanted)
+
+
+@surroundings.defaults()
+def ahead_of(
+    model: Forecaster, panel: Panel, h: int, coming: list[np.ndarray] | None, wanted: Wanted
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """As `ahead`; coming: for each series (h, covariates known ahead), None where there are none."""
     check_reach(model, h, wanted)
     short = np.flatnonzero(panel.counts < model.unit_)
     if len(short):
@@ -36,7 +43,6 @@ def ahead(
             "a forecast looks back on at least."
         )
     check_seen(model, panel)
-    coming = read_future(future, panel, h)
     offsets, scales = model.preparation_.scales_of(panel)
     points: list[np.ndarray] = []
     named: dict[str, np.ndarray] = {}

@@ -18,8 +18,13 @@ def some_windows(
     model: Forecaster, block: Block, of: np.ndarray, at: np.ndarray, sizes: np.ndarray, scales: np.ndarray
 ) -> Windows:
     """Of the block's series `of` (n,), at cut-offs `at` (n,), `sizes` (n,) steps long; scales (S,)."""
-    kind = model.normalization or ("none" if model.loss == "negative_binomial" else "last")
+    kind = normalization_of(model)
     return Windows(block, of, at, sizes, model.horizon, kind, scales, model.season_)
+
+
+def normalization_of(model: Forecaster) -> str:
+    """What is taken off each window: `normalization`, or what None stands for."""
+    return model.normalization or ("none" if model.loss == "negative_binomial" else "last")
 
 
 def loss_of(model: Forecaster) -> ForecastLoss:

@@ -85,7 +85,7 @@ class Windows(SequenceData):
         if not self.season:
             return level
         at = self.ends[rows][:, None] - self.season + np.arange(self.horizon) % self.season
-        at = self.sources[np.maximum(at, 0)]
+        at = np.where(at >= 0, self.sources[np.maximum(at, 0)], -1)
         inside = at >= (self.ends - self.sizes)[rows][:, None]
         return np.where(inside, self.block.y[at], level)
 
