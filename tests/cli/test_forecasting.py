@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+import unspool
+
 from .conftest import run
 
 OPTIONS = [
@@ -60,6 +62,23 @@ def test_fit_measures_beside_the_baselines(folder: Path) -> None:
     told = (folder / "fit.txt").read_text()
     for word in ("2 forecasts of 7 steps", "this model", "naive", "seasonal naive", "drift", "coverage-80"):
         assert word in told
+
+
+def test_a_column_weighs_the_rows(tmp_path: Path) -> None:
+    weights = np.r_[np.ones(40), np.linspace(0, 3, 40)]
+    table = pl.DataFrame({"ds": range(80), "y": np.sin(np.arange(80)), "trust": weights, "sign": -weights})
+    table.write_csv(tmp_path / "table.csv")
+    command = ["fit", tmp_path / "table.csv", "--task", "forecasting", "--id", "none", "--horizon", "5"]
+    command += ["--hidden-size", "4", "--epochs", "1", "--quiet", "--test-windows", "0"]
+    run(*command, "--out", tmp_path / "model", "--weight", "trust")
+    settings = {"id_col": None, "hidden_size": 4, "epochs": 1, "verbose": 0, "random_state": 0}
+    direct = unspool.Forecaster(5, **settings).fit(table, sample_weight=weights)
+    found = unspool.load(tmp_path / "model").predict()["y"].to_numpy()
+    np.testing.assert_allclose(found, direct.predict()["y"].to_numpy(), rtol=1e-5)
+    plain = unspool.Forecaster(5, **settings).fit(table).predict()["y"].to_numpy()
+    assert np.abs(found - plain).max() > 1e-5
+    refused = run(*command, "--out", tmp_path / "other", "--weight", "sign", code=2).stderr
+    assert "must hold weights, numbers of 0 or more. Row 1 has -1." in refused
 
 
 def test_predict(folder: Path) -> None:

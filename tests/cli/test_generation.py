@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -54,6 +55,35 @@ def test_fit_measures_beside_n_grams(folder: Path) -> None:
     )
     assert facts["metrics"] == pytest.approx(unspool.load(folder / "model").evaluate(TEXT[1062:]), rel=1e-5)
     assert len((folder / "model-report" / "sample.txt").read_text()) == 301
+
+
+def test_a_column_weighs_the_texts(tmp_path: Path) -> None:
+    texts, weights = ["abab" * 3, None, "cdcd" * 3, *["abcd" * 3] * 6], [1.0, 9.0, 0.0, *[2.5] * 6]
+    pl.DataFrame({"text": texts, "trust": weights}).write_csv(tmp_path / "texts.csv")
+    command = ["fit", tmp_path / "texts.csv", "--task", "generation", *SMALL, "--epochs", "1"]
+    run(
+        *command,
+        "--input",
+        "text",
+        "--weight",
+        "trust",
+        "--out",
+        tmp_path / "model",
+        "--test-fraction",
+        "0.2",
+    )
+    drawn = np.random.RandomState(0).permutation(8)[:2]
+    rest = np.delete(np.array([text for text in texts if text]), drawn).tolist()
+    kept = np.delete(np.array([1, 0, *[2.5] * 6]), drawn)
+    settings = {"hidden_size": 24, "embedding_dim": 12, "batch_size": 4, "chunk_length": 20}
+    direct = unspool.SequenceGenerator(**settings, learning_rate=0.01, epochs=1, verbose=0, random_state=0)
+    direct.fit(rest, sample_weight=kept)
+    assert unspool.load(tmp_path / "model").perplexity(rest) == pytest.approx(direct.perplexity(rest))
+    assert direct.fit(rest).perplexity(rest) != pytest.approx(
+        unspool.load(tmp_path / "model").perplexity(rest)
+    )
+    refused = run(*command, "--weight", "trust", "--out", tmp_path / "other", code=2).stderr
+    assert "say by --input which column holds the texts" in refused
 
 
 def test_generate(folder: Path) -> None:

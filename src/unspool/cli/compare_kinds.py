@@ -97,7 +97,7 @@ def generation(
 
     settings = settings_of(options, VARIED, GENERATION)
     studying = Studying.of(options)
-    rest, held, _ = TextSource.of(options).parts(settings["random_state"])
+    rest, _, held, _ = TextSource.of(options).parts(settings["random_state"])
     run(
         ctx,
         out,

@@ -17,6 +17,7 @@ from unspool.cli.options import (
     Keeping,
     Model,
     Reading,
+    Weight,
     Weights,
     load_model,
     setting_options,
@@ -87,6 +88,7 @@ def fit(
     out: Annotated[Path, typer.Option(help="Where the model goes: a folder or a .zip.", show_default=False)],
     task: Annotated[str, typer.Option(help="forecasting: these options.")] = "forecasting",
     level: Level = None,
+    weight: Weight = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line an epoch.")] = False,
     debug: Debug = False,
     **options: Any,
@@ -99,6 +101,7 @@ def fit(
     unspool fit sales.csv --task forecasting --id shop --time day --target sold --horizon 14 --out model
     """
     from unspool import Forecaster, saved
+    from unspool.tables import weight_column
 
     out = out.expanduser()
     saved.check_place(out)
@@ -107,6 +110,7 @@ def fit(
     data = source.series(source.table)
     settings = {**settings_of(options, of=TABLE), "verbose": 0 if quiet else 1}
     model = Forecaster(**settings, **source.columns_named())
+    keeping["sample_weight"] = None if weight is None else weight_column(data, weight)
     if source.test_windows:
         found, model = model.measured(data, source.test_windows, level, **keeping)
     else:

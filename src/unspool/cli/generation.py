@@ -18,6 +18,7 @@ from unspool.cli.options import (
     Debug,
     Keeping,
     Model,
+    Weight,
     Weights,
     load_model,
     setting_options,
@@ -40,6 +41,7 @@ def fit(
     report: Annotated[
         Path | None, typer.Option(help="Where the metrics and a sample go. Default: OUT-report.")
     ] = None,
+    weight: Weight = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line an epoch.")] = False,
     debug: Debug = False,
     **options: Any,
@@ -56,9 +58,9 @@ def fit(
     report = out.with_name(out.name + "-report") if report is None else report.expanduser()
     check_place(report / "metrics.json")
     settings = {**settings_of(options, of=SETTINGS), "verbose": 0 if quiet else 1}
-    rest, held, counts = TextSource.of(options).parts(settings["random_state"])
+    rest, weights, held, counts = TextSource.of(options).parts(settings["random_state"], weight)
     started = time.perf_counter()
-    model = SequenceGenerator(**settings).fit(rest, **keeping)
+    model = SequenceGenerator(**settings).fit(rest, sample_weight=weights, **keeping)
     seconds = time.perf_counter() - started
     place = save(model, out)
     kept = "best model so far" if model.interrupted_ else "trained model"

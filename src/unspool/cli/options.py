@@ -82,6 +82,15 @@ OnCluster = Annotated[
         rich_help_panel=CLUSTER,
     ),
 ]
+Weight = Annotated[
+    str | None,
+    typer.Option(
+        "--weight",
+        metavar="COLUMN",
+        help="Numbers of 0 or more that weigh the rows in training; measures count all alike.",
+        show_default=False,
+    ),
+]
 LabelSeparator = Annotated[
     str | None,
     typer.Option(

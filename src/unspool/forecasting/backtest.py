@@ -246,7 +246,8 @@ def without_end(panel: Panel, steps: int) -> Panel:
     if not rows:
         raise DataError(f"No series is longer than the {steps} steps that the cut-offs leave for later.")
     found = panel.take(rows)
-    return replace(found, values=[v[:-steps] for v in found.values])
+    weights = None if found.weights is None else [w[:-steps] for w in found.weights]
+    return replace(found, values=[v[:-steps] for v in found.values], weights=weights)
 
 
 def _joined(parts: list[Backtest], panel: Panel) -> Backtest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ from unspool.forecasting.building import build_network, loss_of, some_windows
 from unspool.forecasting.conformal import Scores
 from unspool.forecasting.panel import Panel
 from unspool.forecasting.prepare import Preparation, calendar_features
+from unspool.forecasting.weights import weigh
 from unspool.forecasting.windows import Block, Windows, training_windows
 from unspool.program import surroundings
-from unspool.tasks.reading import read_weights, scale_weights
 from unspool.training import Callback, Settings, train
 from unspool.training.checkpoint import checkpoints
 from unspool.training.parallel import same_random
@@ -37,10 +37,8 @@ def fit_panel(
     callbacks: Sequence[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | str | None = None,
-    sample_weight: Any = None,
 ) -> Forecaster:
     """See `Forecaster.fit`."""
-    weights = series_weights(panel, sample_weight)
     settle(model, panel)
     counts = panel.counts
     held = held_back(model, counts)
@@ -71,7 +69,7 @@ def fit_panel(
         validation = all_windows(model, block, counts, np.maximum(limits, 1), ends, 1, scales)
         validation = validation if len(validation) else None
     for windows in (training, validation):
-        weigh(windows, weights)
+        weigh(windows, panel)
     model.__dict__.pop("frozen_", None)
     calls = [*callbacks, *checkpoints(model, checkpoint, checkpoint_every)]
     outcome = train_network(model, training, validation, seed, model.epochs, calls)
@@ -83,38 +81,11 @@ def fit_panel(
         judge(model, panel, validation, scales)
     if model.refit and not outcome.interrupted and model.best_epoch_:
         everything = all_windows(model, block, counts, np.zeros_like(counts), counts, model.stride, scales)
-        weigh(everything, weights)
+        weigh(everything, panel)
         again = train_network(model, everything, None, seed, model.best_epoch_, calls)
         model.interrupted_ = again.interrupted
     model.n_parameters_ = sum(p.numel() for p in model.network_.parameters() if p.requires_grad)
     return model
-
-
-def series_weights(panel: Panel, sample_weight: Any) -> np.ndarray | None:
-    """(S,): of each series; None stays None. `DataError` for what names no series, or not each."""
-    if sample_weight is None:
-        return None
-    if len(panel) == 1:
-        raise DataError("sample_weight weighs series against each other, and there is one series.")
-    if not isinstance(sample_weight, Mapping):
-        if panel.kind != "arrays":
-            raise DataError(
-                "sample_weight must be a dict from a series' id to its weight where a table is fitted. "
-                f"Got {type(sample_weight).__name__}."
-            )
-        return np.asarray(read_weights(sample_weight, len(panel)))
-    missing = [name for name in panel.ids if name not in sample_weight]
-    strange = [name for name in sample_weight if name not in set(panel.ids)]
-    if missing or strange:
-        what = f"series {missing[0]!r} has no weight" if missing else f"{strange[0]!r} is no series"
-        raise DataError(f"sample_weight must have one for each of the {len(panel)} series: {what}.")
-    return np.asarray(read_weights([sample_weight[name] for name in panel.ids], len(panel)))
-
-
-def weigh(windows: Windows | None, weights: np.ndarray | None) -> None:
-    """Give windows the weights (S,) of their series, of mean 1."""
-    if windows is not None and weights is not None:
-        windows.weights = scale_weights(weights[windows.series], torch.empty(len(windows)))
 
 
 def settle(model: Forecaster, panel: Panel) -> None:
@@ -258,4 +229,4 @@ def remember(model: Forecaster, panel: Panel) -> None:
     values = [v[len(v) - k :] for v, k in zip(panel.values, kept)]
     starts = panel.counts - kept
     firsts = [int(panel.calendar.stamps(int(f), np.array([s]))[0]) for f, s in zip(panel.firsts, starts)]
-    model.tail_ = replace(panel, values=values, firsts=np.array(firsts, np.int64))
+    model.tail_ = replace(panel, values=values, firsts=np.array(firsts, np.int64), weights=None)

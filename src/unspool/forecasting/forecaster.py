@@ -25,6 +25,7 @@ from unspool.forecasting.levels import Wanted
 from unspool.forecasting.panel import Names, Panel, read_panel
 from unspool.forecasting.parameters import TABLE, check_parameters
 from unspool.forecasting.prepare import Preparation
+from unspool.forecasting.weights import read_weighed
 from unspool.parameters import described
 from unspool.program import surroundings
 from unspool.summaries import cell_name, layers_text
@@ -164,14 +165,15 @@ class Forecaster(BaseEstimator):
         """Train on the series of `df`; returns self. y: ignored, scikit-learn's contract.
 
         Warns of what is missing, of series that are constant or too short, and where a simple baseline is better on the
-        held-back part. callbacks, checkpoint, checkpoint_every: as of `SequenceRegressor.fit`. sample_weight: of the
-        windows of each series in the loss, 0 or more: a dict from its id to its weight, or of arrays (S,).
+        held-back part. callbacks, checkpoint, checkpoint_every: as of `SequenceRegressor.fit`. sample_weight: 0 or
+        more, in the loss of what is forecast: (n,) of the rows of a table, a dict from a series' id to the weight of
+        all its rows, or of arrays (S,). What weighs 0 is still read as past. Measures and intervals count all alike.
         Raises `DataError`, `InvalidParameterError`, `DivergenceError`.
         """
         self._check()
         check_callbacks("Forecaster", callbacks)
-        panel = read_panel(df, self._names(), self.freq)
-        return fit_panel(self, panel, callbacks, checkpoint, checkpoint_every, sample_weight)
+        panel = read_weighed(df, sample_weight, self._names(), self.freq)
+        return fit_panel(self, panel, callbacks, checkpoint, checkpoint_every)
 
     def _check(self) -> None:
         check_parameters("Forecaster", self.get_params(deep=False))
@@ -245,14 +247,15 @@ class Forecaster(BaseEstimator):
         level: float | Sequence[float] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | str | None = None,
+        sample_weight: Any = None,
     ) -> tuple[Backtest, Forecaster]:
         """Fit on `df` without its last `n_windows` horizons, and forecast these: (the forecasts, self). checkpoint,
-        checkpoint_every: as of `fit`.
+        checkpoint_every, sample_weight: as of `fit`.
 
         `predict` then goes on from the end of `df`, of which nothing after the first cut-off was learnt.
         """
         self._check()
-        panel = read_panel(df, self._names(), self.freq)
+        panel = read_weighed(df, sample_weight, self._names(), self.freq)
         keeping = {"checkpoint": checkpoint, "checkpoint_every": checkpoint_every}
         found = backtest.measured(self, panel, n_windows, Wanted.of(level, None), keeping)
         return found, self

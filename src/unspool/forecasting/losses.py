@@ -48,12 +48,12 @@ class ForecastLoss:
         return self.of_share(prediction, target, weight, target)
 
     def of_share(self, prediction: Tensor, target: Tensor, weight: Tensor | None, whole: Tensor) -> Tensor:
-        """What these rows add to the loss of a batch whose targets are `whole`."""
+        """What these rows add to the loss of a batch whose targets are `whole`. weight (B, h): of each step."""
         h = prediction.shape[-2]
         y, observed, unit = target[:, :h], target[:, h : 2 * h], target[:, 2 * h :]
         errors = self.errors(prediction, y, unit) * observed
         if weight is not None:
-            errors = errors * weight[:, None]
+            errors = errors * weight
         return errors.sum() / whole[:, h : 2 * h].sum().clamp(min=1).to(errors.device)
 
     def errors(self, prediction: Tensor, y: Tensor, unit: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from unspool.errors import DataError, did_you_mean, warn_caller
 from unspool.forecasting.calendar import Calendar, Stamps, infer, parse_frequency, with_ends
 from unspool.tables import Table
 from unspool.tables.numbers import Style, to_numbers
+from unspool.tasks.reading import read_weights
 
 KINDS = ("polars", "pandas", "dict", "arrays")
 
@@ -39,7 +40,8 @@ class Names:
 @dataclass(frozen=True)
 class Panel:
     """S series. ids: of each. firsts (S,): the first stamp. values: for each (T, 1 + past + future) float64, the target
-    first, NaN where missing. static: for each a tuple of raw values. kind: what the table was."""
+    first, NaN where missing. static: for each a tuple of raw values. kind: what the table was. weights: of each (T,)
+    in the loss, or None."""
 
     names: Names
     kind: str
@@ -50,6 +52,7 @@ class Panel:
     values: list[np.ndarray]
     static: list[tuple[Any, ...]]
     id_type: Any = field(default=pl.Int64)
+    weights: list[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,6 +74,7 @@ class Panel:
             firsts=self.firsts[list(rows)],
             values=[self.values[i] for i in rows],
             static=[self.static[i] for i in rows],
+            weights=None if self.weights is None else [self.weights[i] for i in rows],
         )
 
     def frame(self, series: np.ndarray, positions: np.ndarray) -> pl.DataFrame:
@@ -105,14 +109,15 @@ def read_panel(
     calendar: Calendar | None = None,
     target: bool = True,
     id_type: Any = None,
+    row_weights: Any = None,
 ) -> Panel:
     """The series of `data`.
 
     data: a polars or pandas DataFrame, an Arrow table, a `unspool.tables.Table` or a dict of columns, one row a time
     stamp of a series, in any order; or arrays: (S, T), or a list of (T,), whose stamps are 0, 1, ... freq: the step, as
     `Forecaster` takes it; calendar: one that is known. id_type: that of ids that are known. target: False reads a table
-    of the future, without the target and past columns. Warns of rows out of order, gaps and missing values. Raises
-    `DataError`.
+    of the future, without the target and past columns. row_weights: of the rows of a table. Warns of rows out of order,
+    gaps and missing values. Raises `DataError`.
     """
     style = data.style if isinstance(data, Table) else Style()
     frame, kind = _frame(data.frame if isinstance(data, Table) else data, names)
@@ -126,7 +131,11 @@ def read_panel(
     ids = _ids(frame, names, id_type)
     codes = ids.rank("dense").to_numpy().astype(np.int64)
     order = np.lexsort((numbers, codes))
-    codes, numbers, columns = codes[order], numbers[order], _numbers(frame, names, target, style)[order]
+    columns = _numbers(frame, names, target, style)
+    weighed = row_weights is not None and kind != "arrays"
+    if weighed:
+        columns = np.column_stack([columns, _row_weights(row_weights, frame.height)])
+    codes, numbers, columns = codes[order], numbers[order], columns[order]
     edges = np.flatnonzero(np.diff(codes)) + 1
     groups, parts = np.split(numbers, edges), np.split(columns, edges)
     rows = np.split(order, edges)
@@ -140,9 +149,23 @@ def read_panel(
     firsts = np.array([g[0] for g in groups], np.int64)
     values = [_on_grid(g, p, calendar, label, stamps, names) for g, p, label in zip(groups, parts, labels)]
     static = _static(frame, names, rows, labels)
+    weights = None
+    if weighed:
+        weights = [np.nan_to_num(v[:, -1]) for v in values]
+        values = [v[:, :-1] for v in values]
     if target:
         _tell_missing(groups, values, labels, names)
-    return Panel(names, kind, stamps, calendar, labels, firsts, values, static, ids.dtype)
+    return Panel(names, kind, stamps, calendar, labels, firsts, values, static, ids.dtype, weights)
+
+
+def _row_weights(given: Any, rows: int) -> np.ndarray:
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__len__") or len(given) != rows:
+        got = len(given) if hasattr(given, "__len__") and not isinstance(given, (str, bytes)) else repr(given)
+        raise DataError(
+            f"sample_weight must be a dict from a series' id to its weight, or a number for each of the {rows} rows of "
+            f"the table. Got {got}."
+        )
+    return np.asarray(read_weights(given, rows))
 
 
 def _frame(data: Any, names: Names) -> tuple[pl.DataFrame, str]:

@@ -42,6 +42,7 @@ class Windows(SequenceData):
 
     A batch has inputs (y, observed, past, known) and columns (static, then the known features of each step of the
     horizon); targets (B, 2 * horizon + 1) are values, 0 where missing, then 1 where observed, then the level's scale.
+    weights (N,): of the block's steps, or None; a batch has those of its horizons (B, horizon).
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class Windows(SequenceData):
         static = self._static[torch.from_numpy(self.series[at])]
         columns = torch.cat([static, (self._known[coming] * there[..., None]).flatten(1)], 1)
         beside = columns if columns.shape[1] else None
-        weights = None if self.weights is None else self.weights[rows]
+        weights = None if self.weights is None else self.weights[coming]
         return SequenceData(Ragged(inputs, offsets), targets, weights, None, beside)
 
 

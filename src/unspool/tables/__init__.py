@@ -8,6 +8,7 @@ from unspool.tables.columns import (
     number_columns,
     require_columns,
     text_column,
+    weight_column,
     without_missing,
 )
 from unspool.tables.decode import decode
@@ -39,6 +40,7 @@ __all__ = [
     "shared_texts",
     "split_labels",
     "text_column",
+    "weight_column",
     "without_missing",
     "write_pieces",
     "write_table",

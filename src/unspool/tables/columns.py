@@ -186,6 +186,17 @@ def number_columns(table: Table, names: Sequence[str]) -> np.ndarray:
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1)
 
 
+def weight_column(table: Table, name: str) -> np.ndarray:
+    """(R,): the weights of rows; `DataError` for a column that is not there, and cells that are none."""
+    require_columns(table, [name])
+    weights = number_columns(table, [name])
+    bad = np.flatnonzero(weights < 0)
+    if len(bad) or not weights.any():
+        what = f"Row {table.rows[bad[0]]} has {weights[bad[0]]:g}." if len(bad) else "All are 0."
+        raise DataError(f"Column {name!r} of {table.name} must hold weights, numbers of 0 or more. {what}")
+    return weights
+
+
 def columns_beside(
     table: Table, numeric: Sequence[str], categorical: Sequence[str]
 ) -> dict[str, list[float | str | None]]:

@@ -85,7 +85,10 @@ def read_weights(sample_weight: Any, count: int, per_step: bool = False) -> np.n
             raise DataError(f"sample_weight must have one number a step. Got {tuple(steps.values.shape)}.")
         _check_weights(steps.values.numpy())
         return steps
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError("sample_weight must be numbers, one for each row of X.") from None
     if weights.shape != (count,):
         raise DataError(f"sample_weight must have shape ({count},), as X has rows. Got {weights.shape}.")
     _check_weights(weights)
