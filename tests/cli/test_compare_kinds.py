@@ -17,7 +17,11 @@ SMALL = ["--hidden-size", "4", "--epochs", "2", "--repeats", "1", "--jobs", "1"]
 CITIES = ("rome", "oslo", "bonn", "lima")
 KINDS = {
     "tagging": (["--no-crf", "--characters", "none"], "gru/one,lstm/bidirectional", "span_f1"),
-    "generation": (["--batch-size", "2", "--chunk-length", "8"], "gru/one,lstm/stacked", "nats_per_token"),
+    "generation": (
+        ["--batch-size", "2", "--chunk-length", "8", "--equal-parameters"],
+        "gru/one,lstm/stacked",
+        "nats_per_token",
+    ),
     "seq2seq": (["--input", "a", "--target", "b"], "gru/additive/one", "exact_match"),
     "forecasting": (["--id", "none", "--horizon", "4"], "gru/segments/one,gru/recurrent/one", "mae"),
 }
@@ -49,6 +53,7 @@ def test_a_study(files, tmp_path, kind):
     first = len(names.split(","))
     assert sorted(frame["arrangement"][:first]) == sorted(names.split(","))
     assert frame["status"][first:].unique().to_list() == ["baseline"] and frame["test_mean"].null_count() == 0
+    assert frame["hidden_size"][:first].n_unique() == 1 + ("--equal-parameters" in options)
     runs = pl.read_csv(tmp_path / "study" / "runs.csv")
     best = runs.filter(pl.col("name") == frame["arrangement"][0])[f"validation_{metric}"]
     assert frame["mean"][0] == pytest.approx(best.mean())

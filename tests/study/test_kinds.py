@@ -9,6 +9,7 @@ import cloudpickle
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.base import clone
 
 import unspool
 from unspool import study
@@ -155,6 +156,24 @@ def test_another_process_gives_the_same(results, kind):
     assert run.validation == entry.runs[1, 0].validation and there.describe() == problem.describe()
 
 
+@pytest.mark.parametrize("kind", [*JOBS])
+def test_equal_parameters(kind):
+    """The sizes are those whose networks, fitted, have about as many numbers as the estimator's own."""
+    estimator, data, names, _ = JOBS[kind]
+    estimator = clone(estimator).set_params(hidden_size=40)
+    problem = make_problem(*data, *[None] * (2 - len(data)), estimator, None, None, None, 0)
+    sizes = problem.sizes([problem.grid.parse(name) for name in names], True)
+    counts = []
+    for arrangement, size in [(None, 40), *sizes.items()]:
+        own = {} if arrangement is None else arrangement.settings()
+        model = clone(estimator).set_params(hidden_size=size, epochs=1, **own)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            problem.fit(model, problem.few(problem.train), None)
+        counts.append(problem.recurrent_parameters(model))
+    assert len(set(sizes.values())) == 2 and counts[1:] == pytest.approx([counts[0]] * 2, rel=0.05)
+
+
 def test_folds_of_sentences():
     problem = make_problem(WORDS, TAGS, TAGGER, 3, None, None, 0)
     held = [problem.parts(0, fold)[1].columns[0] for fold in range(3)]
@@ -172,7 +191,6 @@ def test_folds_of_sentences():
         ("generation", {"labels": KINDS}, "'labels' parameter of compare must be None for SequenceGenerator"),
         ("seq2seq", {"arrangements": None, "attentions": ["aditive"]}, "Did you mean 'additive'?"),
         ("seq2seq", {"arrangements": None, "models": ["segments"]}, "this kind of model varies attentions"),
-        ("seq2seq", {"equal_parameters": True}, "False for Seq2Seq"),
         ("seq2seq", {"metric": "werr"}, "Did you mean 'wer'?"),
         ("forecasting", {"cv": 3}, "say by validation how many"),
         ("forecasting", {"test": 0.2}, "'test' parameter of compare must be an int"),

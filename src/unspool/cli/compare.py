@@ -14,7 +14,7 @@ from unspool.cli.options import (
     source_options,
     with_options,
 )
-from unspool.cli.studying import ARRANGEMENTS, Cells, Out, Quiet, Studying, names, run
+from unspool.cli.studying import ARRANGEMENTS, Cells, EqualParameters, Out, Quiet, Studying, names, run
 from unspool.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,14 +43,7 @@ def compare(
         str,
         typer.Option(help="Also stacked-bidirectional. stacked: two layers.", rich_help_panel=ARRANGEMENTS),
     ] = "one,stacked,bidirectional",
-    equal_parameters: Annotated[
-        bool,
-        typer.Option(
-            "--equal-parameters",
-            help="Hidden sizes so that all have as many recurrent parameters as one lstm layer of --hidden-size.",
-            rich_help_panel=ARRANGEMENTS,
-        ),
-    ] = False,
+    equal_parameters: EqualParameters = False,
     quiet: Quiet = False,
     debug: Debug = False,
     **options: Any,

@@ -11,7 +11,18 @@ from unspool.cli.options import Debug, setting_options, settings_of, source_opti
 from unspool.cli.pair_data import PairSource
 from unspool.cli.signal_data import SignalSource
 from unspool.cli.signals import LEFT_OUT
-from unspool.cli.studying import ARRANGEMENTS, Cells, Names, Out, Quiet, Studying, joined, names, run
+from unspool.cli.studying import (
+    ARRANGEMENTS,
+    Cells,
+    EqualParameters,
+    Names,
+    Out,
+    Quiet,
+    Studying,
+    joined,
+    names,
+    run,
+)
 from unspool.cli.tag_data import TaggedSource
 from unspool.cli.text_data import TextSource
 from unspool.forecasting.parameters import TABLE as FORECASTING
@@ -40,6 +51,7 @@ def tagging(
     arrangements: Names = None,
     cells: Cells = CELLS,
     layouts: Layouts = "one,stacked,bidirectional",
+    equal_parameters: EqualParameters = False,
     quiet: Quiet = False,
     debug: Debug = False,
     **options: Any,
@@ -71,6 +83,7 @@ def tagging(
         cells=names(cells),
         layouts=names(layouts),
         arrangements=names(arrangements),
+        equal_parameters=equal_parameters,
         validation=validation,
         test=tuple(tested),
         **studying,
@@ -85,6 +98,7 @@ def generation(
     arrangements: Names = None,
     cells: Cells = CELLS,
     layouts: Layouts = ONE_WAY,
+    equal_parameters: EqualParameters = False,
     quiet: Quiet = False,
     debug: Debug = False,
     **options: Any,
@@ -108,6 +122,7 @@ def generation(
         cells=names(cells),
         layouts=names(layouts),
         arrangements=names(arrangements),
+        equal_parameters=equal_parameters,
         test=held,
         **studying,
     )
@@ -126,6 +141,7 @@ def seq2seq(
         str, typer.Option(metavar="NAMES", help="Joined by commas.", rich_help_panel=ARRANGEMENTS)
     ] = "multiplicative,additive",
     layouts: Layouts = ONE_WAY,
+    equal_parameters: EqualParameters = False,
     quiet: Quiet = False,
     debug: Debug = False,
     **options: Any,
@@ -154,6 +170,7 @@ def seq2seq(
         attentions=names(attentions),
         layouts=names(layouts),
         arrangements=names(arrangements),
+        equal_parameters=equal_parameters,
         validation=validation,
         test=tuple(tested),
         **studying,
@@ -177,6 +194,7 @@ def forecasting(
         str, typer.Option(metavar="NAMES", help="Joined by commas.", rich_help_panel=ARRANGEMENTS)
     ] = "segments,recurrent,seq2seq",
     layouts: Layouts = ONE_WAY,
+    equal_parameters: EqualParameters = False,
     quiet: Quiet = False,
     debug: Debug = False,
     **options: Any,
@@ -200,6 +218,7 @@ def forecasting(
         models=names(models),
         layouts=names(layouts),
         arrangements=names(arrangements),
+        equal_parameters=equal_parameters,
         validation=validation_windows,
         test=source.test_windows or None,
         **Studying.of(options),
@@ -220,6 +239,7 @@ def signals(
         str, typer.Option(metavar="NAMES", help="Joined by commas.", rich_help_panel=ARRANGEMENTS)
     ] = "last,mean,max,attention",
     layouts: Layouts = "one,stacked,bidirectional",
+    equal_parameters: EqualParameters = False,
     quiet: Quiet = False,
     debug: Debug = False,
     **options: Any,
@@ -247,6 +267,7 @@ def signals(
         poolings=names(poolings),
         layouts=names(layouts),
         arrangements=names(arrangements),
+        equal_parameters=equal_parameters,
         test=(data.tested.X, data.tested.y),
         **Studying.of(options),
     )

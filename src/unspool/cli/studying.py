@@ -29,6 +29,15 @@ Names = Annotated[
     ),
 ]
 Cells = Annotated[str, typer.Option(help="Names joined by commas.", rich_help_panel=ARRANGEMENTS)]
+EqualParameters = Annotated[
+    bool,
+    typer.Option(
+        "--equal-parameters",
+        help="Hidden sizes so that the recurrent layers of all have about as many parameters as those of an estimator "
+        "with --hidden-size and its own cell and layers.",
+        rich_help_panel=ARRANGEMENTS,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No line a run.")]
 
 

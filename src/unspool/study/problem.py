@@ -5,18 +5,21 @@ Of each kind of estimator there is one in `unspool.study.kinds`, with what it va
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int
+from unspool.errors import DataError, check_choice, check_float, check_int
 from unspool.estimators.network import count_parameters
 from unspool.estimators.splitting import split_rows
 from unspool.evaluation.metrics import Metrics
@@ -126,19 +129,30 @@ class Problem(ABC):
                 found.append(module)
         return sum(count_parameters(module) for module in found)
 
+    @abstractmethod
+    def blank(self) -> Any:
+        """A copy of the estimator that knows of the data what decides the widths of its recurrent layers."""
+
+    def network(self, model: Any) -> Any:
+        """A new network of a `blank` one."""
+        return model._build_network()
+
     def sizes(self, chosen: Any, equal: bool) -> dict[Any, int]:
-        """The hidden size of each arrangement."""
-        name = type(self.estimator).__name__
-        if equal:
-            bad_parameter(
-                "compare",
-                "equal_parameters",
-                f"False for {name}",
-                equal,
-                "It is for SequenceRegressor and SequenceClassifier.",
-            )
-        size = check_int("compare", "estimator.hidden_size", self.estimator.hidden_size)
-        return dict.fromkeys(chosen, size)
+        """The hidden size of each arrangement; equal: that with which its recurrent layers have the number of
+        parameters nearest to that of the estimator as it is."""
+        if not equal:
+            size = check_int("compare", "estimator.hidden_size", self.estimator.hidden_size)
+            return dict.fromkeys(chosen, size)
+        model = self.blank()
+
+        def count(**settings: Any) -> int:
+            made = copy.copy(model).set_params(**settings)
+            with torch.device("meta"):
+                made.network_ = self.network(made)
+            return self.recurrent_parameters(made)
+
+        target = count()
+        return {a: nearest_size(partial(count, **a.settings()), target) for a in chosen}
 
     def finished(self, model: Any) -> Any:
         """The winner as it is kept."""
@@ -238,6 +252,21 @@ def split_part(part: Any, share: float, random: np.random.RandomState) -> tuple[
         raise DataError(f"At least two rows are needed to hold some back. Got {len(part)}.")
     rest, held_out = split_rows(len(part), share, None, random)
     return part.take(rest), part.take(held_out)
+
+
+def nearest_size(count: Callable[..., int], target: int) -> int:
+    """The hidden size whose `count(hidden_size=...)` is nearest to `target`.
+
+    The number grows with the hidden size, so the search halves an interval: about 2 log2(size) trials.
+    """
+    high = 1
+    while count(hidden_size=high) < target:
+        high *= 2
+    low = max(1, high // 2)
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(hidden_size=middle) < target else (low, middle)
+    return min((low, high), key=lambda size: abs(count(hidden_size=size) - target))
 
 
 def chosen_metric(problem: Problem, metric: str | None) -> str:

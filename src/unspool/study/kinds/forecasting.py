@@ -16,10 +16,12 @@ from unspool.evaluation.metrics import FORECASTS, Metrics
 from unspool.forecasting.answers import actual
 from unspool.forecasting.backtest import Backtest, places, run, without_end
 from unspool.forecasting.baselines import MODEL, NAMES, at_cutoffs
+from unspool.forecasting.building import build_network
 from unspool.forecasting.fitting import fit_panel, remember, settle
 from unspool.forecasting.levels import Wanted
 from unspool.forecasting.panel import Panel, read_panel
 from unspool.forecasting.parameters import MODELS, TABLE
+from unspool.forecasting.prepare import Preparation, calendar_features
 from unspool.study.arrangements import Grid
 from unspool.study.kinds import checked, refuse
 from unspool.study.problem import Asked, Fitted, Problem
@@ -97,6 +99,20 @@ class ForecastProblem(Problem):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of series and baselines: the report has them
             fit_panel(model, training.panel)
+
+    def blank(self) -> Any:
+        """Knows calendar, covariates and static columns."""
+        panel = self.train.panel
+        model = settled(clone(self.estimator), panel)
+        features = calendar_features(model.time_features, panel.calendar)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of constant series
+            model.preparation_ = Preparation.fit(panel, panel.counts, "none", features)
+        return model
+
+    def network(self, model: Any) -> Any:
+        """Of what `blank` knows, and of the segments of its model."""
+        return build_network(settled(model, self.train.panel))
 
     def few(self, training: Ends) -> Ends:
         """Two series."""

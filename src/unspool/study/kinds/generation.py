@@ -53,6 +53,12 @@ class TextProblem(Problem):
         size = 4 * self.estimator.batch_size * self.estimator.chunk_length
         return Part(([text[:size] for text in training.columns[0][: self.estimator.batch_size]],))
 
+    def blank(self) -> Any:
+        """Knows some tokens: their number is none of recurrent layers."""
+        model = clone(self.estimator)
+        model.vocabulary_ = LEVELS[model.level].fit(self.few(self.train).columns[0], model.max_words)
+        return model
+
     def measure(self, model: Any, part: Part) -> Metrics:
         """Each text from its beginning."""
         found = model.evaluate(_given(part))

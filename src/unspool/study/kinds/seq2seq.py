@@ -56,6 +56,19 @@ class PairProblem(Problem):
         """Sources to targets."""
         model.fit(*training.columns, validation_data=None if validation is None else validation.columns)
 
+    def blank(self) -> Any:
+        """Knows some tokens: their number is none of recurrent layers."""
+        model = clone(self.estimator)
+        sides = self._sides(self.few(self.train))
+        model.source_, model.target_ = sides["source"], sides["target"]
+        return model
+
+    def _sides(self, part: Part) -> dict[str, Side]:
+        return {
+            name: Side.fit(name, texts, getattr(self.estimator, f"{name}_level"), self.estimator.max_words)
+            for name, texts in zip(("source", "target"), part.columns)
+        }
+
     def measure(self, model: Any, part: Part) -> Metrics:
         """Exact matches, errors, BLEU."""
         sources, targets = part.columns
@@ -66,11 +79,7 @@ class PairProblem(Problem):
 
     def baselines(self, training: Part, validation: Part | None) -> list[Fitted]:
         """The nearest training pair, and a translation token by token."""
-        sides = {
-            name: Side.fit(name, texts, getattr(self.estimator, f"{name}_level"), self.estimator.max_words)
-            for name, texts in zip(("source", "target"), training.columns)
-        }
-        found = []
+        found, sides = [], self._sides(training)
         for model in (NearestPair(), TokenByToken(sides["source"], sides["target"])):
             started = time.perf_counter()
             fitted = model.fit(*training.columns)

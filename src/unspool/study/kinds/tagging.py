@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone
 
-from unspool.encode.tokens import read_sentences
+from unspool.encode.base import Raw
+from unspool.encode.tokens import TokenInput, read_sentences
 from unspool.errors import DataError
 from unspool.evaluation.metrics import TAGS, Metrics
 from unspool.study.arrangements import Grid
@@ -17,7 +19,7 @@ from unspool.study.problem import Asked, Fitted, Headings, Part, Problem, split_
 from unspool.tagging.baselines import baselines
 from unspool.tagging.measures import Measures
 from unspool.tagging.parameters import TABLE
-from unspool.tagging.reading import decide_scheme, read_labels, read_tags
+from unspool.tagging.reading import Numbers, decide_scheme, in_scheme, read_labels, read_tags
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,15 @@ class TaggingProblem(Problem):
     def fit(self, model: Any, training: Part, validation: Part | None) -> None:
         """With labels where there are some."""
         model.fit(*training.columns, validation_data=None if validation is None else validation.columns)
+
+    def blank(self) -> Any:
+        """Knows words, characters and tags."""
+        model = clone(self.estimator)
+        X, y, *labels = self.train.columns
+        model.scheme_, model.input_ = self.scheme, TokenInput.new(model.get_params(deep=False))
+        model.input_.fit(Raw(TokenInput.kind, X))
+        model.numbers_ = Numbers.fit(in_scheme(y, self.scheme), np.array(labels[0]) if labels else None)
+        return model
 
     def measure(self, model: Any, part: Part) -> Metrics:
         """Spans as conlleval counts them."""

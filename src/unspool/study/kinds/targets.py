@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -14,12 +13,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import clone
 
 from unspool.encode import IdInput, Raw, SeriesInput, read_input, read_rows
 from unspool.encode.reading import SHOWN
-from unspool.errors import DataError, bad_parameter, check_int
+from unspool.errors import DataError, bad_parameter
 from unspool.estimators import SequenceClassifier, SequenceEstimator, SequenceRegressor
 from unspool.estimators.network import count_parameters, members_of
 from unspool.estimators.splitting import split_rows
@@ -29,7 +27,7 @@ from unspool.evaluation.metrics import Metrics
 from unspool.evaluation.signals import signal_baselines
 from unspool.heads.pooling import pooling_names
 from unspool.parameters import TABLE
-from unspool.study.arrangements import Arrangement, Grid
+from unspool.study.arrangements import Grid
 from unspool.study.kinds import checked, refuse
 from unspool.study.layout import number
 from unspool.study.problem import Asked, Fitted, Headings, Problem
@@ -210,14 +208,14 @@ class TargetProblem(Problem):
         """Of the stacks of all members."""
         return sum(count_parameters(member.stack) for member in members_of(model.network_))
 
-    def sizes(self, chosen: list[Arrangement], equal: bool) -> dict[Arrangement, int]:
-        """The hidden size of each arrangement."""
-        if not equal:
-            size = check_int("compare", "estimator.hidden_size", self.estimator.hidden_size)
-            return dict.fromkeys(chosen, size)
-        model = _blank(self.estimator, self.train.X, self.train.y)
-        target = _recurrent(model)
-        return {a: _equal_width(model, a.settings(), target) for a in chosen}
+    def blank(self) -> Any:
+        """Knows the width of its input and of y."""
+        model, X, y = clone(self.estimator), self.train.X, self.train.y
+        features = X.data.values.shape[1] if X.kind == "series" else 0
+        model.input_ = SeriesInput([0.0] * features, [1.0] * features) if features else IdInput(1)
+        model.task_ = model.task()
+        model.task_.fit(model.task_.read(y, len(y), learn=True))
+        return model
 
     def facts(self) -> dict[str, str]:
         """Input and target."""
@@ -307,42 +305,3 @@ def _split(
         unseen = ~np.isin(classes[held_out], classes[rest])
         rest, held_out = np.sort(np.concatenate([rest, held_out[unseen]])), held_out[~unseen]
     return part.take(rest), part.take(held_out)
-
-
-# --- hidden sizes
-
-
-def _blank(estimator: SequenceEstimator, X: Raw, y: np.ndarray) -> SequenceEstimator:
-    """A copy of `estimator` that knows the width of its input and of y, enough to count parameters."""
-    model = clone(estimator)
-    features = X.data.values.shape[1] if X.kind == "series" else 0
-    model.input_ = SeriesInput([0.0] * features, [1.0] * features) if features else IdInput(1)
-    model.task_ = model.task()
-    model.task_.fit(model.task_.read(y, len(y), learn=True))
-    return model
-
-
-def _recurrent(model: SequenceEstimator, **settings: Any) -> int:
-    """Trainable numbers in the recurrent layers of `model` with `settings`."""
-    with torch.device("meta"):
-        network = copy.copy(model).set_params(**settings)._build_network()
-    return count_parameters(network.stack)
-
-
-def _equal_width(model: SequenceEstimator, settings: dict[str, Any], target: int) -> int:
-    """The hidden size whose recurrent layers have the number of parameters nearest to `target`.
-
-    The number grows with the hidden size, so the search halves an interval: about 2 log2(width) trials.
-    """
-
-    def count(width: int) -> int:
-        return _recurrent(model, **settings, hidden_size=width)
-
-    high = 1
-    while count(high) < target:
-        high *= 2
-    low = max(1, high // 2)
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) < target else (low, middle)
-    return min((low, high), key=lambda width: abs(count(width) - target))
