@@ -206,6 +206,11 @@ class Ragged:
         step = count_up(steps) if side == "right" else count_up(steps).flip(0)
         return (step < self.lengths[:, None]).to(self.values.device)
 
+    def owners(self) -> Tensor:
+        """(N,) int64 on the device of the values: the number of each step's sequence."""
+        owner = torch.repeat_interleave(self.lengths, output_size=len(self.values))
+        return owner.to(self.values.device)
+
     def to_list(self) -> list[Tensor]:
         """The B sequences, (T_i, ...) each, as views of the values."""
         return list(self.values.split(self.lengths.tolist())) if len(self) else []

@@ -14,6 +14,7 @@ from unspool import Ragged, SequenceGenerator
 from unspool.errors import DataError, InvalidParameterError
 from unspool.generation.choosing import Choice
 from unspool.generation.decoding import beam_search, sample
+from unspool.generation.prompting import ready
 from unspool.generation.stepping import Stepper
 from unspool.generation.vocabulary import Characters, Subwords
 from unspool.generation.writing import Writer
@@ -114,7 +115,7 @@ def test_rows_that_end_leave_the_others_as_they_are(names: SequenceGenerator) ->
     """Each row of a batch that shrinks is what its prompt and its draws give alone."""
     uniform = np.random.RandomState(0).random_sample((60, 12))
     prompts = [np.array([0, *ids]) for ids in ([], [2], [3], [2, 2], [4, 4, 4])] * 12
-    choice, stepper = Choice(temperature=1.5, repetition_penalty=1.2), names._ready()
+    choice, stepper = Choice(temperature=1.5, repetition_penalty=1.2), ready(names)
 
     def texts(rows: slice) -> list[str]:
         found = [""] * len(prompts[rows])

@@ -152,10 +152,10 @@ def test_words_do_not_depend_on_their_place():
 
 
 def test_a_source_in_several_rows_is_in_one_part():
-    from unspool.seq2seq.estimator import _held_back
+    from unspool.seq2seq.reading import held_back
 
     sources = [f"word {i}" for i in range(20)] * 3
-    held = _held_back(sources, 0.2, np.random.RandomState(0))
+    held = held_back(sources, 0.2, np.random.RandomState(0))
     assert held.sum() == 12
     assert {s for s, h in zip(sources, held) if h}.isdisjoint(s for s, h in zip(sources, held) if not h)
 

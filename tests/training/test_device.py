@@ -69,7 +69,8 @@ def moved(monkeypatch) -> list[tuple[str, str]]:
         seen.append(("batch", device.type))
         return self
 
-    monkeypatch.setattr("unspool.estimators.base.choose", lambda *_: Elsewhere())
+    for user in ("unspool.estimators.base", "unspool.training.device"):
+        monkeypatch.setattr(f"{user}.choose", lambda *_: Elsewhere())
     for user in ("unspool.training.loop", "unspool.estimators.monitoring"):
         monkeypatch.setattr(f"{user}.device_of", device_of)
     monkeypatch.setattr(

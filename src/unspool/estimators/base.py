@@ -34,7 +34,7 @@ from unspool.tasks.reading import check_lengths, read_weights, scale_weights
 from unspool.training import Callback, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
-from unspool.training.device import CPU, choose, on, seeded
+from unspool.training.device import CPU, asking, choose, on, seeded
 from unspool.training.parallel import same_random
 
 
@@ -343,9 +343,7 @@ class SequenceEstimator(SequenceParameters):
 
     def _network_outputs(self, inputs: Ragged, columns: Tensor | None = None) -> Any:
         """As `_outputs`, of the network alone, for encoded sequences and columns."""
-        network = getattr(self, "frozen_", self.network_)
-        device = CPU if hasattr(self, "frozen_") else self._device()
-        with on(network, device):
+        with asking(self) as network:
             return outputs_of(network, inputs, columns)
 
     def summary(self) -> str:

@@ -18,6 +18,7 @@ from unspool.forecasting.panel import Panel
 from unspool.forecasting.prepare import read_future
 from unspool.forecasting.windows import Windows
 from unspool.program import surroundings
+from unspool.training.device import CPU, asking, device_of
 
 if TYPE_CHECKING:
     from unspool.forecasting.forecaster import Forecaster
@@ -97,13 +98,13 @@ def check_reach(model: Forecaster, h: int, wanted: Wanted) -> None:
 
 
 def outputs_of(model: Forecaster, windows: Windows) -> Tensor:
-    """The network's outputs (n, horizon, P)."""
-    network = getattr(model, "frozen_", model.network_)
+    """The network's outputs (n, horizon, P), made on its device and given on the CPU."""
     rows, parts = [], []
-    with torch.inference_mode():
+    with asking(model) as network, torch.inference_mode():
+        device = device_of(network)
         for batch in windows.prediction_batches():
             rows.append(batch.rows)
-            parts.append(network(*batch.given))
+            parts.append(network(*batch.to(device).given).to(CPU))
     if not parts:
         return torch.zeros(0, model.horizon, loss_of(model).outputs)
     return torch.cat(parts)[torch.cat(rows).argsort()]

@@ -22,6 +22,7 @@ from unspool.forecasting.windows import Block, Windows, training_windows
 from unspool.program import surroundings
 from unspool.training import Callback, Settings, train
 from unspool.training.checkpoint import checkpoints
+from unspool.training.device import choose, on, seeded
 from unspool.training.parallel import same_random
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def fit_panel(
     checkpoint_every: int | str | None = None,
 ) -> Forecaster:
     """See `Forecaster.fit`."""
+    device = choose("Forecaster", model.device, model.verbose)
     settle(model, panel)
     counts = panel.counts
     held = held_back(model, counts)
@@ -72,7 +74,7 @@ def fit_panel(
         weigh(windows, panel)
     model.__dict__.pop("frozen_", None)
     calls = [*callbacks, *checkpoints(model, checkpoint, checkpoint_every)]
-    outcome = train_network(model, training, validation, seed, model.epochs, calls)
+    outcome = train_network(model, training, validation, seed, model.epochs, calls, device)
     model.history_, model.best_epoch_ = outcome.history, outcome.best_epoch
     model.interrupted_ = outcome.interrupted
     remember(model, panel)
@@ -82,7 +84,7 @@ def fit_panel(
     if model.refit and not outcome.interrupted and model.best_epoch_:
         everything = all_windows(model, block, counts, np.zeros_like(counts), counts, model.stride, scales)
         weigh(everything, panel)
-        again = train_network(model, everything, None, seed, model.best_epoch_, calls)
+        again = train_network(model, everything, None, seed, model.best_epoch_, calls, device)
         model.interrupted_ = again.interrupted
     model.n_parameters_ = sum(p.numel() for p in model.network_.parameters() if p.requires_grad)
     return model
@@ -165,6 +167,7 @@ def train_network(
     seed: int,
     epochs: int,
     calls: list[Callback],
+    device: torch.device,
 ) -> Any:
     """A new network for the model, and its training's `Outcome`."""
     settings = Settings(
@@ -180,10 +183,10 @@ def train_network(
         warmup=model.warmup,
         average=model.averaging,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed, device):
         model.network_ = build_network(model)
-        return train(model.network_, loss_of(model), training, validation, settings, seed, calls)
+        with on(model.network_, device):
+            return train(model.network_, loss_of(model), training, validation, settings, seed, calls)
 
 
 def judge(model: Forecaster, panel: Panel, validation: Windows, scales: np.ndarray) -> None:

@@ -91,6 +91,7 @@ class Forecaster(BaseEstimator):
         gradient_clip_value: float | None = None,
         patience: int | None = 5,
         precision: str = "float32",
+        device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 1,
     ) -> None:
@@ -131,6 +132,7 @@ class Forecaster(BaseEstimator):
         self.gradient_clip_value = gradient_clip_value
         self.patience = patience
         self.precision = precision
+        self.device = device
         self.random_state = random_state
         self.verbose = verbose
 

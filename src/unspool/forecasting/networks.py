@@ -28,10 +28,10 @@ class ForecastNetwork(nn.Module):
         self.features, self.known, self.static = features, known, static
         self.horizon, self.outputs = horizon, outputs
 
-    def ahead(self, columns: Tensor | None, batch: int) -> tuple[Tensor, Tensor]:
-        """columns -> static (B, Q), known (B, horizon, K)."""
+    def ahead(self, columns: Tensor | None, x: Ragged) -> tuple[Tensor, Tensor]:
+        """columns -> static (B, Q), known (B, horizon, K), beside B windows x."""
         if columns is None:
-            columns = torch.zeros(batch, 0)
+            columns = x.values.new_zeros(len(x), 0)
         return columns[:, : self.static], columns[:, self.static :].unflatten(1, (self.horizon, self.known))
 
     def freeze(self, weights: str = "float32") -> ForecastNetwork:
@@ -78,12 +78,14 @@ class Segments(ForecastNetwork):
     def forward(self, x: Ragged, columns: Tensor | None = None) -> Tensor:
         """The lengths of x are multiples of `segment`."""
         batch = len(x)
-        static, known = self.ahead(columns, batch)
-        segments = torch.relu(self.embed(x.values.reshape(-1, self.segment * self.features)))
-        offsets = x.offsets // self.segment
+        static, known = self.ahead(columns, x)
+        embedded = torch.relu(self.embed(x.values.reshape(-1, self.segment * self.features)))
+        segments = Ragged(embedded, x.offsets // self.segment)
         if self.of_series is not None:
-            segments = segments + self.of_series(static).repeat_interleave(offsets.diff(), 0)
-        _, state = self.encoder(Ragged(segments, offsets))
+            segments = segments.with_values(
+                embedded + self.of_series(static).index_select(0, segments.owners())
+            )
+        _, state = self.encoder(segments)
         ask = self.position.expand(batch, -1, -1)
         if self.of_series is not None:
             ask = ask + self.of_series(static)[:, None]
@@ -128,12 +130,12 @@ class Points(ForecastNetwork):
 
     def forward(self, x: Ragged, columns: Tensor | None = None) -> Tensor:
         batch = len(x)
-        static, known = self.ahead(columns, batch)
-        each = static.repeat_interleave(x.lengths, 0)
+        static, known = self.ahead(columns, x)
+        each = static.index_select(0, x.owners())
         output, state = self.encoder(x.with_values(torch.cat([x.values, each], 1)))
         top, made, steps = output.last(), [], torch.arange(batch + 1)
-        observed = torch.ones(batch, 1)
-        unknown = torch.zeros(batch, self.features - 2 - self.known)
+        observed = top.new_ones(batch, 1)
+        unknown = top.new_zeros(batch, self.features - 2 - self.known)
         for k in range(self.horizon):
             made.append(self.head(self.dropout(top)))
             if k + 1 == self.horizon:
@@ -174,8 +176,8 @@ class Seq2Seq(ForecastNetwork):
 
     def forward(self, x: Ragged, columns: Tensor | None = None) -> Tensor:
         batch = len(x)
-        static, known = self.ahead(columns, batch)
-        each = static.repeat_interleave(x.lengths, 0)
+        static, known = self.ahead(columns, x)
+        each = static.index_select(0, x.owners())
         _, state = self.encoder(x.with_values(torch.cat([x.values, each], 1)))
         beside = static[:, None].expand(-1, self.horizon, -1)
         ask = torch.cat([self.position.expand(batch, -1, -1), known, beside], 2)

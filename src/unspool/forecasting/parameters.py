@@ -294,6 +294,7 @@ TABLE: tuple[Parameter, ...] = (
         kind=int | None,
     ),
     _common("precision"),
+    _COMMON["device"],
     _common("random_state"),
     _common("verbose"),
 )

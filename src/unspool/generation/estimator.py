@@ -7,25 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
-from torch.nn import functional as F
 
 from unspool import saved
-from unspool.errors import DataError, bad_parameter, check_int, warn_caller
-from unspool.generation import pushed, saving
-from unspool.generation.choosing import OWNER, Choice, check_greedy
-from unspool.generation.decoding import beam_search, sample
+from unspool.errors import DataError
+from unspool.generation import measuring, prompting, pushed, saving
+from unspool.generation.choosing import Choice
 from unspool.generation.network import LanguageModel, next_token_loss
 from unspool.generation.settings import SETTINGS
 from unspool.generation.splitting import held_apart
-from unspool.generation.stepping import Stepper
 from unspool.generation.streams import TextData, text_data
-from unspool.generation.vocabulary import END_ID, LEVELS, UNKNOWN_ID, Vocabulary, read_texts
-from unspool.generation.writing import read_stops
+from unspool.generation.vocabulary import LEVELS, Vocabulary, read_texts
 from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
 from unspool.streaming import StreamModel
@@ -34,6 +28,7 @@ from unspool.tasks.reading import read_weights
 from unspool.training import Callback, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
+from unspool.training.device import choose, on, seeded
 from unspool.training.parallel import same_random
 
 
@@ -87,6 +82,7 @@ class SequenceGenerator(BaseEstimator):
         patience: int = 4,
         validation_fraction: float = 0.05,
         precision: str = "float32",
+        device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 1,
     ) -> None:
@@ -121,6 +117,7 @@ class SequenceGenerator(BaseEstimator):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.precision = precision
+        self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
@@ -140,7 +137,7 @@ class SequenceGenerator(BaseEstimator):
         checkpoint_every: int | str | None = None,
         sample_weight: Any = None,
     ) -> Any:
-        """Train on X, one text or a list of texts, in float32 on the CPU whatever torch's defaults; returns self.
+        """Train on X, one text or a list of texts, in float32 whatever torch's defaults; returns self.
 
         y: None; texts are their own targets.
         validation_data: texts to validate on; otherwise `validation_fraction` of X is held back if `early_stopping`.
@@ -153,6 +150,7 @@ class SequenceGenerator(BaseEstimator):
         owner = type(self).__name__
         check_parameters(owner, self.get_params(deep=False), SETTINGS)
         check_callbacks(owner, callbacks)
+        device = choose(owner, self.device, self.verbose)
         if y is not None:
             raise DataError(f"{owner} learns from texts alone: y must be None. Got {type(y).__name__}.")
         texts = read_texts(owner, X)
@@ -175,18 +173,12 @@ class SequenceGenerator(BaseEstimator):
         self.vocabulary_ = LEVELS[self.level].fit(training, self.max_words)
         seed = int(random.randint(2**31 - 1))
         calls = [*callbacks, *checkpoints(self, checkpoint, checkpoint_every)]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        data = self._data(training, self.batch_size, of_training)
+        held = self._data(held_back, self.batch_size, of_held) if held_back else None
+        with seeded(seed, device):
             self.network_ = self._build_network()
-            outcome = train(
-                self.network_,
-                next_token_loss,
-                self._data(training, self.batch_size, of_training),
-                self._data(held_back, self.batch_size, of_held) if held_back else None,
-                Settings.of(self),
-                seed,
-                calls,
-            )
+            with on(self.network_, device):
+                outcome = train(self.network_, next_token_loss, data, held, Settings.of(self), seed, calls)
         self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
         self.interrupted_ = outcome.interrupted
         self._finish()
@@ -230,11 +222,11 @@ class SequenceGenerator(BaseEstimator):
         """
         if y is not None:
             raise DataError(f"{type(self).__name__}.score takes texts alone: y must be None.")
-        return self._log_probabilities(X)[0]
+        return measuring.log_probabilities(self, X)[0]
 
     def perplexity(self, X: str | Sequence[str]) -> float:
         """exp(-log p / tokens) over all tokens of the texts, ends included where they are learnt."""
-        scores, counts, _ = self._log_probabilities(X)
+        scores, counts, _ = measuring.log_probabilities(self, X)
         return float(np.exp(-scores.sum() / counts.sum()))
 
     def evaluate(self, X: str | Sequence[str]) -> dict[str, float]:
@@ -243,38 +235,7 @@ class SequenceGenerator(BaseEstimator):
         nats_per_token, perplexity (its exp); nats_per_character and bits_per_character, comparable between levels;
         tokens (with ends), characters, and unknown: the share of tokens that are not known.
         """
-        scores, counts, unknown = self._log_probabilities(X)
-        characters = sum(map(len, read_texts(type(self).__name__, X)))
-        loss = -float(scores.sum())
-        per_token, per_character = loss / int(counts.sum()), loss / max(1, characters)
-        return {
-            "nats_per_token": per_token,
-            "perplexity": float(np.exp(per_token)),
-            "nats_per_character": per_character,
-            "bits_per_character": per_character / float(np.log(2)),
-            "tokens": int(counts.sum()),
-            "characters": characters,
-            "unknown": unknown / int(counts.sum()),
-        }
-
-    @surroundings.defaults()
-    def _log_probabilities(self, X: Any) -> tuple[np.ndarray, np.ndarray, int]:
-        """(log p of each text, its tokens, unknown tokens in all)."""
-        check_is_fitted(self, "network_")
-        texts = read_texts(type(self).__name__, X)
-        data = self._data(texts)
-        counts = data.inputs.lengths.numpy()
-        if not counts.sum():
-            raise DataError("The texts hold no token. Give a text, or a list of texts.")
-        total = torch.zeros(len(texts), dtype=torch.float64)
-        network = getattr(self, "frozen_", self.network_)
-        with torch.inference_mode():
-            for chunk in data.prediction_batches():
-                scores = network(*chunk.given).values
-                loss = F.cross_entropy(scores, chunk.following.values, reduction="none")
-                row = torch.repeat_interleave(chunk.inputs.lengths, output_size=len(loss))
-                total.index_add_(0, chunk.rows[row], -loss.double())
-        return total.numpy(), counts, int((data.following.values == UNKNOWN_ID).sum())
+        return measuring.measures(self, X)
 
     # --- generating
 
@@ -307,33 +268,9 @@ class SequenceGenerator(BaseEstimator):
         The unknown token is never generated. A prompt's unknown tokens are read as it, with a warning.
         Raises `InvalidParameterError`, and `DataError` for a prompt that is no text.
         """
-        prompts = read_texts(OWNER, prompt, "prompt")
-        count = check_int(OWNER, "num_return_sequences", num_return_sequences)
-        beams = check_int(OWNER, "num_beams", num_beams)
-        if do_sample and beams > 1:
-            bad_parameter(
-                OWNER, "num_beams", "1 with do_sample=True", beams, "Beams look for the likeliest text."
-            )
-        drawn = beams == 1 if do_sample is None else bool(do_sample)
         choice = Choice(repetition_penalty, temperature, top_k, top_p)
-        if not drawn:
-            check_greedy(choice)
-            if count > beams:
-                bad_parameter(OWNER, "num_return_sequences", f"at most num_beams, {beams}", count)
-        if beams > 1:
-            found = self._beams(prompts, choice, beams, max_new_tokens, count, stop)
-        else:
-            choice = choice if drawn else Choice(repetition_penalty, 0.0)
-            pieces: list[list[str]] = [[] for _ in range(len(prompts) * count)]
-            repeated = [p for p in prompts for _ in range(count)]
-            source = self._sample(repeated, choice, max_new_tokens, stop, random_state)
-            with torch.inference_mode():
-                for row, piece in source:
-                    pieces[row].append(piece)
-            texts = ["".join(row) for row in pieces]
-            found = [texts[i : i + count] for i in range(0, len(texts), count)]
-        answers: list[Any] = [row[0] for row in found] if count == 1 else found
-        return answers[0] if isinstance(prompt, str) else answers
+        asked = prompting.Asked(max_new_tokens, do_sample, num_beams, num_return_sequences, stop)
+        return prompting.texts(self, prompt, choice, asked, random_state)
 
     def stream(
         self,
@@ -351,16 +288,9 @@ class SequenceGenerator(BaseEstimator):
 
         A piece is whole characters; what may be the beginning of a `stop` text waits until that is clear.
         """
-        if not isinstance(prompt, str):
-            raise DataError(
-                f"stream goes on from one prompt, a str. Got {type(prompt).__name__}: use generate."
-            )
         choice = Choice(repetition_penalty, temperature, top_k, top_p)
-        if not do_sample:
-            check_greedy(choice)
-            choice = Choice(repetition_penalty, 0.0)
-        prompts = read_texts(OWNER, prompt, "prompt")
-        return _one_by_one(self._sample(prompts, choice, max_new_tokens, stop, random_state))
+        asked = prompting.Asked(max_new_tokens, do_sample, stop=stop)
+        return prompting.pieces(self, prompt, choice, asked, random_state)
 
     @surroundings.defaults()
     def stream_model(self, weights: str = "float32") -> StreamModel:
@@ -368,58 +298,6 @@ class SequenceGenerator(BaseEstimator):
         the answer the probability of each token to be the next one, float64 (V,). weights: as of `freeze`.
         """
         return pushed.stream_model(self, weights)
-
-    def _sample(
-        self, prompts: list[str], choice: Choice, limit: int, stop: Any, random_state: Any
-    ) -> Iterator[tuple[int, str]]:
-        """(row, text) as it comes; all is checked before the first is asked for."""
-        limit, stops = check_int(OWNER, "max_new_tokens", limit, 0), read_stops(OWNER, stop)
-        ids = self._read_prompts(prompts)
-        uniform = check_random_state(random_state).random_sample((len(prompts), limit))
-        if not uniform.size:
-            return iter(())
-        return sample(self._ready(), self.vocabulary_, ids, choice, uniform, stops)
-
-    def _beams(
-        self, prompts: Any, choice: Choice, beams: int, limit: int, count: int, stop: Any
-    ) -> list[list[str]]:
-        limit, stops = check_int(OWNER, "max_new_tokens", limit, 0), read_stops(OWNER, stop)
-        found, stepper = [], self._ready()
-        with torch.inference_mode():
-            for ids in self._read_prompts(prompts):
-                best = beam_search(stepper, self.vocabulary_, ids, choice, beams, limit, count, stops)
-                found.append([h.text(self.vocabulary_, stops)[0] for h in best])
-        return found
-
-    def _read_prompts(self, prompts: Sequence[str]) -> list[np.ndarray]:
-        """The mark and the tokens of each."""
-        check_is_fitted(self, "network_")
-        unknown = dict.fromkeys(
-            piece for prompt in set(prompts) for piece in self.vocabulary_.unknown(prompt)
-        )
-        if unknown:
-            shown = ", ".join(map(repr, list(unknown)[:5])) + (", ..." if len(unknown) > 5 else "")
-            warn_caller(
-                f"The prompt has {len(unknown)} token{'s' * (len(unknown) > 1)} that the training texts had not, or "
-                f"rarely: {shown}. Each is read as the unknown token."
-            )
-        return [np.concatenate([[END_ID], self.vocabulary_.encode(prompt)]) for prompt in prompts]
-
-    @surroundings.defaults()
-    def _ready(self) -> Stepper:
-        """The network as it is now, ready to step."""
-        network = getattr(self, "frozen_", self.network_)
-        state = (id(network), *(p._version for p in network.parameters()))
-        known = self.__dict__.get("_stepper")
-        if known is None or known[0] != state:
-            allowed = torch.ones(len(self.vocabulary_), dtype=torch.bool)
-            allowed[UNKNOWN_ID] = False
-            allowed[END_ID] = self.ends_
-            form = "float32" if network is self.network_ else self._form
-            with torch.inference_mode(False):
-                known = (state, Stepper(network, allowed, form))
-            self.__dict__["_stepper"] = known
-        return known[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in super().__getstate__().items() if k != "_stepper"}
@@ -464,16 +342,6 @@ class SequenceGenerator(BaseEstimator):
     def from_saved(cls, content: saved.Fields, weights: saved.Weights) -> Any:
         """The estimator of a saved model; used by `unspool.load`."""
         return saving.restore(cls, content, weights)
-
-
-def _one_by_one(source: Iterator[tuple[int, str]]) -> Iterator[str]:
-    """The texts; torch's modes are ours only while one is made."""
-    while True:
-        with surroundings.defaults(), torch.inference_mode():
-            item = next(source, None)
-        if item is None:
-            return
-        yield item[1]
 
 
 # Under `python -OO` there are no docstrings.

@@ -130,8 +130,7 @@ class LanguageModel(nn.Module):
             return output.values
         width, rate = self.stack.output_size, self.dropout
         mask = draws.sequences(lambda n: F.dropout(output.values.new_ones(n, width), rate), len(output))
-        owner = torch.repeat_interleave(output.lengths, output_size=len(output.values))
-        return output.values * mask[owner]
+        return output.values * mask[output.owners()]
 
     def _penalty(self, output: Ragged, hidden: Tensor) -> Tensor | None:
         total = None
@@ -140,7 +139,7 @@ class LanguageModel(nn.Module):
         if self.activation:
             total = self.activation * hidden.square().mean()
         if self.temporal_activation and len(output.values) > 1:
-            row = torch.repeat_interleave(output.lengths, output_size=len(output.values))
+            row = output.owners()
             differences = (output.values[1:] - output.values[:-1])[row[1:] == row[:-1]]
             if len(differences):
                 fair = draws.fair(len(differences), lambda lengths: lengths - 1, output)
@@ -156,6 +155,6 @@ def next_token_loss(predicted: Any, targets: Any, weights: Any = None) -> Tensor
         loss = F.cross_entropy(predicted.values, targets.values)
     else:
         each = F.cross_entropy(predicted.values, targets.values, reduction="none")
-        loss = (each * torch.repeat_interleave(weights, targets.lengths, output_size=len(each))).mean()
+        loss = (each * weights[targets.owners()]).mean()
     penalty = getattr(predicted, "penalty", None)
     return loss if penalty is None else loss + penalty

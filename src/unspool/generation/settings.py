@@ -160,6 +160,10 @@ SETTINGS: tuple[Parameter, ...] = (
         "Share of the training texts for early stopping.",
     ),
     _common("precision"),
+    replace(
+        _COMMON["device"],
+        text=_COMMON["device"].text + " Texts are written on the CPU, as they come token by token.",
+    ),
     _common("random_state"),
     _common("verbose"),
 )

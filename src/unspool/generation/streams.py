@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unspool.errors import DataError
 from unspool.generation.vocabulary import END_ID
-from unspool.nn.state import chunks
+from unspool.nn.state import chunks, moved
 from unspool.ragged import Ragged
 from unspool.training import Batch, PredictionBatches, SequenceData, TrainingBatches
 
@@ -44,6 +44,12 @@ class Chunk(Batch):
     def given(self) -> tuple[Any, ...]:
         """The tokens and the state before them."""
         return self.inputs, self.carried
+
+    def to(self, device: torch.device) -> Any:
+        """See `Batch`; a state that a checkpoint gave goes along."""
+        if self.carried.state is not None:
+            self.carried.state = moved(self.carried.state, device)
+        return super().to(device)
 
     def by_size(self) -> Tensor:
         """As they are: texts come by their length, and one order holds for all chunks of them."""

@@ -188,7 +188,7 @@ class CRF(nn.Module):
     def illegal(self, tags: Ragged) -> Tensor:
         """The numbers of the sequences, sorted, whose known tags (N,) break `legal`, `first` or `last`."""
         y, offsets = tags.values, tags.offsets.to(tags.values.device)
-        owner = torch.repeat_interleave(tags.lengths, output_size=len(y)).to(y.device)
+        owner = tags.owners()
         known = y != ANY
         same = owner[1:] == owner[:-1]
         bad = torch.zeros_like(known)

@@ -67,7 +67,7 @@ class Pooling(nn.Module):
 
 def segment_softmax(scores: Ragged) -> Ragged:
     """Softmax over the steps of each sequence; scores (N,)."""
-    owner = _owners(scores)
+    owner = scores.owners()
     peak = scores.values.new_full((len(scores),), -torch.inf)
     peak = peak.scatter_reduce(0, owner, scores.values.detach(), "amax")
     grown = (scores.values - peak[owner]).exp()
@@ -84,12 +84,6 @@ def _over_steps(output: Ragged, mode: str, weight: Tensor | None = None) -> Tens
     rows = torch.arange(len(output.values), device=output.values.device)
     starts = output.offsets[:-1].to(output.values.device)
     return F.embedding_bag(rows, output.values, starts, mode=mode, per_sample_weights=weight)
-
-
-def _owners(batch: Ragged) -> Tensor:
-    """(N,): the sequence of each step."""
-    owner = torch.repeat_interleave(batch.lengths, output_size=len(batch.values))
-    return owner.to(batch.values.device)
 
 
 def _zero_where_empty(x: Tensor, batch: Ragged) -> Tensor:

@@ -33,6 +33,11 @@ def select(state: Any, rows: Rows, dim: int = 0) -> Any:
     return _map(lambda part: part.index_select(dim, index.to(part.device)), state)
 
 
+def moved(state: Any, device: torch.device) -> Any:
+    """The state on a device."""
+    return _map(lambda part: part.to(device), state)
+
+
 def joined(states: Sequence[Any], rows: Sequence[Tensor], total: int) -> Any:
     """The state of `total` samples, of which each of `states` has those with the numbers in its `rows`."""
 

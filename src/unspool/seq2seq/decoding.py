@@ -14,6 +14,7 @@ from unspool.ragged import Ragged
 from unspool.seq2seq.attention import Memory
 from unspool.seq2seq.network import EncoderDecoder
 from unspool.seq2seq.pairs import PairData
+from unspool.training.device import CPU
 
 
 @dataclass
@@ -28,20 +29,23 @@ class Found:
 
 
 class Going:
-    """The decoder at one step, for R rows of B sources, R / B for each: their states, and what they attend to."""
+    """The decoder at one step, for R rows of B sources, R / B for each: their states, and what they attend to. These
+    are where the network is; tokens, and all that is decided by them, are on the CPU."""
 
     def __init__(self, network: EncoderDecoder, source: Ragged, each: int = 1) -> None:
         self.network, self.table = network, network.embedding.weight
+        self.device = self.table.device
         self.memory: Memory
-        self.memory, state = network.encode(source)
+        self.memory, state = network.encode(source.to(self.device))
         self.state: list[Any] = [own[0] for own in state]
         if each > 1:
             self.state = select(self.state, torch.arange(len(source)).repeat_interleave(each))
 
     def step(self, ids: Tensor) -> Tensor:
         """The next token (R,) -> log p (R, V) float64 of the one after it; the unknown one is never chosen."""
-        scores, self.state = self.network.step(self.table[ids], self.memory, self.state)
-        found = scores.double().log_softmax(1)
+        rows = self.table[ids.to(self.device)]
+        scores, self.state = self.network.step(rows, self.memory, self.state)
+        found = scores.to(CPU).double().log_softmax(1)
         found[:, UNKNOWN_ID] = -torch.inf
         return found
 
@@ -49,7 +53,7 @@ class Going:
         """Go on with `rows` (K,) of the states, and of the `sources` alone, where not all go on."""
         self.state = select(self.state, rows)
         if sources is not None:
-            self.memory = self.memory.select(sources)
+            self.memory = self.memory.select(sources.to(self.device))
 
 
 def greedy(network: EncoderDecoder, source: Ragged, limit: int) -> list[Found]:

@@ -15,28 +15,26 @@ from torch import nn
 from torch.nn import functional as F
 
 from unspool import saved
-from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int, warn_caller
-from unspool.generation.vocabulary import read_texts
+from unspool.errors import bad_parameter
 from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
 from unspool.ragged import Ragged
 from unspool.seq2seq import saving
-from unspool.seq2seq.beams import EARLY_STOPPING, Beams, beam_search
-from unspool.seq2seq.decoding import Found, exact, greedy
+from unspool.seq2seq.decoding import exact
 from unspool.seq2seq.forcing import Forced, ScheduledSampling, TokenLoss
 from unspool.seq2seq.network import EncoderDecoder
 from unspool.seq2seq.pairs import PairData, ragged
+from unspool.seq2seq.reading import OWNER, held_back, read_pairs
+from unspool.seq2seq.searching import best_targets
 from unspool.seq2seq.settings import SETTINGS
 from unspool.seq2seq.sides import Side
 from unspool.summaries import cell_name
 from unspool.tasks.reading import read_weights, scale_weights
-from unspool.training import Callback, PredictionBatches, SequenceData, Settings, train
+from unspool.training import Callback, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
+from unspool.training.device import CPU, asking, choose, device_of, on, seeded
 from unspool.training.parallel import same_random
-
-ROWS = 1024  # that decode side by side, beams counted
-OWNER = "Seq2Seq"
 
 
 @saved.register
@@ -87,6 +85,7 @@ class Seq2Seq(BaseEstimator):
         monitor: str = "loss",
         validation_fraction: float = 0.1,
         precision: str = "float32",
+        device: str = "cpu",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 1,
     ) -> None:
@@ -120,6 +119,7 @@ class Seq2Seq(BaseEstimator):
         self.monitor = monitor
         self.validation_fraction = validation_fraction
         self.precision = precision
+        self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
@@ -140,7 +140,7 @@ class Seq2Seq(BaseEstimator):
         checkpoint_every: int | str | None = None,
         sample_weight: Any = None,
     ) -> Any:
-        """Train on sources X (n texts) and targets y (n texts), in float32 on the CPU; returns self.
+        """Train on sources X (n texts) and targets y (n texts), in float32; returns self.
 
         validation_data: (X, y) to validate on; otherwise `validation_fraction` of the sources, with all their targets,
         is held back if `early_stopping`.
@@ -152,12 +152,13 @@ class Seq2Seq(BaseEstimator):
         """
         check_parameters(OWNER, self.get_params(deep=False), SETTINGS)
         check_callbacks(OWNER, callbacks)
+        device = choose(OWNER, self.device, self.verbose)
         sources, targets = read_pairs(X, y)
         weights = read_weights(sample_weight, len(sources))
         random = same_random(self.random_state)
         held = np.zeros(len(sources), dtype=bool)
         if validation_data is None and self.early_stopping:
-            held = _held_back(sources, self.validation_fraction, random)
+            held = held_back(sources, self.validation_fraction, random)
         rows = np.flatnonzero(~held)
         xs, ys = [sources[i] for i in rows], [targets[i] for i in rows]
         self.__dict__.pop("frozen_", None)
@@ -179,15 +180,15 @@ class Seq2Seq(BaseEstimator):
         seed = int(random.randint(2**31 - 1))
         calls = [ScheduledSampling(self.teacher_forcing_schedule, self.teacher_forcing), *callbacks]
         calls += checkpoints(self, checkpoint, checkpoint_every)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed, device):
             self.network_ = self._build_network()
             forced = Forced(self.network_)
             loss = TokenLoss(forced, self.label_smoothing)
             score = None
             if validation is not None and self.monitor == "metric":
                 score = partial(exact, self.network_, validation)
-            outcome = train(forced, loss, training, validation, Settings.of(self), seed, calls, score)
+            with on(forced, device):
+                outcome = train(forced, loss, training, validation, Settings.of(self), seed, calls, score)
         self.history_, self.best_epoch_ = outcome.history, outcome.best_epoch
         self.interrupted_ = outcome.interrupted
         self._finish()
@@ -238,7 +239,7 @@ class Seq2Seq(BaseEstimator):
 
         Raises `InvalidParameterError`, and `DataError` for what is no list of texts.
         """
-        found = self._best(X, num_beams, length_penalty, early_stopping, max_new_tokens)
+        found = best_targets(self, X, num_beams, length_penalty, early_stopping, max_new_tokens)
         return np.array([self.target_.decode(row[0].ids) for row in found], dtype=object)
 
     def generate(
@@ -252,7 +253,9 @@ class Seq2Seq(BaseEstimator):
     ) -> list[list[tuple[str, float]]]:
         """For each of the sources X its best targets, at most num_return_sequences of num_beams, and for each the score
         that it is ranked by: log p / tokens ** length_penalty. Otherwise as `predict`."""
-        found = self._best(X, num_beams, length_penalty, early_stopping, max_new_tokens, num_return_sequences)
+        found = best_targets(
+            self, X, num_beams, length_penalty, early_stopping, max_new_tokens, num_return_sequences
+        )
         return [[(self.target_.decode(one.ids), one.score) for one in row] for row in found]
 
     def columns(self, X: Sequence[str], name: str = "prediction", **decoding: Any) -> dict[str, np.ndarray]:
@@ -265,74 +268,9 @@ class Seq2Seq(BaseEstimator):
             "max_new_tokens": None,
             **decoding,
         }
-        found = [row[0] for row in self._best(X, **options)]
+        found = [row[0] for row in best_targets(self, X, **options)]
         texts = np.array([self.target_.decode(one.ids) for one in found], dtype=object)
         return {name: texts, f"log_probability_{name}": np.array([one.log_probability for one in found])}
-
-    @surroundings.defaults()
-    def _best(
-        self,
-        X: Any,
-        num_beams: int,
-        length_penalty: float,
-        early_stopping: bool | str,
-        max_new_tokens: int | None,
-        num_return_sequences: int = 1,
-    ) -> list[list[Found]]:
-        """The best targets of each source, in the order of X."""
-        check_is_fitted(self, "network_")
-        K, wanted = (
-            check_int(OWNER, "num_beams", num_beams),
-            check_int(OWNER, "num_return_sequences", num_return_sequences),
-        )
-        limit = (
-            2 * self.longest_
-            if max_new_tokens is None
-            else check_int(OWNER, "max_new_tokens", max_new_tokens)
-        )
-        check_float(OWNER, "length_penalty", length_penalty, -np.inf, np.inf, "neither")
-        check_choice(OWNER, "early_stopping", early_stopping, EARLY_STOPPING)
-        if wanted > K:
-            bad_parameter(OWNER, "num_return_sequences", f"at most num_beams, {K}", wanted)
-        for name, value, off in (
-            ("length_penalty", length_penalty, 1.0),
-            ("early_stopping", early_stopping, False),
-        ):
-            if K == 1 and value != off:
-                bad_parameter(OWNER, name, f"left at {off} with num_beams=1: it ranks beams", value)
-        sources = self._encode_sources(X)
-        if not len(sources):
-            return []
-        network = getattr(self, "frozen_", self.network_)
-        beams = Beams(K, limit, length_penalty, early_stopping, wanted)
-        found: list[list[Found]] = [[] for _ in range(len(sources))]
-        size = max(1, ROWS // K)
-        with torch.inference_mode():
-            for batch in PredictionBatches(SequenceData(sources)):
-                for start in range(0, len(batch.rows), size):
-                    part = slice(start, start + size)
-                    if K == 1:
-                        best = [[one] for one in greedy(network, batch.inputs[part], limit)]
-                    else:
-                        best = beam_search(network, batch.inputs[part], beams)
-                    for row, targets in zip(batch.rows[part].tolist(), best):
-                        found[row] = targets
-        cut = sum(not row[0].ended for row in found)
-        if cut:
-            warn_caller(
-                f"{cut} of {len(found)} predictions did not come to an end within {limit} tokens and are cut there."
-            )
-        return found
-
-    def _encode_sources(self, X: Any) -> Ragged:
-        ids = [self.source_.encode(text) for text in _texts(X, "X")]
-        unknown = sum(self.source_.unknown(row) > 0 for row in ids)
-        if unknown:
-            warn_caller(
-                f"{unknown} of {len(ids)} sources hold a token that the training part had not, or rarely; it is read "
-                "as the unknown token."
-            )
-        return ragged(ids)
 
     @surroundings.defaults()
     def log_probability(self, X: Sequence[str], y: Sequence[str]) -> np.ndarray:
@@ -340,14 +278,13 @@ class Seq2Seq(BaseEstimator):
         check_is_fitted(self, "network_")
         data = self._data(*read_pairs(X, y))
         total = torch.zeros(len(data), dtype=torch.float64)
-        network = getattr(self, "frozen_", self.network_)
-        with torch.inference_mode():
+        with asking(self) as network, torch.inference_mode():
+            device = device_of(network)
             for batch in data.prediction_batches():
                 assert isinstance(batch.targets, Ragged)
-                scores = network(*batch.given).values.double()
+                scores = network(*batch.to(device).given).values.to(CPU).double()
                 loss = F.cross_entropy(scores, batch.targets.values, reduction="none")
-                row = torch.repeat_interleave(batch.targets.lengths, output_size=len(loss))
-                total.index_add_(0, batch.rows[row], -loss)
+                total.index_add_(0, batch.rows[batch.targets.owners()], -loss)
         return total.numpy()
 
     def score(self, X: Sequence[str], y: Sequence[str]) -> float:
@@ -422,36 +359,6 @@ class Seq2Seq(BaseEstimator):
     def from_saved(cls, content: saved.Fields, weights: saved.Weights) -> Any:
         """The estimator of a saved model; used by `unspool.load`."""
         return saving.restore(cls, content, weights)
-
-
-def _texts(texts: Any, what: str) -> list[str]:
-    if isinstance(texts, str):
-        raise DataError(f"{what} must be a list of texts. Got one text; put it in a list.")
-    return read_texts(OWNER, texts, what)
-
-
-def read_pairs(X: Any, y: Any) -> tuple[list[str], list[str]]:
-    """Sources and targets, as many of each; `DataError` for anything else."""
-    sources, targets = _texts(X, "X"), _texts(y, "y")
-    if len(sources) != len(targets):
-        raise DataError(f"X and y must have a target for each source. Got {len(sources)} and {len(targets)}.")
-    if not sources:
-        raise DataError("At least one pair of texts is needed. Got none.")
-    return sources, targets
-
-
-def _held_back(sources: Sequence[str], fraction: float, random: np.random.RandomState) -> np.ndarray:
-    """(n,) bool: the validation rows. A source that stands in several rows has all of them in one part."""
-    distinct, number = np.unique(np.array(sources, dtype=object), return_inverse=True)
-    count = max(1, round(fraction * len(distinct)))
-    if len(distinct) < 2 or count >= len(distinct):
-        raise DataError(
-            f"Of {len(distinct)} distinct sources none can be held back to validate on. Give more pairs, "
-            "validation_data, or early_stopping=False."
-        )
-    chosen = np.zeros(len(distinct), dtype=bool)
-    chosen[random.permutation(len(distinct))[:count]] = True
-    return chosen[number]
 
 
 # Under `python -OO` there are no docstrings.

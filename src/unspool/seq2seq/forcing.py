@@ -64,9 +64,10 @@ def mixed(tokens: Ragged, scores: Tensor, share: float) -> Tensor:
     The first of a sequence, the mark, stays.
     """
     drawn = draws.apart(lambda: torch.multinomial(scores.softmax(1), 1)).squeeze(1).roll(1)
-    kept = draws.steps(torch.rand, tokens.offsets) < share
+    device = scores.device
+    kept = draws.steps(lambda n: torch.rand(n, device=device), tokens.offsets) < share
     firsts = tokens.offsets[:-1]
-    kept[firsts[tokens.lengths > 0]] = True
+    kept[firsts[tokens.lengths > 0].to(device)] = True
     return torch.where(kept, tokens.values, drawn)
 
 
@@ -83,4 +84,4 @@ class TokenLoss:
         if weights is None:
             return F.cross_entropy(scores.values, targets.values, label_smoothing=smoothing)
         each = F.cross_entropy(scores.values, targets.values, label_smoothing=smoothing, reduction="none")
-        return (each * torch.repeat_interleave(weights, targets.lengths)).mean()
+        return (each * weights[targets.owners()]).mean()

@@ -155,6 +155,7 @@ SETTINGS: tuple[Parameter, ...] = (
     ),
     _common("validation_fraction"),
     _common("precision"),
+    _COMMON["device"],
     _common("random_state"),
     _common("verbose"),
 )

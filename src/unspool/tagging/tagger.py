@@ -33,7 +33,7 @@ from unspool.tasks.reading import read_weights, scale_weights
 from unspool.training import Callback, SequenceData, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
-from unspool.training.device import CPU, choose, on, seeded
+from unspool.training.device import asking, choose, on, seeded
 from unspool.training.parallel import same_random
 
 
@@ -267,9 +267,7 @@ class SequenceTagger(TaggerParameters):
         if not sentences:
             return none_at_all(self.numbers_)
         data = SequenceData(self.input_.encode(Raw(TokenInput.kind, sentences)))
-        frozen = hasattr(self, "frozen_")  # the native engine's
-        network = self.frozen_ if frozen else self.network_
-        with on(network, CPU if frozen else choose(type(self).__name__, self.device)):
+        with asking(self) as network:
             return answers(network, data, self.numbers_, probabilities)
 
     def summary(self) -> str:

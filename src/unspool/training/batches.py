@@ -72,12 +72,11 @@ class Batch:
     weights: Tensor | Ragged | None
     columns: Tensor | None = None
 
-    def to(self, device: torch.device) -> Batch:
-        """With what the network and the loss take on `device`; rows and offsets stay on the CPU."""
-        targets, weights, columns = (
-            None if part is None else part.to(device) for part in (self.targets, self.weights, self.columns)
-        )
-        return Batch(self.rows, self.inputs.to(device), targets, weights, columns)  # type: ignore[arg-type]
+    def to(self, device: torch.device) -> Any:
+        """One like it with what the network and the loss take on `device`; rows and offsets stay on the CPU."""
+        parts = {"targets": self.targets, "weights": self.weights, "columns": self.columns}
+        there: dict[str, Any] = {name: part.to(device) for name, part in parts.items() if part is not None}
+        return replace(self, inputs=self.inputs.to(device), **there)
 
     def take(self, rows: Tensor) -> Any:
         """The sequences at `rows` (n,) of the batch, as one like it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -48,6 +49,19 @@ def on(network: nn.Module, device: torch.device) -> Iterator[None]:
         yield
     finally:
         network.to(CPU)
+
+
+@contextmanager
+def asking(model: Any) -> Iterator[Any]:
+    """Within, the network of a fitted estimator, on the estimator's device; a frozen one is the native engine's, and
+    stays on the CPU."""
+    frozen = getattr(model, "frozen_", None)
+    if frozen is not None:
+        yield frozen
+        return
+    network = model.network_
+    with on(network, choose(type(model).__name__, model.device)):
+        yield network
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from unspool.errors import DataError, check_choice
 from unspool.evaluation.metrics import TEXTS, Metrics
 from unspool.evaluation.texts import error_packages, text_metrics
 from unspool.seq2seq.baselines import NearestPair, TokenByToken
-from unspool.seq2seq.estimator import read_pairs
+from unspool.seq2seq.reading import read_pairs
 from unspool.seq2seq.settings import ATTENTIONS, SETTINGS
 from unspool.seq2seq.sides import Side
 from unspool.study.arrangements import Grid
