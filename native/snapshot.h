@@ -10,12 +10,14 @@ namespace unspool {
 
 namespace nb = nanobind;
 
-// Whole dicts, single entries of dicts (also that there is none), and closures' cells, all by identity. It holds what
+// Whole dicts, single entries of dicts (also that there is none), closures' cells, and functions' code and defaults (as
+// tools that reload a module replace them), all by identity. It holds what
 // they hold, so that no address is used again, and tells Python's collector: a cell may be among them.
 class Snapshot {
  public:
   // entries: (dict, key, value), or (dict, key) where there is none. closures: (cell, value).
-  Snapshot(const std::vector<nb::dict>& dicts, const std::vector<nb::tuple>& entries, const std::vector<nb::tuple>& closures) {
+  Snapshot(const std::vector<nb::dict>& dicts, const std::vector<nb::tuple>& entries, const std::vector<nb::tuple>& closures,
+           const std::vector<nb::object>& functions) {
     for (const nb::dict& d : dicts) {
       dicts_.push_back({d, items_.size()});
       for (auto [key, value] : d) items_.push_back({nb::borrow(key), nb::borrow(value)});
@@ -28,6 +30,11 @@ class Snapshot {
     for (const nb::tuple& c : closures) {
       if (c.size() != 2 || !PyCell_Check(nb::object(c[0]).ptr())) throw nb::type_error("A closure is (cell, value).");
       closures_.push_back({nb::object(c[0]), nb::object(c[1])});
+    }
+    for (const nb::object& f : functions) {
+      if (!PyFunction_Check(f.ptr())) throw nb::type_error("A function is one of Python's.");
+      functions_.push_back({f, nb::borrow(PyFunction_GET_CODE(f.ptr())), nb::borrow(PyFunction_GET_DEFAULTS(f.ptr())),
+                            nb::borrow(PyFunction_GET_KW_DEFAULTS(f.ptr()))});
     }
   }
 
@@ -47,6 +54,10 @@ class Snapshot {
     }
     for (const auto& [cell, value] : closures_)
       if (PyCell_GET(cell.ptr()) != value.ptr()) return false;
+    for (const Function& f : functions_)
+      if (PyFunction_GET_CODE(f.function.ptr()) != f.code.ptr() || PyFunction_GET_DEFAULTS(f.function.ptr()) != f.defaults.ptr() ||
+          PyFunction_GET_KW_DEFAULTS(f.function.ptr()) != f.named_defaults.ptr())
+        return false;
     return true;
   }
 
@@ -65,6 +76,12 @@ class Snapshot {
       Py_VISIT(cell.ptr());
       Py_VISIT(value.ptr());
     }
+    for (const Function& f : functions_) {
+      Py_VISIT(f.function.ptr());
+      Py_VISIT(f.code.ptr());
+      Py_VISIT(f.defaults.ptr());
+      Py_VISIT(f.named_defaults.ptr());
+    }
     return 0;
   }
   void clear() {
@@ -73,17 +90,22 @@ class Snapshot {
     auto items = std::move(items_);
     auto entries = std::move(entries_);
     auto closures = std::move(closures_);
-    dicts_.clear(), items_.clear(), entries_.clear(), closures_.clear();
+    auto functions = std::move(functions_);
+    dicts_.clear(), items_.clear(), entries_.clear(), closures_.clear(), functions_.clear();
   }
 
  private:
   struct Entry {
     nb::object dict, key, value;
   };
+  struct Function {
+    nb::object function, code, defaults, named_defaults;
+  };
   std::vector<std::pair<nb::dict, size_t>> dicts_;   // and where its items start
   std::vector<std::pair<nb::object, nb::object>> items_;
   std::vector<Entry> entries_;
   std::vector<std::pair<nb::object, nb::object>> closures_;
+  std::vector<Function> functions_;
 };
 
 inline int snapshot_traverse(PyObject* self, visitproc visit, void* arg) {
@@ -99,8 +121,10 @@ inline PyType_Slot snapshot_slots[] = {
 
 inline void bind_snapshot(nb::module_& m) {
   nb::class_<Snapshot>(m, "Snapshot", nb::type_slots(snapshot_slots))
-      .def(nb::init<const std::vector<nb::dict>&, const std::vector<nb::tuple>&, const std::vector<nb::tuple>&>(),
-           nb::arg("dicts"), nb::arg("entries") = std::vector<nb::tuple>(), nb::arg("closures") = std::vector<nb::tuple>())
+      .def(nb::init<const std::vector<nb::dict>&, const std::vector<nb::tuple>&, const std::vector<nb::tuple>&,
+                    const std::vector<nb::object>&>(),
+           nb::arg("dicts"), nb::arg("entries") = std::vector<nb::tuple>(), nb::arg("closures") = std::vector<nb::tuple>(),
+           nb::arg("functions") = std::vector<nb::object>())
       .def("holds", &Snapshot::holds);
 }
 

@@ -225,6 +225,9 @@ def test_parts_of_a_snapshot_that_are_missing_are_refused() -> None:
     for closure in ((), (types.CellType(1),), (types.CellType(1), 1, 2), (1, 1)):
         with pytest.raises(TypeError, match="closure is"):
             _native.Snapshot([], [], [closure])
+    for function in (print, None, int):
+        with pytest.raises(TypeError, match=r"function is|arguments"):
+            _native.Snapshot([], [], [], [function])
 
 
 WITHOUT_ARGUMENTS = ("Projected", "isa", "isas", "threads_of", "waits_how", "lanes")

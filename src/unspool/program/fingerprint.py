@@ -7,11 +7,14 @@ import functools
 import random
 import types
 import weakref
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from unspool.program.owners import HEAP, own_kinds
 
 #: Values that never change: equal ones mean the same.
 ATOMS = (int, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size, range, type(...))
@@ -24,8 +27,9 @@ FIXED = (
     torch._ops.OpOverload,
     torch._ops.OpOverloadPacket,
     *(torch.layout, torch.memory_format, torch.finfo, torch.iinfo, types.CodeType),
+    *(types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType),
+    *(types.MethodDescriptorType, types.ClassMethodDescriptorType, types.MethodWrapperType),
 )
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: of a class made by Python code
 WORDS = 1 << 16  # bytes of an array that are compared
 MOST = 20_000  # values in all containers together
 
@@ -72,12 +76,15 @@ class Describer:
     """Call it on a value for its fingerprint. `held`: what fingerprints name by identity; keep it as long as them.
 
     local: whether something belongs to one cell alone, so that the fingerprint is no other's.
+    names: of the attributes that are read; of objects' own classes these, and special methods, are described.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Collection[str] = ()) -> None:
+        self.names = names
         self.held: list[Any] = []
         self.local = False
         self.seen: dict[int, int] = {}
+        self.modules: set[int] = set()  # whose entries are described
         self.left = MOST
 
     def __call__(self, value: Any) -> Any:
@@ -146,6 +153,7 @@ class Describer:
             self(value.__defaults__),
             self(value.__kwdefaults__),
             tuple(map(self, closed)),
+            self(vars(value)) if vars(value) else None,
         )
 
     def _object(self, kind: type, value: Any) -> Any:
@@ -159,15 +167,18 @@ class Describer:
             return tuple((k, self(v)) for k, v in tensors), self._attributes(value)
         if hasattr(kind, "__next__"):
             raise Unseen(f"a {kind.__name__}")
+        if isinstance(value, functools._lru_cache_wrapper):
+            self.local = True
+            return id(value), value.cache_info().misses, value.cache_info().currsize
         found = self._attributes(value)
         if found is not None:
-            return found
+            return found, tuple((name, self(part)) for _, name, part in of_classes(value, self.names))
         if kind.__hash__ not in (
             None,
             object.__hash__,
         ):  # compared by value: a path, a pattern, a decimal number
             return value
-        if callable(value) or all(k is object or k.__flags__ & _HEAP for k in kind.__mro__):
+        if callable(value) or all(k is object or k.__flags__ & HEAP for k in kind.__mro__):
             self.local = (
                 True  # a class of Python's without attributes, such as a sentinel's, has nothing to change
             )
@@ -184,3 +195,12 @@ def _contents(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # empty yet
         return None
+
+
+def of_classes(value: Any, names: Collection[str]) -> Iterator[tuple[type, str, Any]]:
+    """(class, name, value) of what an object's own classes have under these names; special methods always."""
+    for kind in own_kinds(value) if names else ():
+        for name, part in list(vars(kind).items()):
+            special = name.startswith("__") and isinstance(part, types.FunctionType)
+            if special or (name in names and not isinstance(part, types.MemberDescriptorType)):
+                yield kind, name, part

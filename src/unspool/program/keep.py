@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unspool.program.fingerprint import ATOMS, FIXED, MOST, generator_state, slots
+from unspool.program.owners import is_own_class, module_of, of_world, own_kinds
 
 _QUIET = frozenset(["_unspool", "_unspool_number"])
 _MISSING = object()
@@ -27,9 +28,10 @@ class Keep:
         self.kept: list[tuple[str, Callable[[], Any], Any, Callable[[Any], None]]] = []
         self.alive: list[Any] = []
         self.seen: set[int] = set()
-        self.streams: dict[
-            str, str
-        ] = {}  # of names that iterators have: where they are; these cannot be put back
+        self.modules: list[types.ModuleType] = []
+        self.classes: set[type] = set()
+        # of names of iterators, which cannot be put back, and of what calls the world unseen: what it is
+        self.streams: dict[str, str] = {}
 
     def changed(self) -> str | None:
         """Where something is no longer as it was."""
@@ -56,8 +58,17 @@ class Keep:
         )
         self(value, where)
 
+    def entries_of_modules(self, names: set[str]) -> None:
+        """What the modules that were met hold under these names."""
+        for module in self.modules:  # grows as it goes
+            for name in names & vars(module).keys():
+                self.entry(vars(module), name, f"'{module.__name__}.{name}'")
+
     def class_(self, kind: type) -> None:
         """The attributes of a class."""
+        if kind in self.classes:
+            return
+        self.classes.add(kind)
         for name, value in list(vars(kind).items()):
             where = f"'{kind.__name__}.{name}'"
             if not name.startswith("__"):
@@ -80,6 +91,10 @@ class Keep:
             return
         self.seen.add(id(value))
         self.alive.append(value)
+        if isinstance(value, types.ModuleType):
+            self.modules.append(value)
+        elif isinstance(value, type) and is_own_class(value):
+            self.class_(value)
         if isinstance(value, (Tensor, *FIXED)):
             return
         if isinstance(value, dict):
@@ -99,10 +114,12 @@ class Keep:
                 self._cell(cell, name)
             self(value.__defaults__, f"a default of '{value.__qualname__}'")
             self(value.__kwdefaults__, f"a default of '{value.__qualname__}'")
+            self(vars(value), f"'{value.__qualname__}'")
         elif isinstance(value, types.MethodType):
             self(value.__self__, where)
             self(value.__func__, where)
         elif isinstance(value, functools.partial):
+            self._stream(value, where)
             self((value.func, value.args, value.keywords), where)
         else:
             self._object(value, where)
@@ -143,14 +160,22 @@ class Keep:
         self.kept.append((where, contents, contents(), put))
         self(contents(), where)
 
+    def _stream(self, value: functools.partial[Any], where: str) -> None:
+        """A partial of a function in compiled code is called unseen."""
+        called = of_world(module_of(value.func), getattr(value.func, "__name__", ""))
+        if called and isinstance(value.func, types.BuiltinFunctionType):
+            self.streams[_last_name(where)] = f"{where}, which calls {called}"
+
     def _object(self, value: Any, where: str) -> None:
         state = generator_state(value)
         if state is not None:
             put = _rewinder(value)
             self.kept.append((f"the generator in {where}", lambda: generator_state(value), state, put))
             return
+        for kind in own_kinds(value):
+            self.class_(kind)
         if hasattr(type(value), "__next__"):
-            self.streams[where.rpartition(".")[2].strip("'").rpartition("'")[2]] = where
+            self.streams[_last_name(where)] = f"{where}, which gives each of its values once"
         own = getattr(value, "__dict__", None)
         if isinstance(own, dict):
             self._dict(own, where, lambda key: f"{where}.{key}")
@@ -164,6 +189,10 @@ class Keep:
             self.kept.append((where, lambda: slots(value), slotted, put))
             for name, part in slotted.items():
                 self(part, f"{where}.{name}")
+
+
+def _last_name(where: str) -> str:
+    return where.rpartition(".")[2].strip("'").rpartition("'")[2]
 
 
 def _attribute(kind: type, name: str) -> Any:

@@ -16,7 +16,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from unspool import _native
-from unspool.program.fingerprint import ATOMS, FIXED, Describer, Unseen, settings, slots
+from unspool.program.fingerprint import ATOMS, FIXED, Describer, Unseen, of_classes, settings, slots
+from unspool.program.owners import OWN, owner_of_file
 from unspool.program.watch import Watch, own_classes
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -52,7 +53,7 @@ def fingerprint(cell: nn.Module, reads: Reads | None) -> tuple[Any, Describer]:
     reads: None: not known; then all settings of the cell and its parts, and nothing else.
     Raises `Unseen` where the step reads something that may change without a way to see it.
     """
-    describe = Describer()
+    describe = Describer(reads.names if reads else ())
     parts: list[Any] = []
     tensors: dict[int, int] = {}
     own = set(own_classes(cell))
@@ -78,11 +79,16 @@ def fingerprint(cell: nn.Module, reads: Reads | None) -> tuple[Any, Describer]:
 
 def _described(describe: Describer, value: Any, reads: Reads | None, where: str) -> Any:
     if isinstance(value, types.ModuleType) and reads is not None:
+        if id(value) in describe.modules:
+            return id(value)
+        describe.modules.add(id(value))
+        describe.held.append(value)
         found = [(n, vars(value)[n]) for n in sorted(reads.names & vars(value).keys())]
-        describe.held.append(found)
-        return id(value), tuple(
-            (n, id(v) if callable(v) else _described(describe, v, None, where)) for n, v in found
-        )
+        place = f"'{value.__name__}.%s'"
+        return id(value), tuple((n, _described(describe, v, reads, place % n)) for n, v in found)
+    if _is_trusted(value):
+        describe.held.append(value)
+        return id(value)
     if isinstance(value, type) and reads is not None and not issubclass(value, (nn.Module, Tensor)):
         found = [(n, v) for k in value.__mro__[:-1] for n, v in vars(k).items() if n in reads.names]
         return id(value), tuple((n, _described(describe, v, None, where)) for n, v in found)
@@ -93,6 +99,11 @@ def _described(describe: Describer, value: Any, reads: Reads | None, where: str)
             describe.held.append(value)
             return "unseen", id(value)
         raise Unseen(f"reads {where}, {unseen}, which may change unseen") from None
+
+
+def _is_trusted(value: Any) -> bool:
+    """Whether a value is a function of a library that is taken to be pure."""
+    return isinstance(value, types.FunctionType) and owner_of_file(value.__code__.co_filename) != OWN
 
 
 def _outside(cell: nn.Module, reads: Reads | None) -> Iterator[tuple[str, Any]]:
@@ -117,9 +128,6 @@ def _value(variable: Any) -> Any:
         return None
 
 
-_BY_IDENTITY = (Tensor, nn.Module, *FIXED, types.FunctionType, staticmethod, classmethod, property)
-
-
 class Unchanged:
     """Call it to learn whether a cell, and what its step reads, are still as they were.
 
@@ -131,7 +139,10 @@ class Unchanged:
         self.dicts: list[dict[str, Any]] = []
         self.deep: list[Any] = []
         self.seen: set[int] = set()
-        entries: list[tuple[Any, ...]] = []
+        self.entries: list[tuple[Any, ...]] = []
+        self.cells: list[tuple[Any, Any]] = []
+        self.functions: list[types.FunctionType] = []
+        self.names = reads.names if reads else frozenset()
         for module in cell.modules():
             own = module.__dict__
             self.dicts += [own, own["_parameters"], own["_buffers"], own["_modules"]]
@@ -144,14 +155,12 @@ class Unchanged:
         if reads is not None:
             self.dicts += [gc.get_referents(vars(kind))[0] for kind in own_classes(cell)]
             for place, name in reads.globals:
-                entries.append((place, name, place[name]) if name in place else (place, name))
+                self.entries.append((place, name, place[name]) if name in place else (place, name))
             for _, value in _outside(cell, reads):
                 self._watch(value, reads)
-                if isinstance(value, types.ModuleType):
-                    found = [name for name in reads.names if name in vars(value)]
-                    entries += [(vars(value), name, vars(value)[name]) for name in found]
-        filled = [(c, _value(c)) for _, c in (reads.closures if reads else ()) if _is_filled(c)]
-        self.same: Callable[[], bool] = _native.Snapshot(self.dicts, entries, filled).holds
+        self.cells += [(c, _value(c)) for _, c in (reads.closures if reads else ()) if _is_filled(c)]
+        held = _native.Snapshot(self.dicts, self.entries, self.cells, self.functions)
+        self.same: Callable[[], bool] = held.holds
         self.values, self.held = self._values()
 
     def _watch(self, value: Any, reads: Reads | None) -> None:
@@ -169,15 +178,33 @@ class Unchanged:
             self.dicts.append(value)
             for part in value.values():
                 self._watch(part, reads)
+        elif isinstance(value, types.ModuleType):
+            for name in sorted(self.names & vars(value).keys()):
+                self.entries.append((vars(value), name, vars(value)[name]))
+                self._watch(vars(value)[name], reads)
         elif isinstance(value, types.MethodType):
-            self._watch(value.__self__, reads)
+            self._watch((value.__self__, value.__func__), reads)
         elif isinstance(value, functools.partial):
             self._watch((value.func, value.args, value.keywords), reads)
-        elif not isinstance(
-            value, (Tensor, nn.Module, *FIXED, types.FunctionType, staticmethod, classmethod, property)
-        ):
+        elif isinstance(value, types.FunctionType):
+            if not _is_trusted(value):
+                self.functions.append(value)
+                self.cells += [(c, _value(c)) for c in value.__closure__ or () if _is_filled(c)]
+                closed = tuple(map(_value, value.__closure__ or ()))
+                self._watch((closed, value.__defaults__, value.__kwdefaults__, vars(value)), reads)
+        elif isinstance(value, (staticmethod, classmethod)):
+            self._watch(value.__func__, reads)
+        elif isinstance(value, property):
+            self._watch(value.fget, reads)
+        elif not isinstance(value, (Tensor, nn.Module, *FIXED)):
+            for kind, name, part in of_classes(value, self.names):
+                self.entries.append((gc.get_referents(vars(kind))[0], name, part))
+                self._watch(part, reads)
             own = getattr(value, "__dict__", None)
-            if isinstance(own, dict) and not slots(value) and not hasattr(value, "__len__"):
+            hidden = (
+                isinstance(value, functools._lru_cache_wrapper) or slots(value) or hasattr(value, "__len__")
+            )
+            if isinstance(own, dict) and not hidden:
                 self.dicts.append(own)
                 for part in own.values():
                     self._watch(part, reads)
@@ -186,7 +213,7 @@ class Unchanged:
 
     def _values(self) -> tuple[list[Any], list[Any]]:
         """What the lists, sets and arrays hold, and what that names by identity."""
-        describe = Describer()
+        describe = Describer(self.names)
         found: list[Any] = []
         for value in self.deep:
             try:

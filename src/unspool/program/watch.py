@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
+import dis
 import gc
-import os
 import random
 import sys
-import sysconfig
 import types
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from unspool.program import surroundings
 from unspool.program.keep import Keep
 from unspool.program.layout import Unsupported
+from unspool.program.owners import OWN, STANDARD, TRUSTED, is_own_class, module_of, of_world, owner_of_frame
 
-_UNSPOOL = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_CELLS = os.path.join(_UNSPOOL, "cells") + os.sep
-_LIBRARIES = tuple(
-    {os.path.dirname(module.__file__) + os.sep for module in (torch, np) if module.__file__}
-    | {sysconfig.get_path("stdlib") + os.sep, "<frozen"}
-)
-_PACKAGES = frozenset(["site-packages", "dist-packages"])
-# Modules whose functions answer anew at each call, or act on the world.
-_WORLD = frozenset(
-    "time _time random _random secrets os posix nt io _io datetime _datetime uuid socket _socket subprocess "
-    "tempfile shutil pathlib logging threading _thread numpy.random".split()
-)
-_WORLDLY = frozenset(["print", "open", "input"])
+_LOCKS = frozenset(
+    ["acquire", "release", "__enter__", "__exit__", "fspath"]
+)  # as the standard library uses them
 _NUMBERS = frozenset(["tolist", "numpy", "data_ptr"])
 
 
@@ -41,7 +29,8 @@ class Impure(Unsupported):
 class Watch:
     """`with Watch(cell) as seen: cell(x, state)`: what the step's own code read, and what it changed.
 
-    Code of torch, numpy, the standard library and installed packages (but the cell's own) is taken to be pure.
+    Code of torch and numpy is taken to be pure; all other Python code that the step calls is followed like its own. The
+    standard library's acts for who calls it: what it calls of the world, and the objects of others that it changes.
     """
 
     def __init__(self, cell: nn.Module) -> None:
@@ -52,8 +41,7 @@ class Watch:
         self.world: str | None = None
         self.random = False  # whether it drew Python's random numbers
         self.keep = Keep()
-        self._code: dict[types.CodeType, bool] = {}
-        self._roots = _own_packages(cell)
+        self._owners: dict[types.CodeType, str] = {}
 
     def __enter__(self) -> Watch:
         for kind in own_classes(self.cell):
@@ -133,33 +121,36 @@ class Watch:
             code = frame.f_code
             # `gauss` may answer with the half that it kept of its last pair, without a call of compiled code
             self.random = self.random or code.co_filename == random.__file__
-            own = self._code.get(code)
-            if own is None:
-                own = self._code[code] = _is_own(_file(frame), self._roots)
-                if own:
+            owner = self._owners.get(code)
+            if owner is None:
+                owner = self._owners[code] = owner_of_frame(frame)
+                if owner == OWN:
                     self._read(frame)
-            if not own and frame.f_back is not None and self._code.get(frame.f_back.f_code):
-                self._calls(str(frame.f_globals.get("__name__", "")), code.co_name)
+            if owner != OWN and self._is_followed(frame.f_back):
+                self._calls(str(frame.f_globals.get("__name__", "")), code.co_name, frame.f_back)
             if code.co_name == "__array__":
                 self.world = self.world or "reads a tensor's numbers as an array"
         elif event == "c_call" and isinstance(getattr(arg, "__self__", None), random.Random):
             self.random = True
-        elif event == "c_call" and self._code.get(frame.f_code):
-            owner = getattr(arg, "__self__", None)
-            module = getattr(arg, "__module__", None)
-            if isinstance(owner, Tensor):
-                if arg.__name__ in _NUMBERS:
-                    self.world = self.world or f"reads a tensor's numbers with '{arg.__name__}'"
-            elif module == "builtins" and arg.__name__ in _WORLDLY:
-                self._say(f"'{arg.__name__}'")
-            else:
-                if not isinstance(module, str):
-                    module = (owner if isinstance(owner, type) else type(owner)).__module__
-                self._calls(module, arg.__name__)
+        elif event == "c_call" and self._is_followed(frame):
+            if not isinstance(getattr(arg, "__self__", None), Tensor):
+                self._calls(module_of(arg), arg.__name__, frame)
+            elif arg.__name__ in _NUMBERS:
+                self.world = self.world or f"reads a tensor's numbers with '{arg.__name__}'"
 
-    def _calls(self, module: str, name: str) -> None:
-        if module in _WORLD or module.split(".")[0] in _WORLD or module.startswith("numpy.random"):
-            self._say(f"'{module}.{name}'")
+    def _is_followed(self, frame: types.FrameType | None) -> bool:
+        """Whether a frame is the step's own, or the standard library's that acts for it."""
+        while frame is not None and frame is not self.outside:
+            owner = self._owners.get(frame.f_code, TRUSTED)
+            if owner != STANDARD:
+                return owner == OWN
+            frame = frame.f_back
+        return False
+
+    def _calls(self, module: str, name: str, caller: types.FrameType | None) -> None:
+        found = of_world(module, name)
+        if found and (name not in _LOCKS or (caller and self._owners.get(caller.f_code) == OWN)):
+            self._say(found)
 
     def _say(self, name: str) -> None:
         self.world = self.world or f"calls {name}, which a program would call once"
@@ -169,9 +160,11 @@ class Watch:
         self.names.update(code.co_names)
         self.names.update(text for text in _texts(code.co_consts) if text.isidentifier())
         for name in code.co_names:
-            self.globals[id(frame.f_globals), name] = (frame.f_globals, name)
-            if name in frame.f_globals:
-                self.keep.entry(frame.f_globals, name, f"the global '{name}'")
+            self._entry(frame.f_globals, name, f"the global '{name}'")
+            if name in frame.f_builtins and name not in frame.f_globals:
+                self._entry(frame.f_builtins, name, f"the builtin '{name}'")
+            elif name in sys.modules and name not in frame.f_globals and _imports(code):
+                self._entry(sys.modules, name, f"the module '{name}'")
         own = self._made_by_the_step(frame)
         free = [name for name in code.co_freevars if name != "__class__" and name not in own]
         if free:
@@ -179,12 +172,18 @@ class Watch:
             self.free[code] = {name: values[name] for name in free if name in values}
             for name, value in self.free[code].items():
                 self.keep(value, f"the closed-over '{name}'")
+        self.keep.entries_of_modules(self.names)
         if "environ" in code.co_names:
             self._say("'os.environ'")
         for name in (*code.co_names, *free):
             if name in self.keep.streams:
-                self.world = f"reads {self.keep.streams[name]}, which gives each of its values once"
+                self.world = f"reads {self.keep.streams[name]}"
                 raise Impure(self.world)
+
+    def _entry(self, place: dict[str, Any], name: str, where: str) -> None:
+        self.globals[id(place), name] = (place, name)
+        if name in place:
+            self.keep.entry(place, name, where)
 
     def _made_by_the_step(self, frame: types.FrameType) -> set[str]:
         """The variables of the step's own functions that are running, as a comprehension in one closes over them."""
@@ -216,43 +215,12 @@ def _holds(cell: Any, value: Any) -> bool:
         return False
 
 
+def _imports(code: types.CodeType) -> bool:
+    """Whether a function imports something where it runs."""
+    return dis.opmap["IMPORT_NAME"] in code.co_code[::2]
+
+
 def own_classes(cell: nn.Module) -> list[type]:
     """The classes of a cell and its parts that are no library's."""
-    found: dict[type, None] = {}
-    roots = _own_packages(cell)
-    for module in cell.modules():
-        for kind in type(module).__mro__:
-            file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
-            if kind is not object and _is_own(file, roots):
-                found[kind] = None
-    return list(found)
-
-
-def _file(frame: types.FrameType) -> str:
-    """Where the code of a frame is from; code made of text counts to its module."""
-    name = frame.f_code.co_filename
-    return (
-        str(frame.f_globals.get("__file__") or name)
-        if name.startswith("<") and "frozen" not in name
-        else name
-    )
-
-
-def _is_own(file: str, roots: tuple[str, ...]) -> bool:
-    """Whether code of a file is a cell's own, and no library's."""
-    if file.startswith(_UNSPOOL):
-        return file.startswith(_CELLS)
-    if file.startswith(roots):
-        return True
-    return not file.startswith(_LIBRARIES) and _PACKAGES.isdisjoint(file.split(os.sep))
-
-
-def _own_packages(cell: nn.Module) -> tuple[str, ...]:
-    """Folders of installed packages that the classes of a cell and its parts come from; torch's is none of them."""
-    tops = {kind.__module__.partition(".")[0] for module in cell.modules() for kind in type(module).__mro__}
-    files = [
-        getattr(sys.modules.get(top), "__file__", None) for top in tops - {"torch", "builtins", "unspool"}
-    ]
-    return tuple(
-        os.path.dirname(file) + os.sep for file in files if file and os.path.basename(file) == "__init__.py"
-    )
+    kinds = (kind for module in cell.modules() for kind in type(module).__mro__)
+    return list(dict.fromkeys(kind for kind in kinds if is_own_class(kind)))
