@@ -1,6 +1,6 @@
 """A training step of published cells on uneven lengths: the native engine against a padded plain loop.
 
-    python benchmarks/published_cells.py                     # every cell of tests/engine/published_cells.py
+    python benchmarks/published_cells.py                     # every cell of tests/engine/published_*.py
     python benchmarks/published_cells.py MLSTM DeltaNet      # some of them
 
 Both directions, 64 units, 32 sequences of 1 to 100 steps, 32 features: forward and backward. The plain loop takes the

@@ -10,7 +10,7 @@ import torch._dynamo.backends.debugging
 import torch.export
 import torch.fx.experimental.symbolic_shapes  # noqa: F401  what tracers import at their first use
 
-from .disturbances import ALL as DISTURBANCES
+from .disturbances import DISTURBANCES
 from .given import Case, clean
 from .subjects import ALL as SUBJECTS
 from .subjects import F, H
@@ -48,7 +48,7 @@ def cases(alone: int = 1, crossed: int = 1, traced: int = 1) -> Iterator[Case]:
     for subject in SUBJECTS:
         given = clean(subject, F, H)
         for surrounding in SURROUNDINGS:
-            for disturbance in DISTURBANCES:
+            for disturbance in DISTURBANCES.values():
                 for when in ("first", "later"):
                     calm, still = surrounding.name == "calm", disturbance.name == "none"
                     case = Case(subject.name, surrounding.name, disturbance.name, when)

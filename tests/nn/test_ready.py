@@ -4,104 +4,18 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unspool import Ragged, cells
-from unspool.engine import dispatch
 from unspool.engine.ready import Ready
 from unspool.errors import DataError, EngineError
-from unspool.nn import GRU, LSTM, RNN, Recurrent, Stack, drop_in, recurrent
+from unspool.nn import LSTM, Recurrent, Stack, drop_in, recurrent
 from unspool.state import flatten
 
-F, H, B, T = 5, 7, 3, 6
-
-
-class Own(nn.Module):
-    """A step that computes something from its weights, and starts from ones."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(H, F + H) / 3)
-
-    def initial_state(self, batch_size: int) -> Tensor:
-        return torch.ones(batch_size, H)
-
-    def forward(self, x: Tensor, state: Tensor) -> Tensor:
-        return torch.tanh(torch.cat([x, state], 1) @ self.weight.tanh().t())
-
-
-LAYERS: dict[str, Callable[..., Any]] = {
-    "LSTM": lambda **o: LSTM(F, H, **o),
-    "GRU, both": lambda **o: GRU(F, H, bidirectional=True, **o),
-    "RNN, 2 layers": lambda **o: RNN(F, H, 2, **o),
-    "LSTM, 2 layers, both": lambda **o: LSTM(F, H, 2, bidirectional=True, **o),
-    "LSTM, projected": lambda **o: LSTM(F, H, proj_size=4, **o),
-    "Recurrent": lambda **o: Recurrent(cells.LSTMCell(F, H), **o),
-    "Recurrent, reverse": lambda **o: Recurrent(cells.GRUCell(F, H), reverse=True, **o),
-    "Recurrent, both": lambda **o: Recurrent(cells.LSTMCell(F, H), bidirectional=True, **o),
-    "Recurrent, summed": lambda **o: Recurrent(cells.LSTMCell(F, H), bidirectional=True, merge="sum", **o),
-    "Recurrent, a pair": lambda **o: Recurrent(cells.LSTMCell(F, H), bidirectional=True, merge=None, **o),
-    "Recurrent, learned": lambda **o: Recurrent(cells.GRUCell(F, H), initial_state="learned", **o),
-    "Recurrent, own": lambda **o: Recurrent(Own(), **o),
-}
-each_layer = pytest.mark.parametrize("name", LAYERS)
-
-
-def made(name: str, **options: Any) -> Any:
-    torch.manual_seed(0)
-    return LAYERS[name](**options)
-
-
-def ready(layer: Any) -> bool:
-    return layer.__dict__["_ready"] is not None
-
-
-def leaves(value: Any) -> list[Tensor]:
-    if isinstance(value, Ragged):
-        return [value.values]
-    return [value] if isinstance(value, Tensor) else [leaf for part in value for leaf in leaves(part)]
-
-
-def numbers(layer: Any, x: Any, state: Any = None, of_input: bool = True) -> list[Any]:
-    """Outputs, final states, and the gradients of a sum of their squares."""
-    inputs = [leaf for leaf in leaves(x) + ([] if state is None else leaves(state)) if leaf.requires_grad]
-    for leaf in (*layer.parameters(), *inputs):
-        leaf.grad = None
-    found = leaves(layer(x, state))
-    if any(leaf.requires_grad for leaf in found):
-        sum(leaf.square().sum() for leaf in found).backward()
-    grads = [leaf.grad for leaf in (*layer.parameters(), *inputs)]
-    return [*(leaf.detach() for leaf in found), *grads]
-
-
-def same(a: list[Any], b: list[Any]) -> bool:
-    return len(a) == len(b) and all(
-        (x is None and y is None)
-        or (x is not None and y is not None and x.shape == y.shape and torch.equal(x, y))
-        for x, y in zip(a, b)
-    )
-
-
-def inputs() -> dict[str, Any]:
-    torch.manual_seed(1)
-    x = torch.randn(B, T, F)
-    return {
-        "padded": x,
-        "one": x[:1],
-        "one step": x[:, :1],
-        "with a gradient": x.clone().requires_grad_(),
-        "unbatched": x[0],
-        "strided": torch.randn(T, F, B).permute(2, 0, 1),
-        "every other": torch.randn(B, T, 2 * F)[..., ::2],
-        "expanded": x[:, :1].expand(B, T, F),
-        "ragged": Ragged(torch.randn(9, F), [0, 4, 4, 9]),
-        "ragged, strided": Ragged(torch.randn(F, 9).t(), [0, 4, 4, 9]),
-    }
+from .ready_layers import F, H, Own, each_layer, inputs, leaves, made, numbers, ready, same
 
 
 @each_layer
@@ -158,113 +72,6 @@ def test_gradients_of_gradients(name: str, given: bool) -> None:
     for a, b in zip(short, long, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert any(bool(g.abs().sum() > 0) for g in short)
-
-
-# --- what is not as it was
-
-
-class Doubled(nn.Module):
-    def forward(self, weight: Tensor) -> Tensor:
-        return 2 * weight
-
-
-def replaced(layer: Any) -> None:
-    name, weight = next(iter(layer.named_parameters()))
-    *path, last = name.split(".")
-    setattr(layer.get_submodule(".".join(path)), last, nn.Parameter(weight.detach() / 2))
-
-
-def in_place(layer: Any) -> None:
-    with torch.no_grad():
-        next(layer.parameters()).mul_(0.5)
-
-
-def other_data(layer: Any) -> None:
-    weight = next(layer.parameters())
-    weight.data = weight.detach() / 2
-
-
-def parametrized(layer: Any) -> None:
-    name = next(iter(dict(layer.named_parameters())))
-    *path, last = name.split(".")
-    nn.utils.parametrize.register_parametrization(layer.get_submodule(".".join(path)), last, Doubled())
-
-
-CHANGES: dict[str, Callable[[Any], Any]] = {
-    "a weight replaced": replaced,
-    "a weight in place": in_place,
-    "a weight's data": other_data,
-    "half the weights frozen": lambda layer: next(layer.parameters()).requires_grad_(False),
-    "no gradients": lambda layer: layer.requires_grad_(False),
-    "parametrized": parametrized,
-}
-
-
-@pytest.mark.parametrize("name", ["LSTM", "GRU, both", "Recurrent", "Recurrent, both", "Recurrent, own"])
-@pytest.mark.parametrize("change", CHANGES)
-def test_changes_are_seen(name: str, change: str) -> None:
-    layer, x = made(name, batch_first=True), inputs()["padded"]
-    before = [numbers(layer, x) for _ in range(2)][1]
-    assert ready(layer)
-    CHANGES[change](layer)
-    after = numbers(layer, x)
-    cold = copy.deepcopy(layer)
-    assert not ready(cold)
-    assert same(after, numbers(cold, x)) and not same(after, before)
-
-
-def test_settings_of_a_layer() -> None:
-    layer, x = made("Recurrent"), inputs()["padded"]
-    numbers(layer, x), numbers(layer, x)
-    layer.reverse = True
-    assert torch.equal(layer(x)[0], Recurrent(layer.cell, reverse=True)(x)[0])
-    layer.cell = cells.LSTMCell(F, H)
-    assert torch.equal(layer(x)[0], Recurrent(layer.cell, reverse=True)(x)[0])
-    layer.cell.activation = "relu"
-    assert torch.equal(layer(x)[0], Recurrent(copy.deepcopy(layer.cell), reverse=True)(x)[0])
-    layer(x)
-    assert ready(layer)
-    layer.cell.register_forward_hook(lambda *_: None)
-    layer.engine = "auto"
-    assert "hooks" in layer.explain_path(x)
-    dispatch._warned.discard(cells.LSTMCell)  # another test may have been warned
-    with pytest.warns(match="hooks"):
-        layer(x)
-    assert not ready(layer)
-
-
-def test_a_cell_that_starts_elsewhere() -> None:
-    layer, x = made("Recurrent"), inputs()["padded"]
-    layer(x), layer(x)
-    ones = (torch.ones(B, H), torch.ones(B, H))
-    expected = layer(x, ones)[0]
-    layer.cell.initial_state = lambda batch_size: (torch.ones(batch_size, H), torch.ones(batch_size, H))
-    assert torch.equal(layer(x)[0], expected)
-    del layer.cell.initial_state
-    layer.start = lambda batch_size: (torch.ones(batch_size, H), torch.ones(batch_size, H))
-    assert torch.equal(layer(x)[0], expected)
-
-
-def test_noise_is_drawn_at_every_call() -> None:
-    layer, x = Recurrent(cells.LSTMCell(F, H), recurrent_dropout=0.5), inputs()["padded"]
-    for _ in range(2):
-        assert not torch.equal(layer(x)[0], layer(x)[0])
-    layer.eval()
-    still = [layer(x)[0] for _ in range(3)]
-    assert ready(layer) and torch.equal(still[0], still[2])
-    layer.train()
-    assert not torch.equal(layer(x)[0], still[0]) and not torch.equal(layer(x)[0], layer(x)[0])
-    zoned = Recurrent(cells.LSTMCell(F, H), zoneout=0.5).eval()
-    assert torch.equal(zoned(x)[0], zoned(x)[0]) and not ready(zoned)
-
-
-def test_dropout_between_layers() -> None:
-    layer, x = LSTM(F, H, 3, dropout=0.5, batch_first=True), inputs()["padded"]
-    torch.manual_seed(3)
-    first = layer(x)[0]
-    torch.manual_seed(3)
-    assert ready(layer) and torch.equal(layer(x)[0], first)
-    assert not torch.equal(layer(x)[0], first)
 
 
 @pytest.mark.parametrize("name", ["LSTM", "Recurrent"])

@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import datetime
 import functools
-import gc
-import os
-import pickle
-import random
-import time
 import types
-import weakref
 from collections import deque, namedtuple
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from engine.compare import ragged
-from engine.user_cells import UserCell
-from torch import Tensor, nn
+from torch import nn
 
-from unspool import cells, explain_path
+from unspool import cells
 from unspool.engine import programs
-from unspool.engine.operators import call_of
-from unspool.nn import GRU, Recurrent
-from unspool.program.text import of_text
+from unspool.nn import Recurrent
 
-F_IN, H = 4, 5
+from . import scaled_cells
+from .scaled_cells import F_IN, Base, H, check, made
+
 SCALE = 1.0
 MISSING = object()
 TABLE = {"scale": [1.0, 2.0]}
 ARRAY = np.ones(H, dtype=np.float32)
-COUNT = 0
 settings = types.ModuleType("settings")
 settings.scale = 1.0  # type: ignore[attr-defined]
-
-
-def helper(x: Tensor) -> Tensor:
-    return torch.tanh(x)
 
 
 class Config:
@@ -64,46 +49,6 @@ class Options:
 
 
 Pair = namedtuple("Pair", "scale other")
-
-
-class Base(UserCell):
-    """A cell whose step multiplies by a number that it gets from somewhere: `scale()`."""
-
-    factor: ClassVar[float] = 1.0
-    table: ClassVar[dict[str, float]] = {"scale": 1.0}
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.sizes = H
-        self.a, self.b = nn.Linear(F_IN, H), nn.Linear(H, H)
-        self.prepare()
-
-    def prepare(self) -> None:
-        pass
-
-    def scale(self) -> Any:
-        return 1.0
-
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        return helper(self.a(x) + self.b(h)) * self.scale()
-
-
-def outputs(cell: nn.Module, engine: str) -> Tensor:
-    with torch.no_grad():
-        return Recurrent(cell, engine=engine)(ragged(F_IN, (3, 1, 0, 5)))[0].values
-
-
-def check(cell: nn.Module) -> Tensor:
-    """The native engine runs the cell, and computes what the plain loop does."""
-    got = outputs(cell, "native")
-    torch.testing.assert_close(got, outputs(cell, "eager"), rtol=1e-5, atol=1e-6)
-    return got
-
-
-def made(scale: Callable[[Any], Any], prepare: Callable[[Any], None] = lambda c: None) -> Base:
-    """A cell of a class of its own."""
-    return type("Made", (Base,), {"scale": scale, "prepare": prepare})()
 
 
 class Property(Base):
@@ -264,7 +209,7 @@ def test_a_change_of_what_is_read_is_seen(name: str) -> None:
 def test_a_patched_function_of_the_module_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = made(lambda c: 1.0)
     before = check(cell)
-    monkeypatch.setitem(globals(), "helper", torch.sigmoid)
+    monkeypatch.setattr(scaled_cells, "helper", torch.sigmoid)
     assert not torch.allclose(check(cell), before)
     monkeypatch.undo()
     assert torch.equal(check(cell), before)
@@ -279,167 +224,6 @@ def test_a_built_in_cell_that_is_patched(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not torch.allclose(check(cell), before)
     monkeypatch.undo()
     assert torch.equal(check(cell), before)
-
-
-def counting(c: Any) -> float:
-    c.t += 1
-    return 1 / c.t
-
-
-def counting_in_a_list(c: Any) -> float:
-    c.log.append(1)
-    return float(len(c.log))
-
-
-def counting_in_the_class(c: Any) -> float:
-    type(c).t += 1
-    return type(c).t
-
-
-def counting_globally(c: Any) -> float:
-    global COUNT
-    COUNT += 1
-    return COUNT
-
-
-def counting_in_an_array(c: Any) -> float:
-    c.array += 1
-    return float(c.array[0])
-
-
-def closed_counter() -> Any:
-    count = 0
-
-    def scale(c: Any) -> float:
-        nonlocal count
-        count += 1
-        return count
-
-    return scale
-
-
-def remembering(c: Any) -> float:
-    c.last = c.a.weight * 1
-    return 1.0
-
-
-IMPURE: dict[str, tuple[Callable[[], Callable[[Any], Any]], Callable[[Any], None], str]] = {
-    "counter": (lambda: counting, lambda c: setattr(c, "t", 0), r"changes self\.t"),
-    "log": (lambda: counting_in_a_list, lambda c: setattr(c, "log", []), r"changes self\.log"),
-    "class counter": (
-        lambda: counting_in_the_class,
-        lambda c: setattr(type(c), "t", 0),
-        r"changes 'Made\.t'",
-    ),
-    "global counter": (
-        lambda: counting_globally,
-        lambda c: globals().update(COUNT=0),
-        r"changes the global 'COUNT'",
-    ),
-    "array": (
-        lambda: counting_in_an_array,
-        lambda c: setattr(c, "array", np.zeros(2)),
-        r"changes self\.array",
-    ),
-    "closure": (closed_counter, lambda c: None, r"changes the closed-over 'count'"),
-    "tensor": (lambda: remembering, lambda c: None, r"changes self\.last"),
-    "random": (lambda: lambda c: random.random(), lambda c: random.seed(3), "random"),
-    "random gauss": (lambda: lambda c: random.gauss(1, 1), lambda c: random.seed(3), "random"),
-    "numpy random": (lambda: lambda c: float(np.random.rand()), lambda c: np.random.seed(3), "random"),
-    "numpy generator": (
-        lambda: lambda c: float(c.rng.random()),
-        lambda c: setattr(c, "rng", np.random.default_rng(3)),
-        "rng|random",
-    ),
-    "torch generator": (
-        lambda: lambda c: torch.rand(1, generator=c.rng).item(),
-        lambda c: setattr(c, "rng", torch.Generator().manual_seed(3)),
-        "random",
-    ),
-    "own random": (
-        lambda: lambda c: c.rng.random(),
-        lambda c: setattr(c, "rng", random.Random(3)),
-        "rng|random",
-    ),
-    "iterator": (
-        lambda: lambda c: next(c.it),
-        lambda c: setattr(c, "it", iter([float(i) for i in range(99)])),
-        "it",
-    ),
-    "buffer's number": (
-        lambda: lambda c: c.n.item(),
-        lambda c: c.register_buffer("n", torch.tensor(2.0)),
-        "number",
-    ),
-    "buffer's list": (
-        lambda: lambda c: c.n.tolist()[0],
-        lambda c: c.register_buffer("n", torch.ones(2)),
-        "tolist",
-    ),
-    "buffer's array": (
-        lambda: lambda c: float(c.n.numpy()[0]),
-        lambda c: c.register_buffer("n", torch.ones(2)),
-        "numpy",
-    ),
-    "buffer's array, asked": (
-        lambda: lambda c: float(np.asarray(c.n)[0]),
-        lambda c: c.register_buffer("n", torch.ones(2)),
-        "array",
-    ),
-    "buffer's branch": (
-        lambda: lambda c: 2.0 if c.n > 0 else 1.0,
-        lambda c: c.register_buffer("n", torch.tensor(2.0)),
-        "branch",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", IMPURE)
-def test_what_a_step_changes_or_draws_runs_in_the_plain_loop(name: str) -> None:
-    make, start, reason = IMPURE[name]
-    results = []
-    for engine in ("eager", "auto"):
-        cell = made(make())
-        start(cell)
-        if engine == "auto":
-            with pytest.warns(UserWarning, match=reason):
-                results.append(outputs(cell, engine))
-            with pytest.MonkeyPatch.context():
-                path = explain_path(Recurrent(cell), ragged(F_IN, (2,)))
-            assert path.startswith("eager: ")
-        else:
-            results.append(outputs(cell, engine))
-    assert torch.equal(*results)
-
-
-READS_THE_WORLD = {
-    "time": lambda c: time.time() * 0 + 1,
-    "perf_counter": lambda c: time.perf_counter() * 0 + 1,
-    "date": lambda c: datetime.datetime.now().year * 0 + 1,
-    "file": lambda c: len(open(__file__).readline()) * 0 + 1,  # noqa: SIM115
-    "environment": lambda c: float(os.environ.get("UNSPOOL_TEST_SCALE", "1")),
-    "getenv": lambda c: float(os.getenv("UNSPOOL_TEST_SCALE", "1")),
-    "print": lambda c: print(end="") or 1.0,
-}
-
-
-@pytest.mark.parametrize("name", READS_THE_WORLD)
-def test_what_cannot_be_watched_runs_in_the_plain_loop(name: str) -> None:
-    cell = made(READS_THE_WORLD[name])
-    assert "calls '" in explain_path(Recurrent(cell), ragged(F_IN, (2,)))
-
-
-def test_a_trace_leaves_no_mark_on_the_cell() -> None:
-    cell = made(counting)
-    cell.t, cell.log = 0, [1]
-    generator = cell.rng = np.random.default_rng(0)
-    random.seed(5)
-    expected = random.random()
-    random.seed(5)
-    explain_path(Recurrent(cell), ragged(F_IN, (2,)))
-    assert cell.t == 0
-    assert cell.rng is generator
-    assert random.random() == expected
 
 
 class TestNotRead:
@@ -482,97 +266,3 @@ def test_compiled_graphs_do_not_keep_stale_values() -> None:
             change(cell)
             got.sum().backward()
         globals()["SCALE"] = 1.0
-
-
-class TestMemory:
-    def test_cells_go(self) -> None:
-        gone = []
-        for k in range(20):
-            cell = made(lambda c: c.act(1.0), lambda c: None)
-            type(cell)._act = lambda c, value: value * c.sizes
-            cell.act = cell._act
-            cell.loop = [cell._act, {"self": cell.forward}]
-            cell.function = (lambda c: lambda: c)(cell)
-            with torch.no_grad():
-                layer = Recurrent(cell)
-                layer(ragged(F_IN, (2, k + 1)))
-                layer.step(torch.randn(1, F_IN))
-            gone.append(weakref.ref(cell))
-            del cell, layer
-        gc.collect()
-        assert sum(ref() is not None for ref in gone) <= 1
-
-    def test_caches_are_bounded(self) -> None:
-        for width in range(1, 100):
-            GRU(F_IN, width, batch_first=True)(torch.randn(1, 2, F_IN))
-        assert len(programs._shared) <= programs._SHARED == 64
-        assert of_text.cache_info().maxsize == call_of.cache_info().maxsize == 64
-
-        class Any_(Base):
-            def forward(self, x: Tensor, h: Tensor) -> Tensor:
-                return torch.tanh(h + x.sum(1, keepdim=True))
-
-        cell = Any_()
-        with torch.no_grad():
-            for width in range(1, 40):
-                Recurrent(cell)(torch.randn(1, 2, width))
-        memory = programs.Memory.of(cell)
-        assert len(memory.current) <= memory.MOST and len(memory.entries) <= memory.MOST
-
-    def test_copies_start_anew(self) -> None:
-        cell = cells.GRUCell(F_IN, H)
-        check(cell)
-        for twin in (copy.copy(cell), copy.deepcopy(cell), pickle.loads(pickle.dumps(cell))):
-            memory = programs.Memory.of(twin)
-            assert memory is not programs.Memory.of(cell)
-            check(twin)
-
-    def test_cells_of_one_configuration_share_a_program(self) -> None:
-        first, second = cells.GRUCell(F_IN, H), cells.GRUCell(F_IN, H)
-        assert programs.program_for(first, F_IN, H) is programs.program_for(second, F_IN, H)
-        other = cells.GRUCell(F_IN, H, reset_after=False)
-        assert programs.program_for(other, F_IN, H) is not programs.program_for(first, F_IN, H)
-
-
-def test_what_the_collector_calls_back_is_no_part_of_a_step() -> None:
-    def called(phase: str, info: Any) -> None:
-        time.perf_counter()
-
-    threshold = gc.get_threshold()
-    gc.callbacks.append(called)
-    gc.set_threshold(1)
-    try:
-        path = explain_path(Recurrent(cells.LSTMCell(F_IN + 1, H)), ragged(F_IN + 1))
-    finally:
-        gc.set_threshold(*threshold)
-        gc.callbacks.remove(called)
-    assert path == "native"
-
-
-class Comprehending(nn.Module):
-    """A step whose comprehension and inner function close over variables of its own, one of which grows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((4, 4), 0.1))
-
-    def initial_state(self, batch_size: int) -> Tensor:
-        return torch.zeros(batch_size, 4)
-
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        made = [x, h]
-
-        def last() -> Tensor:
-            return made[-1]
-
-        for _ in range(2):
-            made.append(sum(part for part in [made[i] for i in range(len(made))]) @ self.weight)
-            made.append(torch.tanh(last()))
-        return made[-1]
-
-
-def test_variables_of_the_step_itself_are_no_state() -> None:
-    layer = Recurrent(Comprehending())
-    x = torch.randn(2, 3, 4)
-    assert explain_path(layer, x) == "native"
-    assert torch.allclose(layer(x)[0], Recurrent(layer.cell, engine="eager")(x)[0], atol=1e-6)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import unspool
+from unspool import study
 from unspool.study import jobs
 
+TWO = ["gru/last/one", "lstm/mean+max/stacked"]
 WORTH = {"good": 1.0, "fine": 0.5, "dull": -0.5, "awful": -1.0}
 SMALL = {"hidden_size": 6, "embedding_dim": 6, "epochs": 2, "batch_size": 16, "learning_rate": 0.02}
 
@@ -64,3 +66,14 @@ def made_up(monkeypatch):
         return clock
 
     return install
+
+
+@pytest.fixture(scope="package")
+def result():
+    """Two arrangements, three runs, with a test part; and the data."""
+    texts, worth = reviews(160)
+    labels = np.where(worth > 0, "<b>up & away</b>", "down")
+    estimator = unspool.SequenceClassifier(**SMALL)
+    return study.compare(
+        texts, labels, estimator=estimator, arrangements=TWO, repeats=3, test=0.2, jobs=1, verbose=0
+    )
