@@ -2,6 +2,7 @@
 
     python benchmarks/streams.py                        # all, three minutes; benchmarks/results/streams_*.json
     python benchmarks/streams.py step pooled memory     # half a minute
+    python benchmarks/streams.py ahead                  # sessions of both directions, in processor time
     python benchmarks/streams.py long --steps 1000000   # one session, so many steps
 
 LSTM 64 with 64 features, float32. The marks: 100,000 live sessions in 200 MB, 150,000 steps a second pooled, one step
@@ -25,7 +26,7 @@ from sweeps import without_gradients
 from unspool.bench import interleave, runner
 from unspool.cells import LSTMCell
 from unspool.nn import Recurrent
-from unspool.streaming import Stream, StreamPool, stream_model
+from unspool.streaming import LookAheadPool, LookAheadStream, Stream, StreamPool, stream_model
 
 UNITS = FEATURES = 64
 PAGE = resource.getpagesize()
@@ -73,6 +74,27 @@ def pooled() -> list[dict[str, Any]]:
     return rows
 
 
+def ahead() -> list[dict[str, Any]]:
+    """Processor time of a step of 1,000 sessions of an LSTM of both directions, a step each at every push."""
+    torch.manual_seed(0)
+    made, count, rows = Recurrent(LSTMCell(FEATURES, UNITS), bidirectional=True).eval(), 1000, []
+    x = np.random.default_rng(0).standard_normal((count, FEATURES)).astype(np.float32)
+    for look_ahead in (0, 8):
+        pool, alone = LookAheadPool(made, look_ahead, count), LookAheadStream(made, look_ahead)
+        for name, run, each in (
+            ("a pool", lambda pool=pool: pool.push(dict(enumerate(x))), count),
+            ("alone", lambda alone=alone: [alone.push(x[i]) for i in range(50)], 50),
+        ):
+            times = []
+            for _ in range(2 * look_ahead + 20):
+                begun = time.process_time()
+                run()
+                times.append((time.process_time() - begun) / each)
+            typical = 1e6 * float(np.median(times[2 * look_ahead + 5 :]))
+            rows.append(_row(f"look-ahead {look_ahead}, {name}", typical, "us of a processor a step"))
+    return rows
+
+
 def memory() -> list[dict[str, Any]]:
     """What 100,000 sessions take, with their keys."""
     count, some = 100_000, 1000
@@ -106,7 +128,7 @@ def _row(name: str, value: float, unit: str) -> dict[str, Any]:
     return {"name": name, "value": value, "unit": unit}
 
 
-PARTS = ("step", "pooled", "memory", "long")
+PARTS = ("step", "pooled", "ahead", "memory", "long")
 
 
 def main() -> None:
@@ -118,11 +140,10 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=10_000_000, help="of the part long")
     args = parser.parse_args()
+    parts = {"step": step, "pooled": pooled, "ahead": ahead, "memory": memory}
     for name in args.parts or PARTS:
         before = setting()
-        rows = (
-            long(args.steps) if name == "long" else {"step": step, "pooled": pooled, "memory": memory}[name]()
-        )
+        rows = long(args.steps) if name == "long" else parts[name]()
         content = {"versions": versions(), "threads": torch.get_num_threads(), "rows": rows}
         save(f"streams_{name}", content, before)
 

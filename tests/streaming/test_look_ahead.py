@@ -211,6 +211,63 @@ def test_states_as_bytes_forks_and_pools() -> None:
     assert pool.expire() == ["a", "c"] and not len(pool)
 
 
+def in_a_pool(model: Any, ahead: int, sequences: list[Any], cuts: np.random.Generator) -> list[list[Any]]:
+    """What each session is told, chunk by chunk, beside others that get chunks of other lengths or none."""
+    pool, told = LookAheadPool(model, ahead, capacity=len(sequences)), [[] for _ in sequences]
+    left = list(sequences)
+    while any(map(len, left)):
+        some = {
+            k: int(cuts.integers(0, 6)) for k, rest in enumerate(left) if len(rest) and cuts.random() < 0.7
+        }
+        for key, answer in pool.push({k: left[k][:n] for k, n in some.items()}).items():
+            told[key].append((some[key], answer))
+        left = [rest[some.get(k, 0) :] for k, rest in enumerate(left)]
+    for key, answer in pool.finish(range(len(sequences))).items():
+        told[key].append((None, answer))
+    return told
+
+
+@pytest.mark.parametrize("ahead", [0, 2, 40])
+def test_a_pool_has_the_bits_of_each_session_alone(ahead: int) -> None:
+    torch.manual_seed(0)
+    random = np.random.default_rng(3)
+    series = [random.normal(size=(n, 5)).astype(np.float32) for n in (1, 3, 19, 30, 8, 2)]
+    models: list[tuple[Any, list[Any]]] = [
+        (Stack("gru", 5, 6, 3, True, connection="highway").eval(), series),
+        (Recurrent(cells.RNNCell(5, 6), bidirectional=True, engine="eager").eval(), series[:3]),
+        (Recurrent(cells.LSTMCell(5, 6), reverse=True).eval(), series),
+    ]
+    settings = {**SETTINGS, "ensemble": 2, "num_layers": 2, "pooling": "mean+last"}
+    models.append((SequenceRegressor(**settings).fit(ids(), np.arange(30.0)), [row for row in ids(6) if row]))
+    for model, sequences in models:
+        for sequence, told in zip(sequences, in_a_pool(model, ahead, sequences, random)):
+            alone, place = LookAheadStream(model, ahead), 0
+            for size, answer in told:
+                expected = alone.finish() if size is None else alone.push(sequence[place : place + size])
+                place += size or 0
+                np.testing.assert_array_equal(answer, expected)
+
+
+def test_sessions_of_a_pool_that_ended() -> None:
+    module = Recurrent(cells.GRUCell(5, 6), bidirectional=True).eval()
+    pool, x = LookAheadPool(module, 2, capacity=3), np.ones((4, 5), np.float32)
+    pool.push({"a": x, "b": x})
+    pool.fork("a", "c")
+    assert len(pool.finish(["a", "a"])["a"]) == 2 and pool.unfinished() == ["b", "c"]
+    for call in (
+        lambda: pool.push({"b": x, "a": x}),
+        lambda: pool.finish(["b", "a"]),
+        lambda: pool.save("a"),
+    ):
+        with pytest.raises(DataError, match=r"'a'.*ended"):
+            call()
+    assert pool.steps("b") == 4 and len(pool.finish(["b"])["b"]) == 2
+    pool.drop("a")
+    again = pool.push({"a": x})["a"]  # begins anew, in the slot that was free
+    np.testing.assert_array_equal(again, pool.push({"d": x})["d"])
+    assert "b" not in pool and "c" in pool
+
+
 def test_what_it_does_not_take() -> None:
     both = Recurrent(cells.LSTMCell(5, 6), bidirectional=True)
     for call in (lambda: Stream(both), lambda: StreamPool(both)):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from unspool.nn.recurrent import merge_outputs
 from unspool.state import flatten, unflatten
 from unspool.streaming.chain import hash_weights
 
+Counts = np.ndarray  # (n,) int64, of n sequences
 BLOCK = 1 << 15  # steps of windows that are computed together
 
 
@@ -64,29 +66,61 @@ class Pass:
             output, finals = run([self.direction], rows, offsets, [state], "eager", index)
         return output, finals[0]
 
-    def windows(self, rows: Tensor, count: int, ahead: int) -> Tensor:
-        """(count, H): what this backward direction has at each of the first `count` rows, of which each has `ahead`
-        more behind it, once it has seen these."""
+    def backward(self, rows: Tensor, starts: Counts, ready: Counts, rest: Counts, ahead: int) -> Tensor:
+        """(M, H), sequence by sequence: what this backward direction has at each of the `ready` (n,) rows from `starts`
+        (n,) on, once it has seen `ahead` more, and at each of the `rest` (n,) rows behind them, which are the last."""
+        found = self._windows(rows, ranges(starts, ready), ahead)
+        if not rest.any():
+            return found
+        index, offsets = ranges(starts + ready, rest), offsets_of(rest[rest > 0])
+        tails, _ = self(rows, torch.from_numpy(offsets), None, torch.from_numpy(index))
+        if not len(found):
+            return tails
+        places = offsets_of(ready + rest)[:-1]
+        output = rows.new_empty(len(found) + len(tails), self.width)
+        output[torch.from_numpy(ranges(places, ready))] = found
+        output[torch.from_numpy(ranges(places + ready, rest))] = tails
+        return output
+
+    def _windows(self, rows: Tensor, starts: Counts, ahead: int) -> Tensor:
         size = ahead + 1
         at_once = max(1, BLOCK // size)
         found = []
-        for start in range(0, count, at_once):
-            number = min(at_once, count - start)
-            index = (torch.arange(number)[:, None] + torch.arange(size)).reshape(-1)
-            offsets = torch.arange(number + 1) * size
-            output, _ = self(rows[start : start + number + ahead].contiguous(), offsets, None, index)
-            found.append(output[offsets[:-1]])
+        for place in range(0, len(starts), at_once):
+            first = starts[place : place + at_once]
+            index = (first[:, None] + np.arange(size)).reshape(-1)
+            offsets = torch.arange(0, len(index) + 1, size)
+            output, _ = self(rows, offsets, None, torch.from_numpy(index))
+            found.append(output[::size])
+        if len(found) == 1:
+            return found[0]
         return torch.cat(found) if found else rows.new_zeros(0, self.width)
+
+
+def offsets_of(counts: Counts) -> Counts:
+    """(n + 1,): where each of runs of so many rows begins."""
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def ranges(starts: Counts, counts: Counts) -> Counts:
+    """start, start + 1, ... for each of `starts` (n,), so many as `counts` (n,) says, one behind the other."""
+    if len(starts) == 1:
+        return np.arange(starts[0], starts[0] + counts[0])
+    offsets = offsets_of(counts)
+    return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)
 
 
 @dataclass(frozen=True)
 class Lane:
-    """What a sequence keeps of one layer. state: of the forward direction, one row. waiting (W, F): the inputs whose
-    outputs are still to come. first (1, H): what the backward direction had at the first step, where it was read."""
+    """What n sequences keep of one layer. state: the parts (n, ·) of the forward direction's. waiting (n, W, F): inputs
+    whose outputs are still to come, so many of each as `Layer.counts` says. first (n, H): what the backward direction
+    had at the first step, where it was read; without such a direction H is 0."""
 
-    state: Any
+    state: list[Tensor]
     waiting: Tensor
-    first: Tensor | None = None
+    first: Tensor
 
 
 @dataclass(frozen=True)
@@ -109,46 +143,95 @@ class Layer:
         """Numbers of `Lane.first`, where there was a step."""
         return self.passes[-1].width if self.passes[-1].direction.reverse else 0
 
-    def start(self) -> Lane:
-        """Before the first step."""
+    def start(self, count: int) -> Lane:
+        """Of so many sequences before their first step."""
         forward = [each for each in self.passes if not each.direction.reverse]
-        return Lane(forward[0].initial if forward else None, torch.zeros(0, self.input_size))
+        leaves = flatten(forward[0].initial) if forward else []
+        return Lane(
+            [leaf.expand(count, -1).clone() for leaf in leaves],
+            torch.zeros(count, 0, self.input_size),
+            torch.zeros(count, self.first_size),
+        )
 
-    def advance(self, lane: Lane, new: Tensor, ends: bool) -> tuple[Tensor, Tensor, Lane]:
-        """(outputs, what each direction ends with there, the lane behind them), for the inputs `new` (c, F).
+    def counts(self, steps: Counts) -> tuple[Counts, Counts]:
+        """(inputs that wait (n,), steps that are done (n,)) after so many steps (n,) of input."""
+        done = np.maximum(steps - self.ahead, 0)
+        return steps - done, done
 
-        Outputs of the steps that have `ahead` more behind them; where the sequence ends here, of all of them.
+    def advance(
+        self, lane: Lane, steps: Counts, new: Tensor, more: Counts, ends: bool
+    ) -> tuple[Tensor, Tensor, Counts, Lane]:
+        """(outputs (M, ·), what each direction ends with there (M, ·), how many of each (n,), the lane behind them) of
+        n sequences that have had `steps` (n,), for the inputs `new` (N, F), `more` (n,) of each.
+
+        Outputs of the steps that have `ahead` more behind them; where the sequences end here, of all of them.
         """
-        rows = torch.cat([lane.waiting, new])
-        ready = max(0, len(rows) - self.ahead)
-        count = len(rows) if ends else ready
+        waiting, done = self.counts(steps)
+        total = waiting + more
+        starts = offsets_of(total)[:-1]
+        rows = _joined(lane.waiting, waiting, new, more, starts)
+        ready = np.maximum(total - self.ahead, 0)
+        count = total if ends else ready
+        places, index = offsets_of(count), torch.from_numpy(ranges(starts, count))
         state, parts = lane.state, []
         for each in self.passes:
             if each.direction.reverse:
-                output = each.windows(rows, ready, self.ahead)
-                if count > ready:
-                    tail = rows[ready:].contiguous()
-                    output = torch.cat([output, each(tail, torch.tensor([0, len(tail)]))[0]])
+                parts.append(each.backward(rows, starts, ready, count - ready, self.ahead))
+            elif len(index):
+                given = unflatten(each.initial, list(state))
+                output, final = each(rows, torch.from_numpy(places), given, index)
+                state = flatten(final)
+                parts.append(output)
             else:
-                output, state = each(rows[:count].contiguous(), torch.tensor([0, count]), state)
-            parts.append(output)
+                parts.append(rows.new_zeros(0, each.width))
         output = merge_outputs(parts, self.merge)
         if self.connect is not None:
-            output = self.connect(rows[:count], output)
+            output = self.connect(rows[index], output)
         first = lane.first
-        if first is None and count and self.passes[-1].direction.reverse:
-            width = self.passes[-1].width
-            first = (parts[-1] if self.connect is None else output[:, -width:])[:1].clone()
-        return output, self._ends(parts, output, first), Lane(state, rows[count:].clone(), first)
+        begin = np.flatnonzero((done == 0) & (count > 0))
+        if self.first_size and len(begin):
+            made = parts[-1] if self.connect is None else output[:, -self.first_size :]
+            first = first.clone()
+            first[torch.from_numpy(begin)] = made[torch.from_numpy(places[begin])]
+        left = total - count
+        kept = _apart(rows, starts + count, left)
+        return output, self._ends(parts, output, first, count), count, Lane(state, kept, first)
 
-    def _ends(self, parts: list[Tensor], output: Tensor, first: Tensor | None) -> Tensor:
-        """(count, H): `Stack.final_output` of the steps up to each."""
-        if first is None or (self.connect is not None and (len(parts) == 1 or self.merge != "concat")):
+    def _ends(self, parts: list[Tensor], output: Tensor, first: Tensor, count: Counts) -> Tensor:
+        """(M, H): `Stack.final_output` of the steps up to each."""
+        alone = self.connect is not None and (len(parts) == 1 or self.merge != "concat")
+        if not self.first_size or alone:
             return output
-        begin = first.expand(len(output), -1)
+        begin = first[torch.from_numpy(np.repeat(np.arange(len(count)), count))]
         if self.connect is not None:
             return torch.cat([output[:, : -first.shape[1]], begin], 1)
         return merge_outputs([*parts[:-1], begin], self.merge)
+
+
+def _joined(waiting: Tensor, counts: Counts, new: Tensor, more: Counts, starts: Counts) -> Tensor:
+    """What waited (n, W, F), `counts` (n,) of each, and behind it what is new (N, F), `more` (n,) of each, as rows;
+    those of each sequence begin at `starts` (n,)."""
+    if not counts.any():
+        return new.contiguous()
+    if len(counts) == 1:
+        return torch.cat([waiting[0, : counts[0]], new])
+    width = waiting.shape[1]
+    rows = new.new_empty(int(counts.sum()) + len(new), waiting.shape[2])
+    held = torch.from_numpy(ranges(np.arange(len(counts)) * width, counts))
+    rows[torch.from_numpy(ranges(starts, counts))] = waiting.reshape(-1, waiting.shape[2])[held]
+    rows[torch.from_numpy(ranges(starts + counts, more))] = new
+    return rows
+
+
+def _apart(rows: Tensor, starts: Counts, counts: Counts) -> Tensor:
+    """(n, W, F): the `counts` (n,) rows from `starts` (n,) on of each sequence."""
+    width = int(counts.max(initial=0))
+    if len(counts) == 1:
+        return rows[starts[0] : starts[0] + width][None].clone()
+    kept = rows.new_zeros(len(counts) * width, rows.shape[1])
+    held = torch.from_numpy(ranges(np.arange(len(counts)) * width, counts))
+    kept[held] = rows[torch.from_numpy(ranges(starts, counts))]
+    return kept.view(len(counts), width, rows.shape[1])
 
 
 def layers_of(module: Any, size: int, look_ahead: int, weights: str, engine: str) -> list[Layer]:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from unspool.errors import DataError, bad_parameter, check_int
 
 
 class Keyed:
-    """Sessions by key, the one that got nothing for longest first; `StreamPool` says what the parameters are.
+    """Sessions by key, each in a slot, the one that got nothing for longest first; `StreamPool` says what the
+    parameters are.
 
-    A pool adds `drop`, `save`, `load` and `outputs` of a session, and `_used_at`: when one last got something.
+    A pool adds `save`, `load` and `outputs` of a session, and `_begin`: a session starts in a slot.
     """
 
-    drop: Callable[[Hashable], None]
     save: Callable[[Hashable], bytes]
     load: Callable[[Hashable, bytes], None]
     outputs: Callable[[Iterable[Hashable]], np.ndarray]
-    _used_at: Callable[[Any], float]
+    _begin: Callable[[int], None]
 
     def __init__(self, model: Any, capacity: int, max_age: float | None, clock: Callable[[], float]) -> None:
         owner = type(self).__name__
@@ -31,7 +32,11 @@ class Keyed:
         if max_age is not None and not max_age > 0:
             bad_parameter(owner, "max_age", "seconds above 0, or None", max_age)
         self.max_age, self.clock = max_age, clock
-        self._sessions: OrderedDict[Hashable, Any] = OrderedDict()
+        self._sessions: OrderedDict[Hashable, int] = OrderedDict()  # key -> slot
+        self._used = np.zeros(capacity)
+        self._free: list[int] = []
+        self._fresh = 0  # slots from here on were never used
+        self._held: dict[int, str] = {}
         self._lock = threading.RLock()
 
     def expire(self) -> list[Hashable]:
@@ -41,13 +46,21 @@ class Keyed:
             return gone
         with self._lock:
             oldest = self.clock() - self.max_age
-            for key, session in self._sessions.items():
-                if self._used_at(session) >= oldest:
+            for key, slot in self._sessions.items():
+                if self._used[slot] >= oldest:
                     break
                 gone.append(key)
             for key in gone:
                 self.drop(key)
         return gone
+
+    def drop(self, key: Hashable) -> None:
+        """End a session: its slot is free. `KeyError` where there is none of this key."""
+        with self._lock:
+            slot = self._session(key)
+            del self._sessions[key]
+            self._held.pop(slot, None)
+            self._free.append(slot)
 
     def fork(self, key: Hashable, new: Hashable) -> None:
         """Another session in the same state; `KeyError` where there is none of this key, `DataError` where there is one
@@ -82,7 +95,56 @@ class Keyed:
             )
         self.expire()
 
-    def _session(self, key: Hashable) -> Any:
+    def _places(self, keys: Sequence[Hashable], before: list[int]) -> list[int]:
+        """A slot for each key, which are then the last to go. before: those that they have, -1 for none."""
+        slots, now = self._sessions, self.clock()
+        for key, slot in zip(keys, before):
+            if slot >= 0:
+                slots.move_to_end(key)
+        if -1 in before:
+            before = [self._new(key) if slot < 0 else slot for key, slot in zip(keys, before)]
+        self._used[before] = now
+        return before
+
+    def _new(self, key: Hashable) -> int:
+        if self._free:
+            slot = self._free.pop()
+        elif self._fresh < self.capacity:
+            slot, self._fresh = self._fresh, self._fresh + 1
+        else:
+            self.drop(next(iter(self._sessions)))
+            slot = self._free.pop()
+        self._sessions[key] = slot
+        self._begin(slot)
+        return slot
+
+    def _hold(self, slots: Sequence[int], texts: Sequence[str]) -> None:
+        """What chunks left behind."""
+        for slot, text in zip(slots, texts):
+            if text:
+                self._held[slot] = text
+            elif self._held:
+                self._held.pop(slot, None)
+
+    def _read(self, keys: Sequence[Hashable], parts: Any, held: list[str]) -> Any:
+        """As of `Feed.read_all`; a chunk that cannot be read is told with its key."""
+        feed = self.model.feed
+        if not len(keys):
+            return feed.finish(""), [], [], []
+        if isinstance(parts, (np.ndarray, Tensor)) and parts.ndim == 2 and feed.table is None:
+            read, _, _ = feed.read(parts, "")
+            return read, [1] * len(keys), held, [True] * len(keys)
+        try:
+            return feed.read_all(parts, held)
+        except DataError:
+            for key, part, text in zip(keys, parts, held):
+                try:
+                    feed.read(part, text)
+                except DataError as error:
+                    raise DataError(f"The chunk of session {key!r} cannot be read. {error}") from error
+            raise
+
+    def _session(self, key: Hashable) -> int:
         try:
             return self._sessions[key]
         except KeyError:

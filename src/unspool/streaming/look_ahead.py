@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unspool.errors import DataError, ModelFileError
+from unspool.errors import DataError
 from unspool.streaming import lanes, states
-from unspool.streaming.model import ahead_model
+from unspool.streaming.model import AheadModel, ahead_model
+from unspool.streaming.stream import check_held
+
+THREADS = 1  # a sequence alone has no use for more
 
 
 class LookAheadStream:
@@ -40,7 +42,10 @@ class LookAheadStream:
     ) -> None:
         self.model = ahead_model(model, look_ahead, weights, input_size)
         self._lock = threading.Lock()
-        self._place = lanes.start(self.model)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._places, self._held, self._ended = lanes.start(self.model), "", False
         self._out = np.zeros(self.model.chain.output_size, np.float32)
 
     @property
@@ -56,32 +61,30 @@ class LookAheadStream:
         chunk that cannot be read, and after `finish` of layers and taggers; the state is then what it was.
         """
         with self._lock:
-            if self._place.ended:
+            if self._ended:
                 raise DataError("The stream has ended: its last steps were answered. Call reset() first.")
-            read, held, _ = self.model.feed.read(chunk, self._place.held)
+            read, held, _ = self.model.feed.read(chunk, self._held)
             return self._advance(read, held, isinstance(chunk, Tensor))
 
     def finish(self) -> Any:
         """What the model says now that the sequence ends: the outputs of all steps that waited, and a token of a text
         that was held back is read. Streams of layers and taggers take nothing more until `reset`."""
         with self._lock:
-            if self._place.ended:
+            if self._ended:
                 raise DataError("The stream has ended already. Call reset() first.")
-            return self._advance(self.model.feed.finish(self._place.held), "", False, True)
+            return self._advance(self.model.feed.finish(self._held), "", False, True)
 
     def _advance(self, read: Tensor, held: str, tensors: bool, ends: bool = False) -> Any:
-        model = self.model
-        x, index = model.source(read)
-        rows = x if index is None else x[index]
-        ends = ends and model.chain.every
-        out, place = lanes.advance(model, self._place, rows, ends)
-        if not model.chain.every:
-            out, _ = lanes.advance(model, place, rows[:0], True)
-        self._place = replace(place, held=held)
+        model, every = self.model, self.model.chain.every
+        x = model.given(read)
+        out, _, places = lanes.advance(model, self._places, x, np.array([len(x)]), THREADS, ends and every)
+        if not every:
+            out = lanes.answer(model, places, THREADS)
+        self._places, self._held, self._ended = places, held, ends and every
         if len(out):
             self._out = out[-1].numpy().copy()
         answers = model.say(out.numpy())
-        if not model.chain.every:
+        if not every:
             return answers[0]
         return torch.from_numpy(answers) if tensors and model.answers is None else answers
 
@@ -100,55 +103,60 @@ class LookAheadStream:
     @property
     def steps(self) -> int:
         """How many steps were read: tokens, or rows of a series."""
-        return self._place.steps
+        return int(self._places.steps[0])
 
     @property
     def waiting(self) -> int:
         """How many of them wait for steps to come."""
-        return self._place.steps - self._place.done
+        return 0 if self._ended else self.steps - int(lanes.done_of(self.model, self._places.steps)[0])
 
     @property
     def held(self) -> str:
         """The beginning of a token of a text that has not ended."""
-        return self._place.held
+        return self._held
 
     def reset(self) -> LookAheadStream:
         """Start anew; returns self."""
         with self._lock:
-            self._place = lanes.start(self.model)
-            self._out = np.zeros(self.model.chain.output_size, np.float32)
+            self._begin()
         return self
 
     def fork(self) -> LookAheadStream:
         """Another stream of the same model in the same state; what is pushed into one does not change the other."""
         twin = LookAheadStream(self.model, self.look_ahead)
         with self._lock:
-            twin._place, twin._out = self._place, self._out.copy()
+            twin._places, twin._held, twin._ended = self._places, self._held, self._ended
+            twin._out = self._out.copy()
         return twin
 
     def save(self) -> bytes:
         """The state as bytes, for `load` of a stream of the same model and look-ahead, on any machine. `DataError` for
         an ended one, which has none."""
         with self._lock:
-            place = self._place
-        if place.ended:
+            places, held, ended = self._places, self._held, self._ended
+        if ended:
             raise DataError("The stream has ended: there is no state to go on from.")
-        state = states.SessionState(lanes.to_row(place).numpy(), place.steps, place.held)
-        return states.to_bytes(state, self.model.digest)
+        return to_bytes(self.model, places, held)
 
     def load(self, data: bytes) -> LookAheadStream:
         """Go on from a saved state; returns self. Raises as `Stream.load`."""
-        model = self.model
-        state = states.from_bytes(data, model.digest, lambda steps: lanes.row_size(model, steps))
-        try:
-            model.feed.check_held(state.held)
-        except DataError as error:
-            raise ModelFileError(f"The state of a stream does not hold. {error}") from error
-        place = lanes.from_row(model, torch.from_numpy(state.row), state.steps, state.held)
-        out = np.zeros(model.chain.output_size, np.float32)
-        if not model.chain.every:
-            width = model.feed.width if model.feed.table is None else model.feed.table.shape[1]
-            out = lanes.advance(model, place, torch.zeros(0, width), True)[0][-1].numpy()
+        places, held = from_bytes(self.model, data)
+        out = np.zeros(self.model.chain.output_size, np.float32)
+        if not self.model.chain.every:
+            out = lanes.answer(self.model, places, THREADS)[0].numpy()
         with self._lock:
-            self._place, self._out = place, out
+            self._places, self._held, self._ended, self._out = places, held, False, out
         return self
+
+
+def to_bytes(model: AheadModel, places: lanes.Places, held: str) -> bytes:
+    """Of one sequence, as `LookAheadStream.save`."""
+    state = states.SessionState(lanes.to_row(model, places).numpy(), int(places.steps[0]), held)
+    return states.to_bytes(state, model.digest)
+
+
+def from_bytes(model: AheadModel, data: bytes) -> tuple[lanes.Places, str]:
+    """(what `to_bytes` made bytes of, the text that was held); `ModelFileError` for anything else."""
+    state = states.from_bytes(data, model.digest, lambda steps: lanes.row_size(model, steps))
+    check_held(model, state)
+    return lanes.from_row(model, torch.from_numpy(state.row), state.steps), state.held

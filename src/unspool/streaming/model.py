@@ -57,6 +57,22 @@ class AheadModel(StreamModel):
     look_ahead: int = 0
 
     @property
+    def input_size(self) -> int:
+        """Numbers of a row as it goes into the layers."""
+        return self.feed.width if self.feed.table is None else self.feed.table.shape[1]
+
+    @property
+    def native(self) -> bool:
+        """Whether no layer takes the plain loop."""
+        passes = (each for layers in self.members for layer in layers for each in layer.passes)
+        return all(each.frozen is not None for each in passes)
+
+    def given(self, read: Tensor) -> Tensor:
+        """The rows (N, input_size) of what the feed read."""
+        rows, index = self.source(read)
+        return rows if index is None else rows[index]
+
+    @property
     def digest(self) -> bytes:
         if not self._digest:
             self._digest = digest_of(self.members, self.chain.digest(self.about))

@@ -48,10 +48,6 @@ class StreamPool(Keyed):
         self._start = chain.start()
         self._rows = torch.empty(capacity, chain.row)
         self._steps = torch.zeros(capacity, dtype=torch.int64)
-        self._used = np.zeros(capacity)
-        self._free: list[int] = []
-        self._fresh = 0  # slots from here on were never used
-        self._held: dict[int, str] = {}
 
     # --- advancing
 
@@ -115,29 +111,8 @@ class StreamPool(Keyed):
         read, lengths, rest, single = self._read(keys, parts, held)
         slots = self._places(keys, before)
         out = self._run(slots, read, lengths)
-        for slot, text in zip(slots, rest):
-            if text:
-                self._held[slot] = text
-            elif self._held:
-                self._held.pop(slot, None)
+        self._hold(slots, rest)
         return self.model.say(out), lengths, single
-
-    def _read(self, keys: Sequence[Hashable], parts: Any, held: list[str]) -> Any:
-        feed = self.model.feed
-        if not len(keys):
-            return feed.finish(""), [], [], []
-        if isinstance(parts, (np.ndarray, Tensor)) and parts.ndim == 2 and feed.table is None:
-            read, _, _ = feed.read(parts, "")
-            return read, [1] * len(keys), held, [True] * len(keys)
-        try:
-            return feed.read_all(parts, held)
-        except DataError:
-            for key, part, text in zip(keys, parts, held):
-                try:
-                    feed.read(part, text)
-                except DataError as error:
-                    raise DataError(f"The chunk of session {key!r} cannot be read. {error}") from error
-            raise
 
     def _run(self, slots: list[int], read: Tensor, lengths: list[int]) -> np.ndarray:
         chain = self.model.chain
@@ -149,39 +124,11 @@ class StreamPool(Keyed):
         chain.run(self._rows, self._steps, at, offsets, x, index, to, self.threads)
         return out
 
-    def _places(self, keys: list[Hashable], before: list[int]) -> list[int]:
-        """A slot for each key, which are then the last to go."""
-        slots, now = self._sessions, self.clock()
-        for key, slot in zip(keys, before):
-            if slot >= 0:
-                slots.move_to_end(key)
-        if -1 in before:
-            before = [self._new(key) if slot < 0 else slot for key, slot in zip(keys, before)]
-        self._used[before] = now
-        return before
-
-    def _new(self, key: Hashable) -> int:
-        if self._free:
-            slot = self._free.pop()
-        elif self._fresh < self.capacity:
-            slot, self._fresh = self._fresh, self._fresh + 1
-        else:
-            self.drop(next(iter(self._sessions)))
-            slot = self._free.pop()
-        self._sessions[key] = slot
+    def _begin(self, slot: int) -> None:
         self._rows[slot] = self._start
         self._steps[slot] = self.model.chain.opened_steps
-        return slot
 
     # --- sessions
-
-    def drop(self, key: Hashable) -> None:
-        """End a session: its slot is free. `KeyError` where there is none of this key."""
-        with self._lock:
-            slot = self._session(key)
-            del self._sessions[key]
-            self._held.pop(slot, None)
-            self._free.append(slot)
 
     def save(self, key: Hashable) -> bytes:
         """The state of a session as bytes, as of `Stream.save`; `KeyError` where there is none of this key."""
@@ -198,9 +145,7 @@ class StreamPool(Keyed):
             (slot,) = self._places([key], [self._sessions.get(key, -1)])
             self._rows[slot] = torch.from_numpy(state.row)
             self._steps[slot] = state.steps
-            self._held.pop(slot, None)
-            if state.held:
-                self._held[slot] = state.held
+            self._hold([slot], [state.held])
 
     def steps(self, key: Hashable) -> int:
         """How many steps a session has read."""
@@ -222,9 +167,6 @@ class StreamPool(Keyed):
         """The keys of sessions whose text ended within a token, which `finish` would read."""
         with self._lock:
             return [key for key, slot in self._sessions.items() if slot in self._held]
-
-    def _used_at(self, slot: int) -> float:
-        return float(self._used[slot])
 
 
 def _keys(keys: Any) -> list[Hashable]:

@@ -144,11 +144,16 @@ class Stream:
 def read_state(model: Any, data: bytes) -> states.SessionState:
     """A saved state of this model; `ModelFileError` for anything else."""
     state = states.from_bytes(data, model.digest, model.chain.row)
+    check_held(model, state)
+    return state
+
+
+def check_held(model: Any, state: states.SessionState) -> None:
+    """`ModelFileError` for a state whose text its model would not have held back."""
     try:
         model.feed.check_held(state.held)
     except DataError as error:
         raise ModelFileError(f"The state of a stream does not hold. {error}") from error
-    return state
 
 
 def layer_states(chain: Chain, row: Tensor) -> list[Any]:
