@@ -206,6 +206,35 @@ def test_a_change_of_what_is_read_is_seen(name: str) -> None:
         globals()["SCALE"] = 1.0
 
 
+def test_closures_are_seen_where_the_collector_does_not_look() -> None:
+    """As in a server that freezes what it has loaded before it forks."""
+    cell, change = closing()
+    gc.freeze()
+    try:
+        before = check(cell)
+        change(cell)
+        assert not torch.allclose(check(cell), before)
+    finally:
+        gc.unfreeze()
+
+
+def test_each_of_several_closures_of_one_code_is_seen() -> None:
+    def factor(number: float) -> tuple[Callable[[], float], Callable[[], None]]:
+        def change() -> None:
+            nonlocal number
+            number += 1.0
+
+        return lambda: number, change
+
+    functions = [factor(1.0 + k) for k in range(3)]
+    cell = made(lambda c: functions[0][0]() * functions[1][0]() * functions[2][0]())
+    found = [float(check(cell).abs().sum())]
+    for _, change in functions:
+        change()
+        found.append(float(check(cell).abs().sum()))
+    assert all(later > 1.1 * earlier for earlier, later in zip(found, found[1:]))
+
+
 def test_a_patched_function_of_the_module_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = made(lambda c: 1.0)
     before = check(cell)

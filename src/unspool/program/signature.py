@@ -42,7 +42,7 @@ class Reads:
     @classmethod
     def of(cls, *seen: Watch) -> Reads:
         places = {key: place for watch in seen for key, place in watch.globals.items()}
-        closures = {id(cell): (name, cell) for watch in seen for name, cell in watch.closures()}
+        closures = {id(cell): (name, cell) for watch in seen for name, cell in watch.closures}
         names = frozenset(name for watch in seen for name in watch.names)
         return cls(names, tuple(places.values()), tuple(closures.values()))
 

@@ -7,6 +7,7 @@ import gc
 import random
 import sys
 import types
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,7 +38,8 @@ class Watch:
         self.cell = cell
         self.names: set[str] = {"forward", "__call__", "__getattr__", "__getattribute__", "training"}
         self.globals: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
-        self.free: dict[types.CodeType, dict[str, Any]] = {}
+        self.closing: list[tuple[types.FrameType, list[str]]] = []  # calls that close over what is no step's own
+        self.closures: list[tuple[str, types.CellType]] = []
         self.world: str | None = None
         self.random = False  # whether it drew Python's random numbers
         self.keep = Keep()
@@ -71,6 +73,7 @@ class Watch:
         self.drawn = self.random or (self.alone and python), numpy, self.alone and torchs
         if self.alone:
             self.restore()
+        self._find_closures()
         del self.outside
 
     def by_others(self) -> bool:
@@ -98,23 +101,18 @@ class Watch:
         if self.changed is not None:
             raise Impure(f"changes {self.changed} as it runs")
 
-    def closures(self) -> list[tuple[str, Any]]:
-        """The names and cells of the variables that the step's functions close over."""
-        wanted = {code: values for code, values in self.free.items() if values}
-        if not wanted:
-            return []
-        found: dict[int, tuple[str, Any]] = {}
-        for function in gc.get_referrers(*wanted):
-            if isinstance(function, types.FunctionType) and function.__code__ in wanted:
-                values = wanted[function.__code__]
-                pairs = [
-                    (n, c)
-                    for n, c in zip(function.__code__.co_freevars, function.__closure__ or ())
-                    if n in values
-                ]
-                if all(_holds(cell, values[name]) for name, cell in pairs):
-                    found.update((id(cell), (name, cell)) for name, cell in pairs)
-        return list(found.values())
+    def _find_closures(self) -> None:
+        """The names and cells of the variables that the step's functions close over.
+
+        A frame that has ended and is still held refers to its variables, those that it closes over last.
+        """
+        for frame, names in self.closing:
+            closed = frame.f_code.co_freevars
+            cells = [c for c in gc.get_referents(frame) if isinstance(c, types.CellType)][-len(closed) :]
+            if len(cells) < len(closed):  # of a generator that has not ended
+                self.world = self.world or f"closes over '{names[0]}' in a function that has not ended"
+            self.closures += [pair for pair in zip(closed, cells) if pair[0] in names]
+        self.closing.clear()
 
     def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
         if event == "call":
@@ -126,6 +124,8 @@ class Watch:
                 owner = self._owners[code] = owner_of_frame(frame)
                 if owner == OWN:
                     self._read(frame)
+            if owner == OWN and code.co_freevars:
+                self._closes(frame)
             if owner != OWN and self._is_followed(frame.f_back):
                 self._calls(str(frame.f_globals.get("__name__", "")), code.co_name, frame.f_back)
             if code.co_name == "__array__":
@@ -165,17 +165,25 @@ class Watch:
                 self._entry(frame.f_builtins, name, f"the builtin '{name}'")
             elif name in sys.modules and name not in frame.f_globals and _imports(code):
                 self._entry(sys.modules, name, f"the module '{name}'")
-        own = self._made_by_the_step(frame)
-        free = [name for name in code.co_freevars if name != "__class__" and name not in own]
-        if free:
-            values = frame.f_locals
-            self.free[code] = {name: values[name] for name in free if name in values}
-            for name, value in self.free[code].items():
-                self.keep(value, f"the closed-over '{name}'")
         self.keep.entries_of_modules(self.names)
         if "environ" in code.co_names:
             self._say("'os.environ'")
-        for name in (*code.co_names, *free):
+        self._use_up(code.co_names)
+
+    def _closes(self, frame: types.FrameType) -> None:
+        own = self._made_by_the_step(frame)
+        free = [name for name in frame.f_code.co_freevars if name != "__class__" and name not in own]
+        if not free:
+            return
+        self.closing.append((frame, free))
+        values = frame.f_locals
+        for name in free:
+            if name in values:
+                self.keep(values[name], f"the closed-over '{name}'")
+        self._use_up(free)
+
+    def _use_up(self, names: Iterable[str]) -> None:
+        for name in names:
             if name in self.keep.streams:
                 self.world = f"reads {self.keep.streams[name]}"
                 raise Impure(self.world)
@@ -206,13 +214,6 @@ def _texts(constants: Any) -> list[str]:
         for c in constants
         for t in (_texts(c) if isinstance(c, tuple) else [c] if isinstance(c, str) else [])
     ]
-
-
-def _holds(cell: Any, value: Any) -> bool:
-    try:
-        return cell.cell_contents is value
-    except ValueError:
-        return False
 
 
 def _imports(code: types.CodeType) -> bool:
