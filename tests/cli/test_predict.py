@@ -12,9 +12,11 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn import metrics as oracle
+from typer.testing import CliRunner
 
 import unspool
 from unspool import __version__
+from unspool.cli.app import app
 from unspool.tables import read_table
 
 from .conftest import reviews, run
@@ -233,11 +235,10 @@ def test_nested_columns_are_written_back_or_refused_before_the_model_is_asked(tr
 
 
 def test_stdin_has_a_mark_and_an_encoding(trained):
-    program = [sys.executable, "-m", "unspool", "predict", trained / "model"]
-
     def lines(data: bytes, *more: str) -> list[str]:
-        done = subprocess.run([*program, *more], input=data, capture_output=True, check=True)
-        return [line.split("\t")[1] for line in done.stdout.decode().splitlines()]
+        done = CliRunner().invoke(app, ["predict", str(trained / "model"), *more], input=data)
+        assert done.exit_code == 0, done.stderr
+        return [line.split("\t")[1] for line in done.stdout.splitlines()]
 
     assert lines(b"\xef\xbb\xbfgood\r\n\r\nfine\n") == ["good", "", "fine"]
     assert lines("caf\xe9 good".encode("latin-1"), "--encoding", "latin-1") == ["caf\xe9 good"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
+import itertools
 import types
 from collections import deque, namedtuple
 from collections.abc import Callable
@@ -232,7 +234,7 @@ def test_each_of_several_closures_of_one_code_is_seen() -> None:
     for _, change in functions:
         change()
         found.append(float(check(cell).abs().sum()))
-    assert all(later > 1.1 * earlier for earlier, later in zip(found, found[1:]))
+    assert all(later > 1.1 * earlier for earlier, later in itertools.pairwise(found))
 
 
 def test_a_patched_function_of_the_module_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

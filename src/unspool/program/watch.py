@@ -38,7 +38,9 @@ class Watch:
         self.cell = cell
         self.names: set[str] = {"forward", "__call__", "__getattr__", "__getattribute__", "training"}
         self.globals: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
-        self.closing: list[tuple[types.FrameType, list[str]]] = []  # calls that close over what is no step's own
+        self.closing: list[
+            tuple[types.FrameType, list[str]]
+        ] = []  # calls that close over what is no step's own
         self.closures: list[tuple[str, types.CellType]] = []
         self.world: str | None = None
         self.random = False  # whether it drew Python's random numbers

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.errors import ModelFileError, bad_parameter
+from unspool.nn.shapes import shapes_alone
 from unspool.saved.fields import Fields
 from unspool.saved.weights import Weights
 
@@ -94,7 +95,7 @@ def read_network(
     """
     others = others or {}
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with shapes_alone():
             expected = build().state_dict()
     except (RuntimeError, OverflowError, TypeError, MemoryError) as error:
         raise ModelFileError(f"its settings do not make a network ({error}).") from error

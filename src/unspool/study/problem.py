@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -24,6 +23,7 @@ from unspool.estimators.network import count_parameters
 from unspool.estimators.splitting import split_rows
 from unspool.evaluation.metrics import Metrics
 from unspool.nn import Recurrent
+from unspool.nn.shapes import shapes_alone
 from unspool.study.arrangements import Grid
 
 VARIED = ("cell", "pooling", "num_layers", "bidirectional", "random_state", "verbose")
@@ -147,7 +147,7 @@ class Problem(ABC):
 
         def count(**settings: Any) -> int:
             made = copy.copy(model).set_params(**settings)
-            with torch.device("meta"):
+            with shapes_alone():
                 made.network_ = self.network(made)
             return self.recurrent_parameters(made)
 
