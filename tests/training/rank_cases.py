@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
@@ -17,6 +18,7 @@ from torch import distributed as dist
 
 import unspool
 from unspool.cli import main
+from unspool.tables import TableStream
 from unspool.training import Callback, Trainer
 
 WORDS = "a tiny set of words that makes texts of uneven length for all ranks to learn from".split()
@@ -132,9 +134,33 @@ def forecaster() -> Any:
     return model.fit([y])
 
 
+def streamed() -> Any:
+    """A table read in pieces, of which each epoch sees some batches, with a linear part."""
+    x = texts(40)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "table.csv")
+        path.write_text("text,y\n" + "".join(f"{text},{len(text) / 10}\n" for text in x))
+        stream = TableStream(path, "text", ["y"], rows=11)
+        model = unspool.SequenceRegressor(
+            embedding_dim=5, word_dropout=0.1, blend=True, validation_fraction=0.5, **ODD
+        )
+        return model.fit_stream(stream, sample=15, batches_per_epoch=3)
+
+
 CASES: dict[str, Callable[[], Any]] = {
     f.__name__: f
-    for f in (regressor, classifier, sparse, by_rows, ensemble, tagger, generator, seq2seq, forecaster)
+    for f in (
+        regressor,
+        classifier,
+        sparse,
+        by_rows,
+        ensemble,
+        tagger,
+        generator,
+        seq2seq,
+        forecaster,
+        streamed,
+    )
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ class StoredWriter:
     def __init__(self, path: Path) -> None:
         self.path, self.width = path, 0
         self._file = path.open("wb")
+        self._digest = hashlib.sha256()
         self._lengths: list[np.ndarray] = []
 
     def add(self, batch: Ragged) -> None:
         """A batch of whole numbers below 2^31."""
         values = batch.values.numpy()
         self.width = 0 if values.ndim == 1 else values.shape[1]
-        self._file.write(values.astype(KIND).tobytes())
+        written = values.astype(KIND).tobytes()
+        self._digest.update(written)
+        self._file.write(written)
         self._lengths.append(batch.lengths.numpy().astype(np.int32))
 
     def done(self) -> Stored:
@@ -35,17 +39,20 @@ class StoredWriter:
         self._file.close()
         lengths = np.concatenate(self._lengths) if self._lengths else np.zeros(0, np.int32)
         offsets = np.concatenate([[0], lengths.cumsum(dtype=np.int64)])
-        return Stored(self.path, offsets, self.width)
+        return Stored(self.path, offsets, self.width, self._digest.digest())
 
 
 class Stored:
     """B sequences of ids in a file, or the chosen `rows` of them; what `SequenceData` needs of a `Ragged`.
 
-    Read by position rather than mapped into memory, so that the memory of a training does not grow with the file.
+    digest: SHA-256 of the file. It is read by position rather than mapped into memory, so that the memory of a training
+    does not grow with it.
     """
 
-    def __init__(self, path: Path, offsets: np.ndarray, width: int, rows: np.ndarray | None = None) -> None:
-        self.path, self.width = path, width
+    def __init__(
+        self, path: Path, offsets: np.ndarray, width: int, digest: bytes, rows: np.ndarray | None = None
+    ) -> None:
+        self.path, self.width, self.digest = path, width, digest
         self._offsets = offsets
         self._rows = np.arange(len(offsets) - 1) if rows is None else rows
         self._file: Any = None
@@ -60,7 +67,13 @@ class Stored:
 
     def only(self, rows: np.ndarray) -> Stored:
         """The sequences at `rows`, still in the file."""
-        return Stored(self.path, self._offsets, self.width, self._rows[rows])
+        return Stored(self.path, self._offsets, self.width, self.digest, self._rows[rows])
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """What tells these sequences from others, without reading them: the digest of the file, offsets, rows."""
+        digest = torch.frombuffer(bytearray(self.digest), dtype=torch.uint8)
+        return [digest, torch.from_numpy(self._offsets), torch.from_numpy(self._rows)]
 
     def __getitem__(self, rows: Any) -> Ragged:
         """The sequences at a slice, list or tensor of places, read now, in that order."""

@@ -3,7 +3,7 @@
 Three passes: targets are read and checked, so that rows for validation can be drawn; texts of a sample are gathered,
 from which the vocabulary, word vectors, columns and the linear part are learnt; all texts are encoded into a file. The
 training then reads its batches from that file. With a sample as large as the training part, the result is that of
-`fit` on the same rows.
+`fit` on the same rows. Several ranks each make all of this for themselves, and share the batches as those of `fit` do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import Tensor
 
 from unspool.encode import Raw, new_input
@@ -33,7 +32,7 @@ from unspool.tasks.reading import read_weights, scale_weights
 from unspool.training import Callback, SequenceData
 from unspool.training.callbacks import check_callbacks
 from unspool.training.device import seeded
-from unspool.training.parallel import refuse
+from unspool.training.parallel import find, same_random
 
 if TYPE_CHECKING:
     from unspool.estimators.base import SequenceEstimator
@@ -95,7 +94,6 @@ def fit_stream(
     check_parameters(owner, settings)
     check_callbacks(owner, callbacks)
     check_int("fit_stream", "sample", sample, 2)
-    refuse("fit_stream", "Use fit, or start one process.")
     if batches is not None:
         check_int("fit_stream", "batches_per_epoch", batches)
     if model.warm_start:
@@ -114,7 +112,7 @@ def fit_stream(
     everything = np.arange(len(read)) if rows is None else np.sort(np.asarray(rows))
     if len(everything) < 2:
         raise DataError(f"At least two sequences are needed to fit. Got {len(everything)}.")
-    random = check_random_state(model.random_state)
+    random = same_random(model.random_state)
     chosen = training_of(model, "text", len(everything), model.task_.has_classes)
     fraction = model.validation_fraction if chosen.early_stopping else 0.0
     training_rows, held_rows = split_rows(
@@ -163,7 +161,7 @@ def fit_stream(
 
 
 def _tell(model: SequenceEstimator, what: str) -> None:
-    if model.verbose:
+    if model.verbose and find().first:
         print(what, flush=True)
 
 

@@ -303,10 +303,3 @@ def leave() -> bool:
 def same_random(random_state: Any) -> Any:
     """scikit-learn's `check_random_state`, the same generator on all ranks."""
     return find().agreed(check_random_state(random_state))
-
-
-def refuse(what: str, instead: str) -> None:
-    """`ParallelError` where several ranks would train."""
-    group = find()
-    if group.ranks > 1:
-        raise ParallelError(f"{what} trains in one process. Got {group.ranks} ranks. {instead}")
