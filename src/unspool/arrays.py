@@ -92,6 +92,14 @@ def unwrapped(X: Any) -> Any:
     return native(X) if isinstance(X, np.ndarray) else X
 
 
+def as_they_are(values: Any) -> np.ndarray:
+    """An array; of a list of texts and other values one of objects, since NumPy would make texts of them all."""
+    array = np.asarray(values)
+    if array.dtype.kind != "U" or array.ndim != 1 or not isinstance(values, (list, tuple)):
+        return array
+    return array if all(isinstance(v, str) for v in values) else np.array([*values, None], object)[:-1]
+
+
 def steps_tensor(x: Any, what: str = "The values") -> Tensor:
     """(T, ...): a tensor or array as it is; Python ints as int64, floats as float32.
 

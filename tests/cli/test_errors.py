@@ -204,3 +204,20 @@ def test_ctrl_c_before_training_saves_nothing(table, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "prepare", pressed)
     result = fit(table, code=130)
     assert result.stderr == "interrupted: nothing was saved.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("fit words.conll --task taging --out x", "Did you mean 'tagging'?"),
+        (
+            "fit words.conll --out x",
+            "'words.conll' is no table: for the tags of its words say --task tagging.",
+        ),
+        ("compare plays.txt --out x", "say --task generation; of a table name --format and --input"),
+        ("predict nowhere", "Cannot load the model 'nowhere': there is nothing at this path."),
+        ("evaluate nowhere words.conll", "Cannot load the model 'nowhere': there is nothing at this path."),
+    ],
+)
+def test_what_a_newcomer_types(arguments, message):
+    assert message in run(*arguments.split(), code=2).stderr

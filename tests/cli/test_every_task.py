@@ -127,3 +127,18 @@ def test_a_cell(folder, tmp_path, monkeypatch, command, kind, cell):
 
 def test_the_table_is_whole():
     assert len(CELLS) == len(ROWS) * len(KINDS) > 40
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "message"),
+    [("tagging", "t.conll", "say --file"), ("seq2seq", "t.csv", "--input"), ("texts", "t.txt", "--input")],
+)
+def test_a_file_is_not_read_as_a_text(folder, kind, file, message):
+    error = run("predict", folder / f"m-{kind}", folder / file, code=2).stderr
+    assert "is a file: " in error and message in error
+
+
+def test_columns_that_are_needed_are_kept(folder):
+    options = ["--columns", "y"]
+    run("predict", folder / "m-forecasting", folder / "f.csv", *options)
+    run("evaluate", folder / "m-forecasting", folder / "f.csv", *options)

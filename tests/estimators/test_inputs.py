@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import unspool
-from unspool import Ragged, SequenceClassifier, SequenceRegressor
+from unspool import Ragged, SequenceClassifier, SequenceRegressor, SequenceTagger
 from unspool.encode import IdInput, new_input, read_input
 from unspool.errors import DataError
+from unspool.generation.vocabulary import read_texts
+from unspool.seq2seq.estimator import read_pairs
 
 SMALL = {
     "hidden_size": 4,
@@ -70,6 +72,41 @@ def test_arrow_lists_and_labels():
     same(Arrow([[1, 2, 3], [4]]), "ids", Ragged.from_list([[1, 2, 3], [4]]))
     model = SequenceClassifier(**SMALL).fit(["a", "b", "c"], Arrow(["x", "y", "x"]))
     assert model.classes_.tolist() == ["x", "y"]
+
+
+@pytest.mark.parametrize("form", [np.array, tuple, pl.Series, "pandas.Series", "pyarrow.array"])
+def test_texts_that_are_their_own_targets(form):
+    """Of `SequenceGenerator` and `Seq2Seq`."""
+    if isinstance(form, str):
+        module, name = form.split(".")
+        form = getattr(pytest.importorskip(module), name)
+    assert read_texts("SequenceGenerator", form(["ab", "c"])) == ["ab", "c"]
+    assert read_pairs(form(["ab", "c"]), form(["x", "y"])) == (["ab", "c"], ["x", "y"])
+
+
+@pytest.mark.parametrize("texts", [pl.DataFrame({"text": ["ab", "c"]}), {"ab", "c"}, b"ab", {"text": ["ab"]}])
+def test_tables_and_sets_are_no_texts(texts):
+    with pytest.raises(DataError, match=r"must be (a str, or a list of str|one column of a table)"):
+        read_texts("SequenceGenerator", texts)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "y", "message"),
+    [
+        (SequenceClassifier, [float("nan"), "a", "b"], "must have a label in every row. Got none in row 0"),
+        (SequenceClassifier, [1, "a", "b"], "labels of one type. Got int, str"),
+        (SequenceRegressor, [None, 1.0, 2.0], "finite real numbers. Got None in row 0"),
+        (SequenceRegressor, np.array(["2024-01-01"] * 3, "M8[D]"), "Got datetime64.D.: make numbers of them"),
+    ],
+)
+def test_targets_that_are_missing_or_mixed(estimator, y, message):
+    with pytest.raises(DataError, match=message):
+        estimator().fit(["a b", "c", "d"], y)
+
+
+def test_labels_of_sentences_that_are_missing():
+    with pytest.raises(DataError, match="labels must be strings or whole numbers, none missing"):
+        SequenceTagger().fit([["a"], ["b"], ["c"]], [["O"]] * 3, labels=[float("nan"), "x", "y"])
 
 
 @pytest.mark.parametrize("rows", [[b"ab", b"c"], [bytearray(b"ab")] * 2, [memoryview(b"ab")] * 2])

@@ -8,9 +8,10 @@ import warnings
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from unspool import Forecaster
-from unspool.errors import DataError
+from unspool.errors import DataError, InvalidParameterError
 from unspool.forecasting.calendar import DAY, HOUR, Calendar, Stamps, parse_frequency
 from unspool.forecasting.panel import Names, read_panel
 
@@ -196,6 +197,9 @@ def test_gaps_and_missing_values_are_masked_and_told_of() -> None:
         (one(days(3), ["1", "x", "3"]), "Column 'y' must hold numbers. Got 'x' in row 1"),
         (one(days(3), [1.0, float("inf"), 3.0]), "Column 'y' holds infinity in row 1"),
         ({"unique_id": ["a"], "ds": days(2), "y": [1]}, "must have one length"),
+        (pl.Series([1.0, 2.0]), "For one series pass .y."),
+        (np.array([[1j, 2.0]]), "A forecaster takes a long table"),
+        (np.array([["2024-01-01"]], "M8[D]"), "A forecaster takes a long table"),
         ({"unique_id": [None, "a"], "ds": days(2), "y": [1, 2]}, "no id in row 0"),
         ({"unique_id": [1.5, 2.5], "ds": days(2), "y": [1, 2]}, "must hold ids"),
         (one(days(1)), "No series has two rows, so the step between rows is unknown"),
@@ -208,6 +212,40 @@ def test_gaps_and_missing_values_are_masked_and_told_of() -> None:
 def test_tables_that_cannot_be_used(data: object, match: str) -> None:
     with pytest.raises(DataError, match=match):
         read_panel(data, Names())
+
+
+def test_arrays_of_other_libraries() -> None:
+    pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    y = [[1.0, 2.0, 4.0], [3.0, 5.0, 6.0]]
+    lists = pyarrow.array(y)
+    given = [
+        torch.tensor(y),
+        [torch.tensor(row, requires_grad=True) for row in y],
+        pl.Series(y),
+        pandas.Series(y),
+    ]
+    for data in [*given, lists, pyarrow.chunked_array([lists])]:
+        assert np.stack(read_panel(data, Names()).targets()).tolist() == y, type(data)
+    for column in (pandas.Series(y[0]), pyarrow.array(y[0])):
+        with pytest.raises(DataError, match="For one series pass"):
+            read_panel(column, Names())
+    table = pandas.DataFrame(one(days(3)))
+    assert read_panel(pyarrow.Table.from_pandas(table).to_reader(), Names()).counts.tolist() == [3]
+    with pytest.raises(DataError, match="more than one column 'y'"):
+        read_panel(pandas.concat([table, table[["y"]]], axis=1), Names())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"id_col": "ds"}, "'time_col' parameter of Forecaster must be other columns than id_col. Got 'ds'"),
+        ({"target_col": "ds"}, "'target_col' .* other columns than time_col"),
+        ({"past": ["p"], "future": ["p"]}, "'future' .* other columns than past. Got 'p'"),
+    ],
+)
+def test_a_column_has_one_part(names: dict, message: str) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
+        Forecaster(**names).fit(one(days(3)))
 
 
 def test_static_columns_have_one_value() -> None:

@@ -75,7 +75,8 @@ def test_what_is_wrong_with_a_folder_is_told(folder: Path) -> None:
         read_folder(folder, {"high/1.wav": "p"})
     with pytest.raises(DataError, match="is in no subfolder"):
         read_folder(folder / "high")
-    with pytest.raises(DataError, match="There is no folder"):
+    assert read_folder(folder / "high" / "1_x.wav", "^([0-9])_").names == ["1_x.wav"]
+    with pytest.raises(DataError, match="There is no folder or recording"):
         read_folder(folder / "nowhere")
     with pytest.raises(DataError, match="not a sound file"):
         (folder / "low" / "4.wav").write_text("RIFF")

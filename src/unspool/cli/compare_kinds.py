@@ -207,13 +207,14 @@ def forecasting(
 
     settings = settings_of(options, (*VARIED, "model"), FORECASTING)
     source = SeriesSource.of(options)
+    estimator = Forecaster(**settings, **source.columns_named())
     run(
         ctx,
         out,
         quiet,
         settings,
-        source.series(source.table),
-        estimator=Forecaster(**settings, **source.columns_named()),
+        source.series(source.table, estimator.columns_needed),
+        estimator=estimator,
         cells=names(cells),
         models=names(models),
         layouts=names(layouts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,11 +52,11 @@ Out = Annotated[
 class SeriesReading(Reading):
     """The options that say how long tables are read."""
 
-    def series(self, path: Path) -> Any:
-        """The table."""
+    def series(self, path: Path, needed: Sequence[str]) -> Any:
+        """The table; needed: columns that are kept whatever --columns names."""
         if path.is_dir():
             raise DataError(f"{str(path)!r} is a folder. Give a table.")
-        return self.read(path)
+        return self.read(path, needed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +108,9 @@ def fit(
     saved.check_place(out)
     keeping = Keeping.of(options, out)
     source = SeriesSource.of(options)
-    data = source.series(source.table)
     settings = {**settings_of(options, of=TABLE), "verbose": 0 if quiet else 1}
     model = Forecaster(**settings, **source.columns_named())
+    data = source.series(source.table, [*model.columns_needed, *([] if weight is None else [weight])])
     keeping["sample_weight"] = None if weight is None else weight_column(data, weight)
     if source.test_windows:
         found, model = model.measured(data, source.test_windows, level, **keeping)
@@ -163,8 +164,8 @@ def predict(
         check_writable(pl.DataFrame(), out)
         check_place(out)
     estimator = load_model(model, weights)
-    given = None if table is None else reading.series(table)
-    ahead = None if future is None else reading.series(future)
+    given = None if table is None else reading.series(table, estimator.columns_needed)
+    ahead = None if future is None else reading.series(future, estimator.columns_ahead)
     frame = pl.DataFrame(estimator.predict(horizon, given, ahead, level or None, quantile or None))
     if out is None:
         typer.echo(frame.write_csv(), nl=False)
@@ -198,7 +199,9 @@ def evaluate(
         if place is not None:
             check_place(place.expanduser())
     estimator = load_model(model, weights)
-    found = estimator.backtest(SeriesReading.of(options).series(table), windows, step, level=level or None)
+    found = estimator.backtest(
+        SeriesReading.of(options).series(table, estimator.columns_needed), windows, step, level=level or None
+    )
     rows = _print(found)
     if out is not None:
         write_table(found.frame(), out.expanduser())

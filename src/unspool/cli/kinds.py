@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from unspool.errors import DataError, ModelFileError
+from unspool.errors import DataError, ModelFileError, check_choice
 
 #: (command, kind) -> "module:function" of the typer command that does it. A kind not named here, or a command that
 #: is not, has the common one (regression, classification).
@@ -65,6 +65,12 @@ CLASSES: dict[str, str] = {
     "ImportedModel": "imported",
 }
 
+#: Ends of the names of files that are no tables -> what is learnt from them.
+NO_TABLES: dict[str, str] = {
+    **dict.fromkeys((".conll", ".conllu", ".iob", ".bio"), "for the tags of its words say --task tagging"),
+    ".txt": "to learn how its text goes on say --task generation; of a table name --format and --input",
+}
+
 #: Files of series.
 SERIES = (".ts", ".npy", ".npz")
 
@@ -76,7 +82,12 @@ def command_for(name: str, arguments: Sequence[str]) -> Any | None:
     """
     if name == "import":  # a model among its arguments is the one that is replaced
         return None
-    kind = _kind_of_job(arguments) if name in ("fit", "compare", "tune") else _kind_of_model(arguments)
+    if name in ("fit", "compare", "tune"):
+        kind = _kind_of_job(arguments)
+    else:
+        if name in ("predict", "evaluate") and arguments and not arguments[0].startswith("-"):
+            check_there(arguments[0])
+        kind = _kind_of_model(arguments)
     if kind is None:
         return None
     if (name, kind) in COMMANDS:
@@ -87,6 +98,12 @@ def command_for(name: str, arguments: Sequence[str]) -> Any | None:
     return None
 
 
+def check_there(model: str) -> None:
+    """`ModelFileError` where nothing is at the model's path, before its options are asked for, or stdin."""
+    if not os.path.exists(os.path.expanduser(model)):
+        raise ModelFileError(f"Cannot load the model {model!r}: there is nothing at this path.")
+
+
 def _kind_of_job(arguments: Sequence[str]) -> str | None:
     """By --input-kind or --task, or what the first argument is: series and recordings are in no table of texts."""
     if any(argument.split("=")[0] == "--input-kind" for argument in arguments):
@@ -94,7 +111,19 @@ def _kind_of_job(arguments: Sequence[str]) -> str | None:
     task = _task(arguments)
     if ("fit", task) in COMMANDS:
         return task
+    if task is not None:
+        from unspool.tasks import registry
+
+        kinds = [kind for name, kind in COMMANDS if name == "fit" and kind != "signals"]
+        check_choice("unspool", "--task", task, ("auto", *registry, *kinds))
     first = os.path.expanduser(arguments[0]) if arguments else ""
+    end = os.path.splitext(first)[1].lower()
+    if (
+        task is None
+        and end in NO_TABLES
+        and not any(a.split("=")[0] in ("--input", "--help") for a in arguments)
+    ):
+        raise DataError(f"{arguments[0]!r} is no table: {NO_TABLES[end]}.")
     return "signals" if first.lower().endswith(SERIES) or (first and os.path.isdir(first)) else task
 
 

@@ -25,6 +25,9 @@ from unspool.cli.options import (
 )
 from unspool.errors import DataError
 
+# How a file is given that holds texts.
+OF_TABLE = "of a table name its column of texts with --input; lines of texts come by stdin"
+
 
 @with_options(source_options(Reading))
 def predict(
@@ -62,8 +65,7 @@ def predict(
         return
     if cluster is not None:
         raise DataError("--cluster is for a table: name its column of texts with --input.")
-    if texts and len(texts) == 1 and _is_table(texts[0]):
-        raise DataError(f"{texts[0]!r} is a table: name its column of texts with --input.")
+    refuse_file(texts, OF_TABLE)
     _predict_lines(model, weights, texts or stdin_lines(options["encoding"]), level)
 
 
@@ -79,16 +81,17 @@ def table_of(texts: Sequence[str] | None, input: str | None, out: Path | None) -
     return Path(texts[0])
 
 
-def _is_table(text: str) -> bool:
-    if "\n" in text or len(text) > 1000:
-        return False
-    from unspool.tables import file_format
-
-    path = Path(text).expanduser()
+def refuse_file(texts: Sequence[str] | None, how: str) -> None:
+    """`DataError` where one text is given, and is the name of a file that is there. how: what reads such."""
+    if not texts or len(texts) != 1 or "\n" in texts[0] or len(texts[0]) > 1000:
+        return
+    path = Path(texts[0]).expanduser()
     try:
-        return path.is_file() and bool(file_format(path))
-    except (DataError, OSError):
-        return False
+        there = bool(path.suffix) and path.is_file()
+    except OSError:
+        return
+    if there:
+        raise DataError(f"{texts[0]!r} is a file: {how}.")
 
 
 def stdin_lines(encoding: str) -> list[str]:

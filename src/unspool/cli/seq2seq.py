@@ -34,7 +34,7 @@ from unspool.cli.options import (
     with_options,
 )
 from unspool.cli.pair_data import Pairs, PairSource, Part, Target, read_pairs
-from unspool.cli.predict import stdin_lines, table_of
+from unspool.cli.predict import OF_TABLE, refuse_file, stdin_lines, table_of
 from unspool.errors import check_choice
 from unspool.evaluation.metrics import METRICS, Metrics, beside_baselines, shown
 from unspool.evaluation.texts import error_packages, text_metrics
@@ -169,6 +169,7 @@ def predict(
         answer = partial(load_model(model, weights).columns, **decoding)
         answer_table(Answers(OfTexts(answer), input), table, out, Reading.of(options))
         return
+    refuse_file(texts, OF_TABLE)
     lines = texts or stdin_lines(options["encoding"])
     columns = load_model(model, weights).columns(lines, **decoding)
     for written, value, text in zip(*columns.values(), lines):

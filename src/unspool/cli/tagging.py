@@ -24,6 +24,7 @@ from unspool.cli.options import (
     source_options,
     with_options,
 )
+from unspool.cli.predict import refuse_file
 from unspool.cli.tag_data import Encoding, Format, Label, Sentences, TaggedSource, Tags, Tokens
 from unspool.errors import DataError
 from unspool.evaluation.metrics import shown
@@ -136,6 +137,7 @@ def predict(
             check_place(out)
         read = read_tagged(texts[0], format=format, tokens=tokens, with_tags=False, encoding=encoding)
     else:
+        refuse_file(texts, "say --file to tag its sentences, or --out")
         lines = texts or sys.stdin.read().splitlines()
         sentences = [line.split() for line in lines]
         if not any(sentences):

@@ -184,6 +184,16 @@ class Forecaster(BaseEstimator):
         lists = (tuple(self.past), tuple(self.future), tuple(self.static))
         return Names(self.id_col, self.time_col, self.target_col, *lists)
 
+    @property
+    def columns_needed(self) -> list[str]:
+        """The columns of the tables that it reads."""
+        return self._names().all
+
+    @property
+    def columns_ahead(self) -> list[str]:
+        """The columns of a table of what is known ahead."""
+        return self._names().ahead
+
     # --- using
 
     @surroundings.defaults()

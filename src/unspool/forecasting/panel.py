@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from unspool.arrays import unwrapped
 from unspool.errors import DataError, did_you_mean, warn_caller
 from unspool.forecasting.calendar import Calendar, Stamps, infer, parse_frequency, with_ends
 from unspool.tables import Table
@@ -35,6 +36,11 @@ class Names:
         """Every column that is read, once."""
         key = [] if self.id is None else [self.id]
         return list(dict.fromkeys([*key, self.time, self.target, *self.past, *self.future, *self.static]))
+
+    @property
+    def ahead(self) -> list[str]:
+        """Those of a table of what is known ahead."""
+        return [*([] if self.id is None else [self.id]), self.time, *self.future]
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def read_panel(
     """
     style = data.style if isinstance(data, Table) else Style()
     frame, kind = _frame(data.frame if isinstance(data, Table) else data, names)
-    wanted = names.all if target else _future_columns(names)
+    wanted = names.all if target else names.ahead
     _require(frame, wanted)
     frame = frame.select(wanted)
     if frame.height == 0:
@@ -172,21 +178,28 @@ def _frame(data: Any, names: Names) -> tuple[pl.DataFrame, str]:
     if isinstance(data, pl.DataFrame):
         return data, "polars"
     if hasattr(data, "iloc") and hasattr(data, "columns"):
-        present = [name for name in names.all if name in list(data.columns)]
+        given = list(data.columns)
+        present = [name for name in names.all if name in given]
+        for name in present:
+            if given.count(name) > 1:
+                raise DataError(f"The table has more than one column {name!r}. Rename one of them.")
         return pl.DataFrame([_pandas_column(name, data[name]) for name in present]), "pandas"
     if isinstance(data, Mapping):
         sizes = {name: len(data[name]) for name in names.all if name in data}
         if len(set(sizes.values())) > 1:
             raise DataError(f"The columns must have one length. Got {sizes}.")
         return pl.DataFrame([_series(name, data[name]) for name in sizes]), "dict"
-    if hasattr(data, "__arrow_c_stream__"):
+    if hasattr(data, "__arrow_c_stream__") and not (hasattr(data, "to_list") or hasattr(data, "type")):
         return pl.DataFrame(data), "polars"
-    return _from_arrays(data, names), "arrays"
+    return _from_arrays(data.to_list() if hasattr(data, "to_list") else unwrapped(data), names), "arrays"
 
 
 def _from_arrays(data: Any, names: Names) -> pl.DataFrame:
     try:
-        rows = [np.asarray(row, float) for row in data]
+        rows = [np.asarray(unwrapped(row)) for row in data]
+        if any(row.dtype.kind in "cmM" for row in rows):
+            raise TypeError
+        rows = [row.astype(float) for row in rows]
     except (TypeError, ValueError):
         raise DataError(
             "A forecaster takes a long table (a polars or pandas DataFrame, or a dict of columns) with a row a time "
@@ -229,10 +242,6 @@ def _series(name: str, values: Any) -> pl.Series:
         return pl.Series(name, items)
     except (TypeError, pl.exceptions.PolarsError) as error:
         raise DataError(f"Column {name!r} mixes kinds of values: {str(error).splitlines()[0]}") from None
-
-
-def _future_columns(names: Names) -> list[str]:
-    return [*([] if names.id is None else [names.id]), names.time, *names.future]
 
 
 def _require(frame: pl.DataFrame, wanted: Sequence[str]) -> None:

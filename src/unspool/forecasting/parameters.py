@@ -309,12 +309,13 @@ And what `unspool fit --task forecasting` calls them. This page is written by
 def check_parameters(owner: str, values: Mapping[str, Any]) -> None:
     """`InvalidParameterError` for the first of `values` outside its range, or for two that do not go together."""
     parameters.check_parameters(owner, values, TABLE)
-    columns = [values["time_col"], values["target_col"], *values["past"], *values["future"]]
-    twice = [name for name in columns if columns.count(name) > 1]
-    if twice:
-        bad_parameter(
-            owner, "past", "columns that differ from each other, from time_col and target_col", twice[0]
-        )
+    seen = {values["id_col"]: "id_col"}
+    roles = [(role, [values[role]]) for role in ("time_col", "target_col")]
+    for role, named in [*roles, ("past", values["past"]), ("future", values["future"])]:
+        for column in named:
+            if column in seen:
+                bad_parameter(owner, role, f"other columns than {seen[column]}", column)
+            seen[column] = role
     loss = values["loss"]
     if values["intervals"] == "model" and loss in ("squared", "absolute", "huber"):
         hint = "Choose loss='quantile', 'normal', 'student_t' or 'negative_binomial'."

@@ -12,6 +12,7 @@ import numpy as np
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RustTokenizer
 
+from unspool.arrays import unwrapped
 from unspool.errors import DataError, ModelFileError
 from unspool.saved import Fields
 
@@ -228,11 +229,15 @@ def vocabulary_from_fields(fields: Fields) -> Vocabulary:
 
 
 def read_texts(owner: str, texts: Any, what: str = "texts") -> list[str]:
-    """A list of str, out of one str or a list, array or Series of them; `DataError` for anything else."""
+    """A list of str, out of one str or a list, array or column of them; `DataError` for anything else."""
     items = [texts] if isinstance(texts, str) else texts
-    if isinstance(items, (bytes, dict)) or not isinstance(items, Iterable):
+    if hasattr(items, "columns"):
+        raise DataError(
+            f"The {what} of {owner} must be one column of a table, such as table['text']. Got a table."
+        )
+    if isinstance(items, (bytes, dict, set, frozenset)) or not isinstance(items, Iterable):
         raise DataError(f"The {what} of {owner} must be a str, or a list of str. Got {type(texts).__name__}.")
-    items = list(items)
+    items = list(unwrapped(items))
     for i, text in enumerate(items):
         if not isinstance(text, str):
             raise DataError(f"Text {i} of the {what} must be a str. Got {type(text).__name__}: {text!r:.50}.")

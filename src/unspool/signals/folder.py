@@ -19,8 +19,8 @@ def read_folder(
     path: str | os.PathLike[str],
     labels: str | Mapping[str, Any] | None = "folder",
 ) -> Labelled:
-    """The recordings (WAV, FLAC, OGG, AIFF, MP3) under a folder, sorted by path; X are the paths, which an estimator
-    reads, and the names are the paths within the folder.
+    """The recordings (WAV, FLAC, OGG, AIFF, MP3) under a folder, sorted by path, or one file; X are the paths, which an
+    estimator reads, and the names are the paths within the folder.
 
     labels: "folder": the first subfolder that a file is in; a regular expression with one group: what it finds in the
     file's name ("^([0-9])_"); a mapping from name to label, of a table: its files are the recordings, others are left
@@ -28,11 +28,19 @@ def read_folder(
     Raises `DataError` where there is no recording, a label is missing, or a file of the mapping.
     """
     folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {str(folder)!r}.")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-    if not files:
-        raise DataError(f"No recording is under {str(folder)!r}: no file ends in {', '.join(EXTENSIONS)}.")
+    ends = ", ".join(EXTENSIONS)
+    if folder.is_file():
+        if folder.suffix.lower() not in EXTENSIONS:
+            raise DataError(
+                f"{str(folder)!r} is neither a folder nor a recording, whose name ends in {ends}."
+            )
+        folder, files = folder.parent, [folder]
+    elif folder.is_dir():
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+        if not files:
+            raise DataError(f"No recording is under {str(folder)!r}: no file ends in {ends}.")
+    else:
+        raise DataError(f"There is no folder or recording {str(folder)!r}.")
     names = [p.relative_to(folder).as_posix() for p in files]
     if isinstance(labels, Mapping):
         return _of_table(folder, names, labels)

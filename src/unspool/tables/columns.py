@@ -167,8 +167,10 @@ def text_column(table: Table, name: str) -> list[str]:
     return column.to_list()
 
 
-def number_columns(table: Table, names: Sequence[str]) -> np.ndarray:
-    """The numbers of columns `names`: (R,) for one, (R, K) for K; `DataError` for cells that are none."""
+def number_columns(
+    table: Table, names: Sequence[str], hint: str = "For labels, use --task classification."
+) -> np.ndarray:
+    """The numbers of columns `names`: (R,) for one, (R, K) for K; `DataError` for cells that are none, with a hint."""
     arrays = []
     for name in names:
         values, missing, _ = _numbers(table, name)
@@ -176,11 +178,11 @@ def number_columns(table: Table, names: Sequence[str]) -> np.ndarray:
         bad = ~good | missing.to_numpy()
         if bad.any():
             cells = table.frame[name].to_list()
-            hint = _question(table, name, table.frame[name].cast(pl.String).filter(pl.Series(bad)))
+            asked = _question(table, name, table.frame[name].cast(pl.String).filter(pl.Series(bad)))
             shown = [f"row {table.rows[i]}: {cells[i]!r}" for i in np.flatnonzero(bad)[:3]]
             raise DataError(
                 f"Column {name!r} of {table.name} must hold finite numbers. {int(bad.sum())} of {len(table)} "
-                f"rows do not: {'; '.join(shown)}. {hint or 'For labels, use --task classification.'}"
+                f"rows do not: {'; '.join(shown)}. {asked or hint}".rstrip()
             )
         arrays.append(values.to_numpy())
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1)
@@ -189,7 +191,7 @@ def number_columns(table: Table, names: Sequence[str]) -> np.ndarray:
 def weight_column(table: Table, name: str) -> np.ndarray:
     """(R,): the weights of rows; `DataError` for a column that is not there, and cells that are none."""
     require_columns(table, [name])
-    weights = number_columns(table, [name])
+    weights = number_columns(table, [name], hint="")
     bad = np.flatnonzero(weights < 0)
     if len(bad) or not weights.any():
         what = f"Row {table.rows[bad[0]]} has {weights[bad[0]]:g}." if len(bad) else "All are 0."

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unspool.arrays import unwrapped
+from unspool.arrays import as_they_are, unwrapped
 from unspool.errors import DataError, warn_caller
 from unspool.evaluation.spans import parts
 from unspool.ragged import Ragged
@@ -54,7 +54,7 @@ def read_tags(y: Any, sentences: Sequence[Sequence[str]]) -> Tags:
 
 def read_labels(labels: Any, count: int) -> np.ndarray:
     """(count,) of one type; `DataError` for anything else."""
-    array = np.asarray(labels.to_list() if hasattr(labels, "to_list") else labels)
+    array = as_they_are(labels.to_list() if hasattr(labels, "to_list") else labels)
     if array.shape != (count,):
         raise DataError(f"labels must have one for each of the {count} sentences. Got shape {array.shape}.")
     if array.dtype.kind not in "USiub" and not all(isinstance(label, str) for label in array):

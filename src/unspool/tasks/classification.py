@@ -303,6 +303,9 @@ def class_labels(y: np.ndarray) -> np.ndarray:
         raise DataError(
             f"y must have a label in every row. Got none in row {missing[0]} ({len(missing)} in all)."
         )
+    types = sorted({type(v).__name__ for v in y}) if y.dtype.kind == "O" else []
+    if len(types) > 1 and "str" in types:
+        raise DataError(f"y must be labels of one type. Got {', '.join(types)}.")
     try:
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             raise DataError("y must be finite. Got infinity.")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unspool.arrays import unwrapped
+from unspool.arrays import as_they_are, unwrapped
 from unspool.errors import DataError
 from unspool.ragged import Ragged
 
@@ -21,7 +21,7 @@ def read_labels(y: Any, count: int) -> np.ndarray:
         )
     y = unwrapped(y)
     try:
-        array = np.asarray(y)
+        array = as_they_are(y)
         if (
             array.dtype.kind == "f"
             and array.ndim == 1

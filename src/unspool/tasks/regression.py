@@ -61,6 +61,10 @@ class Regression(Task):
     def read(self, y: Any, count: int, learn: bool) -> np.ndarray:
         """float64 (n,) or (n, K)."""
         y = read_labels(y, count)
+        if y.dtype.kind in "mM":
+            raise DataError(
+                f"y must be numbers. Got {y.dtype}: make numbers of them, such as days since the earliest."
+            )
         try:
             numbers = y.astype(np.float64)
         except (ValueError, TypeError) as error:
@@ -68,7 +72,9 @@ class Regression(Task):
         bad = ~np.isfinite(numbers)
         if y.dtype.kind == "c" or bad.any():
             row = int(np.argwhere(bad)[0, 0]) if bad.any() else 0
-            raise DataError(f"y must be finite real numbers. Got {y[row].tolist()!r} in row {row}.")
+            raise DataError(
+                f"y must be finite real numbers. Got {np.asarray(y[row]).tolist()!r} in row {row}."
+            )
         return numbers
 
     def fit(self, target: Any) -> None:
