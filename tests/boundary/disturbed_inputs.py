@@ -71,7 +71,7 @@ tensors(lambda t: t[..., :0], "no columns", "error", *SHAPES)
 tensors(lambda t: t.flatten(), "one axis", "error", *SHAPES)
 tensors(lambda t: t[None, None], "two axes more", "error", *SHAPES)
 
-ROWS = ("rows", "shape", "batch", "offsets", "steps")
+ROWS = ("rows", "shape", "size", "batch", "offsets", "steps")
 
 
 @disturb("x one row less", "error", *ROWS)

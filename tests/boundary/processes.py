@@ -6,6 +6,7 @@ and writes {"name": ..., "verdict": ...}.
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import json
 import os
@@ -51,6 +52,7 @@ def in_child(function: Any, name: str) -> str:
         os.close(reading)
         os.dup2(errors.fileno(), 2)
         os.dup2(errors.fileno(), 1)
+        faulthandler.dump_traceback_later(LIMIT - 5, file=errors)  # where it hangs
         try:
             verdict = function(name)
         except BaseException:

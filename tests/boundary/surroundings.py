@@ -291,13 +291,17 @@ def faked(given: Given, whole: bool) -> Named:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     mode = FakeTensorMode(allow_non_fake_inputs=not whole)
+
+    def fake(value: Any) -> Any:
+        return mode.from_tensor(value) if isinstance(value, Tensor) else value
+
     if whole:
         for module in given.layer.modules():
             for name, weight in module._parameters.items():
                 if weight is not None:
                     module._parameters[name] = torch.nn.Parameter(mode.from_tensor(weight.detach()), False)
-        given.state = [mode.from_tensor(part) for part in given.state]
-    given.x = mode.from_tensor(given.x)
+        given.state = [fake(part) for part in given.state]
+    given.x = fake(given.x)
     with mode:
         return name_results(given.forward())
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 
-from unspool import Ragged
+from unspool import Ragged, cells
 from unspool import nn as unn
-from unspool.errors import DataError, InputError
+from unspool.errors import DataError, EngineError, InputError
 
 from .given import torch_name
-from .pairs import MAKE, F, Making, Pair, close
+from .pairs import MAKE, F, H, Making, Pair, close
 from .surroundings import setting
 
 # --- autocast and inference
@@ -260,3 +260,26 @@ def test_offsets_that_are_mapped(pair: Pair) -> None:
         state = layer._states(2, None, True)
         with pytest.raises(DataError, match=r"offsets must be the same wherever torch\.vmap maps"):
             torch.vmap(lambda o: layer.run(values, o, state)[0])(torch.stack([offsets, offsets]))
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+@pytest.mark.parametrize("around", ["gradients", "no gradients", "functionalize"])
+def test_a_state_of_other_rows_or_parts_is_an_error_on_every_path(engine: str, around: str) -> None:
+    layer = unn.Recurrent(cells.LSTMCell(F, H), engine=engine)
+    x, offsets = torch.randn(4, F), torch.tensor([0, 1, 4])
+
+    def made(function: Callable[[Tensor], Any]) -> Any:
+        return torch.func.functionalize(function)(x) if around == "functionalize" else function(x)
+
+    def parts(rows: int, count: int, width: int = H) -> tuple[Tensor, ...]:
+        return tuple(torch.zeros(rows, width) for _ in range(count))
+
+    with torch.set_grad_enabled(around == "gradients"):
+        for rows, count, width in ((5, 2, H), (1, 2, H), (4, 3, H), (4, 1, H), (4, 2, H + 1)):
+            with pytest.raises(DataError, match="state must have parts"):
+                made(lambda x: layer.step(x, parts(rows, count, width)))  # noqa: B023
+        for rows in (1, 3):
+            with pytest.raises((DataError, EngineError), match=r"[Ss]tate (part 0 )?must have"):
+                made(lambda x: layer.run(x, offsets, [parts(rows, 2)]))  # noqa: B023
+        for good in (parts(4, 2), list(parts(4, 2))):
+            assert len(made(lambda x: layer.step(x, good))) == 2  # noqa: B023

@@ -29,7 +29,7 @@ class Called(torch.nn.Module):
 
     def forward(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
         given = self.given
-        return given.flat(x, given.subject.nest(parts))
+        return given.flat(x, (given.shape or given.subject.nest)(parts))
 
 
 def _others(given: Given) -> tuple[Tensor, ...]:

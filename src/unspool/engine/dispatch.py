@@ -125,6 +125,8 @@ def _run_now(
     if path.engine == "native":
         once = engine == "native"
         return _run_native(directions, path.programs, taken, offsets, starts, index, once, precision)
+    if isinstance(offsets, Tensor):
+        door.states(states, offsets.shape[0] - 1)
     if precision != "float32":
         raise EngineError(
             f"Only the native engine has products of {precision}, and it cannot run this call: {path.reason}. "

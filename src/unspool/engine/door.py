@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from unspool import _native
 from unspool.arrays import MAPPED, is_mapped, numbers
 from unspool.errors import DataError
+from unspool.state import flatten, unflatten
 
 
 def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | None]:
@@ -35,3 +37,20 @@ def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | No
     tokens = values.shape[0] if index is None else _native.check_index(index, values.shape[0])
     _native.check_offsets(offsets, tokens)
     return offsets, index
+
+
+def states(given: Sequence[Any], rows: int) -> None:
+    """Raises `DataError` for states whose parts do not have one row for each of `rows` sequences."""
+    shapes = [tuple(leaf.shape) for state in given for leaf in flatten(state)]
+    if any(not shape or shape[0] != rows for shape in shapes):
+        raise DataError(
+            f"The state must have parts of {rows} rows, one for each sequence of the batch. Got shapes {shapes}."
+        )
+
+
+def state_of_step(given: Any, like: Any) -> Any:
+    """`given`, nested as `like`; `DataError` where its parts are not of the shapes of the parts of `like`."""
+    shapes, expected = ([tuple(leaf.shape) for leaf in flatten(state)] for state in (given, like))
+    if shapes != expected:
+        raise DataError(f"The state must have parts of shape {expected}. Got {shapes}.")
+    return unflatten(like, flatten(given))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool import _native
-from unspool.engine import memory, mismatch
+from unspool.engine import door, memory, mismatch
 from unspool.engine.dispatch import Direction, as_computed, choose, run, warn_slow
 from unspool.engine.native import Call, Stream
 from unspool.engine.programs import Memory, current
@@ -38,6 +38,7 @@ def step(cell: nn.Module, x: Tensor, state: Any, engine: str = "auto") -> Any:
         if path.engine != "native":
             if engine == "auto":
                 warn_slow(path)
+            state = door.state_of_step(state, cell.initial_state(x.shape[0]))  # type: ignore[operator]
             with mismatch.explained([Direction(cell)], x, [state]):
                 return cell(x, state)
         known = of_cell.step = Step(cell, path.programs[0], (int(x.shape[1]), widths(state)))
@@ -56,6 +57,7 @@ def _unreached(cell: nn.Module, x: Tensor, state: Any) -> Any:
 
 def _as_sequences(cell: nn.Module, x: Tensor, state: Any, engine: str) -> Any:
     """The state after sequences of one step each."""
+    state = door.state_of_step(state, cell.initial_state(len(x)))  # type: ignore[operator]
     offsets = torch.arange(len(x) + 1, dtype=torch.int64, device="cpu")
     return run([Direction(cell)], x, offsets, [state], engine)[1][0]
 
