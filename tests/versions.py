@@ -5,18 +5,21 @@
     python tests/versions.py --tests tests/nn                       # other tests
 
 An environment each under build/versions/, kept between runs (torch's own packages may take gigabytes). The package
-comes from the wheel in dist/ (`python tests/wheel.py --pythons ...`), or is built by it.
+is the wheel in dist/ that tests/wheel.py makes, built anew where it is older than what it is built from.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from wheel import wheels
 
 ROOT = Path(__file__).parents[1]
 # the oldest torch that is promised, the one that constraints.txt pins, the newest
@@ -25,8 +28,8 @@ TESTS = (
     "tests/nn tests/cells tests/engine tests/streaming tests/test_ragged.py tests/properties tests/estimators"
 )
 NEEDS = (
-    "pytest pytest-xdist hypothesis pandas pyarrow h5py onnx-ir onnxruntime fastexcel soundfile crepes jiwer"
-)
+    "pytest<9.2 pytest-xdist hypothesis pandas pyarrow h5py onnx-ir onnxruntime fastexcel soundfile crepes jiwer"
+).split()
 
 
 def interpreter(version: str) -> str | None:
@@ -44,20 +47,27 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-def environment(python: str, version: str, torch: str) -> Path:
-    """The interpreter of an environment with that torch and the newest wheel of dist/."""
+def current(version: str) -> Path | None:
+    """The wheel of that Python in dist/, unless a source is newer."""
+    tag = f"cp{version.replace('.', '')}"
+    found = list((ROOT / "dist").glob(f"*-{tag}-{tag}-*_{platform.machine()}.whl"))
+    if not found:
+        return None
+    newest = max(found, key=lambda path: path.stat().st_mtime)
+    sources = [ROOT / "pyproject.toml", ROOT / "CMakeLists.txt", *(ROOT / "native").rglob("*")]
+    sources += (ROOT / "src").rglob("*.py")
+    return newest if newest.stat().st_mtime > max(path.stat().st_mtime for path in sources) else None
+
+
+def environment(python: str, version: str, torch: str, wheel: Path) -> Path:
+    """The interpreter of an environment with that torch and wheel."""
     place = ROOT / "build" / "versions" / f"python{version}-torch{torch}"
     fresh = place / "bin" / "python"
     if not fresh.exists():
         subprocess.run([python, "-m", "venv", place], check=True)
-    tag = f"cp{version.replace('.', '')}"
-    wheels = sorted((ROOT / "dist").glob(f"*-{tag}-{tag}-*.whl"), key=lambda path: path.stat().st_mtime)
-    if not wheels:
-        subprocess.run([sys.executable, ROOT / "tests" / "wheel.py", "--pythons", python], check=True)
-        wheels = list((ROOT / "dist").glob(f"*-{tag}-{tag}-*.whl"))
     install = [fresh, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*install, f"torch=={torch}", wheels[-1], *NEEDS.split()], check=True)
-    subprocess.run([*install, "--no-deps", "--force-reinstall", wheels[-1]], check=True)
+    subprocess.run([*install, f"torch=={torch}", wheel, *NEEDS], check=True)
+    subprocess.run([*install, "--no-deps", "--force-reinstall", wheel], check=True)
     return fresh
 
 
@@ -77,14 +87,20 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=PAIRS.split(), metavar="PYTHON=TORCH")
     parser.add_argument("--tests", nargs="+", default=TESTS.split())
     options = parser.parse_args()
+    pairs = [pair.split("=") for pair in options.only]
+    pythons = {version: interpreter(version) for version, _ in pairs}
+    found = {version: current(version) for version, python in pythons.items() if python}
+    lacking = {python: version for version, python in pythons.items() if python and not found[version]}
+    if lacking:
+        for python, wheel in wheels([*lacking], platform.machine(), ROOT / "dist"):
+            found[lacking[python]] = wheel
+            print(wheel, flush=True)
     lines, passed = [], True
-    for pair in options.only:
-        version, _, torch = pair.partition("=")
-        python = interpreter(version)
-        if python is None:
+    for version, torch in pairs:
+        if (python := pythons[version]) is None:
             lines.append(f"Python {version:5} torch {torch:7} not tried: no such interpreter here")
             continue
-        good, last = attempt(environment(python, version, torch), options.tests)
+        good, last = attempt(environment(python, version, torch, found[version]), options.tests)
         passed &= good
         lines.append(f"Python {version:5} torch {torch:7} {last}")
         print(lines[-1], flush=True)

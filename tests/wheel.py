@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import ziglang
@@ -120,25 +121,30 @@ def attempt(python: str, wheel: Path) -> str:
         return run(fresh, "-c", TRY, env=env, cwd=folder).strip()
 
 
+def wheels(pythons: list[str], machine: str, out: Path) -> Iterator[tuple[str, Path]]:
+    """The source archive into `out`, and from it alone a wheel of each of `pythons` after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", folder, cwd=ROOT)
+        (archive,) = Path(folder).glob("*.tar.gz")
+        out.mkdir(exist_ok=True)
+        with tarfile.open(archive) as packed:  # no repository around it
+            packed.extractall(folder, filter="data")
+        source = Path(folder, archive.name.removesuffix(".tar.gz"))
+        shutil.move(archive, out / archive.name)
+        for python in pythons:
+            yield python, build(python, source, machine, out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pythons", nargs="+", default=[sys.executable])
     parser.add_argument("--machine", default=platform.machine())
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", folder, cwd=ROOT)
-        (archive,) = Path(folder).glob("*.tar.gz")
-        options.out.mkdir(exist_ok=True)
-        with tarfile.open(archive) as packed:  # no repository around it
-            packed.extractall(folder, filter="data")
-        source = Path(folder, archive.name.removesuffix(".tar.gz"))
-        shutil.move(archive, options.out / archive.name)
-        for python in options.pythons:
-            wheel = build(python, source, options.machine, options.out)
-            print(wheel, flush=True)
-            if options.machine == platform.machine():
-                print(attempt(python, wheel), flush=True)
+    for python, wheel in wheels(options.pythons, options.machine, options.out):
+        print(wheel, flush=True)
+        if options.machine == platform.machine():
+            print(attempt(python, wheel), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import BinaryIO
 
 from unspool.ranks import under_torchrun
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a share of it, or what a file may hold
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -22,18 +25,40 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises `OSError` where the disk is full or the folder cannot be written; what was there is then unchanged.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with _named(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+            sync_folder(path.parent)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of the file beside `path`, or of a full disk, is an `OSError` of `path`."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-        sync_folder(path.parent)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        code, name = system_error(error), getattr(error, "filename", None)
+        beside = os.path.basename(str(name)).startswith(f".{path.name[:100]}")
+        if code is not None and (beside or (name is None and code in FULL)):
+            raise OSError(code, os.strerror(code), str(path)) from error
         raise
+
+
+def system_error(error: Exception) -> int | None:
+    """The errno of an `OSError`; of an error of a library in Rust (polars), the one in its text."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return None if told is None else int(told[1])
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
@@ -64,7 +89,7 @@ def check_place(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix=f".{path.name[:100]}.", dir=path.parent):
+    with _named(path), tempfile.NamedTemporaryFile(prefix=f".{path.name[:100]}.", dir=path.parent):
         pass
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import unspool
+from unspool.cli.app import describe
 from unspool.errors import ModelFileError
 
 from .conftest import SMALL, reviews, run
@@ -114,3 +117,22 @@ def test_boolean_labels_of_a_table_for_a_model_of_booleans(tmp_path):
     table.write_csv(tmp_path / "t.csv")
     result = run("evaluate", tmp_path / "model", tmp_path / "t.csv", "--input", "text", "--target", "mood")
     assert "60 rows have a class that the model does not know" in result.stderr
+
+
+def test_system_errors_name_the_file_that_was_to_be(tmp_path):
+    """Not the one beside it that is renamed at the end; errors of polars are told as those of Python."""
+    from unspool.files import replacing
+
+    out = tmp_path / "none" / "p.csv"
+    with pytest.raises(FileNotFoundError) as missing, replacing(out):
+        pass
+    assert describe(missing.value) == f"No such file or directory: {out}."
+    assert describe(OSError("No space left on device (os error 28)")).startswith("No space left on device.")
+
+
+def test_closed_stdout():
+    """Nothing is opened in its place, and nobody believes that answers were written."""
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "unspool", "stream", "model"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: stdout is closed.") and done.stderr.count("\n") == 1

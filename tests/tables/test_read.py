@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import bz2
 import csv
+import errno
 import gzip
+import hashlib
 import json
 import lzma
+import os
 import zipfile
 from pathlib import Path
 
@@ -295,3 +298,21 @@ def test_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write_table(pl.DataFrame({"a": ["x"]}), "~/t.csv")
     assert (tmp_path / "t.csv").is_file() and read_table("~/t.csv").frame.rows() == [("x",)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of files are POSIX")
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json", "parquet", "csv.gz"])
+def test_a_full_disk_is_told_of_the_file_and_leaves_nothing(tmp_path, kind):
+    """A file may hold 1,000 bytes: the system refuses more, to polars and to Python, as it does on a full disk."""
+    import resource
+
+    path, kept = tmp_path / f"t.{kind}", resource.getrlimit(resource.RLIMIT_FSIZE)
+    frame = pl.DataFrame({"a": [hashlib.sha256(bytes([n])).hexdigest() for n in range(256)]})
+    with pytest.raises(OSError) as full:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, kept[1]))
+        try:
+            write_table(frame, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+    assert full.value.errno == errno.EFBIG and full.value.filename == str(path)
+    assert not [*tmp_path.iterdir()]

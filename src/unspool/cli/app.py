@@ -28,7 +28,8 @@ from unspool.cli.serve import serve
 from unspool.cli.shrink import shrink
 from unspool.cli.stream import stream
 from unspool.cli.tune import tune
-from unspool.errors import UnspoolError
+from unspool.errors import DataError, UnspoolError
+from unspool.files import FULL, system_error
 from unspool.ranks import ParallelError, under_torchrun
 
 ERROR = 2
@@ -48,9 +49,11 @@ def describe(error: Exception) -> str | None:
     """The line for an error that the user can mend; None for any other."""
     if isinstance(error, UnspoolError):
         return str(error)
-    if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
-        what = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-        if error.errno == errno.ENOSPC:
+    code = system_error(error) if isinstance(error, OSError) else None
+    if isinstance(error, OSError) and code not in (None, errno.EPIPE):
+        reason = error.strerror or os.strerror(code)
+        what = f"{reason}: {error.filename}" if error.filename else reason
+        if code in FULL:
             return f"{what}. Nothing half-written was left behind. Free some space and run the command again."
         return f"{what}."
     return None
@@ -58,7 +61,7 @@ def describe(error: Exception) -> str | None:
 
 def _flush() -> None:
     """What was printed goes out now, while an error of it can still be told."""
-    if sys.stdout is None or sys.stdout.closed:
+    if sys.stdout.closed:
         return
     try:
         sys.stdout.flush()
@@ -89,6 +92,10 @@ class Commands(TyperGroup):
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: say("warning", message)
             try:
+                if sys.stdout is None:  # the next file that is opened would take its number
+                    raise DataError(
+                        "stdout is closed. Send it to a file, or to /dev/null if it is not wanted."
+                    )
                 _quiet_other_ranks()
                 result = super().invoke(ctx)
                 _flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unspool.errors import ModelFileError
-from unspool.files import move_over, sync_folder
+from unspool.files import FULL, move_over, sync_folder
 from unspool.ranks import under_torchrun
 from unspool.saved.document import FORMAT
 
@@ -81,7 +80,7 @@ def write_parts(path: str | os.PathLike[str], document: bytes, weights: bytes) -
     except OSError as error:
         size = (len(document) + len(weights)) / 1e6
         reason = error.strerror or str(error)
-        hint = " Free some space or save elsewhere." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        hint = " Free some space or save elsewhere." if error.errno in FULL else ""
         raise ModelFileError(
             f"Cannot save the model ({size:.1f} MB) to {name!r}: {reason}. What was there is unchanged.{hint}"
         ) from error

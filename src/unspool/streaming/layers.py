@@ -56,7 +56,7 @@ def check_forward(module: nn.Module) -> None:
             raise DataError(
                 f"{type(each).__name__} is bidirectional: its backward direction starts at the end of a sequence, "
                 "which a stream does not have. Build and fit the model with bidirectional=False, or take "
-                "stream(look_ahead=N) or unspool.streaming.LookAheadStream, which see N steps ahead."
+                "stream(look_ahead=N), unspool.streaming.LookAheadStream or --look-ahead N, which see N steps ahead."
             )
         if getattr(each, "reverse", False):
             raise DataError(
