@@ -58,7 +58,10 @@ def test_fit_measures_beside_n_grams(folder: Path) -> None:
 
 
 def test_a_column_weighs_the_texts(tmp_path: Path) -> None:
-    texts, weights = ["abab" * 3, None, "cdcd" * 3, *["abcd" * 3] * 6], [1.0, 9.0, 0.0, *[2.5] * 6]
+    texts, weights = (
+        ["abab" * 3, None, "cdcd" * 3, "abcd" * 3, *["badc", "ddab", "cbba", "acac", "dbca"]],
+        [1.0, 9.0, 0.0, 2.5, 3.0, 0.5, 4.0, 2.0, 1.5],
+    )
     pl.DataFrame({"text": texts, "trust": weights}).write_csv(tmp_path / "texts.csv")
     command = ["fit", tmp_path / "texts.csv", "--task", "generation", *SMALL, "--epochs", "1"]
     run(
@@ -74,7 +77,7 @@ def test_a_column_weighs_the_texts(tmp_path: Path) -> None:
     )
     drawn = np.random.RandomState(0).permutation(8)[:2]
     rest = np.delete(np.array([text for text in texts if text]), drawn).tolist()
-    kept = np.delete(np.array([1, 0, *[2.5] * 6]), drawn)
+    kept = np.delete(np.array([1, 0, 2.5, 3, 0.5, 4, 2, 1.5]), drawn)
     settings = {"hidden_size": 24, "embedding_dim": 12, "batch_size": 4, "chunk_length": 20}
     direct = unspool.SequenceGenerator(**settings, learning_rate=0.01, epochs=1, verbose=0, random_state=0)
     direct.fit(rest, sample_weight=kept)

@@ -191,7 +191,7 @@ def _frame(data: Any, names: Names) -> tuple[pl.DataFrame, str]:
         return pl.DataFrame([_series(name, data[name]) for name in sizes]), "dict"
     if hasattr(data, "__arrow_c_stream__") and not (hasattr(data, "to_list") or hasattr(data, "type")):
         return pl.DataFrame(data), "polars"
-    return _from_arrays(data.to_list() if hasattr(data, "to_list") else unwrapped(data), names), "arrays"
+    return _from_arrays(data, names), "arrays"
 
 
 def _from_arrays(data: Any, names: Names) -> pl.DataFrame:
