@@ -15,7 +15,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 import unspool
 from unspool.errors import ModelFileError
-from unspool.exporting import to_onnx
 from unspool.importing import from_onnx, layers_from_onnx
 
 from .onnx_cases import F, model_of, recurrent, run, save
@@ -267,7 +266,7 @@ def test_no_such_output_or_file(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="No such file"):
         from_onnx(tmp_path / "no.onnx")
     graph = helper.make_graph([], "g", [helper.make_tensor_value_info("x", 1, ["a", "b", 3])], [])
-    with pytest.raises(ModelFileError, match=r"it has no LSTM, GRU or RNN operator\. It has: none"):
+    with pytest.raises(ModelFileError, match=r"it has no LSTM, GRU, RNN or Scan operator\. It has: none"):
         from_onnx(save(model_of(graph), path))
     assert layers_from_onnx(path) == {}
 
@@ -290,11 +289,3 @@ def test_damaged_files(tmp_path: Path) -> None:
         except ModelFileError:
             refused += 1
     assert refused > 30
-
-
-def test_a_scan_is_named(tmp_path: Path) -> None:
-    to_onnx(unspool.nn.Recurrent(unspool.cells.PeepholeLSTMCell(3, 4)), tmp_path / "m.onnx")
-    with pytest.raises(
-        ModelFileError, match=r"no LSTM, GRU or RNN operator.*Scan.*no cell is made: load the saved"
-    ):
-        from_onnx(tmp_path / "m.onnx")

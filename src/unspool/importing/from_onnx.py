@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unspool.errors import ModelFileError
-from unspool.importing import onnx_file, onnx_recurrent, onnx_rules
+from unspool.importing import onnx_file, onnx_recurrent, onnx_rules, onnx_scan  # noqa: F401  (registers Scan)
 from unspool.importing.model import ImportedModel
 from unspool.importing.recurrent import RecurrentLayer
 from unspool.nn import Recurrent
@@ -17,7 +18,10 @@ from unspool.saved import Fields
 
 
 def from_onnx(path: str | os.PathLike[str], output: str | None = None) -> ImportedModel:
-    """The model of an ONNX file: LSTM, GRU and RNN operators and what exporters put around them.
+    """The model of an ONNX file: LSTM, GRU and RNN operators, Scans, and what exporters put around them.
+
+    A Scan becomes a cell made of the operations of its body (`unspool.importing.step_cell.StepCell`), which runs
+    natively as any cell does.
 
     output: which of the graph's outputs; default: the first one.
 
@@ -47,23 +51,46 @@ def from_onnx(path: str | os.PathLike[str], output: str | None = None) -> Import
 
 
 def layers_from_onnx(path: str | os.PathLike[str]) -> dict[str, Recurrent]:
-    """Each LSTM, GRU and RNN operator of a graph, by the node's name (or the number of its place), as a `Recurrent`.
+    """Each LSTM, GRU, RNN and Scan of a graph, by the node's name (or the number of its place), as a `Recurrent`.
 
     The layers take (B, T, F), packed sequences and `Ragged`, whatever the operator's layout. Errors as of `from_onnx`.
     """
     name = os.path.expanduser(os.fspath(path))
     found: dict[str, Recurrent] = {}
     try:
-        for number, node in enumerate(onnx_file.load(name)):
-            if node.op_type not in onnx_recurrent.KINDS:
+        graph = onnx_file.load(name)
+        scans = _scans(graph) if any(node.op_type == "Scan" for node in graph) else {}
+        for number, node in enumerate(graph):
+            if node.op_type == "Scan":
+                settings, tensors = scans[id(node)]
+            elif node.op_type in onnx_recurrent.KINDS:
+                made = onnx_recurrent.read(node)
+                settings, tensors = made.settings, made.tensors
+            else:
                 continue
-            made = onnx_recurrent.read(node)
-            layer = RecurrentLayer.from_fields(Fields(made.settings, onnx_recurrent.where(node)))
-            layer.load_state_dict(_tensors(made.tensors))
+            layer = RecurrentLayer.from_fields(Fields(settings, onnx_recurrent.where(node)))
+            layer.load_state_dict(_tensors(tensors))
             key = node.name or str(number)
             found[str(number) if key in found else key] = layer.layer.eval()
     except ModelFileError as error:
         raise ModelFileError(f"Cannot import {name!r}: {error}") from error
+    return found
+
+
+def _scans(graph: Any) -> dict[int, tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """Settings and weights of each Scan's layer, by the node's identity; `ModelFileError` for one of another kind."""
+    builder, found = onnx_rules.Builder(graph), {}
+    builder.walk()
+    for node in graph:
+        if node.op_type != "Scan":
+            continue
+        output = node.outputs[-1].name
+        if output not in builder.flows or output in builder.skipped:
+            raise ModelFileError(f"{builder.skipped.get(output, onnx_recurrent.where(node))}, not supported.")
+        number = builder.flows[output].node
+        prefix = f"layers.{number}."
+        tensors = {n.removeprefix(prefix): t for n, t in builder.tensors.items() if n.startswith(prefix)}
+        found[id(node)] = builder.nodes[number].settings, tensors
     return found
 
 

@@ -47,23 +47,7 @@ class Builder:
 
     def follow(self, output: str | None) -> None:
         """Until the graph's output (the first, or the one named), which becomes the last of `nodes`."""
-        if not any(node.op_type in onnx_recurrent.KINDS for node in self.graph):
-            held = sorted({node.op_type for node in self.graph})
-            scan = (
-                " A Scan or a Loop holds the step of a cell as single operations, from which no cell is made: load the "
-                "saved model that was exported."
-            )
-            raise ModelFileError(
-                f"it has no LSTM, GRU or RNN operator. It has: {', '.join(held)[:200] or 'none'}."
-                f"{scan if {'Scan', 'Loop'} & {*held} else ''}"
-            )
-        self._take_input()
-        for number, node in enumerate(self.graph):
-            if number > MAX_LAYERS:
-                raise ModelFileError(f"its graph has more than {MAX_LAYERS:,} nodes.")
-            flows = [v for v in node.inputs if v is not None and v.name in self.flows]
-            if flows and node.op_type != "Shape":
-                self._take(node)
+        self.walk()
         names = [value.name for value in self.graph.outputs]
         if output is not None and output not in names:
             raise ModelFileError(f"it has no output {output!r}. It has {names}.")
@@ -76,13 +60,35 @@ class Builder:
             )
         self._finish(wanted)
 
+    def walk(self) -> None:
+        """Through all nodes; those that cannot be followed are `skipped`."""
+        if not any(node.op_type in (*onnx_recurrent.KINDS, "Scan") for node in self.graph):
+            held = sorted({node.op_type for node in self.graph})
+            loop = " A Loop is not read as a layer: export the layer with a Scan." if "Loop" in held else ""
+            raise ModelFileError(
+                f"it has no LSTM, GRU, RNN or Scan operator. It has: {', '.join(held)[:200] or 'none'}.{loop}"
+            )
+        self._take_input()
+        for number, node in enumerate(self.graph):
+            if number > MAX_LAYERS:
+                raise ModelFileError(f"its graph has more than {MAX_LAYERS:,} nodes.")
+            flows = [v for v in node.inputs if v is not None and v.name in self.flows]
+            if flows and node.op_type != "Shape":
+                self._take(node)
+
     def _take_input(self) -> None:
         lengths: set[str] = set()
+        states: set[str] = set()
         for node in self.graph:
-            if node.op_type in onnx_recurrent.KINDS and _has(node, 4):
-                lengths |= lengths_behind(node.inputs[4]) or set()
+            if node.op_type in onnx_recurrent.KINDS:
+                lengths |= (lengths_behind(node.inputs[4]) or set()) if _has(node, 4) else set()
+                states |= {v.name for v in node.inputs[5:7] if v}
+            elif node.op_type == "Scan":
+                carried = len(node.inputs) - int(onnx_recurrent.attribute(node, "num_scan_inputs", 0))
+                states |= {v.name for v in node.inputs[:carried] if v}
+                for value in node.inputs[carried:]:
+                    lengths |= _mask_behind(value)
         self.lengths = lengths
-        states = {v.name for n in self.graph if n.op_type in onnx_recurrent.KINDS for v in n.inputs[5:7] if v}
         given = [v for v in self.graph.inputs if v.name not in self.graph.initializers]
         given = [v for v in given if v.name not in lengths | states]
         if len(given) != 1:
@@ -107,7 +113,7 @@ class Builder:
         try:
             if node.domain not in ("", "ai.onnx") or rule is None:
                 raise ModelFileError(f"{where(node)}, which is no layer that is known")
-            if reason is not None:
+            if reason is not None and node.op_type != "Scan":  # which looks at what is before it itself
                 raise ModelFileError(reason)
             made = rule(self, node)
             for value, flow in zip(node.outputs, made if isinstance(made, list) else [made]):
@@ -184,6 +190,15 @@ class Builder:
                 tensors[f"layers.{new[int(at)]}.{rest}"] = array
         nodes = [replace(self.nodes[i], inputs=tuple(new[j] for j in self.nodes[i].inputs)) for i in order]
         self.nodes, self.tensors = nodes, tensors
+
+
+def _mask_behind(value: Any) -> set[str]:
+    """The graph's inputs that a mask of the steps which are real is made of; none for another value."""
+    node, seen = value.producer(), 0
+    while node is not None and node.op_type in ("Unsqueeze", "Squeeze", "Identity", "Cast") and seen < 9:
+        node, seen = node.inputs[0].producer(), seen + 1
+    compares = node is not None and node.op_type in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+    return (lengths_behind(value) or set()) if compares else set()
 
 
 def _has(node: Any, number: int) -> bool:

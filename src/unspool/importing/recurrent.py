@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unspool.cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
 from unspool.errors import DataError, ModelFileError
 from unspool.importing.signal import Signal, kept_offsets, spread
+from unspool.importing.step_cell import StepCell
 from unspool.nn import Recurrent
 from unspool.nn.recurrent import merge_outputs
 from unspool.ragged import Ragged
@@ -26,11 +27,15 @@ CELLS: dict[str, tuple[Callable[..., nn.Module], dict[str, type]]] = {
     "rnn": (RNNCell, {"bias": bool, "nonlinearity": str}),
     "peephole_lstm": (PeepholeLSTMCell, {"bias": bool, "peepholes": str}),
 }
+STEPS = "steps"  # a cell of single operations
 MERGES = ("concat", "sum", "mean", "product")
 
 
 def build_cell(fields: Fields) -> nn.Module:
-    """A cell from {"cell", "input_size", "hidden_size", options...}; `ModelFileError` for anything else."""
+    """A cell from {"cell", "input_size", "hidden_size", options...}, or a `StepCell` from what it takes;
+    `ModelFileError` for anything else."""
+    if fields.data.get("cell") == STEPS:
+        return StepCell.from_fields(fields)
     make, kinds = CELLS[fields.choice("cell", CELLS)]
     options: dict[str, Any] = {
         name: fields.get(name, kind) for name, kind in kinds.items() if name in fields.data
