@@ -56,6 +56,15 @@ def masked_series():
     return keras.Model(x, L.LSTM(2)(L.Subtract()([y, L.Dense(3)(y)])))
 
 
+def attention(mask, layer, asked=None):
+    """Each step, or the end repeated, asks all steps of another layer."""
+    words = L.Input((None,), dtype="int32", name="words")
+    steps = L.GRU(3, return_sequences=True)(L.Embedding(WORDS, 4, mask_zero=mask)(words))
+    query = steps if asked is None else L.RepeatVector(asked)(L.LSTM(3)(steps))
+    found = layer([query, L.Dense(3)(steps), steps] if asked is None else [query, steps])
+    return keras.Model(words, L.Dense(2)(L.GlobalMaxPooling1D()(found)))
+
+
 def models():
     """Name -> model."""
     back = L.GRU(3, go_backwards=True, return_sequences=True)
@@ -104,6 +113,11 @@ def models():
             L.Conv1D(4, 3, strides=2), L.Conv1D(3, 2, padding="causal", dilation_rate=2), L.GRU(2)
         ),
         "moving_mean": series(L.AveragePooling1D(3, strides=1), L.LSTM(2, return_sequences=True), mask=True),
+        "attention": attention(True, L.Attention()),
+        "attention_scaled": attention(False, L.Attention(use_scale=True), asked=2),
+        "attention_concat": attention(True, L.Attention(use_scale=True, score_mode="concat")),
+        "attention_additive": attention(True, L.AdditiveAttention(dropout=0.1), asked=2),
+        "attention_plain": attention(False, L.AdditiveAttention(use_scale=False)),
     }
 
 

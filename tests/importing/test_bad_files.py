@@ -64,8 +64,16 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
         ),
         (
             "functional",
-            replaced(9, "Attention", use_scale=True, score_mode="dot"),
-            r"'global.*' \(Attention\) is not supported. Its settings: .*'use_scale': True, 'score_mode': 'dot'",
+            replaced(9, "MultiHeadAttention", num_heads=2, key_dim=3),
+            r"'global.*' \(MultiHeadAttention\) is not supported. Its settings: .*'num_heads': 2, 'key_dim': 3",
+        ),
+        (
+            replaced(9, "Attention", use_scale=True, score_mode="cosine"),
+            r"'global.*' \(Attention\) is supported with score_mode 'dot' or 'concat' only. Got score_mode=cosine",
+        ),
+        (
+            replaced(9, "AdditiveAttention", use_scale=False, causal=True),
+            r"\(AdditiveAttention\) is supported with causal off only. Got causal=True",
         ),
         ("lstm", replaced(2, "Functional", layers=[]), "a model within the model"),
         ("lstm", lambda ls: ls[3].update(module="mine.layers"), "of the module 'mine.layers', whose code"),

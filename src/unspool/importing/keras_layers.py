@@ -143,6 +143,25 @@ def _softmax(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
     return "activation", {"name": "softmax", "slope": 0.0}, {}
 
 
+def _attention(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """Attention and AdditiveAttention; weights: the scale, then that of "concat"."""
+    settings = Settings(layer, version).ignore("dropout", "seed")
+    settings.require_off("causal")
+    additive = layer.kind == "AdditiveAttention"
+    how, scaled = "additive", settings.optional("use_scale", bool, additive)
+    if not additive:
+        how = settings.optional("score_mode", str, "dot")
+        if how not in ("dot", "concat"):
+            settings.refuse("score_mode", "'dot' or 'concat'")
+    settings.finish()
+    width = arrays[0].shape[-1] if additive and scaled and arrays and arrays[0].ndim == 1 else 1
+    shapes = [(width,) if additive else ()] if scaled else []
+    found = layer.shaped(arrays, *shapes, *([()] if how == "concat" else []))
+    scale = found[0].reshape(-1) if scaled else np.ones(1, np.float32)
+    weight = found[-1].reshape(-1) if how == "concat" else np.ones(1, np.float32)
+    return "attention", {"how": how, "size": width}, {"scale": scale, "weight": weight}
+
+
 def _pool(how: str) -> Callable[[KerasLayer, Arrays, str | None], Made]:
     def pool(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
         settings = Settings(layer, version)
@@ -248,6 +267,8 @@ _LAYERS: dict[str, Callable[[KerasLayer, Arrays, str | None], Made]] = {
     "GlobalMaxPool1D": _pool("max"),
     "GlobalAveragePooling1D": _pool("mean"),
     "GlobalAvgPool1D": _pool("mean"),
+    "Attention": _attention,
+    "AdditiveAttention": _attention,
     "Flatten": _flatten,
     "RepeatVector": _repeat,
     "BatchNormalization": _batch_norm,

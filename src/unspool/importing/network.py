@@ -12,6 +12,7 @@ from torch import nn
 
 from unspool.errors import DataError, ModelFileError
 from unspool.importing import layers, windows
+from unspool.importing.attention import Attention
 from unspool.importing.recurrent import RecurrentLayer
 from unspool.importing.signal import Signal
 from unspool.nn.stack import PROJECTED
@@ -29,12 +30,15 @@ KINDS: dict[str, Any] = {
     "affine": layers.Affine,
     "layer_norm": layers.LayerNorm,
     "merge": layers.Merge,
+    "attention": Attention,
     "convolution": windows.Convolution,
     "window_pool": windows.WindowPool,
     "part": layers.Part,
     "repeat": layers.Repeat,
 }
 MAX_LAYERS = 10_000
+#: Inputs of a layer that reads several: the fewest and the most.
+SEVERAL = {"merge": (2, MAX_LAYERS), "attention": (2, 3)}
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,8 @@ class Network(nn.Module):
         self.nodes = tuple(nodes)
         self.layers = nn.ModuleList()
         for number, node in enumerate(nodes):
-            few = len(node.inputs) < (2 if node.kind == "merge" else 1)
-            many = node.kind != "merge" and len(node.inputs) > 1
-            if few or many or not all(-1 <= i < number for i in node.inputs):
+            fewest, most = SEVERAL.get(node.kind, (1, 1))
+            if not fewest <= len(node.inputs) <= most or not all(-1 <= i < number for i in node.inputs):
                 raise ModelFileError(f"the layer {node.name!r} cannot read the layers {list(node.inputs)}.")
             fields = Fields(node.settings, f"the layer {node.name!r}")
             self.layers.append(KINDS[node.kind].from_fields(fields))
