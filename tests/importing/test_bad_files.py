@@ -68,10 +68,12 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
             r"'global.*' \(MultiHeadAttention\) is not supported. Its settings: .*'num_heads': 2, 'key_dim': 3",
         ),
         (
+            "functional",
             replaced(9, "Attention", use_scale=True, score_mode="cosine"),
             r"'global.*' \(Attention\) is supported with score_mode 'dot' or 'concat' only. Got score_mode=cosine",
         ),
         (
+            "functional",
             replaced(9, "AdditiveAttention", use_scale=False, causal=True),
             r"\(AdditiveAttention\) is supported with causal off only. Got causal=True",
         ),
