@@ -11,6 +11,7 @@ import unspool
 from unspool import SequenceClassifier, SequenceRegressor
 from unspool.errors import InvalidParameterError, ModelFileError
 from unspool.evaluation.linear import fit_linear
+from unspool.text.words import Words
 from unspool.training import Callback
 
 SMALL = {"hidden_size": 6, "embedding_dim": 5, "epochs": 3, "batch_size": 16, "random_state": 0, "verbose": 0}
@@ -154,6 +155,17 @@ def test_no_test_row_and_no_row_of_given_validation_data_is_learnt_by_the_linear
     held = (["zzz " + text for text in X[:50]], y[:50])
     model = SequenceRegressor(**SMALL).fit(X, y, validation_data=held)
     assert not any("zzz" in term for term in model.linear_.terms.names)
+
+
+def test_texts_are_split_once_for_network_and_linear_part(monkeypatch):
+    X, y = made(240)
+    split, seen = Words.split, []
+    monkeypatch.setattr(Words, "split", lambda self, texts: seen.append(len(texts)) or split(self, texts))
+    model = SequenceRegressor(**{**SMALL, "epochs": 1}).fit(X, y)
+    assert model.linear_ is not None and seen == [240]
+    seen.clear()
+    model.fit(X[:210], y[:210], validation_data=(X[210:], y[210:]))
+    assert model.linear_ is not None and seen == [210, 30]
 
 
 @pytest.mark.parametrize(

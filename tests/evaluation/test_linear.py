@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
 from unspool.errors import DataError, ModelFileError
+from unspool.evaluation import linear
 from unspool.evaluation.linear import STEP, LinearText, Terms, fit_linear, fold_rows, tuned
 from unspool.text import TextEncoder
 
@@ -115,6 +116,15 @@ def test_a_search_without_an_end_stops_on_the_plateau():
     tried = []
     tuned(lambda penalty: np.array([tried.append(penalty) or 1 + 1e-3 / penalty]))
     assert len(tried) < 12
+
+
+def test_folds_are_enough_where_they_hold_many_rows(encoder, monkeypatch):
+    texts, y = made(150)
+    inputs, ones = Terms(encoder).fit(texts), np.ones(150)
+    for enough, count in ((10_000, 3), (101, 3), (100, 2), (50, 1), (1, 1)):
+        monkeypatch.setattr(linear, "ENOUGH", enough)
+        trials = list(linear._folds(inputs, None, y, ones, 3, 0))
+        assert len(trials) == count and sum(len(trial[4]) for trial in trials) == 50 * count
 
 
 @pytest.mark.parametrize("shape", [(150,), (150, 1), (150, 2)])

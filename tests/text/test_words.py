@@ -58,6 +58,15 @@ def test_blocks_are_the_whole():
     assert [len(part) for part in TextEncoder().fit(["a"]).split([]).blocks()] == [0]
 
 
+def test_some_texts_of_a_split_are_the_split_of_these():
+    encoder, texts = TextEncoder().fit(["a"]), ["a b", "", "c b", "d e a"]
+    part = encoder.split(texts).take(np.array([2, 1, 0, 2]))
+    wanted = encoder.split([texts[2], texts[1], texts[0], texts[2]])
+    assert part.words() == wanted.words() and part.offsets.tolist() == wanted.offsets.tolist()
+    assert sorted(part.names) == ["a", "b", "c"] and part.codes.dtype == wanted.codes.dtype
+    assert len(encoder.split(texts).take(np.array([], int))) == 0
+
+
 def test_characters_are_not_split():
     with pytest.raises(DataError, match="Got level='char'"):
         TextEncoder(level="char").fit(["a"]).split(["a"])

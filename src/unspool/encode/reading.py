@@ -16,7 +16,7 @@ from unspool.arrays import native, unwrapped
 from unspool.errors import DataError, warn_caller
 from unspool.ragged import Ragged
 from unspool.signals.sound import Sound
-from unspool.text import unpad
+from unspool.text import Split, unpad
 
 _EXPECTED = (
     "X must be a list of texts, an integer array (B, T) of token ids, a float array (B, T, F), a list of "
@@ -28,8 +28,8 @@ SHOWN = {"text": "texts", "ids": "token ids", "series": "series of numbers", "au
 
 @dataclass(frozen=True)
 class Raw:
-    """Sequences of a kind: "text" (list of str), "tokens" (list of lists of str), "ids" (Ragged (N,) int64), "series"
-    (Ragged (N, F)) or "audio" (list of paths and `Sound`).
+    """Sequences of a kind: "text" (list of str, or their `Split`), "tokens" (list of lists of str), "ids" (Ragged (N,)
+    int64), "series" (Ragged (N, F)) or "audio" (list of paths and `Sound`).
 
     columns: name -> a value for each of them, where `unspool.encode.columns` read further columns.
     """
@@ -48,6 +48,8 @@ class Raw:
     def take(self, rows: np.ndarray) -> Raw:
         """The sequences at `rows`."""
         columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
+        if isinstance(self.data, Split):
+            return Raw(self.kind, self.data.take(rows), columns)
         if isinstance(self.data, list):
             return Raw(self.kind, [self.data[i] for i in rows], columns)
         return Raw(self.kind, self.data[torch.from_numpy(rows)], columns)

@@ -130,12 +130,15 @@ class SequenceEstimator(SequenceParameters):
             self.input_ = new_input(raw.kind, self.get_params(deep=False)).fit(raw.take(rows))
             self.columns_ = self._new_columns(raw.take(rows))
             self.task_.fit(take(target, rows))
+        raw = self.input_.split(raw)
         training = self._data(raw, target, weights, rows)
         validation = None
         if validation_data is not None:
-            validation, held_target = self._validation_data(*validation_data)
+            held = self.input_.split(self._read(validation_data[0], raw.kind))
+            held_target = self.task_.read(validation_data[1], len(held), learn=False)
+            validation = self._data(held, held_target, None, np.arange(len(held)))
         elif len(held_back):
-            held_target = take(target, held_back)
+            held, held_target = raw.take(held_back), take(target, held_back)
             validation = self._data(raw, target, weights, held_back)
         blends = blending.wanted(self, raw.kind, 0 if validation is None else len(validation))
         seed = int(random.randint(2**31 - 1))
@@ -150,11 +153,9 @@ class SequenceEstimator(SequenceParameters):
             self._train(training, validation, seed, calls, building.settings(self, chosen), device, score)
         self.linear_ = self.blend_ = None
         if blends and validation is not None and not self.interrupted_:
-            own = validation_data is None
-            held = raw.take(held_back) if own else self._read(validation_data[0], raw.kind)  # type: ignore[index]
-            texts = raw.take(rows).data
+            everything = raw.take(np.concatenate([rows, held_back])).data if validation_data is None else None
             self.linear_, self.blend_, outputs = blending.fit_blend(
-                self, texts, training, held.data, validation, seed, refit=own
+                self, raw.take(rows).data, training, held.data, validation, seed, everything
             )
         elif validation is not None:
             outputs = self._network_outputs(validation.inputs, validation.columns)
@@ -259,11 +260,6 @@ class SequenceEstimator(SequenceParameters):
             check_lengths(targets, inputs, rows)
         scaled = None if weights is None else scale_weights(take(weights, rows), targets)
         return SequenceData(inputs, targets, scaled, torch.from_numpy(rows), columns)
-
-    def _validation_data(self, X: Any, y: Any) -> tuple[SequenceData, Target]:
-        raw = self._read(X, self.input_.kind)
-        target = self.task_.read(y, len(raw), learn=False)
-        return self._data(raw, target, None, np.arange(len(raw))), target
 
     def _build_network(self) -> SequenceNetwork | Ensemble:
         return building.network(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from unspool.encode import TextInput
 from unspool.errors import ModelFileError, bad_parameter
 from unspool.evaluation.blend import Blend, blend_labels, blend_logits, blend_numbers
 from unspool.evaluation.linear import LinearText, fit_linear
+from unspool.evaluation.terms import Texts
 from unspool.saved import Fields
 from unspool.text import TextEncoder
 
@@ -46,18 +46,17 @@ def wanted(model: SequenceEstimator, kind: str, held_back: int) -> bool:
 
 def fit_blend(
     model: SequenceEstimator,
-    texts: Sequence[str],
+    texts: Texts,
     training: SequenceData,
-    held_texts: Sequence[str],
+    held_texts: Texts,
     held: SequenceData,
     seed: int,
-    *,
-    refit: bool,
+    everything: Texts | None,
 ) -> tuple[LinearText, Blend, np.ndarray]:
     """(the linear part, the blend, what it gives for the held-back rows).
 
-    refit: the held-back rows are the estimator's own, and the linear part is fitted again on all rows once the weight
-    is found."""
+    everything: `texts` and `held_texts`, where the held-back rows are the estimator's own: on them the linear part is
+    fitted again once the weight is found."""
     kind = model.task_.outputs_are
     of: dict[str, Any] = {
         "classes": model.task_.output_size if kind == "classes" else None,
@@ -73,16 +72,15 @@ def fit_blend(
     weigh = {"classes": blend_logits, "labels": blend_labels, "numbers": blend_numbers}[kind]
     blend = weigh(outputs, other, z, _weights(model, held))
     found = blend(outputs, other)
-    if refit:
+    if everything is not None:
         both = None
         if weight is not None:
             beyond = _weights(model, held)
             both = np.concatenate([weight, np.ones(len(z)) if beyond is None else beyond])
-        everything, target = [*texts, *held_texts], np.concatenate([y, z])
         part = fit_linear(
             encoder,
             everything,
-            target,
+            np.concatenate([y, z]),
             **of,
             columns=None if beside is None or others is None else np.concatenate([beside, others]),
             sample_weight=both,

@@ -150,7 +150,7 @@ def fit_stream(
                 part = training.part(np.searchsorted(learn, some))
                 if blends and not model.interrupted_:
                     model.linear_, model.blend_, outputs = blending.fit_blend(
-                        model, raw.data, part, raw_held.data, part_held, seed, refit=True
+                        model, raw.data, part, raw_held.data, part_held, seed, [*raw.data, *raw_held.data]
                     )
                 else:
                     outputs = model._network_outputs(part_held.inputs, part_held.columns)

@@ -47,6 +47,14 @@ class Split:
             offsets = self.offsets[start : end + 1]
             yield Split(self.names, self.codes[offsets[0] : offsets[-1]], offsets - offsets[0])
 
+    def take(self, rows: np.ndarray) -> Split:
+        """The texts at `rows`, in that order, and no names of others."""
+        lengths = np.diff(self.offsets)[rows]
+        ends = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        places = np.repeat(self.offsets[:-1][rows] - ends[:-1], lengths) + np.arange(ends[-1])
+        used, codes = np.unique(self.codes[places], return_inverse=True)
+        return Split([self.names[code] for code in used.tolist()], codes.astype(np.int32), ends)
+
     def words(self) -> list[str]:
         """All N, one text's behind the other's."""
         return [self.names[code] for code in self.codes.tolist()]
