@@ -65,7 +65,8 @@ class Ragged:
 
         Arrays and tensors keep their dtype; Python ints become int64, floats float32. Different dtypes are
         promoted as `torch.cat` does; one of shape (0,) takes dtype and trailing shape from the others.
-        No sequences at all give an empty float32 batch.
+        No sequences at all give an empty float32 batch. Raises `DataError` for text and whatever is no sequence of
+        numbers, and for trailing shapes that differ.
         """
         items = list(sequences)
         for i, item in enumerate(items):
@@ -90,7 +91,7 @@ class Ragged:
 
         Give at most one of: `lengths` (B,), the pads being on the right; `mask`, bool with the two first
         axes of x, True where a step is real: the others are skipped, wherever they are. With neither, all T
-        steps are real.
+        steps are real. Raises `DataError` for x of one axis, both given, and lengths or a mask that do not fit.
         """
         x = steps_tensor(x)
         if x.dim() < 2:
@@ -123,7 +124,7 @@ class Ragged:
 
     @classmethod
     def from_packed(cls, packed: PackedSequence) -> Ragged:
-        """From a PackedSequence, sequences in the order in which they were packed."""
+        """From a PackedSequence of data (N, ...), sequences in the order in which they were given to be packed."""
         sizes = packed.batch_sizes.to(torch.int64)
         batch = int(sizes[0])
         lengths = (sizes[:, None] > count_up(batch)).sum(0)
@@ -137,7 +138,7 @@ class Ragged:
 
     @classmethod
     def from_nested(cls, nested: Tensor) -> Ragged:
-        """From a torch nested tensor (B, j, ...), jagged along axis 1 or strided."""
+        """From a torch nested tensor (B, j, ...), jagged along axis 1 or strided; `DataError` for any other tensor."""
         if not nested.is_nested:
             raise DataError(f"Expected a nested tensor. Got a dense one of shape {tuple(nested.shape)}.")
         if nested.layout != torch.jagged:
@@ -157,7 +158,8 @@ class Ragged:
     def from_arrow(cls, column: Any) -> Ragged:
         """From a column of lists: a polars Series, or anything that exports Arrow data, such as pyarrow.
 
-        Lists of numbers give values (N,), lists of equally long lists (N, F). A null is an error.
+        Lists of numbers give values (N,), lists of equally long lists (N, F). Raises `DataError` for other columns, and
+        for nulls.
         """
         import polars as pl
 
@@ -177,7 +179,7 @@ class Ragged:
 
     @classmethod
     def cat(cls, batches: Sequence[Ragged]) -> Ragged:
-        """The sequences of several batches, in order, as one batch."""
+        """The sequences of several batches, of one trailing shape, in order, as one batch; `DataError` for none."""
         if not batches:
             raise DataError("Ragged.cat needs at least one batch. Got none.")
         return cls(
@@ -187,7 +189,9 @@ class Ragged:
     # --- to other layouts
 
     def to_padded(self, value: float = 0.0, side: str = "right", length: int | None = None) -> Tensor:
-        """(B, T, ...): T is `length` or the longest; pads of `value` on the `side` "right" or "left"."""
+        """(B, T, ...): T is `length` or the longest; pads of `value` on the `side` "right" or "left".
+
+        Raises `DataError` where a sequence is longer than `length`, or values of ints cannot hold `value`."""
         steps = self._padded_length(length)
         if not self.values.is_floating_point() and not float(value).is_integer():
             raise DataError(f"A pad of {self.values.dtype} values must be a whole number. Got {value}.")
@@ -200,7 +204,7 @@ class Ragged:
         return put(self.values, places, batch * steps, value).unflatten(0, (batch, steps))
 
     def mask(self, side: str = "right", length: int | None = None) -> Tensor:
-        """(B, T) bool on the device of the values: True where `to_padded` puts a real step."""
+        """(B, T) bool on the device of the values: True where `to_padded` puts a real step; raises as it does."""
         steps = self._padded_length(length)
         check_choice("Ragged.mask", "side", side, ("right", "left"))
         step = count_up(steps) if side == "right" else count_up(steps).flip(0)
@@ -216,7 +220,9 @@ class Ragged:
         return list(self.values.split(self.lengths.tolist())) if len(self) else []
 
     def to_packed(self, like: PackedSequence | None = None) -> PackedSequence:
-        """A PackedSequence, longest first, in the sorting of `like` where given. No sequence may be empty."""
+        """A PackedSequence of data (N, ...), longest first, in the sorting of `like` where given.
+
+        Raises `DataError` for an empty batch or sequence, and where `like` has other lengths."""
         lengths = self.lengths
         if len(self) == 0 or int(lengths.min()) == 0:
             raise DataError(
@@ -256,7 +262,7 @@ class Ragged:
         return self._pick(self._offsets[1:] - 1, default)
 
     def reverse(self) -> Ragged:
-        """Each sequence back to front; the order of the sequences stays."""
+        """Each sequence (T_i, ...) back to front; the order of the sequences stays."""
         total = len(self.values)
         places = Places(self._offsets, self._offsets[1:] - 1, -count_up(total), total)
         return self.with_values(take(self.values, places))
@@ -268,7 +274,7 @@ class Ragged:
         return Ragged(values, self._offsets)
 
     def to(self, *args: Any, **kwargs: Any) -> Ragged:
-        """The values on another device or in another dtype, as `Tensor.to`; offsets stay on the CPU."""
+        """The values (N, ...) on another device or in another dtype, as `Tensor.to`; offsets stay on the CPU."""
         return self.with_values(self.values.to(*args, **kwargs))
 
     @property

@@ -387,7 +387,7 @@ def _run_triton(
 def explain_path(module: nn.Module, x: Any) -> str:
     """Which engine runs `module(x)`, and why: "native", or "eager", "cudnn" or "triton" and a reason.
 
-    module: a layer of `unspool.nn`. x: an input that it takes.
+    module: a layer of `unspool.nn`. x: an input that it takes. Raises `TypeError` for any other module.
     """
     explain = getattr(module, "explain_path", None)
     if not callable(explain):

@@ -115,7 +115,7 @@ class SpanScores(Counts):
 def span_scores(
     y_true: Sequence[Sequence[str]], y_pred: Sequence[Sequence[str]], mode: str = "conlleval"
 ) -> SpanScores:
-    """How many spans are found, in sequences of tags. mode: see `spans`.
+    """How many spans of y_true are found in y_pred, sequences of tags (str). mode: see `spans`.
 
     `DataError` where the two have different lengths, with the row.
     """

@@ -175,11 +175,13 @@ class Recurrent(ShortWay):
         return [self.cell, self.reverse_cell] if self.bidirectional else [self.cell]
 
     def directions(self) -> list[Direction]:
+        """What runs over the sequences: one cell, or two of which the second reads them the other way round."""
         first = Direction(self.cell, self.reverse)
         return [first, Direction(self.reverse_cell, not self.reverse)] if self.bidirectional else [first]
 
     def initial_state(self, batch_size: int) -> Any:
-        """The state that a call without one starts from: the cell's form, or a pair of these for both directions."""
+        """The state that a call without one starts from: the cell's form, parts (B, H), or a pair of these for
+        both directions. Raises what the cell raises."""
         like = [cell.initial_state(batch_size) for cell in self.cells()]
         for leaf in flatten(like):
             if leaf.dim() != 2 or leaf.shape[0] != batch_size:
@@ -217,7 +219,11 @@ class Recurrent(ShortWay):
     def run(
         self, values: Tensor, offsets: Tensor, states: list[Any], index: Tensor | None = None
     ) -> tuple[Any, list[Any]]:
-        """The merged output (a pair with merge=None) and each direction's final state; see `engine.dispatch.run`."""
+        """The merged output (N, output_size), a pair with merge=None, and each direction's final state, parts (B, H).
+
+        values (N, F), or with index (N,) the different rows of it; offsets (B + 1,); states: one a direction, in the
+        cell's form. Raises as `engine.dispatch.run`.
+        """
         can_be_ready = calls_can_be_ready()
         found = self._as_before(values, offsets, index, states) if can_be_ready else None
         if found is not None:

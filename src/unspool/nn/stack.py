@@ -136,6 +136,11 @@ class Stack(nn.Module):
             bad_parameter("Stack", "connection", expected, self.connection)
 
     def forward(self, x: Any, state: Sequence[Any] | None = None) -> tuple[Any, list[tuple]]:
+        """(output, final states): a Ragged of (N, output_size), or padded or packed as x is; a tuple a layer.
+
+        x: a Ragged of (N, F), a padded batch (B, T, F) or a PackedSequence. state: what a call gave, to go on from;
+        None: each cell's own. Raises `DataError` for what does not fit, and for a tensor without a batch axis.
+        """
         ragged, restore, batched = to_ragged(x, True, "Stack")
         if not batched:
             raise DataError(

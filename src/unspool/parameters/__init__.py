@@ -6,7 +6,7 @@ Nothing heavy is imported, so that `unspool --help` is quick. `python -m unspool
 from unspool.parameters.parameter import MODEL, SIGNALS, SPLIT, TRAINING, VECTORS, Check, Parameter
 from unspool.parameters.rows import COMMON, TABLE
 from unspool.parameters.search import KINDS, Search
-from unspool.parameters.using import HEAD, check_parameters, described, search_table, shared, table
+from unspool.parameters.using import HEAD, check_parameters, described, page, search_table, shared, table
 
 __all__ = [
     "COMMON",
@@ -23,6 +23,7 @@ __all__ = [
     "Search",
     "check_parameters",
     "described",
+    "page",
     "search_table",
     "shared",
     "table",

@@ -60,6 +60,13 @@ This page is written by `python -m unspool.parameters > docs/parameters.md`.
 """
 
 
+def page(estimator: str, task: str, of: Iterable[Parameter]) -> str:
+    """docs/parameters_TASK.md; tests/test_parameter_pages.py writes them."""
+    return (
+        f"# Parameters of `{estimator}`\n\nAnd what `unspool fit --task {task}` calls them.\n\n{table(of)}\n"
+    )
+
+
 def shared(names: Iterable[str], of: Iterable[Parameter] = TABLE) -> list[Parameter]:
     """The parameters that have an option, without those named."""
     left_out = set(names)

@@ -78,12 +78,14 @@ class Task(ABC):
         """Learn from the targets of the training part what `encode` needs, such as a scale."""
 
     def renew(self, fresh: Any, target: Target) -> None:
-        """Learn on from `target` by the settings of `fresh`, a new task; what was learnt of the targets stays."""
+        """Learn on from `target` by the settings of `fresh`, a new task; what was learnt of the targets stays.
+
+        Raises `NotImplementedError` where a task cannot, `DataError` where the targets do not go on."""
         raise NotImplementedError(f"The task {self.name!r} cannot be learnt on.")
 
     @abstractmethod
     def encode(self, target: Target) -> Tensor | Ragged:
-        """Targets for the loss."""
+        """Targets for the loss: (B,) or (B, K), or a Ragged with one a step (N, ...)."""
 
     def strata(self, target: Target) -> np.ndarray | None:
         """Class numbers (n,) by which a validation part is drawn; None: at random."""
@@ -121,7 +123,7 @@ class Task(ABC):
     def tune(self, outputs: np.ndarray, target: Target) -> None:
         """Learn from held-back rows what the answers need beside the outputs, such as thresholds; by default nothing.
 
-        outputs: as `decode` takes them. target: as `read` gives it.
+        outputs: (B, output size), as `decode` takes them. target: as `read` gives it.
         """
         return
 
@@ -150,13 +152,16 @@ class Task(ABC):
         """What `predict` gives for the network's outputs, float64 (B, output_size) or a Ragged (N, output_size)."""
 
     def covering(self, outputs: Any, level: int) -> np.ndarray:
-        """What `predict` gives with a level: answers that hold the true one in `level` per cent of new rows."""
+        """What `predict` gives with a level: answers that hold the true one in `level` per cent of new rows.
+
+        outputs: (B, output size). Numbers (B, 3) or (B, K, 3), or sets bool (B, C). Raises `DataError` where a task has
+        none, or the fit held back too few rows."""
         raise DataError(
             f"predict takes no level for the task {self.name!r}: there are no intervals of its answers."
         )
 
     def covering_columns(self, outputs: Any, names: Sequence[str], level: int) -> dict[str, np.ndarray]:
-        """The same as columns (B,) of a table, beside those of `columns`."""
+        """The same as columns (B,) of a table, beside those of `columns`; raises as `covering`."""
         raise DataError(f"A level goes with numbers and with classes, not with the task {self.name!r}.")
 
     @property

@@ -33,7 +33,9 @@ def hashing_trick(
 
 
 def one_hot(text: str, n: int, filters: str = FILTERS, lower: bool = True, split: str = " ") -> list[int]:
-    """`hashing_trick` by Python's `hash`."""
+    """A number in [1, n) for each word of a text, by Python's `hash`, which differs from process to process.
+
+    text, n, filters, lower, split: as of `hashing_trick`."""
     return hashing_trick(text, n, None, filters, lower, split)
 
 
