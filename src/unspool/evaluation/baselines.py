@@ -53,6 +53,16 @@ def _reader(X: Any, settings: Mapping[str, Any] | None) -> Callable[[Any], Given
     return Reader.fit(X, settings) if beside and settings is not None else texts_alone
 
 
+def _held(
+    read: Callable[[Any], Given], validation: tuple[Any, np.ndarray] | None
+) -> tuple[Sequence[str], np.ndarray, np.ndarray | None] | None:
+    """What `fit_linear` takes as validation."""
+    if validation is None:
+        return None
+    texts, columns = read(validation[0])
+    return texts, validation[1], columns
+
+
 @dataclass(frozen=True)
 class Baseline:
     """A fitted baseline. `settings` says what was chosen; `predict` as scikit-learn's.
@@ -120,10 +130,7 @@ def regression_baselines(
     DataFrame or dict of the columns that they name."""
     read = _reader(X, settings)
     texts, columns = read(X)
-    held = None
-    if validation is not None:
-        others, beside = read(validation[0])
-        held = (others, validation[1], beside)
+    held = _held(read, validation)
     model = fit_linear(TextEncoder(level=level), texts, y, columns=columns, validation=held, seed=seed)
     alpha = model.penalty.tolist()
     chosen = _settings(model, alpha=alpha[0] if len(alpha) == 1 else alpha)
@@ -144,10 +151,7 @@ def log_link_baselines(
     `regression_baselines`."""
     read = _reader(X, settings)
     texts, columns = read(X)
-    held = None
-    if validation is not None:
-        others, beside = read(validation[0])
-        held = (others, validation[1], beside)
+    held = _held(read, validation)
     model = fit_linear(
         TextEncoder(level=level), texts, y, power=power, columns=columns, validation=held, seed=seed
     )
@@ -203,10 +207,7 @@ def ordinal_baselines(
     if X is None:
         return [Baseline("majority", {}, model, order)]
     read = _reader(X, settings)
-    held = None
-    if validation is not None:
-        others, beside = read(validation[0])
-        held = (others, validation[1], beside)
+    held = _held(read, validation)
     return [
         Baseline("majority", {}, model, order, read=read),
         _logistic(read, X, ranks, order, level, held, seed),
@@ -260,10 +261,7 @@ def multilabel_baselines(
     """
     read = _reader(X, settings)
     texts, columns = read(X)
-    held = None
-    if validation is not None:
-        others, beside = read(validation[0])
-        held = (others, validation[1], beside)
+    held = _held(read, validation)
     model = fit_linear(
         TextEncoder(level=level), texts, y, labels=True, columns=columns, validation=held, seed=seed
     )
