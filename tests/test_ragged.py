@@ -93,6 +93,27 @@ def test_offsets_that_do_not_fit_the_values(offsets):
         Ragged(torch.ones(4), torch.tensor(offsets, dtype=torch.int64))
 
 
+NO_INTS = {
+    "None": None,
+    "text": "abc",
+    "list of text": ["a"],
+    "objects": np.array([0, 4], dtype=object),
+    "other byte order": np.array([0, 4], dtype=np.dtype(np.int64).newbyteorder()),
+    "sparse": torch.tensor([0, 4]).to_sparse(),
+    "complex": [0j, 4j],
+    "not a number": [0, float("nan"), 4],
+    "uneven": [[0], [1, 2]],
+}
+
+
+@pytest.mark.parametrize("name", NO_INTS)
+def test_offsets_and_lengths_that_are_no_ints(name):
+    with pytest.raises(DataError, match="offsets must be ints"):
+        Ragged(torch.ones(4), NO_INTS[name])
+    with pytest.raises(DataError, match="ints"):
+        Ragged.from_padded(torch.ones(1, 4), NO_INTS[name] if name != "None" else [None])
+
+
 # --- padded
 
 

@@ -11,7 +11,21 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from unspool.arrays import MAPPED, is_mapped
-from unspool.errors import DataError
+from unspool.errors import DataError, described
+
+
+def as_numbers(name: str, given: Any) -> Tensor:
+    """A dense tensor on the CPU; `DataError` for what torch makes none of."""
+    try:
+        made = torch.as_tensor(given, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"The {name} must be ints: a tensor, a list or a numpy array of the machine's byte order. "
+            f"Got {described(given)}."
+        ) from error
+    if made.layout is not torch.strided or made.is_quantized or made.is_complex():
+        raise DataError(f"The {name} must be ints in a dense tensor. Got {made.dtype}, {made.layout}.")
+    return made
 
 
 def own_offsets(values: Tensor, offsets: Tensor | Sequence[int]) -> Tensor:
@@ -24,7 +38,7 @@ def own_offsets(values: Tensor, offsets: Tensor | Sequence[int]) -> Tensor:
     if isinstance(offsets, Tensor) and is_mapped(offsets):
         raise DataError(MAPPED)
     with keeping_numbers(offsets):
-        given = torch.as_tensor(offsets, device="cpu")
+        given = as_numbers("offsets", offsets)
     if given.numel() and (given.is_floating_point() or given.dtype == torch.bool):
         raise DataError(f"The offsets must be ints. Got {given.dtype}.")
     with keeping_numbers(given):
@@ -37,7 +51,7 @@ def own_offsets(values: Tensor, offsets: Tensor | Sequence[int]) -> Tensor:
 
 def offsets_of(lengths: Any) -> Tensor:
     """(B,) lengths -> (B + 1,) offsets."""
-    lengths = torch.as_tensor(lengths, dtype=torch.int64, device="cpu")
+    lengths = as_numbers("lengths", lengths).to(torch.int64)
     return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
 
 
@@ -48,7 +62,7 @@ def count_up(count: int) -> Tensor:
 
 def checked_lengths(lengths: Any, size: int, steps: int) -> Tensor:
     """(size,) int64; `DataError` where they are not whole numbers from 0 to `steps`."""
-    lengths = torch.as_tensor(lengths, device="cpu")
+    lengths = as_numbers("lengths", lengths)
     whole = not lengths.is_floating_point() and lengths.dtype != torch.bool
     if lengths.shape != (size,) or not (whole or size == 0):
         raise DataError(

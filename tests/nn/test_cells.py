@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool import nn as ours
-from unspool.errors import DataError
+from unspool.errors import InputError
 from unspool.state import flatten
 
 F, H, B = 5, 21, 3
@@ -115,16 +116,37 @@ def test_a_users_cell_around_one_is_native() -> None:
         torch.testing.assert_close(layer(x)[0], plain(x)[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("grad", [True, False])
-def test_wrong_shapes(grad: bool) -> None:
-    cell = ours.LSTMCell(F, H)
-    good = torch.randn(B, F)
-    with torch.set_grad_enabled(grad):
-        with pytest.raises(DataError, match=r"must be \(B, 5\) or \(5,\)"):
-            cell(torch.randn(B, F + 1))
-        with pytest.raises(DataError, match="must be"):
-            cell(torch.randn(2, B, F))
-        with pytest.raises(DataError, match=r"2 part\(s\) of shape \(3, 21\)"):
-            cell(good, (torch.randn(B + 1, H), torch.randn(B, H)))
-        with pytest.raises(DataError, match="shape"):
-            cell(good, (torch.randn(B, H),))
+def _states(name: str, *shape: int) -> Any:
+    return (torch.zeros(shape), torch.zeros(shape)) if name == "LSTMCell" else torch.zeros(shape)
+
+
+WRONG: dict[str, Callable[[str], tuple[Any, ...]]] = {
+    "features": lambda name: (torch.randn(B, F + 1),),
+    "axes": lambda name: (torch.randn(2, B, F),),
+    "no axes": lambda name: (torch.tensor(1.0),),
+    "rows of the state": lambda name: (torch.randn(B, F), _states(name, B + 1, H)),
+    "width of the state": lambda name: (torch.randn(B, F), _states(name, B, H + 1)),
+    "axes of the state": lambda name: (torch.randn(B, F), _states(name, 1, B, H)),
+    "no state": lambda name: (torch.randn(B, F), 3),
+    "no tensor": lambda name: ([1.0],),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell", "RNNCell"])
+def test_wrong_calls_are_refused_as_torch_does(name: str, what: str) -> None:
+    """Of the class of torch's error, and beginning with its words where it has any for this."""
+    arguments = WRONG[what](name)
+    with pytest.raises((RuntimeError, ValueError, TypeError, AttributeError)) as torchs:
+        getattr(nn, name)(F, H)(*arguments)
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad), pytest.raises(InputError) as got:
+            getattr(ours, name)(F, H)(*arguments)
+        if isinstance(torchs.value, (RuntimeError, ValueError)) and "axes of" not in what:
+            assert isinstance(got.value, type(torchs.value))
+            assert str(got.value).startswith(str(torchs.value).partition(" instead")[0])
+
+
+def test_a_state_of_one_part_is_no_pair() -> None:
+    with pytest.raises(InputError, match=r"pair of tensors \(h, c\)"):
+        ours.LSTMCell(F, H)(torch.randn(B, F), (torch.randn(B, H),))

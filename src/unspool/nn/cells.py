@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unspool import cells
 from unspool.engine.dispatch import Direction, choose
 from unspool.engine.step import step
-from unspool.errors import DataError
+from unspool.errors import InputError, described
 
 
 class _Cell(nn.RNNCellBase):
@@ -49,19 +49,8 @@ class _Cell(nn.RNNCellBase):
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """input (B, F) or (F,), hx the state, zeros by default -> the next state, as torch.nn's cell."""
-        owner = type(self).__name__
-        if input.dim() not in (1, 2) or input.shape[-1] != self.input_size:
-            raise DataError(
-                f"The input of {owner} must be (B, {self.input_size}) or ({self.input_size},). "
-                f"Got a tensor of shape {tuple(input.shape)}."
-            )
+        given = self._given(input, hx)
         expected = (*input.shape[:-1], self.hidden_size)
-        given = () if hx is None else tuple(hx) if self.parts == 2 else (hx,)
-        if hx is not None and [tuple(part.shape) for part in given] != [expected] * self.parts:
-            raise DataError(
-                f"The state of {owner} must have {self.parts} part(s) of shape {expected}. "
-                f"Got {[tuple(part.shape) for part in given]}."
-            )
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super().forward(input, hx)
         rows = input.reshape(-1, self.input_size)
@@ -73,12 +62,50 @@ class _Cell(nn.RNNCellBase):
             return new.reshape(expected)
         return tuple(part.reshape(expected) for part in new)
 
+    def _given(self, input: Any, hx: Any) -> tuple[Tensor, ...]:
+        """The parts of the state; `InputError` in torch's words where these or the input have other shapes."""
+        owner, size = type(self).__name__, self.hidden_size
+        if not isinstance(input, Tensor):
+            raise InputError(
+                f"The input of {owner} must be a tensor (B, {self.input_size}). Got {described(input)}."
+            )
+        rule = f"It must be (B, {self.input_size}) or ({self.input_size},). Got shape {tuple(input.shape)}."
+        if input.dim() not in (1, 2):
+            raise InputError(f"{owner}: Expected input to be 1D or 2D, got {input.dim()}D instead. {rule}")
+        if input.shape[-1] != self.input_size:
+            raise InputError(
+                f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}. {rule}"
+            )
+        if hx is None:
+            return ()
+        given = (hx,) if self.parts == 1 else tuple(hx) if isinstance(hx, (tuple, list, Tensor)) else ()
+        if len(given) != self.parts or not all(isinstance(part, Tensor) for part in given):
+            form = "a pair of tensors (h, c)" if self.parts == 2 else "a tensor"
+            raise InputError(f"The state of {owner} must be {form}. Got {described(hx)}.")
+        expected = (*input.shape[:-1], size)
+        rule = f"The state of {owner} must have {self.parts} part(s) of shape {expected}."
+        for k, part in enumerate(given):
+            if part.dim() != input.dim():
+                which = f"hx[{k}]" if self.parts == 2 else "hidden"
+                raise InputError(
+                    f"{owner}: Expected {which} to be {input.dim()}D, got {part.dim()}D instead. {rule}"
+                )
+            if part.shape[-1] != size:
+                raise InputError(
+                    f"hidden{k} has inconsistent hidden_size: got {part.shape[-1]}, expected {size}. {rule}"
+                )
+            if tuple(part.shape) != expected:
+                raise InputError(
+                    f"Input batch size {input.shape[0]} doesn't match hidden{k} batch size {part.shape[0]}. {rule}"
+                )
+        return given
+
 
 class LSTMCell(_Cell, nn.LSTMCell):
     """torch.nn.LSTMCell on our engine (equations: `cells.LSTMCell`).
 
     input (B, F) or (F,), hx = (h, c) of (B, H) or (H,), zeros by default -> (h', c').
-    Raises `DataError` where the input or the state has another shape.
+    Raises `InputError`, a `RuntimeError` and a `ValueError`, where the input or the state has another shape.
     """
 
     parts = 2
