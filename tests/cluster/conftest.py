@@ -12,7 +12,7 @@ from . import work
 
 LONG = (
     *("test_the_example", "test_an_error_in_a_late_piece", "test_a_search_for_settings"),
-    *("test_as_on_one_machine", "test_a_node_is_killed_in_a_pool"),
+    *("test_texts_to_texts", "test_as_on_one_machine", "test_a_node_is_killed_in_a_pool"),
     *("test_a_call_that_is_lost_again_and_again", "test_a_call_that_its_node_ended_early_is_made_again"),
 )
 

@@ -94,3 +94,33 @@ def test_what_is_said_before_a_cluster_is_asked(model, table):
     assert "is the table that is read" in run(*given, "auto", "--out", table, code=2).stderr
     assert "Did you mean 'text'?" in run(*given[:4], "texd", "--cluster", "auto", code=2).stderr
     assert "--cluster is for a table" in run("predict", model, "a text", "--cluster", "auto", code=2).stderr
+
+
+def test_texts_to_texts(nodes, table, tmp_path):
+    texts = reviews(40)[0]
+    settings = {"hidden_size": 4, "embedding_dim": 3, "epochs": 1, "random_state": 0, "verbose": 0}
+    model = tmp_path / "pairs"
+    unspool.Seq2Seq(**settings).fit(texts, [text[:3] for text in texts]).save(model)
+    pl.read_parquet(table).head(450).write_parquet(table)
+    decoding = ["--max-new-tokens", 3, "--num-beams", 2]
+    alone, _ = predicted(model, table, "alone.parquet", *decoding)
+    together, said = predicted(model, table, "together.parquet", *decoding, "--cluster", "auto")
+    number = "log_probability_prediction"  # up to rounding: a piece makes other batches than the whole table
+    assert together.drop(number).equals(alone.drop(number)) and "Cluster: 2 nodes" in said.stderr
+    assert together[number].is_null().equals(alone[number].is_null())
+    assert (together[number] - alone[number]).abs().max() < 1e-5
+    assert sum(int(count) for count in re.findall(r"(\d+) on 127", said.stderr)) == 3
+
+
+def test_a_tagger(nodes, monkeypatch, tmp_path):
+    monkeypatch.setattr(on_cluster, "PIECE", 20)
+    sentences = [text.split() for text in reviews(70)[0]]
+    tags = [["B-x" if len(word) > 3 else "O" for word in sentence] for sentence in sentences]
+    settings = {"hidden_size": 4, "embedding_dim": 3, "epochs": 1, "random_state": 0, "verbose": 0}
+    unspool.SequenceTagger(**settings).fit(sentences, tags).save(tmp_path / "tagger")
+    (tmp_path / "new.conll").write_text("\n\n".join("\n".join(sentence) for sentence in sentences))
+    given = ["predict", tmp_path / "tagger", tmp_path / "new.conll", "--file", "--probabilities"]
+    alone, together = run(*given), run(*given, "--cluster", "auto")
+    assert together.stdout == alone.stdout and "70 rows" in together.stderr
+    assert sum(int(count) for count in re.findall(r"(\d+) on 127", together.stderr)) == 4
+    assert "--cluster is for a file" in run(*given[:2], "a word", "--cluster", "auto", code=2).stderr

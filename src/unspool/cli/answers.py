@@ -24,6 +24,7 @@ from unspool.tables import (
     without_missing,
     write_pieces,
 )
+from unspool.training.device import choose
 
 LARGE = 4 * 2**20  # bytes of a file that is read, answered and written piece by piece
 
@@ -170,7 +171,7 @@ def in_pieces(table: Path, reading: Reading) -> bool:
 
 def laid_out(model: Any) -> Any:
     """The model, frozen in float32 where its cell can be: the same numbers, sooner."""
-    if model._device().type != "cpu":
+    if choose(type(model).__name__, model.device).type != "cpu":
         return model
     try:
         return model.freeze("float32")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unspool.cli.options import (
     Debug,
     Model,
+    OnCluster,
     Predictions,
     Reading,
     TableInput,
@@ -21,6 +22,9 @@ from unspool.cli.options import (
     with_options,
 )
 from unspool.errors import DataError
+
+if TYPE_CHECKING:
+    from unspool.cli.answers import OfTexts
 
 KERAS = (".keras", ".h5", ".hdf5")
 TORCH = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
@@ -110,6 +114,7 @@ def predict(
     input: TableInput = None,
     out: Predictions = None,
     weights: Weights = "float32",
+    cluster: OnCluster = None,
     debug: Debug = False,
     **options: Any,
 ) -> None:
@@ -121,26 +126,41 @@ def predict(
 
     unspool predict model reviews.csv --input text --out predictions.csv
     """
-    from unspool.cli.predict import stdin_lines, table_of
+    from unspool.cli.predict import not_on_cluster, stdin_lines, table_of
 
     loaded = load_model(model, weights)
     if loaded.tokenizer is None:
         raise DataError("This model reads no texts. Use it from Python: unspool.load(path).predict(X).")
     table = table_of(texts, input, out)
     if table is not None and input is not None:
-        from unspool.cli.answers import Answers, OfTexts, answer_table, check_out
+        from unspool.cli.answers import Answers, answer_table, check_out
 
         if loaded.per_step:
             raise DataError(
                 "This model has an output for each step, not one for each row. Use it from Python."
             )
+        reading = Reading.of(options)
+        if cluster is not None:
+            from unspool.cli.on_cluster import predict_on_cluster
+
+            if loaded.stateful:
+                raise DataError("This model carries its state on from row to row: leave --cluster out.")
+            predict_on_cluster(model, weights, table, input, out, reading, None, cluster, of_texts)
+            return
         out = check_out(out, table)
-        answers = Answers(OfTexts(partial(_columns, loaded)), input)
-        answer_table(answers, table, out, Reading.of(options), pieces=not loaded.stateful)
+        answer_table(Answers(of_texts(loaded), input), table, out, reading, pieces=not loaded.stateful)
         return
+    not_on_cluster(cluster)
     given = texts or stdin_lines(options["encoding"])
     for outputs, text in zip(loaded.predict(given), given):
         typer.echo("\t".join([_numbers(outputs), " ".join(text.split())]))
+
+
+def of_texts(model: Any) -> OfTexts:
+    """The model as `unspool.cli.answers.Answers` asks it."""
+    from unspool.cli.answers import OfTexts
+
+    return OfTexts(partial(_columns, model))
 
 
 def _columns(model: Any, texts: list[str]) -> dict[str, Any]:

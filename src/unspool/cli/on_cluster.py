@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +23,11 @@ from unspool import __version__
 from unspool.cli.answers import Answers, check_out, kept_pieces, laid_out, tell
 from unspool.cli.options import Reading, load_model
 from unspool.cluster import Cluster, check_ready, connected
-from unspool.cluster.pool import content_of, sent
+from unspool.cluster.pool import Pool, content_of, sent
 from unspool.cluster.tally import Tally, here
 from unspool.errors import DataError, UnspoolError
 from unspool.files import check_place
+from unspool.parameters.parameter import as_given
 from unspool.saved.store import read_parts, write_parts
 from unspool.tables import Table, check_writable, write_pieces
 
@@ -34,31 +35,45 @@ PIECE = 20_000  # rows that a task answers
 
 
 @dataclass
-class Work:
-    """What a node needs to answer a piece: the model's two files, and how it is asked.
-
-    schema: of the answers' columns.
-    """
+class Sent:
+    """A saved model as it goes to the nodes: its two files. ask: the model to what is asked there; of a module that the
+    nodes can import."""
 
     document: bytes
     tensors: bytes
     weights: str
+    ask: Callable[[Any], Any]
+
+    @classmethod
+    def of(cls, path: Path, weights: str, ask: Callable[[Any], Any]) -> Sent:
+        """The model at `path`."""
+        with read_parts(str(path.expanduser())) as (document, stream, size):
+            return cls(document, stream.read(size), weights, ask)
+
+    @cached_property
+    def asked(self) -> Any:
+        """What is asked; read once in each process."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model")
+            write_parts(path, self.document, self.tensors)
+            return self.ask(load_model(path, self.weights))
+
+
+@dataclass
+class Work:
+    """What a node needs to answer a piece: the model, and how it is asked.
+
+    schema: of the answers' columns.
+    """
+
+    model: Sent
     input: str
     level: int | None
     schema: dict[str, Any]
 
-    @cached_property
-    def model(self) -> Any:
-        """The model; read once in each process."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "model")
-            write_parts(path, self.document, self.tensors)
-            model = load_model(path, self.weights)
-        return laid_out(model) if self.weights == "float32" else model
-
     def answer(self, table: Table) -> Part:
         """The piece with its answers."""
-        answers = Answers(self.model, self.input, self.level, schema=self.schema)
+        answers = Answers(self.model.asked, self.input, self.level, schema=self.schema)
         return Part(answers.frame(table), answers.rows, answers.empty, answers.warned, here())
 
 
@@ -90,13 +105,19 @@ def predict_on_cluster(
     reading: Reading,
     level: int | None,
     address: str,
+    ask: Callable[[Any], Any] | None = None,
 ) -> None:
-    """The table with its answers to `out` or as CSV to stdout; see `unspool.cli.answers.predict_table`."""
+    """The table with its answers to `out` or as CSV to stdout; see `unspool.cli.answers.predict_table`.
+
+    ask: the model to what `Answers` takes, of a module that the nodes can import; None: the model itself.
+    """
     from unspool.study.comparing import usable_cores
 
     check_ready(address)
     out = check_out(out, table_path)
-    answers = Answers(load_model(path, weights), input, level)
+    if ask is None:
+        ask = laid_out if weights == "float32" else as_given
+    answers = Answers(ask(load_model(path, weights)), input, level)
     columns = [input, *answers.beside.names]
     pieces = kept_pieces(reading, table_path, columns, rows=PIECE)
     first = next((table for table, _, _ in pieces if table is not None), None)
@@ -108,8 +129,7 @@ def predict_on_cluster(
         check_place(out)
     texts = np.flatnonzero(~first.frame[input].is_null().to_numpy())
     answers.frame(first.take(texts[:1] if len(texts) else np.arange(len(first))))
-    with read_parts(str(path.expanduser())) as (document, stream, size):
-        work = Work(document, stream.read(size), weights, input, level, dict(answers.schema or {}))
+    work = Work(Sent.of(path, weights, ask), input, level, dict(answers.schema or {}))
     answers = Answers(answers.model, input, level)
     with connected(address, usable_cores()) as cluster:
         typer.echo(str(cluster), err=True)
@@ -141,6 +161,37 @@ def predict_on_cluster(
             write_pieces(frames(), out)
     typer.echo(f"\n{tally}", err=True)
     tell(answers, out, end.dropped)
+
+
+def answers_on_cluster(
+    path: Path, weights: str, ask: Callable[[Any], Any], rows: Sequence[Any], address: str
+) -> list[Any]:
+    """What `ask(model)(part)` gives for parts of `rows`, a list as long as each, joined in their order; `ask` as of
+    `predict_on_cluster`. For rows that no table has, all of which are in memory here."""
+    from unspool.study.comparing import usable_cores
+
+    check_ready(address)
+    work = Sent.of(path, weights, ask)
+    found: dict[int, list[Any]] = {}
+    with connected(address, usable_cores()) as cluster:
+        typer.echo(str(cluster), err=True)
+        pool = Pool(cluster, _answer_rows, work)
+        items = ((start, rows[start : start + PIECE]) for start in range(0, len(rows), PIECE))
+        try:
+            for (start, part), answers in pool.run(items):
+                if len(answers) != len(part):
+                    raise UnspoolError(f"The cluster gave {len(answers)} answers for {len(part)} rows.")
+                found[start] = answers
+                typer.echo(f"\r{sum(map(len, found.values())):,} rows", nl=False, err=True)
+        finally:
+            pool.cancel()
+    typer.echo(f"\n{pool.tally}", err=True)
+    return [answer for start in sorted(found) for answer in found[start]]
+
+
+def _answer_rows(work: Sent, item: tuple[int, Sequence[Any]]) -> list[Any]:
+    """On a node."""
+    return work.asked(item[1])
 
 
 def _parts(

@@ -63,10 +63,15 @@ def predict(
 
             predict_on_cluster(*given, cluster)
         return
-    if cluster is not None:
-        raise DataError("--cluster is for a table: name its column of texts with --input.")
+    not_on_cluster(cluster)
     refuse_file(texts, OF_TABLE)
     _predict_lines(model, weights, texts or stdin_lines(options["encoding"]), level)
+
+
+def not_on_cluster(cluster: str | None) -> None:
+    """`DataError` for a cluster where texts are given, no table."""
+    if cluster is not None:
+        raise DataError("--cluster is for a table: name its column of texts with --input.")
 
 
 def table_of(texts: Sequence[str] | None, input: str | None, out: Path | None) -> Path | None:

@@ -22,6 +22,7 @@ from unspool.cli.options import (
     Input,
     Keeping,
     Model,
+    OnCluster,
     Predictions,
     Reading,
     TableInput,
@@ -34,7 +35,7 @@ from unspool.cli.options import (
     with_options,
 )
 from unspool.cli.pair_data import Pairs, PairSource, Part, Target, read_pairs
-from unspool.cli.predict import OF_TABLE, refuse_file, stdin_lines, table_of
+from unspool.cli.predict import OF_TABLE, not_on_cluster, refuse_file, stdin_lines, table_of
 from unspool.errors import check_choice
 from unspool.evaluation.metrics import METRICS, Metrics, beside_baselines, shown
 from unspool.evaluation.texts import error_packages, text_metrics
@@ -151,6 +152,7 @@ def predict(
     input: TableInput = None,
     out: Predictions = None,
     weights: Weights = "float32",
+    cluster: OnCluster = None,
     debug: Debug = False,
     **options: Any,
 ) -> None:
@@ -165,10 +167,16 @@ def predict(
     decoding = Decoding.of(options)
     table = table_of(texts, input, out)
     if table is not None and input is not None:
+        ask, reading = partial(of_sources, decoding=decoding), Reading.of(options)
+        if cluster is not None:
+            from unspool.cli.on_cluster import predict_on_cluster
+
+            predict_on_cluster(model, weights, table, input, out, reading, None, cluster, ask)
+            return
         out = check_out(out, table)
-        answer = partial(load_model(model, weights).columns, **decoding)
-        answer_table(Answers(OfTexts(answer), input), table, out, Reading.of(options))
+        answer_table(Answers(ask(load_model(model, weights)), input), table, out, reading)
         return
+    not_on_cluster(cluster)
     refuse_file(texts, OF_TABLE)
     lines = texts or stdin_lines(options["encoding"])
     columns = load_model(model, weights).columns(lines, **decoding)
@@ -238,6 +246,11 @@ def inspect(
         rows = zip([*target, "(end)"], weights)
         header = ("attended to", *map(repr, source))
         print_table(header, [(name, *(f"{100 * w:.0f}" for w in row)) for name, row in rows], title=text)
+
+
+def of_sources(model: Any, decoding: Mapping[str, Any]) -> OfTexts:
+    """The model as `Answers` asks it, its targets looked for as `decoding` says."""
+    return OfTexts(partial(model.columns, **decoding))
 
 
 def print_metrics(target: str, rows: int, found: Mapping[str, Metrics]) -> None:

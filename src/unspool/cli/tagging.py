@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +19,7 @@ from unspool.cli.options import (
     Debug,
     Keeping,
     Model,
+    OnCluster,
     Weights,
     load_model,
     setting_options,
@@ -95,7 +98,7 @@ def fit(
     }
     write_text(report / "metrics.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     name = "test_predictions" + (".jsonl" if tested.format == "jsonl" else ".conll")
-    write_predictions(report / name, tested, _added(model, tested, probabilities=False))
+    write_predictions(report / name, tested, _added(model, tested.tokens, probabilities=False))
     typer.echo(f"Model: {out}. Metrics and test predictions: {report}.")
 
 
@@ -118,6 +121,7 @@ def predict(
     tokens: Tokens = None,
     encoding: Encoding = "utf-8",
     weights: Weights = "float32",
+    cluster: OnCluster = None,
     debug: Debug = False,
 ) -> None:
     """Tag sentences with a saved model.
@@ -142,9 +146,17 @@ def predict(
         sentences = [line.split() for line in lines]
         if not any(sentences):
             raise DataError("There is nothing to tag.")
+        if cluster is not None:
+            raise DataError("--cluster is for a file: give one with --file or --out.")
         read = Tagged(sentences, rows=[[[token] for token in sentence] for sentence in sentences])
-    estimator = load_model(model, weights)
-    text = write_predictions(out, read, _added(estimator, read, probabilities))
+    ask = partial(of_sentences, probabilities=probabilities)
+    if cluster is None:
+        added = ask(load_model(model, weights))(read.tokens)
+    else:
+        from unspool.cli.on_cluster import answers_on_cluster
+
+        added = answers_on_cluster(model, weights, ask, read.tokens, cluster)
+    text = write_predictions(out, read, added)
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -190,7 +202,7 @@ def evaluate(
         }
         write_text(report / "metrics.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
         name = "predictions" + (".jsonl" if read.format == "jsonl" else ".conll")
-        write_predictions(report / name, read, _added(estimator, read, probabilities=False))
+        write_predictions(report / name, read, _added(estimator, read.tokens, probabilities=False))
         typer.echo(f"Metrics and tags: {report}.")
 
 
@@ -205,16 +217,21 @@ def compared(found: dict[str, Measures]) -> str:
     return f"No baseline is better in {what}" + (f"; level: {', '.join(level)}." if level else ".")
 
 
-def _added(model: Any, read: Tagged, probabilities: bool) -> list[dict[str, Any]]:
+def of_sentences(model: Any, probabilities: bool) -> Callable[[list[list[str]]], list[dict[str, Any]]]:
+    """Sentences to what the model adds to each."""
+    return partial(_added, model, probabilities=probabilities)
+
+
+def _added(model: Any, tokens: list[list[str]], probabilities: bool) -> list[dict[str, Any]]:
     """The columns, or fields, that predictions add to each sentence."""
-    tags = model.predict(read.tokens)
+    tags = model.predict(tokens)
     added: list[dict[str, Any]] = [{"prediction": own} for own in tags]
     if probabilities:
         place = {tag: k for k, tag in enumerate(model.classes_.tolist())}
-        for row, own, p in zip(added, tags, model.predict_proba(read.tokens)):
+        for row, own, p in zip(added, tags, model.predict_proba(tokens)):
             row["probability"] = [float(p[t, place[tag]]) for t, tag in enumerate(own)]
     if model.labels_ is not None:
-        q = model.predict_labels_proba(read.tokens)
+        q = model.predict_labels_proba(tokens)
         for row, own in zip(added, q):
             row["predicted_label"] = model.labels_[own.argmax()].item()
             row |= {"label_probability": float(own.max())} if probabilities else {}
