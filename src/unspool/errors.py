@@ -75,6 +75,7 @@ def check_float(owner: str, name: str, value: Any, low: float, high: float, clos
     inside = (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
+        and not (isinstance(value, int) and abs(value) > sys.float_info.max)
         and (value >= low if brackets[0] == "[" else value > low)
         and (value <= high if brackets[1] == "]" else value < high)
     )

@@ -9,12 +9,14 @@ import json
 import lzma
 import random
 import wave
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from tables.workbooks import workbook
 
 from unspool.encode import vector_files
 from unspool.signals import read_folder, read_sound, read_ts
@@ -116,6 +118,27 @@ def parquet(folder: Path) -> Case:
             assert len(read_table(path)) > 0
         else:
             assert sum(map(len, read_pieces(path, None, rows=3))) > 0
+
+    return case
+
+
+def workbooks(folder: Path) -> Case:
+    """Sheets, their parts changed or the whole archive; each case starts a process."""
+    workbook(folder / "whole.xlsx", [["text", "n"], ["good", 1.5], ["bad", 2]])
+    whole = (folder / "whole.xlsx").read_bytes()
+    with zipfile.ZipFile(folder / "whole.xlsx") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+
+    def case(rng: random.Random) -> None:
+        path = folder / "t.xlsx"
+        if rng.random() < 0.8:
+            name = rng.choice(list(parts))
+            with zipfile.ZipFile(path, "w") as archive:
+                for each, data in parts.items():
+                    archive.writestr(each, changed_bytes(data, rng) if each == name else data)
+        else:
+            path.write_bytes(changed_bytes(whole, rng))
+        assert len(read_table(path)) > 0
 
     return case
 

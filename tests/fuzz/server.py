@@ -12,9 +12,10 @@ from starlette.testclient import TestClient
 
 from unspool import SequenceClassifier, SequenceRegressor
 from unspool.errors import DataError
-from unspool.serve import Service
+from unspool.serve import Limits, Service, examples
+from unspool.serve.kinds import served_of
 
-from .models import SERIES, TEXTS, TINY, Y
+from .models import SERIES, TEXTS, TINY, Y, made
 from .mutations import HUGE, changed_bytes, changed_json
 
 
@@ -22,9 +23,6 @@ def target(folder: Path) -> Callable[[random.Random], None]:
     small = {**TINY, "embedding_dim": 4, "bidirectional": False}
     SequenceClassifier(**small, blend=False).fit(TEXTS, Y > 0).save(folder / "mood")
     SequenceRegressor(**TINY, bidirectional=False, pooling="last").fit(SERIES, Y[:6]).save(folder / "wave")
-    app = Service({"mood": folder / "mood", "wave": folder / "wave"}).app
-    client = TestClient(app, "http://localhost", raise_server_exceptions=False)
-    client.__enter__()
     texts = {"name": "text", "datatype": "BYTES", "shape": [2], "data": ["good day", "awful"]}
     series = {
         "name": "series",
@@ -42,6 +40,35 @@ def target(folder: Path) -> Callable[[random.Random], None]:
         ("/v2/models/wave/activity", {"inputs": [series]}),
         ("/v2/repository/index", {"ready": True}),
     ]
+
+    return _asked(Service({"mood": folder / "mood", "wave": folder / "wave"}), requests)
+
+
+def others(folder: Path) -> Callable[[random.Random], None]:
+    """Taggers, texts to texts, texts that go on and forecasts: infer, with parameters, MLflow's payloads, attention."""
+    models = made()
+    params: dict[str, dict[str, Any]] = {
+        "tagger": {},
+        "seq2seq": {},
+        "generator": {
+            "max_new_tokens": 3, "temperature": 0.7, "top_k": 2, "top_p": 0.9, "stop": ["x"], "random_state": 1,
+            "do_sample": True, "repetition_penalty": 1.1, "num_beams": 1,
+        },
+        "forecaster": {"h": 2, "level": [80]},
+    }  # fmt: skip
+    requests: list[tuple[str, Any]] = [("/v2/models/seq2seq/activity", {"sequence": "ab"})]
+    for name, own in params.items():
+        models[name][0].save(folder / name)
+        served = served_of(name, models[name][0], Limits())
+        infer = {"inputs": examples.inputs_of(served), "parameters": own}
+        payload = {**examples.payload_of(served), "params": own}
+        requests += [(f"/v2/models/{name}/infer", infer), (f"/invocations?model={name}", payload)]
+    return _asked(Service({name: folder / name for name in params}), requests)
+
+
+def _asked(service: Service, requests: list[tuple[str, Any]]) -> Callable[[random.Random], None]:
+    client = TestClient(service.app, "http://localhost", raise_server_exceptions=False)
+    client.__enter__()
 
     def case(rng: random.Random) -> None:
         path, body = rng.choice(requests)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unspool.errors import UnspoolError
 
-from . import checkpoints, data_files, imports, models, native, server, streams
+from . import checkpoints, data_files, imports, models, native, server, streams, studies
 
 Case = Callable[[random.Random], None]
 
@@ -24,9 +24,13 @@ TARGETS: dict[str, tuple[Callable[[Path], Case], tuple[type[BaseException], ...]
     "states": (streams.target, (UnspoolError,)),
     "models of other libraries": (imports.target, (UnspoolError,)),
     "server": (server.target, (UnspoolError,)),
+    "server, other kinds": (server.others, (UnspoolError,)),
+    "studies": (studies.compared, (UnspoolError,)),
+    "searches": (studies.searched, (UnspoolError,)),
     "vectors": (data_files.vectors, (UnspoolError,)),
     "tables": (data_files.tables, (UnspoolError,)),
     "parquet": (data_files.parquet, (UnspoolError,)),
+    "workbooks": (data_files.workbooks, (UnspoolError,)),
     "series and recordings": (data_files.signals, (UnspoolError,)),
     "tagged sentences": (data_files.tagged, (UnspoolError,)),
     "native": (native.target, native.REFUSED),

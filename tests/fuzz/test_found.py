@@ -19,8 +19,12 @@ from forecasting.conftest import waves
 import unspool
 from unspool import Forecaster, SequenceRegressor
 from unspool.encode import vector_files
-from unspool.errors import DataError, ModelFileError
+from unspool.errors import DataError, InvalidParameterError, ModelFileError
+from unspool.generation.choosing import Choice
+from unspool.parameters import checks
 from unspool.signals import read_sound
+from unspool.study.jobs import Job, Run
+from unspool.study.store import Store
 from unspool.tables import apart_child, read_table
 
 from .models import JSON, SERIES, TINY, WEIGHTS, Y, sealed
@@ -138,3 +142,33 @@ def test_a_panic_of_the_reader_of_parquet(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "v.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"Cannot read '[^']*v\.parquet' as Parquet"):
         vector_files.read_words(tmp_path / "v.parquet")
+
+
+def test_settings_of_a_request_that_no_number_holds() -> None:
+    for seed in (2**32, -1, [0] * 9, 0.5):
+        with pytest.raises(
+            InvalidParameterError, match="'random_state' parameter of generate must be an int in"
+        ):
+            checks.random_state("generate", "random_state", seed)
+    with pytest.raises(
+        InvalidParameterError, match="'temperature' parameter of generate must be a number in"
+    ):
+        Choice(temperature=10**400)
+
+
+def test_what_no_run_of_a_study_gave(tmp_path: Path) -> None:
+    Store(tmp_path / "s", {"rows": 4}).add(Job(None, 4, 0, 0), [Run("mean", 0, 0, 7)])
+    (path,) = (tmp_path / "s" / "runs").iterdir()
+    good = json.loads(path.read_text())
+    for name, value in (
+        ("repeat", {}),
+        ("validation", []),
+        ("seconds", "1"),
+        ("history", [{"a": "b"}]),
+        ("x", 1),
+    ):
+        path.write_text(json.dumps([{**good[0], name: value}]))
+        with pytest.raises(ModelFileError, match="is not a run of a study"):
+            Store(tmp_path / "s", {"rows": 4})
+    path.write_text(json.dumps(good))
+    assert len(Store(tmp_path / "s", {"rows": 4}).runs) == 1

@@ -18,7 +18,14 @@ from unspool.errors import DataError
 from . import running
 from .targets import TARGETS
 
-CASES = {"models": 60, "checkpoints": 50, "models of other libraries": 40, "native": 300, "parquet": 10}
+CASES = {
+    "models": 60,
+    "checkpoints": 50,
+    "models of other libraries": 40,
+    "native": 300,
+    "parquet": 10,
+    "workbooks": 10,
+}
 OTHERS = 120
 
 

@@ -17,6 +17,7 @@ from unspool.generation.decoding import beam_search, sample
 from unspool.generation.stepping import Stepper
 from unspool.generation.vocabulary import END_ID, UNKNOWN_ID, read_texts
 from unspool.generation.writing import read_stops
+from unspool.parameters import checks
 from unspool.program import surroundings
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _sampled(
     model: SequenceGenerator, prompts: list[str], choice: Choice, asked: Asked, random_state: Any
 ) -> Iterator[tuple[int, str]]:
     """(row, text) as it comes."""
+    checks.random_state(OWNER, "random_state", random_state)
     ids = _read_prompts(model, prompts)
     uniform = check_random_state(random_state).random_sample((len(prompts), asked.max_new_tokens))
     if not uniform.size:

@@ -92,8 +92,10 @@ def random_state(owner: str, name: str, value: Any) -> None:
     """What scikit-learn takes."""
     import numpy as np
 
-    if value is not None and not isinstance(value, (np.random.RandomState, np.random.Generator)):
-        check_int(owner, name, value, 0)
+    if value is None or isinstance(value, (np.random.RandomState, np.random.Generator)):
+        return
+    if check_int(owner, name, value, 0) >= 2**32:
+        bad_parameter(owner, name, "an int in [0, 2^32)", value)
 
 
 def optional(check: Check) -> Check:

@@ -62,10 +62,46 @@ class Run:
     settings: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
+    @classmethod
+    def read(cls, found: Any) -> Run:
+        """Of what a study's file holds; `ValueError` for what no run gave."""
+        if not isinstance(found, dict) or not {"name", "repeat", "fold", "seed"} <= {*found} <= {*_HELD}:
+            raise ValueError(f"no run has the fields of {found!r:.100}")
+        for name, value in found.items():
+            if not _HELD[name](value):
+                raise ValueError(f"no run has {name} {value!r:.60}")
+        return cls(**found)
+
     @property
     def place(self) -> tuple[int, int]:
         """(repeat, fold)."""
         return self.repeat, self.fold
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < float("inf")
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(v is None or _number(v) for v in value.values())
+
+
+#: Of each field of a run, whether a value can be one.
+_HELD: dict[str, Callable[[Any], bool]] = {
+    "name": lambda v: isinstance(v, str),
+    **dict.fromkeys(("repeat", "fold", "seed", "hidden_size"), _whole),
+    **dict.fromkeys(("parameters", "recurrent_parameters", "best_epoch"), _whole),
+    **dict.fromkeys(("seconds", "train_seconds", "predict_seconds"), _number),
+    "validation": _numbers,
+    "test": lambda v: v is None or _numbers(v),
+    "history": lambda v: isinstance(v, list) and all(map(_numbers, v)),
+    "settings": lambda v: isinstance(v, dict),
+    "error": lambda v: v is None or isinstance(v, str),
+}
 
 
 def perform(problem: Problem, task: Job) -> list[Run]:

@@ -69,8 +69,8 @@ class Store:
                 )
         for path in sorted((folder / "runs").glob("*.json")):
             try:
-                self.runs[path.stem] = [Run(**run) for run in _read(path)]
-            except TypeError as error:
+                self.runs[path.stem] = [Run.read(run) for run in _read(path)]
+            except (TypeError, ValueError) as error:
                 raise ModelFileError(f"{path} is not a run of a study ({error}). Remove it.") from error
 
 

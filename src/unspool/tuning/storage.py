@@ -116,7 +116,7 @@ def _check(study: Any) -> None:
             Outcome.read(value)
     for trial in study.get_trials(deepcopy=False):
         if "state" in trial.user_attrs:
-            Outcome.read(trial.user_attrs)
+            Outcome.read(trial.user_attrs, [*trial.intermediate_values.values()])
 
 
 @contextmanager
