@@ -35,6 +35,8 @@ def numbers(tensor: Tensor) -> Any:
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     with torch._C._DisableFuncTorch():
+        if torch._is_functional_tensor(tensor):  # of torch.func.functionalize: the numbers are inside
+            tensor = torch._from_functional_tensor(tensor)
         return tensor.tolist()
 
 

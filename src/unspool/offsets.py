@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from unspool.arrays import MAPPED, is_mapped
+from unspool.arrays import MAPPED, is_mapped, numbers
 from unspool.errors import DataError, described
 
 
@@ -101,7 +101,8 @@ def _check(values: Tensor, offsets: Tensor) -> None:
     if offsets.dim() != 1 or len(offsets) == 0:
         raise DataError(f"The offsets must have shape (B + 1,). Got {tuple(offsets.shape)}.")
     if offsets[0] != 0 or offsets[-1] != len(values) or bool((offsets.diff() < 0).any()):
+        shown = numbers(offsets)
         raise DataError(
             f"The offsets must go from 0 to the number of steps, {len(values)}, and never down. "
-            f"Got values of shape {tuple(values.shape)} and offsets {offsets[:4].tolist()} ... {offsets[-1].item()}."
+            f"Got values of shape {tuple(values.shape)} and offsets {shown[:4]} ... {shown[-1]}."
         )

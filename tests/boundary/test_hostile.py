@@ -283,3 +283,14 @@ def test_a_state_of_other_rows_or_parts_is_an_error_on_every_path(engine: str, a
                 made(lambda x: layer.run(x, offsets, [parts(rows, 2)]))  # noqa: B023
         for good in (parts(4, 2), list(parts(4, 2))):
             assert len(made(lambda x: layer.step(x, good))) == 2  # noqa: B023
+
+
+@pytest.mark.parametrize("offsets", [[0, 2, 7], [0, 2**40, 4]])
+def test_offsets_that_do_not_fit_are_told_inside_functionalize(offsets: list[int]) -> None:
+    layer = unn.Recurrent(cells.GRUCell(F, H))
+    with pytest.raises(
+        DataError, match=r"offsets must go from 0 to the number of steps, 4.*" + str(offsets[1])
+    ):
+        torch.func.functionalize(lambda x: layer(Ragged(x, torch.tensor(offsets)))[0].values)(
+            torch.randn(4, F)
+        )
