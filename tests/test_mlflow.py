@@ -71,7 +71,9 @@ def test_a_classifier_of_texts_with_columns(flow, tmp_path) -> None:
     inner = served.unwrap_python_model()
     for given in (arrow, pl.DataFrame(few), few):  # MLflow's own checks take pandas alone
         pd.testing.assert_frame_equal(inner.predict(None, given), expected)
-    again = unspool.mlflow.load_model(info.model_uri)
+    (code,) = (tmp_path / "store").rglob("code.py")
+    code.write_text("raise SystemExit('run')")
+    again = unspool.mlflow.load_model(info.model_uri)  # runs no code
     assert again.predict(few).tolist() == model.predict(few).tolist()
     files = [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert "code.py" in files and "weights.safetensors" in files
