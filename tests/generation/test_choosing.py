@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unspool.errors import InvalidParameterError
+from unspool.errors import DataError, InvalidParameterError
 from unspool.generation import Choice
 
 # Probabilities .5, .25, .125, .125 at temperature 1.
@@ -67,6 +67,16 @@ def test_small_temperatures_are_the_likeliest_token_without_overflow(temperature
     np.testing.assert_array_equal(found.argmax(1), scores.argmax(1))
     drawn = Choice(temperature=temperature).draw(scores, rng.random_sample(50))
     np.testing.assert_array_equal(drawn, Choice(temperature=0).draw(scores, rng.random_sample(50)))
+
+
+@pytest.mark.parametrize("worst", [np.nan, np.inf])
+@pytest.mark.parametrize("choice", [Choice(), Choice(temperature=0), Choice(top_k=2)])
+def test_scores_that_are_no_numbers(worst: float, choice: Choice) -> None:
+    scores = np.zeros((2, 5), dtype=np.float32)
+    scores[1, 3] = worst
+    for draw in (lambda: choice.draw(scores, np.full(2, 0.5)), lambda: choice.draw_one(scores[1], 0.5)):
+        with pytest.raises(DataError, match="are not finite numbers: its weights are too large"):
+            draw()
 
 
 def test_diversity_grows_with_temperature() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unspool.errors import bad_parameter, check_float, check_int
+from unspool.errors import DataError, bad_parameter, check_float, check_int
 
 OWNER = "generate"
 
@@ -56,6 +56,7 @@ class Choice:
     def draw(self, scores: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """(B,) tokens; uniform (B,) numbers in [0, 1), each row's alone decide about it."""
         if self.greedy:
+            finite(scores.max(1))
             return scores.argmax(1)
         sums = self._odds(scores).cumsum(1)
         # Below the last sum, also when rounded, so that a token of probability 0 is never found.
@@ -65,9 +66,10 @@ class Choice:
     def draw_one(self, scores: np.ndarray, uniform: float) -> int:
         """As `draw`, of one row (V,)."""
         if self.greedy:
+            finite(scores.max())
             return int(scores.argmax())
         if self.temperature == 1 and self.top_k is None and self.top_p == 1:
-            odds = np.subtract(scores, scores.max(), dtype=np.float64)
+            odds = np.subtract(scores, finite(scores.max()), dtype=np.float64)
             np.exp(odds, out=odds)
         else:
             odds = self._odds(scores[None])[0]
@@ -79,7 +81,7 @@ class Choice:
         """Probabilities up to a factor for each row."""
         if self.greedy:
             return np.eye(scores.shape[1])[scores.argmax(1)]
-        below = np.subtract(scores, scores.max(1, keepdims=True), dtype=np.float64)
+        below = np.subtract(scores, finite(scores.max(1, keepdims=True)), dtype=np.float64)
         if self.temperature != 1:
             below = np.maximum(below, -800 * self.temperature) / self.temperature  # exp(-800) is 0
         odds = np.exp(below)
@@ -93,6 +95,16 @@ class Choice:
             ranked[before >= self.top_p * ranked.sum(1, keepdims=True)] = 0.0
             np.put_along_axis(odds, order, ranked, 1)
         return odds
+
+
+def finite(largest: np.ndarray) -> np.ndarray:
+    """The largest scores of rows as they are; `DataError` where one is no number, since then none can be chosen."""
+    if not np.isfinite(largest).all():
+        raise DataError(
+            "The model's scores of the next token are not finite numbers: its weights are too large or no numbers, as "
+            "after a training that diverged. Train it again with a smaller learning_rate or gradient_clip."
+        )
+    return largest
 
 
 def check_greedy(choice: Choice) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unspool.generation.choosing import Choice
+from unspool.generation.choosing import Choice, finite
 from unspool.generation.stepping import OneRow, Stepper, select
 from unspool.generation.vocabulary import END_ID, Vocabulary
 from unspool.generation.writing import Writer
@@ -169,6 +169,6 @@ def _seen(prompts: Sequence[np.ndarray], size: int) -> np.ndarray:
 
 
 def _log_softmax(scores: np.ndarray) -> np.ndarray:
-    below = (scores - scores.max(1, keepdims=True)).astype(np.float64)
+    below = (scores - finite(scores.max(1, keepdims=True))).astype(np.float64)
     with np.errstate(divide="ignore"):
         return below - np.log(np.exp(below).sum(1, keepdims=True))
