@@ -71,7 +71,7 @@ def judge(case: Case) -> str:
         found = error.args[0] if isinstance(error, ReportedError) else describe(error)
         verdict = _judge_error(found, disturbance, surrounding)
     else:
-        verdict = _judge_numbers(got, wanted, given, surrounding)
+        verdict = _undisturbing(disturbance, surrounding) or _judge_numbers(got, wanted, given, surrounding)
     return verdict if verdict.startswith("fault") else _afterwards(case) or verdict
 
 
@@ -80,6 +80,17 @@ def freeze(given: Given, when: str, surrounding: Any) -> None:
     inside = surrounding.manager if when == "first" and surrounding.manager else contextlib.nullcontext
     with inside():
         given.layer = given.layer.freeze()
+
+
+def _undisturbing(disturbance: Any, surrounding: Any) -> str:
+    """Why the call may give other numbers than torch's, or none, without an error; empty: it may not."""
+    if surrounding.shapes and disturbance.name.endswith("resized storage"):
+        return "numbers: shapes alone, and storage that is not read does not change them"
+    if surrounding.name.startswith("autocast") and "dtype" in disturbance.words:
+        return "numbers: autocast makes one dtype of all"
+    if surrounding.name.endswith("checkpoint") and "changed in place" in disturbance.name:
+        return "numbers: of the weights as they are when the forward is run again, as torch means it"
+    return ""
 
 
 def _judge_numbers(got: Any, wanted: Any, given: Given, surrounding: Any) -> str:
@@ -106,6 +117,9 @@ def describe(error: BaseException) -> dict[str, Any]:
         "type": type(error).__name__,
         "kind": isinstance(error, KINDS),
         "ours": any(_is_ours(link) for link in chain),
+        "entered": any(
+            f.filename.startswith(OURS) for e in chain for f in traceback.extract_tb(e.__traceback__)
+        ),
         "text": " / ".join(dict.fromkeys(str(link) for link in chain if _is_ours(link))) or str(error),
         "where": "".join(traceback.format_exception(error)[-4:])[-1500:],
     }
@@ -131,12 +145,16 @@ def _is_ours(error: BaseException) -> bool:
 def _judge_error(found: dict[str, Any], disturbance: Any, surrounding: Any) -> str:
     text = found["text"]
     words = disturbance.words + surrounding.words
+    if surrounding.name == "anomaly" and "returned nan values in its" in text:
+        return f"error: torch's: {text}"
     if disturbance.wanted == "numbers" and not surrounding.words:
         return f"fault: no error was due: {found['type']}: {text[:300]} {found['where']}"
     if any(sentence in text for sentence in TORCHS):
         return f"error: torch's: {text}"
     if "Observed exception" in text and "raise EngineError(" in text:
         return f"error: ours, as torch.compile tells it: {text}"
+    if not found["entered"] and "_RunBackward" not in text:
+        return f"error: before the call: {text}"
     if not found["ours"]:
         return f"fault: not an error of ours: {found['type']}: {text[:300]} {found['where']}"
     if not any(word in text for word in words):

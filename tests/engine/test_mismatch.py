@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.autograd import forward_ad
 
 from unspool import Ragged, cells
@@ -183,3 +184,19 @@ class TestFake:
         assert made.lengths.tolist() == [4, 2]
         with FakeTensorMode(), pytest.raises(DataError, match="number of steps, 5"):
             Ragged(torch.ones(5, F), offsets)
+
+
+def test_fake_weights_of_another_shape() -> None:
+    layer = GRU(F, H, batch_first=True)
+    layer.weight_hh_l0.data = layer.weight_hh_l0.data[:, :0]
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        pytest.raises(EngineError, match=r"shape \(15, 5\)\. Got \(15, 0\)"),
+    ):
+        layer(torch.ones(B, 4, F))
+
+
+def test_weights_without_numbers_in_a_transform() -> None:
+    layer = with_weight(lambda w: w.to("meta"))
+    with pytest.raises(EngineError, match="on the 'meta' device"):
+        torch.func.grad(lambda x: layer(Ragged(x, [0, 4, 6]))[0].values.sum())(torch.ones(6, F))

@@ -105,10 +105,8 @@ def test_documents(service, model) -> None:
             if kind == "activity":
                 json.dumps(activity(served, parse_json(body, MOST), Limits()), allow_nan=False)
             elif kind == "invocations":
-                (found,) = served.answer(
-                    [served.rows(invocations.tensors_of(served, body, "application/json", MOST))]
-                )
-                json.dumps(invocations.predictions(found), allow_nan=False)
+                (found,) = served.answer([invocations.rows_of(served, body, "application/json", MOST)])
+                json.dumps(served.predictions(found), allow_nan=False)
             else:
                 header = draw.choice([None, None, str(len(body)), str(draw.randrange(10**4)), "x", "-1"])
                 asked = parse_infer(body, header, MOST)

@@ -113,6 +113,11 @@ def _check_shapes(made: native.Call, values: Tensor, tensors: list[Tensor]) -> N
                 f"A program takes rows and state parts of widths {[program.input_size, *program.state_sizes]} and "
                 f"{len(program.sources)} sources. Got widths {got} and {len(sources)} sources."
             )
+        for name, shape, source in zip(program.sources, program.shapes, sources):
+            if tuple(source.shape) != tuple(shape):
+                raise EngineError(
+                    f"Weight '{name}' must have shape {tuple(shape)}. Got {tuple(source.shape)}."
+                )
 
 
 def backward(
