@@ -33,7 +33,7 @@ demo: $(INSTALLED)
 	$(BIN)/unspool predict demo/model $(TEXTS)
 
 test: lint
-	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup --durations 30 --durations-min 3
 
 matrix: $(INSTALLED)
 	$(BIN)/python -m tests.boundary
