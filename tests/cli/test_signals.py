@@ -129,7 +129,7 @@ def test_a_folder_of_recordings(tmp_path: Path) -> None:
         (["--task", "regression"], "must be finite numbers for regression. Got such as 'up'"),
         (
             ["--task", "tags"],
-            "--task must be one of auto, regression, classification, ordinal, count, positive",
+            "The '--task' parameter of unspool must be one of",
         ),
         (["--vectors", "x"], "No such option"),
     ],

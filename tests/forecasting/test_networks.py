@@ -220,7 +220,7 @@ def test_counts() -> None:
         ({"loss": "negative_binomial", "scaler": "standard"}, "for counts"),
         ({"normalization": "season", "model": "recurrent"}, "for model='recurrent'"),
         ({"time_features": ("hours",)}, "Did you mean 'hour'"),
-        ({"past": ("y",)}, "columns that differ"),
+        ({"past": ("y",)}, "other columns than target_col"),
         ({"patience": 0}, "'patience' parameter"),
         ({"dropout": 1.0}, "'dropout' parameter"),
     ],
