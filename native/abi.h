@@ -118,6 +118,7 @@ struct Kernels {
   void (*pack)(const Factor&, int32_t first_panel, int32_t last_panel);   // its view
   int64_t (*sums_workspace)(const Sums&);
   void (*sums)(const Sums&, int32_t first, int32_t last, float* workspace);   // of columns first ... last of a
+  void (*keep_mask)(uint64_t*, double, float, float*, int64_t);
   void (*adam_step)(const AdamRows&, const AdamStep&);
   void (*adam_catch_up)(const AdamRows&, const AdamGap&);
   double (*peak)(double seconds, Form);   // FLOAT32 or BFLOAT16

@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "chain_call.h"
+#include "draws.h"
 #include "plant.h"
 #include "pool.h"
 #include "rows.h"
@@ -171,6 +172,17 @@ NB_MODULE(_native, m) {
                                     open_block(last, {"the last steps"}, {values.rows}, Type::INT64).ints(), step, rate});
   }, nb::arg("table"), nb::arg("mean"), nb::arg("square"), nb::arg("rows"), nb::arg("coefficients"), nb::arg("last"),
      nb::arg("step"), nb::arg("rate"));
+
+  // mask (n); state: the bytes of torch.get_rng_state() as int64.
+  m.def("keep_mask", [](nb::handle state, nb::handle mask, int64_t count, double keep, double value) {
+    int64_t* words = open_block(state, {"the generator's state"}, Shape{GENERATOR_WORDS}, Type::INT64).ints();
+    const int64_t left = (int64_t)(uint32_t)words[1], place = words[2];
+    if (left < 1 || left > Twister::N || place < 0 || place + left - 1 > Twister::N)
+      refuse(Error::DATA, "The state must be one of torch's CPU generator.");
+    if (!(keep >= 0 && keep <= 1)) refuse(Error::DATA, "The share that is kept must be from 0 to 1.");
+    kernels().keep_mask(reinterpret_cast<uint64_t*>(words), keep, (float)value,
+                        open_block(mask, {"the mask"}, Shape{count}).floats(), count);
+  }, nb::arg("state"), nb::arg("mask"), nb::arg("count"), nb::arg("keep"), nb::arg("value"));
 
 #ifdef UNSPOOL_PLANT
   m.def("plant", &plant);

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unspool.generation.streams import Carried
-from unspool.nn import Stack, detach, draws
+from unspool.nn import Stack, detach, draws, masks
 from unspool.ragged import Ragged
 
 SMALL_VOCABULARY = 1000
@@ -129,7 +129,7 @@ class LanguageModel(nn.Module):
         if not self.training or not self.dropout:
             return output.values
         width, rate = self.stack.output_size, self.dropout
-        mask = draws.sequences(lambda n: F.dropout(output.values.new_ones(n, width), rate), len(output))
+        mask = draws.sequences(lambda n: masks.kept(output.values, (n, width), rate), len(output))
         return output.values * mask[output.owners()]
 
     def _penalty(self, output: Ragged, hidden: Tensor) -> Tensor | None:

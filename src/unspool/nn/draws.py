@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from unspool.nn import masks
 from unspool.ragged import Ragged
 from unspool.ranks import ParallelError
 
@@ -164,11 +165,14 @@ class Dropout(nn.Dropout):
     def forward(self, input: Tensor, of: Ragged | None = None) -> Tensor:
         """input (N, ...); of: the Ragged whose steps the rows are."""
         shared = _shared
-        if shared is None or not self.training or not self.p:
-            return super().forward(input)
+        if not self.training or not self.p:
+            return input
+        if shared is None:
+            drawn = masks.drawn(input, input.shape, self.p)
+            return super().forward(input) if drawn is None else input * drawn
 
         def mask(n: int) -> Tensor:
-            return nn.functional.dropout(input.new_ones(n, *input.shape[1:]), self.p)
+            return masks.kept(input, (n, *input.shape[1:]), self.p)
 
         layout = shared.step if of is None else shared.layout(of.offsets)
         return input * (sequences(mask, len(input)) if layout is None else _steps(mask, layout))

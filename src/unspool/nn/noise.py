@@ -21,12 +21,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unspool.engine import numbers
 from unspool.engine.dispatch import Direction
 from unspool.errors import bad_parameter, check_float
-from unspool.nn import draws
+from unspool.nn import draws, masks
 from unspool.nn.masking import Drop, Zones, find_drops, masked_program
 from unspool.nn.products import Products, Undecided, find_products
 from unspool.program.interpret import evaluate
@@ -249,17 +248,16 @@ def with_noise(
 
 
 def _mask(rate: float, like: Tensor, width: int, rows: int) -> Tensor:
-    return F.dropout(like.new_ones(rows, width), rate)
+    return masks.kept(like, (rows, width), rate)
 
 
 def _zones(rate: float, like: Tensor, width: int, rows: int) -> Tensor:
-    return like.new_empty(rows, width).bernoulli_(rate)
+    return masks.ones(like, (rows, width), rate)
 
 
 def _drop(entries: Tensor, rate: float, like: Tensor) -> Tensor:
     """What a weight is multiplied by: a mask where it multiplies the state, 1 elsewhere."""
-    ones = like.new_ones(entries.shape)
-    return torch.where(entries.to(like.device), F.dropout(ones, rate), ones)
+    return torch.where(entries.to(like.device), masks.kept(like, entries.shape, rate), like.new_ones(()))
 
 
 def _shape(state: Any) -> Any:
