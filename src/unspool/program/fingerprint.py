@@ -14,10 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unspool.program.owners import HEAP, own_kinds
+from unspool.program.owners import HEAP, is_packages_cache, own_kinds
 
 #: Values that never change: equal ones mean the same.
-ATOMS = (int, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size, range, type(...))
+ATOMS = (
+    int,
+    bool,
+    str,
+    bytes,
+    range,
+    *map(type, (None, ..., NotImplemented)),
+    torch.dtype,
+    torch.device,
+    torch.Size,
+)
 #: Values that stay what they are for as long as they are the same object.
 FIXED = (
     type,
@@ -104,15 +114,19 @@ class Describer:
 
     def _describe(self, kind: type, value: Any) -> Any:
         if isinstance(value, FIXED):
-            self.local = self.local or "<locals>" in getattr(value, "__qualname__", "")
+            name = getattr(
+                value, "__qualname__", ""
+            )  # torch's namespaces answer to every name, with another one
+            self.local = self.local or (isinstance(name, str) and "<locals>" in name)
             return id(value)
         if isinstance(value, Tensor):
             self.local = True
             return id(value), tuple(value.shape), value.dtype, value.device.type
         if isinstance(value, (list, tuple, collections.deque)):
-            return tuple(map(self, value)), self._own(value)
+            return tuple(map(self, list(value))), self._own(value)
         if isinstance(value, dict):
-            return tuple((self(k), self(v)) for k, v in value.items()), self._own(value)
+            parts = list(value.items())  # to look at a namespace of torch's may add to it
+            return tuple((self(k), self(v)) for k, v in parts), self._own(value)
         if isinstance(value, (set, frozenset)):
             return frozenset(map(self, value)), self._own(value)
         if isinstance(value, np.ndarray):
@@ -167,6 +181,8 @@ class Describer:
             return tuple((k, self(v)) for k, v in tensors), self._attributes(value)
         if hasattr(kind, "__next__"):
             raise Unseen(f"a {kind.__name__}")
+        if is_packages_cache(value):
+            return id(value)
         if isinstance(value, functools._lru_cache_wrapper):
             self.local = True
             return id(value), value.cache_info().misses, value.cache_info().currsize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import sysconfig
@@ -40,6 +41,17 @@ def owner_of_frame(frame: types.FrameType) -> str:
     if name.startswith("<") and "frozen" not in name:
         name = str(frame.f_globals.get("__file__") or name)
     return owner_of_file(name)
+
+
+def is_packages_cache(value: object) -> bool:
+    """Whether a function with `lru_cache` is an installed package's.
+
+    What it keeps depends on every call in the process, and what it answers is taken not to change.
+    """
+    wrapped = getattr(value, "__wrapped__", None) if isinstance(value, functools._lru_cache_wrapper) else None
+    return isinstance(wrapped, types.FunctionType) and not _PACKAGES.isdisjoint(
+        wrapped.__code__.co_filename.split(os.sep)
+    )
 
 
 def is_own_class(kind: type) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from unspool import _native
 from unspool.program.fingerprint import ATOMS, FIXED, Describer, Unseen, of_classes, settings, slots
-from unspool.program.owners import OWN, owner_of_file
+from unspool.program.owners import OWN, is_packages_cache, owner_of_file
 from unspool.program.watch import Watch, own_classes
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -196,7 +196,7 @@ class Unchanged:
             self._watch(value.__func__, reads)
         elif isinstance(value, property):
             self._watch(value.fget, reads)
-        elif not isinstance(value, (Tensor, nn.Module, *FIXED)):
+        elif not isinstance(value, (Tensor, nn.Module, *FIXED)) and not is_packages_cache(value):
             for kind, name, part in of_classes(value, self.names):
                 self.entries.append((gc.get_referents(vars(kind))[0], name, part))
                 self._watch(part, reads)

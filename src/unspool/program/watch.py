@@ -120,10 +120,15 @@ class Watch:
         if event == "call":
             code = frame.f_code
             # `gauss` may answer with the half that it kept of its last pair, without a call of compiled code
-            self.random = self.random or code.co_filename == random.__file__
+            if code.co_filename == random.__file__ and not self._is_of_import(frame):
+                self.random = True
             owner = self._owners.get(code)
             if owner is None:
-                owner = self._owners[code] = owner_of_frame(frame)
+                owner = owner_of_frame(frame)
+                if owner == OWN and self._is_of_import(frame):
+                    owner = TRUSTED
+                else:
+                    self._owners[code] = owner
                 if owner == OWN:
                     self._read(frame)
             if owner == OWN and code.co_freevars:
@@ -133,12 +138,20 @@ class Watch:
             if code.co_name == "__array__":
                 self.world = self.world or "reads a tensor's numbers as an array"
         elif event == "c_call" and isinstance(getattr(arg, "__self__", None), random.Random):
-            self.random = True
+            self.random = self.random or not self._is_of_import(frame)
         elif event == "c_call" and self._is_followed(frame):
             if not isinstance(getattr(arg, "__self__", None), Tensor):
                 self._calls(module_of(arg), arg.__name__, frame)
             elif arg.__name__ in _NUMBERS:
                 self.world = self.world or f"reads a tensor's numbers with '{arg.__name__}'"
+
+    def _is_of_import(self, frame: types.FrameType | None) -> bool:
+        """Whether a module is being imported, which happens once and is no part of the step."""
+        while frame is not None and frame is not self.outside:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                return True
+            frame = frame.f_back
+        return False
 
     def _is_followed(self, frame: types.FrameType | None) -> bool:
         """Whether a frame is the step's own, or the standard library's that acts for it."""
