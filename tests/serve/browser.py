@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -29,7 +31,10 @@ class Browser:
 
     def __init__(self, profile: Path) -> None:
         self.process = subprocess.Popen(
-            [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}"], stderr=subprocess.PIPE, text=True
+            [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}"],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # with what it starts, since some are wrapped in a shell
         )
         assert self.process.stderr is not None
         line = next(line for line in self.process.stderr if "DevTools listening on" in line)
@@ -78,5 +83,6 @@ class Browser:
 
     def close(self) -> None:
         self.stack.close()
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
