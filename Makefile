@@ -1,4 +1,5 @@
-# make demo   train, measure and use a model on real ratings      make test   install, lint, types, tests
+# make demo   train, measure and use a model on real ratings
+# make test   install, lint, types, tests; TESTS=tests/nn: a part of them
 # make lint   ruff and mypy                                       make bench  benchmarks -> benchmarks/results
 # make matrix   every call in every surrounding, hours        make sanitize  the core under sanitizers
 # make fuzz   changed files for every loader; MINUTES=60
@@ -32,8 +33,11 @@ demo: $(INSTALLED)
 		--out demo/model --report demo
 	$(BIN)/unspool predict demo/model $(TEXTS)
 
-test: lint
-	GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup --durations 30 --durations-min 3
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy & types=$$!; GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup \
+		--durations 30 --durations-min 3 $(TESTS); tests=$$?; wait $$types && exit $$tests
 
 matrix: $(INSTALLED)
 	$(BIN)/python -m tests.boundary
