@@ -11,8 +11,8 @@ namespace unspool {
 namespace nb = nanobind;
 
 // Whole dicts, single entries of dicts (also that there is none), closures' cells, and functions' code and defaults (as
-// tools that reload a module replace them), all by identity. It holds what
-// they hold, so that no address is used again, and tells Python's collector: a cell may be among them.
+// tools that reload a module replace them), all by identity. It holds what they hold, so that no address is used again,
+// and tells Python's collector: a cell may be among them.
 class Snapshot {
  public:
   // entries: (dict, key, value), or (dict, key) where there is none. closures: (cell, value).

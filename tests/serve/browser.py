@@ -81,6 +81,14 @@ class Browser:
         """A picture of it, PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot")["data"])
 
+    def try_example(self, url: str) -> None:
+        """Open a page of a model, fill in its example, and wait for the answer, which must be no error."""
+        self.open(url)
+        for button in ("other", "go"):
+            self.run(f"document.body.dataset.state = ''; at({button!r}).click()")
+            self.until("document.body.dataset.state")
+        assert self.run("at('error').textContent") == "", url
+
     def close(self) -> None:
         self.stack.close()
         with contextlib.suppress(ProcessLookupError):

@@ -141,8 +141,8 @@ def _run_now(
         warn_slow(path)
     if path.engine == "triton":
         return _run_triton(directions, path.programs, values, offsets, states, index)
-    if not values.is_meta:  # torch mixes the two, and its results have no numbers
-        _refuse_meta([*flatten(tuple(states)), *(w for d in directions for w in d.parameters())])
+    if not values.is_meta:
+        door.with_numbers([*flatten(tuple(states)), *(w for d in directions for w in d.parameters())])
     if index is not None:
         values = values[index]
     with mismatch.explained(directions, values, states):
@@ -344,7 +344,7 @@ def _run_native(
         used = sources.used(program)
         streams.append(native.Stream(program, direction.reverse, used))
         tensors += [*flatten(state), *sources.resolve(program, used, direction.weight)]
-    _refuse_meta(tensors)
+    door.with_numbers(tensors)
     if surroundings.watched() or any(type(t) not in surroundings.PLAIN for t in (values, *tensors)):
         reverses = [direction.reverse for direction in directions]
         offsets, index = surroundings.as_fake_as(values, offsets), surroundings.as_fake_as(values, index)
@@ -358,14 +358,6 @@ def _run_native(
     )
     results = native.run(call, values, offsets, index, tensors)
     return results[0], [unflatten(s, f) for s, f in zip(states, call.finals(results))]
-
-
-def _refuse_meta(tensors: Sequence[Tensor]) -> None:
-    if any(t.is_meta for t in tensors):
-        raise EngineError(
-            "A call needs states and weights with numbers. Got some on the 'meta' device. "
-            "Give them numbers first (to_empty, then load_state_dict), or move the input to 'meta' too."
-        )
 
 
 def _run_triton(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unspool import _native
 from unspool.arrays import MAPPED, is_mapped, numbers
-from unspool.errors import DataError
+from unspool.errors import DataError, EngineError
 from unspool.state import flatten, unflatten
 
 
@@ -45,6 +45,15 @@ def states(given: Sequence[Any], rows: int) -> None:
     if any(not shape or shape[0] != rows for shape in shapes):
         raise DataError(
             f"The state must have parts of {rows} rows, one for each sequence of the batch. Got shapes {shapes}."
+        )
+
+
+def with_numbers(tensors: Sequence[Tensor]) -> None:
+    """Raises `EngineError` for states and weights on the 'meta' device, which torch would mix with others."""
+    if any(t.is_meta for t in tensors):
+        raise EngineError(
+            "A call needs states and weights with numbers. Got some on the 'meta' device. "
+            "Give them numbers first (to_empty, then load_state_dict), or move the input to 'meta' too."
         )
 
 

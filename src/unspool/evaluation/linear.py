@@ -17,9 +17,8 @@ from unspool.text import TextEncoder
 STEP = 10**0.5  # between penalties that are tried
 FARTHEST = 14  # steps from 1: 1e-7 to 1e7
 PLATEAU = 1e-4  # a relative gain below it does not draw the search on
-ENOUGH = (
-    10_000  # held-out rows tell penalties apart; further folds would cost as much again and tell the same
-)
+# So many held-out rows tell penalties apart; further folds would cost as much again and tell the same.
+ENOUGH = 10_000
 
 
 @dataclass

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.nn import draws
+from unspool.offsets import offsets_of
 from unspool.ragged import Ragged
 
 
@@ -31,7 +32,7 @@ class Augment(nn.Module):
         if self.crop:
             kept, sizes = _runs(x, 1.0, -self.crop)
             lengths = torch.zeros(len(x), dtype=torch.int64).index_add(0, _rows(x), kept.long())
-            x = Ragged(x.values[kept], draws.offsets_of(lengths))
+            x = Ragged(x.values[kept], offsets_of(lengths))
             draws.cut(sizes)
         own, rest = x.values[:, : self.features], x.values[:, self.features :] if self.features else None
         if self.noise:

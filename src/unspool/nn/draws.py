@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.nn import masks
+from unspool.offsets import offsets_of
 from unspool.ragged import Ragged
 from unspool.ranks import ParallelError
 
@@ -176,8 +177,3 @@ class Dropout(nn.Dropout):
 
         layout = shared.step if of is None else shared.layout(of.offsets)
         return input * (sequences(mask, len(input)) if layout is None else _steps(mask, layout))
-
-
-def offsets_of(sizes: Tensor) -> Tensor:
-    """(B,) lengths -> (B + 1,) offsets."""
-    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])

@@ -25,9 +25,7 @@ def drawn(like: Tensor, shape: Sequence[int], rate: float) -> Tensor | None:
 
     The entries and the state of the generator afterwards are, bit for bit, those of torch's dropout.
     """
-    if torch.compiler.is_compiling() or not 0 < rate < 1:
-        return None
-    return _drawn(like, shape, 1 - rate, _scale(rate))
+    return _drawn(like, shape, 1 - rate, scaled=True) if 0 < rate < 1 else None
 
 
 def kept(like: Tensor, shape: Sequence[int], rate: float) -> Tensor:
@@ -38,11 +36,14 @@ def kept(like: Tensor, shape: Sequence[int], rate: float) -> Tensor:
 
 def ones(like: Tensor, shape: Sequence[int], rate: float) -> Tensor:
     """1 with probability `rate`, else 0: the bits of `bernoulli_`."""
-    mask = None if torch.compiler.is_compiling() else _drawn(like, shape, rate, 1.0)
+    mask = _drawn(like, shape, rate, scaled=False)
     return like.new_empty(shape).bernoulli_(rate) if mask is None else mask
 
 
-def _drawn(like: Tensor, shape: Sequence[int], share: float, value: float) -> Tensor | None:
+def _drawn(like: Tensor, shape: Sequence[int], share: float, scaled: bool) -> Tensor | None:
+    """1 with probability `share`, scaled by its inverse or not, else 0; None where torch is to draw."""
+    if torch.compiler.is_compiling():
+        return None
     if type(like) not in surroundings.PLAIN or not like.is_cpu or like.dtype is not torch.float32:
         return None
     if not surroundings.calm() or not _agrees():
@@ -50,17 +51,12 @@ def _drawn(like: Tensor, shape: Sequence[int], share: float, value: float) -> Te
     mask = torch.empty(shape, dtype=torch.float32, device="cpu")
     if mask.numel() < LEAST:
         return None
+    value = float(mask.new_ones(()).div_(share)) if scaled else 1.0  # as torch rounds it
     with _drawing:
         state = torch.default_generator.get_state()
         _native.keep_mask(state.view(torch.int64), mask.view(-1), mask.numel(), share, value)
         torch.default_generator.set_state(state)
     return mask
-
-
-@functools.lru_cache(maxsize=64)
-def _scale(rate: float) -> float:
-    """1 / (1 - rate) as torch rounds it."""
-    return float(torch.ones((), dtype=torch.float32, device="cpu").div_(1 - rate))
 
 
 @functools.cache

@@ -18,15 +18,8 @@ from unspool.program.owners import HEAP, is_packages_cache, own_kinds
 
 #: Values that never change: equal ones mean the same.
 ATOMS = (
-    int,
-    bool,
-    str,
-    bytes,
-    range,
+    *(int, bool, str, bytes, range, torch.dtype, torch.device, torch.Size),
     *map(type, (None, ..., NotImplemented)),
-    torch.dtype,
-    torch.device,
-    torch.Size,
 )
 #: Values that stay what they are for as long as they are the same object.
 FIXED = (
@@ -114,9 +107,8 @@ class Describer:
 
     def _describe(self, kind: type, value: Any) -> Any:
         if isinstance(value, FIXED):
-            name = getattr(
-                value, "__qualname__", ""
-            )  # torch's namespaces answer to every name, with another one
+            # torch's namespaces answer to every name, with another one
+            name = getattr(value, "__qualname__", "")
             self.local = self.local or (isinstance(name, str) and "<locals>" in name)
             return id(value)
         if isinstance(value, Tensor):

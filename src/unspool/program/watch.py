@@ -17,9 +17,8 @@ from unspool.program.keep import Keep
 from unspool.program.layout import Unsupported
 from unspool.program.owners import OWN, STANDARD, TRUSTED, is_own_class, module_of, of_world, owner_of_frame
 
-_LOCKS = frozenset(
-    ["acquire", "release", "__enter__", "__exit__", "fspath"]
-)  # as the standard library uses them
+# What the standard library uses for itself.
+_LOCKS = frozenset(["acquire", "release", "__enter__", "__exit__", "fspath"])
 _NUMBERS = frozenset(["tolist", "numpy", "data_ptr"])
 
 
@@ -38,9 +37,8 @@ class Watch:
         self.cell = cell
         self.names: set[str] = {"forward", "__call__", "__getattr__", "__getattribute__", "training"}
         self.globals: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
-        self.closing: list[
-            tuple[types.FrameType, list[str]]
-        ] = []  # calls that close over what is no step's own
+        # calls that close over variables of others, and the names of these
+        self.closing: list[tuple[types.FrameType, list[str]]] = []
         self.closures: list[tuple[str, types.CellType]] = []
         self.world: str | None = None
         self.random = False  # whether it drew Python's random numbers
