@@ -83,8 +83,8 @@ def unwrapped(X: Any) -> Any:
         return of_tensor(X)
     if isinstance(X, np.ma.MaskedArray):
         raise DataError(
-            "Masked arrays are not read. For sequences of uneven length: "
-            "Ragged.from_padded(X.data, mask=~X.mask); otherwise fill them first: X.filled(...)."
+            "Masked arrays are not read. Fill them first, .filled(...); sequences of uneven length are "
+            "Ragged.from_padded(X.data, mask=~X.mask)."
         )
     arrow = hasattr(X, "__arrow_c_stream__") or hasattr(X, "__arrow_c_array__")
     if arrow and not (hasattr(X, "columns") or hasattr(X, "to_list")):
@@ -94,12 +94,25 @@ def unwrapped(X: Any) -> Any:
     return native(X) if isinstance(X, np.ndarray) else X
 
 
+def is_missing(value: Any) -> bool:
+    """Whether it is None, NaN, NaT or the missing value of pandas."""
+    return value is None or type(value).__name__ == "NAType" or (np.ndim(value) == 0 and bool(value != value))
+
+
 def as_they_are(values: Any) -> np.ndarray:
-    """An array; of a list of texts and other values one of objects, since NumPy would make texts of them all."""
+    """An array; one of objects of a list that NumPy would change: texts and other values, or True and numbers, to one
+    type, and texts that end in a zero character, which it leaves out."""
     array = np.asarray(values)
-    if array.dtype.kind != "U" or array.ndim != 1 or not isinstance(values, (list, tuple)):
+    if array.dtype.kind == "T":  # NumPy's texts of any length
+        return array.astype(object)
+    if array.ndim != 1 or not isinstance(values, (list, tuple)):
         return array
-    return array if all(isinstance(v, str) for v in values) else np.array([*values, None], object)[:-1]
+    kinds = {type(value) for value in values} if array.dtype.kind in "Uif" else set()
+    mixed = len(kinds) > 1 and (array.dtype.kind == "U" or bool in kinds)
+    if mixed and array.dtype.kind == "U" and all(issubclass(kind, str) for kind in kinds):
+        mixed = False
+    cut = array.dtype.kind == "U" and any(value.endswith("\0") for value in values if isinstance(value, str))
+    return np.array([*values, None], object)[:-1] if mixed or cut else array
 
 
 def steps_tensor(x: Any, what: str = "The values") -> Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 import unspool
 from unspool import Ragged, SequenceClassifier, SequenceRegressor, SequenceTagger
@@ -97,6 +99,20 @@ def test_tables_and_sets_are_no_texts(texts):
         (SequenceClassifier, [1, "a", "b"], "labels of one type. Got int, str"),
         (SequenceRegressor, [None, 1.0, 2.0], "finite real numbers. Got None in row 0"),
         (SequenceRegressor, np.array(["2024-01-01"] * 3, "M8[D]"), "Got datetime64.D.: make numbers of them"),
+        (SequenceRegressor, [1e300, -1e300, 1.0], "squares float64 holds.*another unit"),
+        (SequenceRegressor, [1e-300, -1e-300, 0.0], "squares float64 holds.*another unit"),
+        (SequenceRegressor, np.ones((3, 0)), "one column of numbers or more"),
+        (SequenceRegressor, [1j, 2.0, 3.0], r"real numbers\. Got \(?1(\+0)?j"),
+        (SequenceClassifier, np.array(["2024-01-01"] * 3, "M8[D]"), "Got datetime64.*Make texts of them"),
+        (SequenceClassifier, [Fraction(1, 3), Fraction(1), Fraction(1)], "Got Fraction.*Make texts of them"),
+        (SequenceClassifier, [1j, 2j, 1j], "Got complex128.*Make texts of them"),
+        (SequenceClassifier, [True, 2, 1], "labels of one type. Got bool, int"),
+        (SequenceClassifier, [2**70, 2**70 + 1, 1], "beyond 64 bits. Make texts"),
+        (SequenceClassifier, ["a\0", "a", "b"], "no text, 'a.x00'"),
+        (SequenceClassifier, ["\ud800", "a", "b"], "no text"),
+        (SequenceClassifier, {"a", "b", "c"}, "Got a set. Pass a list, in the order of X"),
+        (SequenceClassifier, (v for v in "abc"), "Got a generator. Pass a list"),
+        (SequenceClassifier, csr_array(np.eye(3)), r"Got a csr_array.*Pass y\.toarray"),
     ],
 )
 def test_targets_that_are_missing_or_mixed(estimator, y, message):
@@ -107,6 +123,41 @@ def test_targets_that_are_missing_or_mixed(estimator, y, message):
 def test_labels_of_sentences_that_are_missing():
     with pytest.raises(DataError, match="labels must be strings or whole numbers, none missing"):
         SequenceTagger().fit([["a"], ["b"], ["c"]], [["O"]] * 3, labels=[float("nan"), "x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ({"a b", "c"}, "Got set. A set has no order: pass a list"),
+        ([["a", "b"], ["c"]], r"Row 0 of X holds 2 texts.*' '.join\(row\)"),
+        (np.array([["a b"], ["c"]], object), r"Row 0 of X holds 1 texts.*X\[:, 0\]"),
+        ([{"text": "a"}], "Row 0 of X is a dict"),
+        (np.array("abc"), "an array of no axes, 'abc'"),
+        (np.full((2, 2), 2**63, np.uint64), "holds 9223372036854775808: token ids are below"),
+        ([[2**70, 1]], "whole numbers beyond 64 bits"),
+    ],
+)
+def test_what_is_no_sequence(X, message):
+    with pytest.raises(DataError, match=message):
+        read_input(X)
+
+
+def test_tables_with_missing_numbers_and_views_of_memory():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": pd.array([3, 4], dtype="Int64")})
+    found = read_input(frame).data.values[:, 0]
+    assert found.isnan().tolist() == [False, False, True, False] and found[[0, 1, 3]].tolist() == [1, 3, 4]
+    same(memoryview(SERIES), "series", Ragged.from_list(list(torch.from_numpy(SERIES))))
+    with pytest.raises(DataError, match="Got none in row 1"):
+        SequenceClassifier().fit(["a", "b"], pd.array([True, None], dtype="boolean"))
+
+
+def test_labels_of_numpy_texts_and_marks_that_are_not_seen():
+    if hasattr(np.dtypes, "StringDType"):
+        labels = np.array(["x", "y", "x"], dtype=np.dtypes.StringDType())
+        assert SequenceClassifier(**SMALL).fit(["a", "b", "c"], labels).classes_.tolist() == ["x", "y"]
+    with pytest.warns(UserWarning, match="differ in case or blanks only"):
+        SequenceClassifier(**SMALL).fit(["a", "b", "c"], ["x", "x\u200b", "y"])
 
 
 @pytest.mark.parametrize("rows", [[b"ab", b"c"], [bytearray(b"ab")] * 2, [memoryview(b"ab")] * 2])

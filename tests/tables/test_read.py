@@ -83,6 +83,8 @@ def test_encodings(tmp_path):
         ("t.csv", "text;n\na,b;1\n", r"another delimiter needed: --delimiter ';'"),
         ("t.csv", "text\tn\na,b\t1\n", r"another delimiter needed: --delimiter tab"),
         ("t.csv", "text,n\na,1\nb,2,3\n", "line 3: 3 cells where the header has 2"),
+        ("t.csv", "# a comment\ntext,n\na,1\n", "line 2: .*first line a title or a comment"),
+        ("t.json", '[{"text": "\\ud800"}]', "Cannot read .*surrogates not allowed"),
         ("t.jsonl", "", "is empty"),
         ("t.jsonl", '{"text": "a"}\n{"text": "b', "line 2 is not JSON.*half-written"),
         ("t.jsonl", '{"text": "a"}\n[1]\n', "line 2: expected one JSON object a line"),
@@ -101,10 +103,36 @@ def test_missing_file_folder_and_format(tmp_path):
     with pytest.raises(DataError, match="No file"):
         read_table(tmp_path / "none.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataError, match="No file"):
+    with pytest.raises(DataError, match=r"is a folder"):
         read_table(tmp_path / "folder.csv")
+    with pytest.raises(DataError, match=r"an address. Download"):
+        read_table("https://example.org/t.csv")
+    with pytest.raises(DataError, match=r"read from a file. Got '-'"):
+        read_table("-")
+    with pytest.raises(DataError, match=r"read from a path. Got a DataFrame"):
+        read_table(pl.DataFrame({"a": [1]}))
+    with pytest.raises(DataError, match="columns must name one column or more"):
+        table(tmp_path, "a\n1\n", columns=[])
+    assert table(tmp_path, "a,b\n1,2\n", columns="b").frame.columns == ["b"]
     with pytest.raises(InvalidParameterError, match="Did you mean 'csv'"):
         table(tmp_path, "a\n1\n", format="cvs")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes with names are POSIX")
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(DataError, match=r"is a pipe or a device. Write"):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "idna", "unicode_escape", "undefined", "a\0", None])
+def test_codecs_that_are_no_encodings_of_files(tmp_path, encoding):
+    with pytest.raises(DataError, match=r"Unknown encoding.*Common ones: utf-8"):
+        table(tmp_path, "text\na\n", encoding=encoding)
+
+
+def test_byte_order_marks_of_joined_files(tmp_path):
+    assert table(tmp_path, "\ufeff\ufefftext,n\na,1\n").frame.columns == ["text", "n"]
 
 
 def test_json_lines(tmp_path):
@@ -178,11 +206,20 @@ def test_compressed_whatever_the_extension(tmp_path, pack, name):
         (b"PK\x03\x04xxxx", "--format xlsx"),
         (b"\x28\xb5\x2f\xfdxxxx", "zstd"),
         (b"text\n\0\0a\n", "zero bytes"),
+        (b"ARROW1\0\0xxxx", "Arrow or Feather.*Parquet"),
+        (b"Obj\x01xxxx", "Avro.*Parquet"),
+        (b"\x89HDF\r\n", "HDF5"),
+        (b"7z\xbc\xaf\x27\x1c", "7z archive"),
+        (b"\x04\x22\x4d\x18xxxx", "LZ4"),
+        ("\n<!DOCTYPE html><table>", "web page"),
     ],
 )
 def test_what_the_bytes_are_instead(tmp_path, data, message):
     with pytest.raises(DataError, match=message):
         table(tmp_path, data)
+    if isinstance(data, bytes) and "zero" not in message and "UTF" not in message:
+        with pytest.raises(DataError, match=message):  # whatever the file is called
+            table(tmp_path, data, "t.data")
     if "UTF" in message:
         encoding = message.rsplit(" ", 1)[1]
         assert table(tmp_path, data, encoding=encoding).frame.columns[0] == "text"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from unspool.arrays import native, unwrapped
+from unspool.arrays import is_missing, native, unwrapped
 from unspool.errors import DataError, warn_caller
 from unspool.ragged import Ragged
 from unspool.signals.sound import Sound
@@ -22,6 +22,7 @@ _EXPECTED = (
     "X must be a list of texts, an integer array (B, T) of token ids, a float array (B, T, F), a list of "
     "(T, F) arrays, a list of recordings, or a Ragged"
 )
+_WHOLE = "Renumber them; for a series of measurements pass floats."
 _TURN_LIST = "Those of sktime and aeon are (channels, time): pass [x.T for x in X]."
 SHOWN = {"text": "texts", "ids": "token ids", "series": "series of numbers", "audio": "recordings"}
 
@@ -79,8 +80,11 @@ def _read(X: Any, kind: str | None) -> Raw:
         return _from_ragged(X, kind)
     if hasattr(X, "toarray"):
         raise DataError(f"{_EXPECTED}. Got a sparse {type(X).__name__}, which is not supported.")
-    if isinstance(X, (str, bytes, dict)):
-        raise DataError(f"{_EXPECTED}. Got {type(X).__name__}.")
+    if isinstance(X, (str, bytes, Mapping, Set)):
+        hint = " A set has no order: pass a list." if isinstance(X, Set) else ""
+        raise DataError(f"{_EXPECTED}. Got {type(X).__name__}.{hint}")
+    if isinstance(X, memoryview):
+        X = np.asarray(X)
     if hasattr(X, "columns"):
         X = _numbers_of_frame(X)
     elif hasattr(X, "to_list"):  # a pandas or polars Series
@@ -92,6 +96,8 @@ def _read(X: Any, kind: str | None) -> Raw:
         raise DataError(f"Complex data not supported. {_EXPECTED}.")
     if isinstance(X, np.ndarray) and X.dtype.kind in "iufb":
         return _from_array(X, kind)
+    if isinstance(X, np.ndarray) and X.ndim == 0:
+        raise DataError(f"{_EXPECTED}. Got an array of no axes, {X.tolist()!r:.50}.")
     return _from_rows(list(X) if hasattr(X, "__iter__") else [X], kind)
 
 
@@ -106,6 +112,10 @@ def _numbers_of_frame(X: Any) -> np.ndarray:
 
         X = pl.DataFrame(X)
     array = np.asarray(X.to_numpy())
+    if array.dtype.kind == "O" and all(
+        isinstance(c, (int, float, np.number)) or is_missing(c) for c in array.flat
+    ):
+        array = np.array([[np.nan if is_missing(c) else c for c in row] for row in array], np.float64)
     if array.dtype.kind == "O" and array.size and np.ndim(array.flat[0]) > 0:
         raise DataError(
             "X is a table whose cells are series (nested_univ of sktime). Pass (time, features) arrays: "
@@ -134,6 +144,8 @@ def _from_array(X: np.ndarray, kind: str | None) -> Raw:
         raise DataError(
             f"{_EXPECTED}. Got an array of shape {X.shape}. Reshape your data: a row is a sequence."
         )
+    if X.dtype == np.uint64 and X.size and int(X.max()) >= 2**63:
+        raise DataError(f"X holds {int(X.max())}: token ids are below 2^63. {_WHOLE}")
     if X.dtype.kind in "iu" and X.ndim == 2 and kind != "series":
         return Raw("ids", unpad(X))
     if X.ndim == 3 and kind is None:
@@ -192,8 +204,23 @@ def _row(row: Any, i: int) -> np.ndarray:
         raise DataError(f"{_EXPECTED}. Got {type(row).__name__} in row {i}. Decode texts first.")
     try:
         array = native(np.asarray(row))
+        if array.dtype.kind in "UTO" and array.ndim == 1 and array.size and isinstance(array[0], str):
+            raise DataError(
+                f"Row {i} of X holds {len(array)} texts. A row is one text: join its words, ' '.join(row), or pass one "
+                "column, X[:, 0]."
+            )
+        if isinstance(row, Mapping):
+            raise DataError(
+                f"Row {i} of X is a {type(row).__name__}. Pass the sequences: [row['text'] for row in X]."
+            )
         if array.dtype == object and array.ndim:
+            if all(type(value) is int for value in array.flat):
+                raise DataError(f"Row {i} of X holds whole numbers beyond 64 bits. {_WHOLE}")
             array = np.array(array.tolist(), dtype=np.float64)
+        if array.dtype == np.uint64 and array.size and int(array.max()) >= 2**63:
+            raise DataError(f"Row {i} of X holds {int(array.max())}: token ids are below 2^63. {_WHOLE}")
+    except DataError:
+        raise
     except (ValueError, TypeError) as error:
         raise DataError(f"Row {i} of X must be numbers, equally many at every step. {error}") from error
     if array.dtype.kind not in "iufb" or array.ndim == 0:

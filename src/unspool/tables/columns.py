@@ -14,7 +14,7 @@ from unspool.tables.read import Table
 
 MANY_VALUES = 10
 NUMBERS = ("regression", "multilabel", "count", "positive")  # tasks whose targets are numbers
-FEW_ARE_LABELS = ("numbers with units", "fractions")
+FEW_ARE_LABELS = ("numbers with units", "fractions", "numbers with marks")
 WHOLE_NUMBER = r"^-?(0|[1-9]\d*)(\.0+)?$"
 
 
@@ -51,6 +51,8 @@ def _numbers(table: Table, name: str) -> tuple[pl.Series, pl.Series, str | None]
             f"Column {name!r} of {table.name} holds {column.dtype} values. Make numbers of them first, such as days "
             "since the earliest, or labels, as text."
         )
+    if column.dtype == pl.Null:
+        raise DataError(f"Column {name!r} of {table.name} is empty: no row has a value.")
     if column.dtype != pl.String:
         raise DataError(f"Column {name!r} holds {column.dtype} values, neither numbers nor text.")
     return to_numbers(column, table.style)
@@ -145,7 +147,8 @@ def without_missing(
         if name in targets and task in NUMBERS:
             missing = _numbers(table, name)[1].to_numpy()
         else:
-            missing = column.is_null().to_numpy()
+            nan = column.is_nan() if column.dtype.is_float() else pl.Series([False])
+            missing = (column.is_null() | nan.fill_null(False)).to_numpy()
         if missing.any() and not drop:
             count = int(missing.sum())
             raise DataError(

@@ -30,6 +30,8 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+NO_ENCODINGS = ("idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined")
+#: How files begin that are no text -> what they are, and what to do.
 OTHER = {
     b"PAR1": "a Parquet file. Read it with --format parquet (format='parquet').",
     b"PK\x03\x04": "a zip archive. If it is an Excel sheet, read it with --format xlsx (format='xlsx'); otherwise "
@@ -38,6 +40,15 @@ OTHER = {
     b"\x28\xb5\x2f\xfd": "compressed by zstd. Unpack it first, or use gzip.",
     b"SQLite format 3": "an SQLite database. Export the table as .csv.",
     b"%PDF": "a PDF file, not a table.",
+    b"ARROW1\0\0": "an Arrow or Feather file. Save it as Parquet: polars.read_ipc(path).write_parquet(...).",
+    b"Obj\x01": "an Avro file. Save it as Parquet: polars.read_avro(path).write_parquet(...).",
+    b"\x89HDF": "an HDF5 file. Save its table as Parquet or CSV.",
+    b"\x93NUMPY": "an array of NumPy. Load it, and pass it to an estimator.",
+    b"7z\xbc\xaf": "a 7z archive. Unpack it first.",
+    b"Rar!\x1a": "a RAR archive. Unpack it first.",
+    b"\x04\x22\x4d\x18": "compressed by LZ4. Unpack it first, or use gzip.",
+    b"\x1f\x9d": "compressed by compress. Unpack it first, or use gzip.",
+    b"\x89PNG": "a picture, not a table.",
 }
 
 
@@ -77,25 +88,36 @@ def unpacked(path: Path) -> Iterator[Path]:
 def decode(data: bytes, encoding: str, name: str) -> str:
     """`data`, unpacked, as text without a byte-order mark; `DataError` that names the right encoding or format."""
     data = unpack(data, name)
-    for start, what in OTHER.items():
-        if data.startswith(start):
-            raise DataError(f"{name!r} is {what}")
-    try:
-        wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
-    except LookupError:
-        raise DataError(
-            f"Unknown encoding {encoding!r}. Common ones: utf-8, utf-16, latin-1, cp1252."
-        ) from None
-    if not wide:
+    what = other_format(data)
+    if what is not None:
+        raise DataError(f"{name!r} is {what}")
+    if not _wide(encoding):
         _check_narrow(data, encoding, name)
     try:
-        return data.decode(encoding).removeprefix("\ufeff")
+        return data.decode(encoding).lstrip("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{name!r} is not {error.encoding}: byte 0x{data[error.start]:02x} in line {line}. "
             "Name its encoding, for example --encoding latin-1 or --encoding cp1252."
         ) from None
+
+
+def other_format(data: bytes) -> str | None:
+    """What a file is that begins with `data`, and what to do, where that is no text; None for all else."""
+    return next((what for start, what in OTHER.items() if data.startswith(start)), None)
+
+
+def _wide(encoding: str) -> bool:
+    """Whether it is UTF-16 or UTF-32; `DataError` for what is no encoding of files."""
+    try:
+        known = codecs.lookup(encoding)
+    except (LookupError, ValueError, TypeError):
+        known = None
+    # Python's codecs are also those of bytes ("hex"), of names in the net, and of string literals.
+    if known is None or not getattr(known, "_is_text_encoding", True) or known.name in NO_ENCODINGS:
+        raise DataError(f"Unknown encoding {encoding!r}. Common ones: utf-8, utf-16, latin-1, cp1252.")
+    return known.name.startswith(("utf-16", "utf-32"))
 
 
 def _check_narrow(data: bytes, encoding: str, name: str) -> None:

@@ -46,6 +46,8 @@ def read_delimited(
             if len(row) != len(first):
                 hint = f"Is the file half-written, or a text with {delimiter!r} not quoted?"
                 other = next((mark for mark in ";\t|," if mark in first[0] and mark != delimiter), None)
+                if len(first) == 1 and other is None and len(row) > 1:
+                    hint = "Is the first line a title or a comment? Take out what stands above the names of columns."
                 if len(first) == 1 and other is not None:
                     hint = (
                         f"Is another delimiter needed: --delimiter {'tab' if other == TAB else repr(other)}?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 import polars as pl
@@ -10,13 +11,25 @@ import polars as pl
 from unspool.errors import bad_parameter, check_choice
 
 # Cells of a number column that mean "no number here"; in a text or label column they are ordinary texts.
-MISSING_NUMBERS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "none")
-UNIT = r"(?:[%‰€$£¥₹₽₩₺₴₪฿]|(?:USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD)\b)"
+# As R, pandas, SQL ("\\N"), Excel, and people who leave no cell empty write it.
+MISSING_NUMBERS = (
+    *("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "none", "<NA>", "#N/A", "\\N", "?", ".", "-", "--"),
+    *("\u2013", "\u2014"),
+)
+UNIT = r"(?:[%\uff05‰]|(?:US|CA|AU|NZ|HK|R)?\p{Sc}|(?:USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD)\b)"
 SPACES = r"[ \u00a0\u2009\u202f]"
 THOUSANDS = (",", ".", " ", "'", "_")
+_APOSTROPHES = "[\u2019\u02bc\uff07]"
 _SIGNED = r"^[-+]?"
+_MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 # What a cell looks like -> (its form, what to do). The first form that most of the cells have is named.
-_DATE = r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ].*)?$|^\d{1,2}:\d{2}(:\d{2}.*)?$"
+_DATE = (
+    r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ].*)?$"
+    r"|^(\d+ days?,? )?\d{1,2}:\d{2}(:\d{2}.*|\.\d+)?( ?[ap]\.?m\.?)?$"
+    rf"|^(\d{{1,2}}(st|nd|rd|th)?[ .-]+{_MONTH}|{_MONTH} \d{{1,2}},?)[ -]?(\d{{4}}|\d{{2}})?( .*)?$"
+    rf"|^{_MONTH}[ -](\d{{4}}|\d{{2}})$|^\d{{4}}[-/. ]?(\d{{2}}|[QWH]\d{{1,2}})$|^\d{{4}}-W\d{{2}}(-\d)?$"
+    r"|^P(T?\d+(\.\d+)?[YMWDHS])+$|^(\d+(\.\d+)?\s?(d|h|hrs?|m|mins?|s|secs?)\s*){2,}$"
+)
 _LOOKS = {
     "dates or times": (
         _DATE,
@@ -31,10 +44,23 @@ _LOOKS = {
         "read them with --thousands and that mark (thousands=',')",
     ),
     "numbers with units": (
-        rf"{_SIGNED}(UNIT\s*)?[-+]?\d[\d.,'_]*\s?([^\W\d]{{1,6}}\.?|UNIT)?$".replace("UNIT", UNIT),
+        rf"{_SIGNED}(UNIT\s*)?[-+]?\d[\d.,'_]*\s?([^\W\d]{{1,8}}\.?|\p{{So}}[CF]?|UNIT)?$".replace(
+            "UNIT", UNIT
+        ),
         "write bare numbers in one unit",
     ),
-    "fractions": (rf"{_SIGNED}\d+\s?/\s?\d+$", "write them as decimal numbers"),
+    "fractions": (
+        rf"{_SIGNED}(\d+\s)?\d+\s?[/\u2044\u2215]\s?\d+$|{_SIGNED}\d*\p{{No}}$",
+        "write them as decimal numbers",
+    ),
+    "numbers in parentheses or with a minus sign behind": (
+        r"^(\(\s*(UNIT\s*)?\d[\d.,']*\s*(UNIT)?\)|\d[\d.,']*[-\u2212])$".replace("UNIT", UNIT),
+        "write negative numbers as -5",
+    ),
+    "numbers with marks": (
+        r"^([<>~≈≤≥±#=]|\+/-)+\s?[-+]?\d[\d.,]*$|^\d[\d.,]*\s?(±|\+/-|of|out of)\s?\d[\d.,]*$|^0x[\da-f]+$",
+        "write bare decimal numbers",
+    ),
 }
 
 
@@ -58,11 +84,13 @@ class Style:
 def to_numbers(cells: pl.Series, style: Style) -> tuple[pl.Series, pl.Series, str | None]:
     """(values as float64, null where a cell is no number; mask of the cells that mean "missing"; the unit, such as
     "%", that every number carries and that is left out). cells: strings."""
-    words = cells.str.strip_chars()
+    words = _plain(cells)
     missing = cells.is_null() | words.is_in([*MISSING_NUMBERS, ""]).fill_null(True)
     words = words.str.replace("^[\u2212\u2013]", "-")
     words, unit = _without_unit(words, missing)
     if style.thousands is not None:
+        if style.thousands == "'":
+            words = words.str.replace_all(_APOSTROPHES, "'")
         mark = SPACES if style.thousands == " " else re.escape(style.thousands)
         grouped = words.str.contains(rf"{_SIGNED}\d{{1,3}}({mark}\d{{3}})+({re.escape(style.decimal)}\d*)?$")
         words = _where(grouped, words.str.replace_all(mark, ""), words)
@@ -87,6 +115,17 @@ def _without_unit(words: pl.Series, missing: pl.Series) -> tuple[pl.Series, str 
     return bare.str.replace_all(r"^([-+])\s+", "${1}"), unit[0]
 
 
+def _plain(cells: pl.Series) -> pl.Series:
+    """Without blanks around, and marks that are not seen; digits of all scripts as those of ASCII."""
+    words = cells.str.strip_chars().str.replace_all(r"\p{Cf}", "")
+    others = words.str.extract_all(r"[\p{Nd}--0-9]").explode().unique().drop_nulls().to_list()
+    return (
+        words.str.replace_many({digit: str(unicodedata.decimal(digit)) for digit in others})
+        if others
+        else words
+    )
+
+
 def _where(mask: pl.Series, yes: pl.Series, no: pl.Series) -> pl.Series:
     return yes.zip_with(mask.fill_null(False), no)
 
@@ -94,10 +133,10 @@ def _where(mask: pl.Series, yes: pl.Series, no: pl.Series) -> pl.Series:
 def looks_like(cells: pl.Series) -> tuple[str, str] | None:
     """("numbers with a decimal comma", what to do) where most of `cells`, strings that are no numbers, look like
     that; None where they are words."""
-    words = cells.drop_nulls().str.strip_chars()
+    words = _plain(cells.drop_nulls())
     if not len(words):
         return None
-    bare = words.str.replace_all(rf"^{UNIT}\s*|\s*{UNIT}$", "")
+    bare = words.str.replace_all(_APOSTROPHES, "'").str.replace_all(rf"^{UNIT}\s*|\s*{UNIT}$", "")
     for what, (form, advice) in _LOOKS.items():
         if int(bare.str.contains(f"(?i){form}").sum()) > len(words) / 2:
             return what, advice

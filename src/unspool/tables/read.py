@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +15,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from unspool.errors import DataError, check_choice, did_you_mean
+from unspool.errors import DataError, check_choice, described, did_you_mean
 from unspool.tables.apart import excel_frames, parquet_frames
-from unspool.tables.decode import COMPRESSED, decode, unpacked
+from unspool.tables.decode import COMPRESSED, decode, other_format, unpacked
 from unspool.tables.delimited import read_delimited, unique_names
 from unspool.tables.numbers import Style
 
@@ -67,12 +69,29 @@ def file_format(path: Path, format: str | None = None) -> str:
     inner = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     known = FORMATS.get(inner.suffix.lower())
     if known is None:
+        _name_other(path)
         raise DataError(
             f"Cannot tell the format of {str(path)!r} from its extension {inner.suffix!r}. "
             f"Known: {', '.join(FORMATS)}, also with {', '.join(COMPRESSED)}. Name it with --format csv, tsv, jsonl, "
             "json, parquet or xlsx."
         )
     return known
+
+
+def _name_other(path: Path) -> None:
+    """`DataError` for what is no file, and for a file whose first bytes say that it is no table."""
+    name = str(path)
+    if name == "-":
+        raise DataError("A table is read from a file. Got '-': write what comes by a pipe to a file first.")
+    if re.match(r"\w+:/", name):
+        raise DataError(f"{name!r} is an address. Download the file first, and give its path.")
+    if path.is_dir():
+        raise DataError(f"{name!r} is a folder. Give the path of one table.")
+    if path.is_file():
+        with open(path, "rb") as file:
+            what = other_format(file.read(64))
+        if what is not None:
+            raise DataError(f"{name!r} is {what}")
 
 
 def read_table(
@@ -97,9 +116,14 @@ def read_table(
     the names of those that are kept; None keeps all. Raises `DataError` for a missing, unreadable, malformed or
     half-written file, an unknown column, and a table without rows.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise DataError(f"A table is read from a path. Got {described(path)}: estimators take it as it is.")
     path = Path(path).expanduser()
     kind, style = file_format(path, format), Style(decimal, thousands)
     if not path.is_file():
+        _name_other(path)
+        if path.exists():
+            raise DataError(f"{str(path)!r} is a pipe or a device. Write what it gives to a file first.")
         raise DataError(f"No file {str(path)!r}.")
     repeated = frozenset[str]()
     orders: dict[str, list[str]] = {}
@@ -113,6 +137,8 @@ def read_table(
             frame, repeated = _read_excel(plain, header, str(path))
     else:
         text = decode(path.read_bytes(), encoding, str(path))
+        if text[:100].lstrip().lower().startswith(("<!doctype", "<html", "<?xml")):
+            raise DataError(f"{str(path)!r} is a web page or XML, not a table. Export the table as CSV.")
         if kind in ("jsonl", "json"):
             frame = _read_json(text, path, lines=kind == "jsonl")
         else:
@@ -121,6 +147,9 @@ def read_table(
     if frame.height == 0:
         raise DataError(f"{str(path)!r} has no rows{' below its header' if frame.width else ''}.")
     if columns is not None:
+        columns = [columns] if isinstance(columns, str) else columns
+        if not columns:
+            raise DataError("columns must name one column or more, or be None for all. Got none.")
         for name in columns:
             if name not in frame.columns:
                 known = ", ".join(map(repr, frame.columns))
@@ -168,7 +197,7 @@ def json_columns(records: Sequence[dict[str, Any]], names: Sequence[str], path: 
     """The columns of objects, a value each or none; `DataError` for values that make no column."""
     try:
         return blanks_missing(pl.DataFrame([_series(name, [r.get(name) for r in records]) for name in names]))
-    except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
+    except (pl.exceptions.PolarsError, TypeError, OverflowError, UnicodeError) as error:
         raise DataError(f"Cannot read {str(path)!r} as a table: {str(error).splitlines()[0]}") from None
 
 

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
-from unspool.arrays import frame, named_matrix
+from unspool.arrays import frame, is_missing, named_matrix
 from unspool.errors import DataError, ModelFileError, bad_parameter, warn_caller
 from unspool.evaluation.baselines import Baseline, classification_baselines, majority_baseline
 from unspool.evaluation.metrics import CLASSIFICATION, classification_metrics
@@ -280,7 +280,8 @@ def _tell_near_ones(labels: np.ndarray) -> None:
     spellings: dict[str, list[str]] = {}
     for label in dict.fromkeys(labels.tolist()):
         if isinstance(label, str):
-            same = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+            seen = "".join(c for c in unicodedata.normalize("NFKC", label) if unicodedata.category(c) != "Cf")
+            same = " ".join(seen.casefold().split())
             spellings.setdefault(same, []).append(label)
     near = [group for group in spellings.values() if len(group) > 1]
     if near:
@@ -298,14 +299,26 @@ def class_labels(y: np.ndarray) -> np.ndarray:
         y = column_or_1d(y, warn=True)
     if y.ndim != 1:
         raise DataError(f"y must have one label a sequence, shape (n,). Got shape {y.shape}.")
-    missing = [i for i, v in enumerate(y) if v is None or (isinstance(v, (float, np.floating)) and v != v)]
+    missing = [i for i, v in enumerate(y) if is_missing(v)]
     if missing:
         raise DataError(
             f"y must have a label in every row. Got none in row {missing[0]} ({len(missing)} in all)."
         )
     types = sorted({type(v).__name__ for v in y}) if y.dtype.kind == "O" else []
-    if len(types) > 1 and "str" in types:
+    if len(types) > 1 and ("str" in types or "bool" in types):
         raise DataError(f"y must be labels of one type. Got {', '.join(types)}.")
+    if len(y) and not isinstance(y[0], (str, int, float, np.bool_, np.integer, np.floating)):
+        got = f"{type(y[0]).__name__}, such as {y[0]!r:.60}"
+        raise DataError(
+            f"y must be texts, whole numbers or booleans. Got {got}. Make texts of them: map(str, y)."
+        )
+    if types == ["int"] and not all(-(2**63) <= v < 2**64 for v in y):
+        raise DataError("y holds whole numbers beyond 64 bits. Make texts of them: list(map(str, y)).")
+    for label in {v for v in y if isinstance(v, str)}:
+        if label.endswith("\0") or (not label.isascii() and any("\ud800" <= c <= "\udfff" for c in label)):
+            raise DataError(
+                f"y has a label that is no text, {label!r}: it has half a character, or ends in a zero."
+            )
     try:
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             raise DataError("y must be finite. Got infinity.")

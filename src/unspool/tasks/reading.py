@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unspool.arrays import as_they_are, unwrapped
-from unspool.errors import DataError
+from unspool.errors import DataError, described
 from unspool.ragged import Ragged
 
 
@@ -19,6 +20,10 @@ def read_labels(y: Any, count: int) -> np.ndarray:
         raise DataError(
             "y is required to fit, one target a sequence: requires y to be passed, but the target y is None."
         )
+    ordered = any(hasattr(y, name) for name in ("__len__", "__array__", "__arrow_c_stream__"))
+    if hasattr(y, "toarray") or not ordered or isinstance(y, (str, bytes, Mapping, Set)):
+        advice = "Pass y.toarray()." if hasattr(y, "toarray") else "Pass a list, in the order of X."
+        raise DataError(f"y must be a list or an array of {count} targets. Got {described(y)}. {advice}")
     y = unwrapped(y)
     try:
         array = as_they_are(y)

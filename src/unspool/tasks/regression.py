@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from unspool.tables import Table
 
 
+LARGE = 1e100  # of targets, whose squares are added up
+
+
 class Regression(Task):
     """Numbers by least squares on the standardised target, or another of `NumberLoss`.
 
@@ -65,15 +68,25 @@ class Regression(Task):
             raise DataError(
                 f"y must be numbers. Got {y.dtype}: make numbers of them, such as days since the earliest."
             )
+        if y.dtype.kind == "c":
+            raise DataError(f"y must be finite real numbers. Got {np.asarray(y[0]).tolist()!r} in row 0.")
+        if y.ndim == 2 and y.shape[1] == 0:
+            raise DataError(f"y must have one column of numbers or more. Got shape {y.shape}.")
         try:
             numbers = y.astype(np.float64)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise DataError(f"y must be numbers. Got {y.dtype}: {error}.") from error
         bad = ~np.isfinite(numbers)
-        if y.dtype.kind == "c" or bad.any():
-            row = int(np.argwhere(bad)[0, 0]) if bad.any() else 0
+        if bad.any():
+            row = int(np.argwhere(bad)[0, 0])
             raise DataError(
                 f"y must be finite real numbers. Got {np.asarray(y[row]).tolist()!r} in row {row}."
+            )
+        largest = np.abs(numbers).max(0, initial=0.0)
+        if (largest > LARGE).any() or ((largest > 0) & (largest < 1 / LARGE)).any():
+            raise DataError(
+                f"y must be numbers whose squares float64 holds: largest in [{1 / LARGE:g}, {LARGE:g}]. Got "
+                f"{largest.tolist()!r}. Give them in another unit."
             )
         return numbers
 
