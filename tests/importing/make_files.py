@@ -13,7 +13,7 @@ import json
 import os
 from pathlib import Path
 
-os.environ["KERAS_BACKEND"] = "torch"
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
 import numpy as np
@@ -261,7 +261,7 @@ def main():
         made[name].save(FILES / f"{name}.{ending}")
 
 
-def write(found):
+def write(found, file="models.npz"):
     """All numbers end to end, and what lies where: an .npz of many small arrays is mostly headers."""
     index, numbers = {}, []
     for name, value in found.items():
@@ -270,9 +270,7 @@ def write(found):
         else:
             index[name] = [value.dtype.kind, *value.shape]
             numbers.append(value.astype(np.float32).ravel())
-    np.savez_compressed(
-        FILES / "models.npz", index=np.array(json.dumps(index)), numbers=np.concatenate(numbers)
-    )
+    np.savez_compressed(FILES / file, index=np.array(json.dumps(index)), numbers=np.concatenate(numbers))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -42,27 +43,50 @@ class Reference:
 
 @cache
 def references() -> dict[str, Reference]:
-    with np.load(FILES / "models.npz") as file:
-        index, numbers = json.loads(file["index"].item()), file["numbers"]
     found: dict[str, Reference] = {}
+    for name, what, rest, value in _stored("models.npz"):
+        if what == "config":
+            found[name] = Reference(value)
+        elif what == "weight":
+            found[name].weights.setdefault(rest[0], []).append(value)
+        elif what in ("x", "alone"):
+            (found[name].X if what == "x" else found[name].alone).append(value)
+        else:
+            setattr(found[name], what, value)
+    return found
+
+
+@cache
+def several() -> dict[str, Reference]:
+    """Models of several inputs, or outputs: X and alone are dicts by their names, each a list of rows."""
+    found: dict[str, Reference] = {}
+    for name, what, rest, value in _stored("several.npz"):
+        if what == "config":
+            found[name] = Reference(value, X={}, alone={})  # type: ignore[arg-type]
+        elif what == "weight":
+            found[name].weights.setdefault(rest[0], []).append(value)
+        else:
+            values: Any = found[name].X if what == "x" else found[name].alone
+            values.setdefault(rest[0], []).append(value)
+    return found
+
+
+def _stored(file: str) -> Iterator[tuple[str, str, list[str], Any]]:
+    """(model, what it is, the rest of the key, the value) of a file of make_files.py."""
+    with np.load(FILES / file) as opened:
+        index, numbers = json.loads(opened["index"].item()), opened["numbers"]
     start = 0
     for key, value in index.items():
         name, what, *rest = key.split("|")
         if what == "config":
-            found[name] = Reference(json.loads(value))
+            yield name, what, rest, json.loads(value)
             continue
         kind, *shape = value
         size = int(np.prod(shape))
         array = numbers[start : start + size].reshape(shape).astype(np.int64 if kind == "i" else np.float32)
         start += size
-        if what == "weight":
-            found[name].weights.setdefault(rest[0], []).append(array)
-        elif what in ("x", "alone"):
-            (found[name].X if what == "x" else found[name].alone).append(array)
-        else:
-            setattr(found[name], what, array)
+        yield name, what, rest, array
     assert start == len(numbers)
-    return found
 
 
 def write_h5(reference: Reference, path: Path, backend: str = "tensorflow") -> Path:

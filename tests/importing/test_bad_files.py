@@ -19,7 +19,7 @@ from unspool.errors import InvalidParameterError, ModelFileError
 from unspool.importing import from_keras
 from unspool.saved.document import encode
 
-from .reference import FILES, Reference, references, write_h5, write_keras
+from .reference import FILES, Reference, references, several, write_h5, write_keras
 
 
 def refused(path: Path, message: str, **settings: Any) -> None:
@@ -29,7 +29,7 @@ def refused(path: Path, message: str, **settings: Any) -> None:
 
 
 def with_config(name: str, change: Callable[[list[dict[str, Any]]], None], folder: Path) -> Path:
-    reference = references()[name]
+    reference = references().get(name) or several()[name]
     config = json.loads(json.dumps(reference.config))
     inner = config["config"]
     change(inner if isinstance(inner, list) else inner["layers"])
@@ -119,8 +119,8 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
         ("gru_no_bias", setting(0, batch_shape=[None, None, 2**24]), r"1 to 1,048,576 features"),
         ("masked_series", setting(2, mask_value=None), "called with a mask of its own"),
         (
-            "functional",
-            lambda ls: ls[3].update(inbound_nodes=[[["dropout", 0, 0]]]),
+            "translation",
+            lambda ls: ls[-2].update(inbound_nodes=[[["time_distributed", 0, 0]]]),
             "reads, in the end, itself",
         ),
         ("functional", lambda ls: ls[-1].update(inbound_nodes=[{"args": [], "kwargs": {}}]), "one argument"),
@@ -145,6 +145,16 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
         ("windows", setting(3, padding="same"), "padding 'valid' only"),
         ("windows", setting(3, pool_size=10**5, strides=10**5), "windows over time need 200,001 steps"),
         ("functional", setting(1, mask_zero=False), "called with a mask of its own"),
+        (
+            "merges",
+            replaced(-2, "Dot", axes=2),
+            r"'dot_1' \(Dot\) is supported with axes 1 or -1, of rows, only",
+        ),
+        (
+            "asked",
+            lambda ls: ls[6].update(class_name="Dot", config={"axes": -1}),
+            "merged by 'dot' must have one",
+        ),
     ],
 )
 def test_what_is_not_supported(name: str, change: Any, message: str, tmp_path: Path) -> None:
@@ -154,17 +164,37 @@ def test_what_is_not_supported(name: str, change: Any, message: str, tmp_path: P
     assert time.perf_counter() - started < 5
 
 
-def test_several_inputs_and_outputs_are_named(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("read_within")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c.update(input_layers=[["words", 0, 0], ["age", 0, 0]]),
+            "its input 'age' is no input layer",
+        ),
+        (
+            lambda c: c.update(input_layers={"a": {"b": ["dense", 0, 0]}}),
+            "its input 'dense' is no input layer",
+        ),
+        (lambda c: c.update(input_layers=[]), "1 to 10,000 input layers. Got 0"),
+        (lambda c: c.update(output_layers=[["age", 0, 0]]), "a layer 'age', which it"),
+        (lambda c: c.update(output_layers=[["words", 0, 0]]), "output 'words' is one of its inputs"),
+        (lambda c: c.update(output_layers={"a": ["words", 0]}), r"not \[name, call, number\]"),
+        (lambda c: c.update(output_layers=7), "'output_layers' must be list"),
+        (
+            lambda c: c.update(
+                input_layers=[["words", 0, 0], ["new", 0, 0]],
+                layers=[*c["layers"], {**c["layers"][0], "name": "new", "config": {"name": "new"}}],
+            ),
+            "number of features of its input 'new'",
+        ),
+    ],
+)
+def test_inputs_and_outputs(change: Callable[[dict[str, Any]], None], message: str, tmp_path: Path) -> None:
     reference = references()["functional"]
-    for end in ("input_layers", "output_layers"):
-        config = json.loads(json.dumps(reference.config))
-        first = config["config"][end]
-        first = first if isinstance(first[0], str) else first[0]
-        config["config"][end] = [first, ["age", 0, 0]]
-        path = write_h5(Reference(config, reference.weights), tmp_path / "m.h5")
-        refused(
-            path, rf"2 {end[:5].rstrip('_')}\w*s \({first[0]}, age\); only models of one input and one output"
-        )
+    config = json.loads(json.dumps(reference.config))
+    change(config["config"])
+    refused(write_h5(Reference(config, reference.weights), tmp_path / "m.h5"), message)
 
 
 @pytest.mark.usefixtures("read_within")
@@ -349,7 +379,10 @@ def test_damaged_files(tmp_path: Path) -> None:
         (("nodes", 0, "kind"), "lambda", "'kind' must be one of"),
         (("nodes", 0, "inputs"), [0], "cannot read the layers"),
         (("nodes", 0, "inputs"), [-2], "cannot read the layers"),
-        (("nodes", 1, "inputs"), [0, 0], "cannot read the layers"),
+        (("nodes", 1, "inputs"), [0, 0], "first states must be rows"),
+        (("nodes", 2, "inputs"), [0, 0], "cannot read the layers"),
+        (("nodes", 2, "same_as"), 1, "cannot be the layer 1"),
+        (("nodes", 1, "same_as"), 1, "cannot be the layer 1"),
         (("nodes", 1, "settings", "cells"), [], "one cell or two"),
         (("nodes", 1, "settings", "cells", 0, "cell"), "os", "'cell' must be one of"),
         (("nodes", 1, "settings", "cells", 0, "hidden_size"), 10**9, "tensor .* must be float32|do not make"),
@@ -359,10 +392,15 @@ def test_damaged_files(tmp_path: Path) -> None:
         (("nodes", 0, "settings", "vocabulary"), 2**30, "must be float32"),
         (("nodes", 2, "settings", "units"), 0, "'units' must be an int in"),
         (("nodes", 2, "settings", "activation"), "mine", "'activation' must be one of"),
-        (("input", "features"), 3, "must begin with an embedding"),
-        (("padding", "maxlen"), 10**9, "'maxlen' parameter"),
-        (("padding", "padding"), "left", "'padding' must be one of"),
-        (("tokenizer",), {}, "Tokenizer"),
+        (("inputs", 0, "kind"), "series", "1 to 1,048,576 features"),
+        (("inputs", 0), {"name": "a", "kind": "row", "features": 3}, "no field 'padding'"),
+        (("inputs", 0, "kind"), "text", "'kind' must be one of"),
+        (("inputs",), [], "cannot read the layers"),
+        (("inputs", 0, "padding", "maxlen"), 10**9, "'maxlen' parameter"),
+        (("inputs", 0, "padding", "padding"), "left", "'padding' must be one of"),
+        (("inputs", 0, "tokenizer"), {}, "Tokenizer"),
+        (("outputs",), [], "its outputs must be"),
+        (("outputs", 0, "node"), 9, "its outputs must be layers"),
         (("source",), {"a": 1}, "'source' must hold texts"),
     ],
 )

@@ -89,3 +89,47 @@ def test_what_is_refused(tmp_path: Path) -> None:
     ):
         assert message in run("import", *arguments, code=2).stderr
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.usefixtures("read_within")
+def test_a_keras_model_of_several_inputs(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(num_words=11)
+    tokenizer.fit_on_texts(TEXTS)
+    (tmp_path / "tok.json").write_text(tokenizer.to_json())
+    model = tmp_path / "model"
+    told = run("import", FILES / "pair.keras", "--tokenizer", tmp_path / "tok.json", "--out", model).stdout
+    assert "reads title: ids, body: ids, numbers: rows of 3 numbers." in told
+    ids = tokenizer.texts_to_sequences(TEXTS)
+    rows = [[1.0, 2.0, 3.0], [0.5, 0.0, -1.0], [4.0, 5.0, 6.0]]
+    expected = from_keras(FILES / "pair.keras").predict([ids, ids[::-1], rows])
+    columns = {"head": [*TEXTS, "day", None], "text": [*TEXTS[::-1], None, "day"]}
+    numbers = {name: [*(row[k] for row in rows), 1.0, 1.0] for k, name in enumerate("abc")}
+    pl.DataFrame({**columns, **numbers}).write_csv(tmp_path / "t.csv")
+    asked = ["--input", "title=head", "--input", "body=text", *(f"--input=numbers={name}" for name in "abc")]
+    done = run("predict", model, tmp_path / "t.csv", *asked, "--out", tmp_path / "p.csv")
+    assert "2 rows lack a value, and get no prediction" in done.stderr
+    table = pl.read_csv(tmp_path / "p.csv")
+    assert table.columns == ["head", "text", "a", "b", "c", "prediction_0", "prediction_1"]
+    np.testing.assert_allclose(table[:3, 5:].to_numpy(), expected, rtol=1e-5)
+    assert table["prediction_0"].null_count() == 2
+    for arguments, message in (
+        (["a", "b"], "has 3 inputs: give a table, and --input title=COLUMN --input body=COLUMN"),
+        (
+            [tmp_path / "t.csv", "--input", "head"],
+            "--input must be NAME=COLUMN, NAME one of title, body, numbers",
+        ),
+        ([tmp_path / "t.csv", *asked[:-1]], "'numbers' needs 3 columns: --input numbers=COLUMN. Got 2"),
+        (
+            [tmp_path / "t.csv", *asked[:-1], "--input=numbers=text"],
+            "'text' of t.csv must hold finite numbers",
+        ),
+        ([tmp_path / "t.csv", *asked[:-1], "--input=numbers=z"], "no column 'z'"),
+    ):
+        assert message in " ".join(run("predict", model, *arguments, code=2).stderr.split()), message
+    for given, message in (
+        (["--maxlen", "title=3", "--maxlen", "4"], "Several --maxlen must each be NAME=VALUE"),
+        (["--maxlen", "long"], "--maxlen must be a whole number of steps"),
+        (["--tokenizer", f"numbers={tmp_path / 'tok.json'}"], "its input 'numbers' is a row"),
+    ):
+        refused = run("import", FILES / "pair.keras", *given, "--out", tmp_path / "m", code=2).stderr
+        assert message in " ".join(refused.split())

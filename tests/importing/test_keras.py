@@ -101,7 +101,7 @@ def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
     model, reference = imported(name, tmp_path)
     model.save(tmp_path / "m")
     loaded = unspool.load(tmp_path / "m")
-    assert loaded.summary() == model.summary() and loaded.padding == model.padding
+    assert loaded.summary() == model.summary() and loaded.inputs == model.inputs
     for one, other in zip(loaded.predict(reference.X), model.predict(reference.X)):
         assert np.array_equal(one, other)
 
@@ -184,7 +184,7 @@ def test_what_the_network_reads(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Layer 'conv1d.*over 3 steps needs sequences of 3 at least\. Got 2"):
         model.predict([np.zeros((2, 3)), np.zeros((5, 3))])
     model, _ = imported("flatten", tmp_path)
-    assert model.padding.maxlen == MAXLEN and model.predict([[1], [2] * 9]).shape == (2, 2)
+    assert model.inputs[0].padding.maxlen == MAXLEN and model.predict([[1], [2] * 9]).shape == (2, 2)
 
 
 @pytest.mark.usefixtures("read_within")

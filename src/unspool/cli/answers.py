@@ -33,7 +33,8 @@ LARGE = 4 * 2**20  # bytes of a file that is read, answered and written piece by
 class Answers:
     """Tables with the model's answers to their rows, and what to say of them.
 
-    rows: that have an answer; empty: that have no text, and none; warned: what the model warned of.
+    rows: that have an answer; empty: that have no text, or lack what the model needs, and no answer; warned: what the
+    model warned of.
     """
 
     model: Any
@@ -53,7 +54,8 @@ class Answers:
         """The table and the answers, null where a row has no text; `DataError` for a name that is taken."""
         require_columns(table, [self.input, *self.beside.names])
         everything = self.beside.part(table, self.input, np.zeros(len(table)))
-        rows = [row for row, text in enumerate(everything.texts) if text is not None]
+        needed = [everything.texts, *(everything.beside.values() if self._needs_all else ())]
+        rows = [row for row, values in enumerate(zip(*needed)) if all(value is not None for value in values)]
         answers = pl.DataFrame(schema=self.schema)
         if rows:
             if self.schema is None:
@@ -75,6 +77,15 @@ class Answers:
         columns = index.join(numbered, on="", how="left", maintain_order="left").drop("")
         return pl.concat([table.frame, columns], how="horizontal")
 
+    @property
+    def _needs_all(self) -> bool:
+        return getattr(self.model, "needs_all", False)
+
+    @property
+    def lacks(self) -> str:
+        """What rows without an answer have not."""
+        return "lack a value" if self._needs_all and self.beside.names else "have no text"
+
     def _check(self, table: Table, first: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -86,14 +97,16 @@ class Answers:
 
 @dataclass(frozen=True)
 class OfTexts:
-    """What `Answers` takes for a model of texts and nothing beside: `answer` gives columns (n,) for n texts."""
+    """What `Answers` takes for a model of texts, and of columns beside: `answer` gives columns (n,) for n texts, or for
+    a dict of n values by `text_column` and the others. needs_all: rows that lack one of them have no answer."""
 
-    answer: Callable[[list[str]], Mapping[str, Any]]
+    answer: Callable[[Any], Mapping[str, Any]]
     text_column: str | None = None
     numeric: Sequence[str] = ()
     categorical: Sequence[str] = ()
+    needs_all: bool = False
 
-    def columns(self, X: list[str], level: int | None = None) -> Mapping[str, Any]:
+    def columns(self, X: Any, level: int | None = None) -> Mapping[str, Any]:
         """Of the texts."""
         return self.answer(X)
 
@@ -209,7 +222,7 @@ def tell(answers: Any, out: Path | None, dropped: int) -> None:
     if len(answers.warned) > 3:
         typer.echo(f"warning: the like of {len(answers.warned) - 3} further pieces of the table.", err=True)
     if answers.empty:
-        typer.echo(f"warning: {answers.empty} rows have no text, and get no prediction.", err=True)
+        typer.echo(f"warning: {answers.empty} rows {answers.lacks}, and get no prediction.", err=True)
     if out is not None:
         tail = f" {dropped} rows without a text dropped." if dropped else ""
         typer.echo(f"{answers.rows} predictions: {out}.{tail}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from unspool.importing.from_keras import from_keras
 from unspool.importing.from_onnx import from_onnx, layers_from_onnx
-from unspool.importing.model import ImportedModel, Padding
+from unspool.importing.inputs import Input, Padding
+from unspool.importing.model import ImportedModel
 from unspool.importing.torch_state import from_torch, model_of
 
 __all__ = [
     "ImportedModel",
+    "Input",
     "Padding",
     "from_keras",
     "from_onnx",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,20 +14,23 @@ from torch import Tensor
 
 from unspool.errors import ModelFileError, bad_parameter
 from unspool.importing import keras_file, keras_layers
+from unspool.importing.inputs import MAX_LENGTH, Input, Padding
 from unspool.importing.keras_calls import running_order
-from unspool.importing.keras_config import Architecture, parse, read_architecture
-from unspool.importing.model import MAX_LENGTH, ImportedModel, Padding
+from unspool.importing.keras_config import Architecture, Read, Shape, parse, read_architecture
+from unspool.importing.model import ImportedModel
 from unspool.importing.network import Node
 from unspool.importing.tokenizers import read_tokenizer
 from unspool.text import Tokenizer
+
+ATokenizer: TypeAlias = "Tokenizer | str | os.PathLike[str]"
 
 
 def from_keras(
     path: str | os.PathLike[str],
     *,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
-    maxlen: int | None = None,
+    tokenizer: ATokenizer | Mapping[str, ATokenizer] | None = None,
+    maxlen: int | Mapping[str, int] | None = None,
     padding: str = "pre",
     truncating: str = "pre",
     keras_version: str | None = None,
@@ -35,8 +39,10 @@ def from_keras(
 
     config: the architecture, where the file holds weights alone: the file that `model.to_json()` was written to.
     tokenizer: the `Tokenizer`, or the file of its `to_json()`, that the network was trained with; texts are then input.
+        Of a network with several inputs of ids: for all that are not single ids, or a dict by the inputs' names.
     maxlen, padding, truncating: how sequences were brought to one length (`pad_sequences`, whose defaults these are).
         maxlen None: the length that the network was built for, if it was for one; otherwise sequences stay as they are.
+        A dict by the inputs' names where they differ.
     keras_version: where the file does not say it, such as "2.4.0".
 
     Raises `ModelFileError` for a file that is damaged, holds code, or has a layer or a setting that is not supported;
@@ -56,17 +62,14 @@ def from_keras(
         version = keras_version or file.version or (said if isinstance(said, str) else None)
         architecture = read_architecture(data)
         arrays = file.arrays(architecture.layers)
-        nodes, tensors = _convert(architecture, arrays, version)
-        features, length = _input(architecture, nodes)
-        pads = Padding(length if maxlen is None else maxlen, padding, truncating)
-        source = {"format": "keras", "version": version or "unknown"}
+        nodes, tensors, outputs = _convert(architecture, arrays, version)
+        pads = Padding(None, padding, truncating)
         return ImportedModel(
             nodes,
             tensors,
-            features=features,
-            tokenizer=read_tokenizer(tokenizer),
-            padding=pads,
-            source=source,
+            inputs=_inputs(architecture, nodes, tokenizer, maxlen, pads),
+            outputs=outputs,
+            source={"format": "keras", "version": version or "unknown"},
         )
     except ModelFileError as error:
         raise ModelFileError(f"Cannot import {name!r}: {error}") from error
@@ -86,44 +89,118 @@ def _read_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
 
 def _convert(
     architecture: Architecture, arrays: Mapping[str, list[np.ndarray]], version: str | None
-) -> tuple[list[Node], dict[str, Tensor]]:
-    """Our layers in running order, and their weights."""
+) -> tuple[list[Node], dict[str, Tensor], dict[str, int]]:
+    """Our layers in running order, their weights, and the outputs' names and numbers."""
     nodes: list[Node] = []
     tensors: dict[str, Tensor] = {}
-    at: dict[tuple[str, int], int] = {}
-    for call, before in running_order(architecture).items():
+    numbers = {name: -1 - number for number, name in enumerate(architecture.inputs)}
+    at = {call: numbers[name] for call, name in architecture.input_calls.items()}
+    first: dict[str, int] = {}  # layer -> the node that has its weights
+    states: dict[Read, int] = {}
+
+    def place(read: Read) -> int:
+        call, number = read[:2], at[read[:2]]
+        if read[2] == 0:
+            return number
+        if number < 0 or nodes[number].kind != "recurrent":
+            raise ModelFileError(
+                f"it reads output {read[2]} of {call[0]!r}; only recurrent layers have more than one that is supported."
+            )
+        if read not in states:
+            states[read] = len(nodes)
+            nodes.append(Node("state", f"{call[0]}, state {read[2]}", {"number": read[2] - 1}, (number,)))
+        return states[read]
+
+    for call, reading in running_order(architecture).items():
         layer = architecture.layers[call[0]]
-        reads = tuple(at[read] for read in before)
+        if call in architecture.input_calls:
+            keras_layers.convert(layer, [], version)
+            continue
+        if not reading.tensors and (layer.kind == "InputLayer" or len(architecture.inputs) > 1):
+            raise ModelFileError(f"{layer.where} reads nothing, and is no input.")
+        reads = tuple(map(place, reading.tensors)) or (-1,)
+        if layer.name in first:
+            one = nodes[first[layer.name]]
+            if one.settings.get("skips", True) != reading.masked:
+                raise ModelFileError(
+                    f"{layer.where} is called with first states and without, which is not supported."
+                )
+            at[call] = len(nodes)
+            nodes.append(Node(one.kind, f"{layer.name}, call {call[1]}", {}, reads, first[layer.name]))
+            continue
         made = keras_layers.convert(layer, arrays.get(layer.name, []), version)
         if made is None:
             if len(reads) > 1:
                 raise ModelFileError(f"{layer.where} reads {len(reads)} layers. Expected one.")
-            at[call] = reads[0] if reads else -1
+            at[call] = reads[0]
             continue
         kind, settings, weights = made
+        settings |= {} if reading.masked else {"skips": False}
         for name, weight in weights.items():
             tensors[f"layers.{len(nodes)}.{name}"] = torch.from_numpy(np.ascontiguousarray(weight))
-        at[call] = len(nodes)
-        nodes.append(Node(kind, layer.name, settings, reads or (-1,)))
-    return nodes, tensors
+        at[call] = first[layer.name] = len(nodes)
+        nodes.append(Node(kind, layer.name, settings, reads))
+    outputs = {name: place(read) for name, read in architecture.outputs.items()}
+    for name, number in outputs.items():
+        if number < 0:
+            raise ModelFileError(f"its output {name!r} is one of its inputs, unchanged.")
+    return nodes, tensors, outputs
 
 
-def _input(architecture: Architecture, nodes: list[Node]) -> tuple[int | None, int | None]:
-    """(features of a step, None for ids; the length that all sequences have, None for any)."""
-    first = [node for node in nodes if -1 in node.inputs]
-    shape = architecture.input_shape
-    length = shape[1] if shape is not None and len(shape) > 1 else None
-    if length is not None and length > MAX_LENGTH:
-        raise ModelFileError(
-            f"it is for sequences of {length:,} steps; {MAX_LENGTH:,} at most are supported."
+def _inputs(
+    architecture: Architecture, nodes: list[Node], tokenizer: Any, maxlen: Any, pads: Padding
+) -> list[Input]:
+    """What the network reads, and how values of it are prepared."""
+    for what, given in (("tokenizer", tokenizer), ("maxlen", maxlen)):
+        for name in given if isinstance(given, Mapping) else ():
+            if name not in architecture.inputs:
+                known = ", ".join(map(repr, architecture.inputs))
+                raise ModelFileError(
+                    f"{what} is for an input {name!r}, which it does not have. It has {known}."
+                )
+    found = []
+    for number, (name, shape) in enumerate(architecture.inputs.items()):
+        readers = [node for node in nodes if -1 - number in node.inputs]
+        kind, features, length = _kind(name, shape, readers)
+        single = kind == "row" or (kind == "ids" and length == 1 and len(architecture.inputs) > 1)
+        long = maxlen.get(name) if isinstance(maxlen, Mapping) else None if single else maxlen
+        own = tokenizer.get(name) if isinstance(tokenizer, Mapping) else tokenizer
+        if not isinstance(tokenizer, Mapping) and len(architecture.inputs) > 1 and (single or kind != "ids"):
+            own = None
+        padding = replace(pads, maxlen=length if long is None else long)
+        found.append(
+            Input(name, kind, features, read_tokenizer(own), Padding() if kind == "row" else padding)
         )
-    if any(node.kind == "embedding" for node in first):
-        return None, length
+    if tokenizer is not None and all(given.tokenizer is None for given in found):
+        raise ModelFileError(
+            "a tokenizer is for a network that begins with an embedding; none of its inputs does."
+        )
+    return found
+
+
+def _kind(name: str, shape: Shape | None, readers: list[Node]) -> tuple[str, int | None, int | None]:
+    """(kind of an input, features of a step or row, the length that all sequences have, None for any)."""
+    if any(node.kind == "embedding" for node in readers) and (shape is None or len(shape) == 2):
+        length = shape[1] if shape is not None else None
+        if length is not None and length > MAX_LENGTH:
+            raise _too_long(length)
+        return "ids", None, length
+    if shape is not None and len(shape) == 2 and shape[1] is not None:
+        return "row", shape[1], None
     if shape is not None and len(shape) == 3 and shape[2] is not None:
-        return shape[2], length
+        if shape[1] is not None and shape[1] > MAX_LENGTH:
+            raise _too_long(shape[1])
+        return "series", shape[2], shape[1]
     if shape is not None and len(shape) != 3:
-        raise ModelFileError(f"its input must be a sequence, (batch, time, features). Got the shape {shape}.")
-    for node in first:
-        if node.kind == "recurrent":
-            return int(node.settings["cells"][0]["input_size"]), length
-    raise ModelFileError("the number of features of its input is not in the file.")
+        raise ModelFileError(
+            f"its input {name!r} must be a sequence, (batch, time, features), ids, or rows (batch, features). Got the "
+            f"shape {shape}."
+        )
+    for node in readers:
+        if node.kind == "recurrent" and node.same_as is None:
+            return "series", int(node.settings["cells"][0]["input_size"]), shape[1] if shape else None
+    raise ModelFileError(f"the number of features of its input {name!r} is not in the file.")
+
+
+def _too_long(length: int) -> ModelFileError:
+    return ModelFileError(f"it is for sequences of {length:,} steps; {MAX_LENGTH:,} at most are supported.")

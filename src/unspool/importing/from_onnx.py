@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unspool.errors import ModelFileError
 from unspool.importing import onnx_file, onnx_recurrent, onnx_rules, onnx_scan  # noqa: F401  (registers Scan)
+from unspool.importing.inputs import Input
 from unspool.importing.model import ImportedModel
 from unspool.importing.recurrent import RecurrentLayer
 from unspool.nn import Recurrent
@@ -43,7 +44,7 @@ def from_onnx(path: str | os.PathLike[str], output: str | None = None) -> Import
         return ImportedModel(
             builder.nodes,
             _tensors(builder.tensors),
-            features=None if ids else features,
+            inputs=[Input("input", "ids") if ids else Input("input", "series", features)],
             source={"format": "onnx"},
         )
     except ModelFileError as error:

@@ -16,6 +16,8 @@ MODELS = ("Sequential", "Functional", "Model")
 MAX_LAYERS = 10_000
 
 Call = tuple[str, int]  # a layer's name and which of its calls
+Read = tuple[str, int, int]  # and which of the call's outputs
+Shape = list[int | None]
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,15 @@ class KerasLayer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """All layers in the file's order, the call that is the output, and the shape of the input."""
+    """All layers in the file's order; inputs and outputs by name.
+
+    inputs: the shape of each, None where the file does not say it. input_calls: the calls that only pass one on.
+    """
 
     layers: dict[str, KerasLayer]
-    output: Call
-    input_shape: list[int | None] | None
+    outputs: dict[str, Read]
+    inputs: dict[str, Shape | None]
+    input_calls: dict[Call, str]
 
 
 def parse(text: str | bytes) -> dict[str, Any]:
@@ -120,10 +126,13 @@ def _sequential(top: Fields) -> Architecture:
             raise ModelFileError(f"it has two layers of the name {layer.name!r}.")
         layers[layer.name] = replace(layer, calls=(before,))
         before = [[layer.name, 0, 0]]
-    shape = _shape_of(next(iter(layers.values())))
+    first = next(iter(layers.values()))
+    shape = _shape_of(first)
     if shape is None and isinstance(config.data.get("build_input_shape"), list):
         shape = _checked_shape(config.data["build_input_shape"])
-    return Architecture(layers, (before[0][0], 0), shape)
+    name = first.name if first.kind == "InputLayer" else "input"
+    calls = {(first.name, 0): name} if first.kind == "InputLayer" else {}
+    return Architecture(layers, {before[0][0]: (before[0][0], 0, 0)}, {name: shape}, calls)
 
 
 def _functional(config: Fields) -> Architecture:
@@ -133,37 +142,49 @@ def _functional(config: Fields) -> Architecture:
         layer = layer_of(entry, name if isinstance(name, str) else None)
         layers[layer.name] = replace(layer, calls=tuple(entry.get("inbound_nodes", list)) or ([],))
     inputs, outputs = (_ends(config, name) for name in ("input_layers", "output_layers"))
-    for what, ends in (("inputs", inputs), ("outputs", outputs)):
-        if len(ends) != 1:
-            raise ModelFileError(
-                f"it has {len(ends)} {what} ({', '.join(name for name, _ in ends[:6])}); "
-                "only models of one input and one output are supported."
-            )
-    if inputs[0][0] not in layers:
-        raise ModelFileError(f"its input {inputs[0][0]!r} is no layer of it.")
-    return Architecture(layers, outputs[0], _shape_of(layers[inputs[0][0]]))
+    shapes: dict[str, Shape | None] = {}
+    for name, (layer_name, _, _) in inputs.items():
+        if layer_name not in layers or layers[layer_name].kind != "InputLayer":
+            raise ModelFileError(f"its input {layer_name!r} is no input layer of it.")
+        shapes[name] = _shape_of(layers[layer_name])
+    return Architecture(layers, outputs, shapes, {end[:2]: name for name, end in inputs.items()})
 
 
-def _ends(config: Fields, name: str) -> list[Call]:
-    """[["a", 0, 0], ...], or ["a", 0, 0] of a single one."""
-    ends = config.get(name, list)
-    ends = [ends] if ends and isinstance(ends[0], str) else ends
-    return [history(end, "the configuration") for end in ends]
-
-
-def history(value: Any, where: str) -> Call:
-    """The call that [name, call, number] names; `ModelFileError` for anything but a first output."""
-    right = isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str)
-    if not right or type(value[1]) is not int or type(value[2]) is not int:
-        raise ModelFileError(f"{where} has an input that is not [name, call, number]: {str(value)[:80]}.")
-    if value[2] != 0:
+def _ends(config: Fields, field: str) -> dict[str, Read]:
+    """Of {"name": ["a", 0, 0], ...}, [["a", 0, 0], ...], lists of these, or ["a", 0, 0] of a single one; those without
+    a name have their layer's."""
+    given, found = config.data.get(field), {}
+    waiting = [(None, config.get(field, dict if isinstance(given, dict) else list))]
+    while waiting:
+        name, end = waiting.pop(0)
+        if isinstance(end, dict):
+            waiting = [*end.items(), *waiting]
+        elif isinstance(end, list) and not (end and isinstance(end[0], str)):
+            waiting = [*((None, inner) for inner in end), *waiting]
+        else:
+            read = history(end, "the configuration")
+            name = read[0] if name is None else name
+            while name in found:
+                name += "_"
+            found[name] = read
+        if len(found) + len(waiting) > MAX_LAYERS:
+            break
+    if not 1 <= len(found) <= MAX_LAYERS or waiting:
         raise ModelFileError(
-            f"{where} reads output {value[2]} of {value[0]!r}; only first outputs are supported."
+            f"it must have 1 to {MAX_LAYERS:,} {field.replace('_', ' ')}. Got {len(found):,}."
         )
-    return value[0], value[1]
+    return found
 
 
-def _shape_of(layer: KerasLayer) -> list[int | None] | None:
+def history(value: Any, where: str) -> Read:
+    """The output that [name, call, number] names; `ModelFileError` for anything else."""
+    right = isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str)
+    if not right or any(type(number) is not int or number < 0 for number in value[1:3]):
+        raise ModelFileError(f"{where} has an input that is not [name, call, number]: {str(value)[:80]}.")
+    return value[0], value[1], value[2]
+
+
+def _shape_of(layer: KerasLayer) -> Shape | None:
     for name in ("batch_shape", "batch_input_shape"):
         if isinstance(layer.config.data.get(name), list):
             return _checked_shape(layer.config.data[name])
@@ -171,7 +192,7 @@ def _shape_of(layer: KerasLayer) -> list[int | None] | None:
     return [None, length] if type(length) is int else None
 
 
-def _checked_shape(shape: list[Any]) -> list[int | None]:
+def _checked_shape(shape: list[Any]) -> Shape:
     if not all(n is None or (type(n) is int and 0 < n < 2**31) for n in shape):
         raise ModelFileError(f"the shape of its input must be of ints and nulls. Got {str(shape)[:80]}.")
     return shape

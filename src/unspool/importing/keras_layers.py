@@ -26,6 +26,7 @@ MERGES = {
     "Maximum": "max",
     "Minimum": "min",
     "Subtract": "difference",
+    "Dot": "dot",
 }
 #: Layers that change nothing in prediction, and their settings.
 ABSENT = {
@@ -67,11 +68,18 @@ def _unsupported(layer: KerasLayer) -> NoReturn:
 
 
 def _merge(layer: KerasLayer, version: str | None) -> Made:
-    settings = Settings(layer, version)
-    if layer.kind == "Concatenate" and settings.optional("axis", int, -1) not in (-1, 2):
-        settings.refuse("axis", "-1, the features")
+    settings, how = Settings(layer, version), MERGES[layer.kind]
+    if layer.kind == "Concatenate":
+        axis = settings.optional("axis", int, -1)
+        if axis not in (-1, 1, 2):
+            settings.refuse("axis", "-1, the features, or 1, the steps or the features of rows")
+        how = "concat_steps" if axis == 1 else how
+    if layer.kind == "Dot":
+        if settings.value("axes", None) not in (-1, 1, [-1, -1], [1, 1], [1, -1], [-1, 1]):
+            settings.refuse("axes", "1 or -1, of rows,")
+        how = "cosine" if settings.optional("normalize", bool, False) else how
     settings.finish()
-    return "merge", {"how": MERGES[layer.kind]}, {}
+    return "merge", {"how": how}, {}
 
 
 def _embedding(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
@@ -216,46 +213,6 @@ class LayerNorm(nn.Module):
             raise DataError(f"A normalisation takes {len(self.scale)} features. Got {values.shape[-1]}.")
         made = layer_norm(values, [len(self.scale)], self.scale, self.shift, self.epsilon)
         return x.with_values(made)
-
-
-class Merge(nn.Module):
-    """Several inputs with the same steps, or rows, as one."""
-
-    KINDS: ClassVar[dict[str, Any]] = {
-        "concat": lambda parts: torch.cat(parts, -1),
-        "sum": lambda parts: torch.stack(parts).sum(0),
-        "mean": lambda parts: torch.stack(parts).mean(0),
-        "product": lambda parts: torch.stack(parts).prod(0),
-        "max": lambda parts: torch.stack(parts).amax(0),
-        "min": lambda parts: torch.stack(parts).amin(0),
-        "difference": lambda parts: parts[0] - parts[1],
-    }
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.how = how
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Merge:
-        """The layer that a saved model describes."""
-        return cls(fields.choice("how", cls.KINDS))
-
-    def forward(self, *xs: Signal) -> Signal:
-        """All must skip the same steps: versions of Keras differ where they do not."""
-        first, parts = xs[0], [x.looked_up() for x in xs]
-        rows, widths = {len(part) for part in parts}, {part.shape[-1] for part in parts}
-        steps = {x.offsets is None for x in xs}
-        if len(rows) > 1 or len(steps) > 1 or (self.how != "concat" and len(widths) > 1):
-            got = ", ".join(str(tuple(part.shape)) for part in parts)
-            raise DataError(f"Layers that are merged by {self.how!r} must have one shape. Got {got}.")
-        masks = [None if x.kept() is None else x.mask for x in xs]
-        if any((m is None) != (masks[0] is None) or not _equal(m, masks[0]) for m in masks):
-            raise DataError("Sequences that skip different steps cannot be merged.")
-        return replace(first, values=Merge.KINDS[self.how](parts), table=None, mask=masks[0])
-
-
-def _equal(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 class Part(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -55,6 +56,8 @@ class RecurrentLayer(nn.Module):
         back to front.
     zeros_at_skipped: skipped steps have the output 0 instead of the output before them.
     stateful: the state is carried from call to call.
+    skips: whether it skips the steps that are masked; otherwise it runs over them, and later layers skip them.
+    Further inputs are rows that the states start from, those of the first cell and then those of the second.
     """
 
     OUTPUTS = ("last", "steps", "reversed_steps")
@@ -67,6 +70,7 @@ class RecurrentLayer(nn.Module):
         outputs: str,
         zeros_at_skipped: bool,
         stateful: bool,
+        skips: bool = True,
     ) -> None:
         super().__init__()
         both = len(cells) == 2
@@ -74,7 +78,7 @@ class RecurrentLayer(nn.Module):
             cells[0], reverse=reverse, bidirectional=both, reverse_cell=cells[1] if both else None
         )
         self.merge, self.outputs = merge, outputs
-        self.zeros_at_skipped, self.stateful = zeros_at_skipped, stateful
+        self.zeros_at_skipped, self.stateful, self.skips = zeros_at_skipped, stateful, skips
         self.carried: Any = None
 
     @classmethod
@@ -96,12 +100,13 @@ class RecurrentLayer(nn.Module):
             fields.choice("outputs", cls.OUTPUTS),
             fields.get("zeros_at_skipped", bool),
             fields.get("stateful", bool),
+            "skips" not in fields.data or fields.get("skips", bool),
         )
 
-    def forward(self, x: Signal) -> Signal:
-        """Steps (N, F) -> the outputs that `outputs` names; the mask stays with the steps."""
+    def forward(self, x: Signal, *initial: Signal) -> Signal:
+        """Steps (N, F) -> the outputs that `outputs` names, and the last states; the mask stays with the steps."""
         offsets = x.steps("A recurrent layer")
-        kept = x.kept()
+        kept = x.kept() if self.skips else None
         values, inner = x.values, offsets
         if kept is not None:
             assert x.mask is not None
@@ -109,12 +114,13 @@ class RecurrentLayer(nn.Module):
         index = None
         if x.table is not None:
             values, index = self._looked_up(values, x.table)
-        states = self._states(x.batch_size)
+        states = self._states(x.batch_size, initial)
         output, finals = self.layer.run(values, inner, states, index)
         if self.stateful:
             self.carried = [[leaf.detach() for leaf in flatten(final)] for final in finals]
+        ends = tuple(leaf for final in finals for leaf in flatten(final))
         if self.outputs == "last":
-            return Signal(self._merged([flatten(final)[0] for final in finals]))
+            return Signal(self._merged([flatten(final)[0] for final in finals]), states=ends)
         parts = [output]
         if self.layer.bidirectional:
             parts = list(output.split([flatten(final)[0].shape[1] for final in finals], dim=-1))
@@ -127,7 +133,7 @@ class RecurrentLayer(nn.Module):
         merged = self._merged(parts)
         if self.outputs == "reversed_steps":
             merged = Ragged(merged, offsets).reverse().values
-        return x.with_values(merged)
+        return replace(x.with_values(merged), states=ends)
 
     def _merged(self, parts: list[Tensor]) -> Tensor:
         return merge_outputs(parts, self.merge) if len(parts) > 1 else parts[0]
@@ -140,9 +146,11 @@ class RecurrentLayer(nn.Module):
         ids, index = ids.unique(return_inverse=True)
         return table[ids], index
 
-    def _states(self, batch: int) -> list[Any]:
+    def _states(self, batch: int, given: tuple[Signal, ...] = ()) -> list[Any]:
         initial = self.layer.initial_state(batch)
         states = list(initial) if self.layer.bidirectional else [initial]
+        if given:
+            return _filled(states, given)
         if not self.stateful or self.carried is None:
             return states
         if len(self.carried[0][0]) != batch:
@@ -152,6 +160,40 @@ class RecurrentLayer(nn.Module):
             )
         carried = [tuple(leaves) if len(leaves) > 1 else leaves[0] for leaves in self.carried]
         return carried
+
+
+def _filled(states: list[Any], given: tuple[Signal, ...]) -> list[Any]:
+    """`states` with these values in place of their own; `DataError` where they do not fit."""
+    leaves = [flatten(state) for state in states]
+    wanted = [tuple(leaf.shape) for state in leaves for leaf in state]
+    got = [tuple(signal.looked_up().shape) for signal in given]
+    if any(signal.offsets is not None for signal in given) or got != wanted:
+        raise DataError(f"A recurrent layer's first states must be rows of shapes {wanted}. Got {got}.")
+    values = iter(signal.looked_up() for signal in given)
+    found = [tuple(next(values) for _ in state) for state in leaves]
+    return [state if len(state) > 1 else state[0] for state in found]
+
+
+class StateOf(nn.Module):
+    """The state of this number that a recurrent layer ended with: (B, H)."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> StateOf:
+        """The layer that a saved model describes."""
+        number = fields.get("number", int)
+        if number < 0:
+            fields._bad("number", "an int of 0 or more", number)
+        return cls(number)
+
+    def forward(self, x: Signal) -> Signal:
+        """The state, a row for each sequence."""
+        if self.number >= len(x.states):
+            raise DataError(f"There is no state {self.number}: the layer before ends with {len(x.states)}.")
+        return Signal(x.states[self.number])
 
 
 def reset(network: nn.Module) -> None:
@@ -166,4 +208,4 @@ def is_stateful(network: nn.Module) -> bool:
     return any(isinstance(module, RecurrentLayer) and module.stateful for module in network.modules())
 
 
-__all__ = ["CELLS", "RecurrentLayer", "build_cell", "is_stateful", "reset"]
+__all__ = ["CELLS", "RecurrentLayer", "StateOf", "build_cell", "is_stateful", "reset"]

@@ -19,12 +19,14 @@ class Signal:
     offsets: (B + 1,) int64; None: rows.
     mask: (N,) bool, False at the steps that later layers skip; None: no layer masks.
     table: (V, F) an embedding; `values` (N,) are then rows of it, not yet looked up.
+    states: (B, H) each, that a recurrent layer ended with.
     """
 
     values: Tensor
     offsets: Tensor | None = None
     mask: Tensor | None = None
     table: Tensor | None = None
+    states: tuple[Tensor, ...] = ()
 
     @classmethod
     def of(cls, x: Ragged) -> Signal:
@@ -48,7 +50,7 @@ class Signal:
 
     def with_values(self, values: Tensor) -> Signal:
         """The same steps with other values."""
-        return replace(self, values=values, table=None)
+        return replace(self, values=values, table=None, states=())
 
     def kept(self) -> Tensor | None:
         """(K,) the steps that are not skipped; None: all."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unspool import nn as ours
 from unspool.errors import DataError, ModelFileError, bad_parameter, check_choice, described
+from unspool.importing.inputs import Input
 from unspool.importing.model import ImportedModel
 from unspool.importing.network import Node
 
@@ -183,7 +184,8 @@ def model_of(layer: Any) -> ImportedModel:
         settings = {"merge": "concat", "reverse": False, "outputs": "steps"}
         settings |= {"cells": cells, "zeros_at_skipped": False, "stateful": False}
         nodes.append(Node("recurrent", f"layer {depth}", settings, (depth - 1,)))
-    return ImportedModel(nodes, tensors, features=layer.input_size, source={"format": "torch"})
+    series = Input("input", "series", layer.input_size)
+    return ImportedModel(nodes, tensors, inputs=[series], source={"format": "torch"})
 
 
 def _cell(layer: Any, cell: Any) -> dict[str, Any]:
