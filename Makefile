@@ -1,7 +1,7 @@
 # make demo   train, measure and use a model on real ratings
 # make test   install, lint, types, tests; TESTS=tests/nn: a part of them
 # make lint   ruff and mypy                                       make bench  benchmarks -> benchmarks/results
-# make matrix   every call in every surrounding, hours        make sanitize  the core under sanitizers
+# make matrix   every call in every surrounding, an hour      make sanitize  the core under sanitizers
 # make fuzz   changed files for every loader; MINUTES=60
 # make wheel   dist/: the source archive and a wheel that needs no compiler, both tried
 # make versions   that wheel and the tests of layers, on every promised Python and torch that is found

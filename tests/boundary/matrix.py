@@ -1,9 +1,11 @@
-"""The cases: every surrounding and every disturbance of every call alone, and a sample of both at once."""
+"""The cases: every call in every surrounding with every disturbance, and two smaller walks through them."""
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch._dynamo
 import torch._dynamo.backends.debugging
@@ -17,7 +19,10 @@ from .subjects import F, H
 from .surroundings import ALL as SURROUNDINGS
 from .verdict import judge, prepare
 
-__all__ = ["cases", "prepare", "verdict"]
+__all__ = ["cases", "pairs", "prepare", "sample", "verdict"]
+
+AXES = ("subject", "surrounding", "disturbance", "when")
+SLOW = {surrounding.name for surrounding in SURROUNDINGS if surrounding.slow}
 
 
 def sample() -> list[Case]:
@@ -26,8 +31,11 @@ def sample() -> list[Case]:
     """
     once: dict[tuple[str, ...], Case] = {}
     crossed = []
-    for case in cases(crossed=2500, traced=4):
-        if case.surrounding != "calm" and case.disturbance != "none":
+    for case in cases():
+        alone = case.surrounding == "calm" or case.disturbance == "none"
+        if _place(case) % ((1 if alone else 2500) * (4 if case.surrounding in SLOW else 1)):
+            continue
+        if not alone:
             crossed.append(case)
             continue
         key = (case.subject, case.surrounding) if case.disturbance == "none" else (case.disturbance,)
@@ -36,31 +44,36 @@ def sample() -> list[Case]:
     return [*once.values(), *crossed]
 
 
+def pairs() -> list[Case]:
+    """Every two values of any two axes together once or more: of the cases that have both, the first by a hash.
+
+    Tracers and compilers last.
+    """
+    first: dict[tuple[Any, ...], tuple[int, Case]] = {}
+    axes = list(itertools.combinations(range(len(AXES)), 2))
+    for case in cases():
+        place, values = _place(case), [getattr(case, axis) for axis in AXES]
+        for one, other in axes:
+            key = (one, values[one], other, values[other])
+            if key not in first or place < first[key][0]:
+                first[key] = place, case
+    found = dict.fromkeys(case for _, case in first.values())
+    return sorted(found, key=lambda case: (case.surrounding in SLOW, _place(case)))
+
+
 def _place(case: Case) -> int:
     return zlib.crc32(case.name.encode())
 
 
-def cases(alone: int = 1, crossed: int = 1, traced: int = 1) -> Iterator[Case]:
-    """One in `alone` of a disturbance alone, in `crossed` of both at once, in `traced` of a tracer or compiler.
-
-    Which, is by a hash of their names. Every surrounding alone is there, but for tracers and compilers.
-    """
+def cases() -> Iterator[Case]:
+    """The whole product."""
     for subject in SUBJECTS:
         given = clean(subject, F, H)
         for surrounding in SURROUNDINGS:
             for disturbance in DISTURBANCES.values():
                 for when in ("first", "later"):
-                    calm, still = surrounding.name == "calm", disturbance.name == "none"
-                    case = Case(subject.name, surrounding.name, disturbance.name, when)
-                    if not disturbance.fits(given) or (calm and when == "later"):
-                        continue
-                    step = 1 if still else alone if calm else crossed
-                    if still and when == "later":
-                        step = min(alone, 2)
-                    if surrounding.slow:
-                        step *= traced
-                    if _place(case) % step == 0:
-                        yield case
+                    if disturbance.fits(given) and (surrounding.name, when) != ("calm", "later"):
+                        yield Case(subject.name, surrounding.name, disturbance.name, when)
 
 
 def verdict(name: str) -> str:

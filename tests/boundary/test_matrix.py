@@ -1,20 +1,31 @@
 """Calls in every surrounding and with every disturbance: torch's numbers or one clear error, and no crash.
 
-A sample; `make matrix` runs the whole product.
+A sample; `make matrix` runs every two values of any two axes.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
 
+from .disturbances import DISTURBANCES
+from .given import clean
 from .known import listed
-from .matrix import cases, sample
+from .matrix import cases, pairs, sample
 from .processes import run
+from .subjects import SUBJECTS, F, H
+from .surroundings import ALL as SURROUNDINGS
 
 pytestmark = pytest.mark.xdist_group("matrix")  # one process that runs them all
 
+VALUES = {
+    "subject": list(SUBJECTS),
+    "surrounding": [surrounding.name for surrounding in SURROUNDINGS],
+    "disturbance": list(DISTURBANCES),
+    "when": ["first", "later"],
+}
 SAMPLE = [case.name for case in sample()]
 
 
@@ -40,9 +51,22 @@ def test_case(name: str, verdicts: dict[str, str]) -> None:
         pytest.fail(f"{name} passes ({verdict}): take it out of known.txt")
 
 
-@pytest.mark.parametrize("axis", ["subject", "surrounding", "disturbance", "when"])
-def test_the_sample_has_all_values_of_each_axis(axis: str) -> None:
-    assert {getattr(case, axis) for case in sample()} == {getattr(case, axis) for case in cases()}
+def test_the_sample_has_all_values_of_each_axis() -> None:
+    chosen = sample()
+    for axis, values in VALUES.items():
+        assert {getattr(case, axis) for case in chosen} == set(values)
+
+
+def test_pairs_have_every_two_values() -> None:
+    chosen = pairs()
+    assert len(chosen) < 10_000
+    given = {name: clean(subject, F, H) for name, subject in SUBJECTS.items()}
+    for axes in itertools.combinations(VALUES, 2):
+        wanted = set(itertools.product(*(VALUES[axis] for axis in axes)))
+        if axes == ("subject", "disturbance"):
+            wanted = {(name, other) for name, other in wanted if DISTURBANCES[other].fits(given[name])}
+        found = {tuple(getattr(case, axis) for axis in axes) for case in chosen}
+        assert found == wanted - {("calm", "later")}
 
 
 def test_known_cases_exist() -> None:
