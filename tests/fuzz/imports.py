@@ -11,44 +11,67 @@ import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from importing.conftest import read_here
 from importing.onnx_cases import recurrent, save
-from importing.reference import FILES
+from importing.reference import FILES, several, write_keras
 
+import unspool
 from unspool.importing import from_keras, from_onnx, hdf5
 
 from .mutations import HUGE, changed_bytes, changed_json
 
 
 def target(folder: Path) -> Callable[[random.Random], None]:
-    kept: list[dict[str, bytes]] = []
-    for path in (FILES / "tagger.keras", FILES / "masked_series.keras"):
-        with zipfile.ZipFile(path) as archive:
-            kept.append({name: archive.read(name) for name in archive.namelist()})
+    kept = [_parts(path) for path in (FILES / "tagger.keras", FILES / "masked_series.keras")]
     save(recurrent("LSTM"), folder / "whole.onnx")
     onnx = (folder / "whole.onnx").read_bytes()
 
-    def keras(rng: random.Random) -> None:
-        parts = dict(rng.choice(kept))
-        name = rng.choice(["config.json", "config.json", "config.json", "metadata.json"])
-        text = json.dumps(changed_json(json.loads(parts[name]), rng)).replace(f'"{HUGE}"', "1e999").encode()
-        parts[name] = text if rng.random() < 0.9 else changed_bytes(text, rng)
-        stream = io.BytesIO()
-        with zipfile.ZipFile(stream, "w") as archive:
-            for each, data in parts.items():
-                archive.writestr(each, data)
-        data = stream.getvalue()
-        (folder / "m.keras").write_bytes(data if rng.random() < 0.9 else changed_bytes(data, rng))
-        with mock.patch.object(hdf5, "read", read_here):
-            from_keras(folder / "m.keras")
-
     def case(rng: random.Random) -> None:
         if rng.random() < 0.6:
-            keras(rng)
+            _changed(rng.choice(kept), folder / "m.keras", rng)
             return
         (folder / "m.onnx").write_bytes(changed_bytes(onnx, rng))
         from_onnx(folder / "m.onnx")
 
     return case
+
+
+def of_several(folder: Path) -> Callable[[random.Random], None]:
+    """Networks of several inputs and outputs, saved, loaded and asked for answers."""
+    kept = []
+    for name, reference in several().items():
+        X: Any = reference.X
+        kept.append((_parts(write_keras(reference, folder / f"{name}.keras")), X))
+
+    def case(rng: random.Random) -> None:
+        parts, X = rng.choice(kept)
+        _changed(parts, folder / "m.keras", rng).save(folder / "m")
+        model = unspool.load(folder / "m")
+        wanted = [given.name for given in model.inputs]
+        model.predict(X if rng.random() < 0.5 else {name: X.get(name, [[1]] * 4) for name in wanted})
+
+    return case
+
+
+def _parts(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _changed(parts: dict[str, bytes], path: Path, rng: random.Random) -> Any:
+    """The model of an archive whose documents, or bytes, are changed."""
+    parts = dict(parts)
+    name = rng.choice(["config.json", "config.json", "config.json", "metadata.json"])
+    text = json.dumps(changed_json(json.loads(parts[name]), rng)).replace(f'"{HUGE}"', "1e999").encode()
+    parts[name] = text if rng.random() < 0.9 else changed_bytes(text, rng)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for each, data in parts.items():
+            archive.writestr(each, data)
+    data = stream.getvalue()
+    path.write_bytes(data if rng.random() < 0.9 else changed_bytes(data, rng))
+    with mock.patch.object(hdf5, "read", read_here):
+        return from_keras(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unspool.errors import UnspoolError
 
-from . import checkpoints, data_files, imports, models, native, server, streams, studies
+from . import checkpoints, data_files, graphs, imports, models, native, server, sockets, streams, studies
 
 Case = Callable[[random.Random], None]
 
@@ -23,8 +23,11 @@ TARGETS: dict[str, tuple[Callable[[Path], Case], tuple[type[BaseException], ...]
     "checkpoints": (checkpoints.target, (UnspoolError,)),
     "states": (streams.target, (UnspoolError,)),
     "models of other libraries": (imports.target, (UnspoolError,)),
+    "networks of several inputs": (imports.of_several, (UnspoolError,)),
+    "graphs with a Scan": (graphs.target, (UnspoolError,)),
     "server": (server.target, (UnspoolError,)),
     "server, other kinds": (server.others, (UnspoolError,)),
+    "WebSockets": (sockets.target, (UnspoolError,)),
     "studies": (studies.compared, (UnspoolError,)),
     "searches": (studies.searched, (UnspoolError,)),
     "vectors": (data_files.vectors, (UnspoolError,)),

@@ -289,3 +289,15 @@ def test_damaged_files(tmp_path: Path) -> None:
         except ModelFileError:
             refused += 1
     assert refused > 30
+
+
+def test_nodes_that_cannot_be(tmp_path: Path) -> None:
+    """One without what its operator needs, and one that reads what only a later node makes: itself."""
+    for number, name, message in (
+        (1, "", "must have 3 inputs"),
+        (0, "Y", "reads 'Y', which no node before it"),
+    ):
+        model = recurrent("LSTM")
+        model.graph.node[0].input[number] = name
+        with pytest.raises(ModelFileError, match=rf"node 'cell' \(LSTM\) {message}"):
+            from_onnx(save(model, tmp_path / "m.onnx"))

@@ -11,6 +11,13 @@ from unspool.errors import ModelFileError
 
 MAX_FILE = 2**31  # bytes: what one protocol buffer holds
 MAX_STEPS = 100_000  # of a search through a graph
+#: Operator -> inputs that it cannot do without; 1 of others.
+FEWEST = {
+    **dict.fromkeys(("Constant", "RandomNormal", "RandomUniform", "Loop", "Scan"), 0),
+    **dict.fromkeys("MatMul Gemm Add Sub Mul Div Pow Mod Gather Expand Reshape And Or Xor Equal".split(), 2),
+    **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"), 2),
+    **dict.fromkeys(("Where", "ScatterElements", "LSTM", "GRU", "RNN"), 3),
+}
 
 
 def load(path: str) -> Any:
@@ -22,7 +29,9 @@ def load(path: str) -> Any:
     try:
         if os.path.getsize(path) > MAX_FILE:
             raise ModelFileError(f"it is larger than {MAX_FILE // 2**30} GiB.")
-        return onnx_ir.load(path).graph
+        graph = onnx_ir.load(path).graph
+        _check_nodes(graph, set())
+        return graph
     except ModelFileError:
         raise
     except OSError as error:
@@ -31,6 +40,25 @@ def load(path: str) -> Any:
     except Exception as error:
         line = " ".join(str(error).split())[:160]
         raise ModelFileError(f"it is not a readable ONNX file ({type(error).__name__}: {line}).") from error
+
+
+def _check_nodes(graph: Any, before: set[int]) -> None:
+    """Each node must have the inputs that its operator needs, made before it; `ModelFileError` for another."""
+    before = set(before)
+    for node in graph:
+        place = f"the node {node.name!r:.60} ({node.op_type!s:.40})"
+        fewest = FEWEST.get(node.op_type, 1) if node.domain in ("", "ai.onnx") else 0
+        given = [value is not None for value in node.inputs[:fewest]]
+        if len(given) < fewest or not all(given) or not node.outputs:
+            raise ModelFileError(f"{place} must have {fewest} inputs, and an output.")
+        for value in node.inputs:
+            maker = None if value is None else value.producer()
+            if maker is not None and id(maker) not in before:
+                raise ModelFileError(f"{place} reads {value.name!r:.60}, which no node before it makes.")
+        for attribute in node.attributes.values():
+            if attribute.type.name == "GRAPH":
+                _check_nodes(attribute.value, before)
+        before.add(id(node))
 
 
 def constant(value: Any, name: str = "an input") -> np.ndarray | None:
