@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,11 +20,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a share of it, or 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write bytes to; it takes the place of `path` when the block ends, and is gone where it fails.
+    """A file to write bytes to; it takes the place of `path` when the block ends, and is gone where it fails. A missing
+    folder is made.
 
     Raises `OSError` where the disk is full or the folder cannot be written; what was there is then unchanged.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with _named(path):
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -82,15 +84,27 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raise the `OSError` that writing a file to `path` would; a missing folder is made. Nothing on the ranks of
-    torchrun that write nothing."""
+    """Raise the `OSError` that writing a file to `path` would; a missing folder is made for the trial. Nothing on the
+    ranks of torchrun that write nothing."""
     if under_torchrun()[0]:
         return
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _named(path), tempfile.NamedTemporaryFile(prefix=f".{path.name[:100]}.", dir=path.parent):
-        pass
+    with made_for_trial(path.parent), _named(path):
+        tempfile.NamedTemporaryFile(prefix=f".{path.name[:100]}.", dir=path.parent).close()
+
+
+@contextmanager
+def made_for_trial(folder: Path) -> Iterator[None]:
+    """`folder` is there in the block; what of it was missing is gone again afterwards, unless something lies in it."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for place in missing:
+            with suppress(OSError):
+                place.rmdir()
 
 
 def move_over(fresh: Path, target: Path, old: Path) -> None:

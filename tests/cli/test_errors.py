@@ -29,7 +29,7 @@ def fit(path: Path, *more: object, code: int = 2, target: str = "score"):
     out = path.parent / "model"
     result = run("fit", path, "--input", "text", "--target", target, "--out", out, *SMALL, *more, code=code)
     if code:
-        assert not out.exists()
+        assert not out.exists() and not out.with_name("model-report").exists()
     return result
 
 
@@ -79,10 +79,22 @@ def test_tables_and_options(tmp_path, csv, arguments, message):
         (["--hidden-size", "0"], "an int in [1, inf). Got 0."),
         (["--pooling", "las"], "las"),
         (["--dropout", "1.5"], "1.5"),
+        (["--seed", "-1"], "'seed' parameter of unspool must be an int in [0, inf). Got -1."),
+        (["--seed", "99999999999"], "an int in [0, 2^32)"),
+        (["--weight", "mood"], "Column 'mood' of reviews.csv must hold finite numbers"),
+        (["--weight", "wieght"], "no column 'wieght'"),
+        (["--weight", "score", "--stream"], "--weight needs the table as a whole"),
     ],
 )
 def test_settings_of_the_model(table, arguments, message):
-    assert message in one_error(fit(table, *arguments))
+    result = fit(table, *arguments)
+    assert message in one_error(result) and "warning" not in result.stderr  # before the rows are looked at
+
+
+def test_a_training_part_of_one_row_has_no_linear_part(tmp_path):
+    reviews(40).write_csv(tmp_path / "t.csv")
+    fit(tmp_path / "t.csv", "--validation-fraction", "0.99", "--epochs", "1", code=0)
+    assert unspool.load(tmp_path / "model").blend_ is None
 
 
 def test_missing_values_can_be_dropped(tmp_path):

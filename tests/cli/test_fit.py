@@ -239,3 +239,19 @@ def test_every_setting_reaches_the_estimator(table, tmp_path, monkeypatch):
     monkeypatch.setattr(unspool.SequenceRegressor, "fit", record)
     run("fit", table, "--input", "text", "--target", "score", "--out", tmp_path / "m", *options, code=2)
     assert {name: seen[name] for name in wanted} == wanted
+
+
+def test_a_column_weighs_the_rows(tmp_path):
+    frame = reviews(60)
+    weights = [float(i % 4) for i in range(60)]
+    frame.with_columns(trust=pl.Series(weights)).write_csv(tmp_path / "t.csv")
+    command = ["fit", tmp_path / "t.csv", "--input", "text", "--target", "score", "--split-column", "split"]
+    run(*command, *SMALL, "--epochs", "1", "--weight", "trust", "--out", tmp_path / "model")
+    parts = [frame.filter(split=name) for name in ("train", "dev")]
+    (X, y), held = [(part["text"].to_list(), part["score"].to_numpy()) for part in parts]
+    kept = [weight for weight, part in zip(weights, frame["split"], strict=True) if part == "train"]
+    settings = {"hidden_size": 8, "embedding_dim": 8, "epochs": 1, "batch_size": 16, "learning_rate": 0.02}
+    direct = unspool.SequenceRegressor(**settings, random_state=0, verbose=0)
+    found = unspool.load(tmp_path / "model").predict(X)
+    assert direct.fit(X, y, kept, held).predict(X) == pytest.approx(found)
+    assert direct.fit(X, y, None, held).predict(X) != pytest.approx(found)

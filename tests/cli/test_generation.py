@@ -158,7 +158,7 @@ def test_wrong_commands(folder: Path, tmp_path: Path) -> None:
         *fit, "--test", folder / "text.txt", "--test-fraction", "0.2"
     )
     assert "'test_fraction' parameter of fit" in error(*fit, "--test-fraction", "1.5")
-    assert "'level' parameter of SequenceGenerator" in error(*fit, "--level", "letter")
+    assert "'level' parameter of unspool" in error(*fit, "--level", "letter")
     (tmp_path / "empty.txt").write_text("")
     assert "holds no text" in error("fit", tmp_path / "empty.txt", *fit[2:])
     (tmp_path / "short.txt").write_text("a")

@@ -45,6 +45,10 @@ def test_out_is_checked_by_its_own_operations(trained, table, tmp_path, never_tr
     (tmp_path / "file").write_text("x")
     assert "A model cannot be saved to" in one_error(start(table, tmp_path / "file" / "model"))
     assert str(tmp_path / "file") in one_error(start(table, tmp_path / "m", "--report", tmp_path / "file"))
+    for report in ("m", "m/report", "m/../m"):
+        refused = start(table, tmp_path / "m", "--report", f"{tmp_path}/{report}")
+        assert "cannot lie in the model's own place" in one_error(refused)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["here", "noted"]
 
 
 def test_a_rename_that_is_refused(trained, table, tmp_path, never_trained, monkeypatch):
@@ -123,10 +127,10 @@ def test_system_errors_name_the_file_that_was_to_be(tmp_path):
     """Not the one beside it that is renamed at the end; errors of polars are told as those of Python."""
     from unspool.files import replacing
 
-    out = tmp_path / "none" / "p.csv"
-    with pytest.raises(FileNotFoundError) as missing, replacing(out):
+    out = tmp_path / ("long" * 62 + ".csv")  # the one beside it has a longer name
+    with pytest.raises(OSError, match="too long") as refused, replacing(out):
         pass
-    assert describe(missing.value) == f"No such file or directory: {out}."
+    assert describe(refused.value) == f"File name too long: {out}."
     assert describe(OSError("No space left on device (os error 28)")).startswith("No space left on device.")
 
 

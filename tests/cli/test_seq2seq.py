@@ -111,6 +111,29 @@ def test_a_source_is_in_one_part(folder, tmp_path):
     assert facts["rows"]["test_sources_also_in_training"] == 0
 
 
+def test_a_column_weighs_the_pairs(folder, tmp_path):
+    table = pl.read_csv(folder / "pairs.csv")
+    weights = [float(i % 4) for i in range(table.height)]
+    table.with_columns(trust=pl.Series(weights)).write_csv(tmp_path / "pairs.csv")
+    command = ["fit", tmp_path / "pairs.csv", "--task", "seq2seq", "--input", "low", "--target", "high"]
+    command += ["--split-column", "part", "--weight", "trust", "--out", tmp_path / "model", *SMALL]
+    run(*command, "--epochs", "1")
+    parts = [table.filter(part=name) for name in ("train", "dev")]
+    (xs, ys), held = [(part["low"].to_list(), part["high"].to_list()) for part in parts]
+    kept = [weight for weight, part in zip(weights, table["part"], strict=True) if part == "train"]
+    settings = {
+        "hidden_size": 24,
+        "embedding_dim": 12,
+        "batch_size": 8,
+        "learning_rate": 0.02,
+        "dropout": 0.0,
+    }
+    direct = unspool.Seq2Seq(**settings, epochs=1, verbose=0, random_state=0)
+    loss = unspool.load(tmp_path / "model").history_[0]["validation_loss"]
+    assert direct.fit(xs, ys, held, sample_weight=kept).history_[0]["validation_loss"] == pytest.approx(loss)
+    assert direct.fit(xs, ys, held).history_[0]["validation_loss"] != pytest.approx(loss)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from unspool.tables import (
     shared_texts,
     split_labels,
     text_column,
+    weight_column,
     without_missing,
 )
 from unspool.tasks import Count, MultiLabel, Positive, Task, registry
@@ -33,7 +34,8 @@ from unspool.tasks import Count, MultiLabel, Positive, Task, registry
 class Part:
     """Rows of one part. texts: B strings. y: (B,) numbers or labels, or (B, K). rows (B,): row numbers.
 
-    beside: name -> B values of a column beside the texts; text_column: what the model then calls the texts.
+    beside: name -> B values of a column beside the texts; text_column: what the model then calls the texts. weights
+    (B,): of the rows in training, where a column holds them.
     """
 
     texts: list[str]
@@ -41,6 +43,7 @@ class Part:
     rows: np.ndarray
     beside: dict[str, list[Any]] = field(default_factory=dict)
     text_column: str | None = None
+    weights: np.ndarray | None = None
 
     def joined(self, other: Part) -> Part:
         """The rows of both."""
@@ -127,9 +130,11 @@ class Data:
         }
 
 
-def prepare(source: Source, settings: Mapping[str, Any], beside: Beside | None = None) -> Data:
+def prepare(
+    source: Source, settings: Mapping[str, Any], beside: Beside | None = None, weight: str | None = None
+) -> Data:
     """Read, check and split, the test rows drawn by the seed in `settings`, the estimator's parameters; `DataError` for
-    all that is wrong with the tables."""
+    all that is wrong with the tables. weight: the column that weighs the rows in training."""
     seed = settings["random_state"]
     check_choice("fit", "task", source.task, ("auto", *registry))
     input, targets = source.input, source.target
@@ -143,7 +148,7 @@ def prepare(source: Source, settings: Mapping[str, Any], beside: Beside | None =
     if len(set(used)) < len(used):
         others = ", every --numeric and --categorical" if beside.names else ""
         raise DataError(f"--input and every --target{others} must be different columns.")
-    needed = [*used, *([split_column] if split_column else [])]
+    needed = [*used, *(name for name in (split_column, weight) if name is not None)]
     table = source.read(source.table, needed)
     require_columns(table, needed)
     labels = None
@@ -158,6 +163,8 @@ def prepare(source: Source, settings: Mapping[str, Any], beside: Beside | None =
     y = kind.read_columns(table, targets)
     own = kind.settings_for(settings, table, targets)
     everything = beside.part(table, input, y)
+    if weight is not None:
+        everything = replace(everything, weights=weight_column(table, weight))
 
     if test is not None:
         train, validation = everything, None
@@ -228,7 +235,8 @@ def _split(
 def take(part: Part, index: np.ndarray) -> Part:
     """The rows at `index`."""
     texts, beside = [part.texts[i] for i in index], {n: [v[i] for i in index] for n, v in part.beside.items()}
-    return Part(texts, part.y[index], part.rows[index], beside, part.text_column)
+    weights = None if part.weights is None else part.weights[index]
+    return Part(texts, part.y[index], part.rows[index], beside, part.text_column, weights)
 
 
 def _check_varied(y: np.ndarray, targets: list[str], has_classes: bool) -> None:

@@ -17,12 +17,13 @@ from unspool.cli.options import (
     Keeping,
     Source,
     Streaming,
+    Weight,
     setting_options,
     settings_of,
     source_options,
     with_options,
 )
-from unspool.errors import ModelFileError, UnspoolError
+from unspool.errors import DataError, ModelFileError, UnspoolError
 from unspool.files import check_place
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def fit(
     report: Annotated[
         Path | None, typer.Option(help="Where metrics, plot and test predictions go. Default: OUT-report.")
     ] = None,
+    weight: Weight = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line an epoch.")] = False,
     debug: Debug = False,
     **options: Any,
@@ -50,15 +52,10 @@ def fit(
 
     unspool fit big.parquet --input text --target score --stream --out model
     """
-    from unspool import saved
     from unspool.cli.data import Beside, prepare
     from unspool.cli.report import measure_baselines, tell, write_report
 
-    # What would refuse the results refuses them before the training.
-    out = out.expanduser()
-    saved.check_place(out)
-    report = out.with_name(out.name + "-report") if report is None else report.expanduser()
-    check_place(report / "metrics.json")
+    out, report = places(out, report)
     keeping = Keeping.of(options, out)
     source = Source.of(options)
     settings = {**settings_of(options), "verbose": 0 if quiet else 1}
@@ -68,6 +65,8 @@ def fit(
     beside = Beside(settings["text_column"], numeric, categorical)
     given: tuple[Any, ...] = ()
     if streaming.stream:
+        if weight is not None:
+            raise DataError("--weight needs the table as a whole, and does not go with --stream.")
         from unspool.cli.streamed import like_model, prepare_stream, stream_of
 
         stream = stream_of(source, beside)
@@ -75,7 +74,7 @@ def fit(
         given = (stream, rows)
         keeping = streaming.arguments()
     else:
-        data = prepare(source, settings, beside)
+        data = prepare(source, settings, beside, weight)
     settings |= data.settings
     for line in data.notes:
         typer.echo(line)
@@ -95,6 +94,23 @@ def fit(
     }
     write_report(report, data.task, source.input, data.targets, data.test, result, facts)
     typer.echo(f"Model: {out}. Metrics, plot and test predictions: {report}.")
+
+
+def places(out: Path, report: Path | None) -> tuple[Path, Path]:
+    """(where the model goes, where its report goes), tried: what would refuse the results refuses them before the
+    training. `DataError` for a report in the model's own folder."""
+    from unspool import saved
+
+    out = out.expanduser()
+    saved.check_place(out)
+    report = out.with_name(out.name + "-report") if report is None else report.expanduser()
+    if out.resolve() in (report.resolve(), *report.resolve().parents):
+        raise DataError(
+            f"The report cannot lie in the model's own place {str(out)!r}, which holds the model alone. Got --report "
+            f"{str(report)!r}."
+        )
+    check_place(report / "metrics.json")
+    return out, report
 
 
 def save(model: Any, out: Path) -> Path:
@@ -137,7 +153,7 @@ def train(
     else:
         validation = None if data.validation is None else (data.validation.inputs, data.validation.y)
         y = data.task.named(data.train.y, data.targets)
-        model.fit(data.train.inputs, y, validation_data=validation, **keeping)
+        model.fit(data.train.inputs, y, data.train.weights, validation, **keeping)
     out = save(model, out)
     interrupted = bool(model.interrupted_)
     state = f"the {'best model so far' if interrupted else 'trained model'} is saved in {out}"

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from unspool import saved
 from unspool.cli.console import print_table
-from unspool.cli.fit import save
+from unspool.cli.fit import places, save
 from unspool.cli.options import (
     SAVED,
     Debug,
@@ -27,7 +26,7 @@ from unspool.cli.options import (
     with_options,
 )
 from unspool.cli.text_data import TextReading, TextSource
-from unspool.files import check_place, write_text
+from unspool.files import write_text
 from unspool.generation import SequenceGenerator
 from unspool.generation.ngram import measured_baseline
 from unspool.generation.settings import SETTINGS
@@ -52,11 +51,8 @@ def fit(
 
     unspool fit names.csv --task generation --input name --out model
     """
-    out = out.expanduser()
-    saved.check_place(out)
+    out, report = places(out, report)
     keeping = Keeping.of(options, out)
-    report = out.with_name(out.name + "-report") if report is None else report.expanduser()
-    check_place(report / "metrics.json")
     settings = {**settings_of(options, of=SETTINGS), "verbose": 0 if quiet else 1}
     rest, weights, held, counts = TextSource.of(options).parts(settings["random_state"], weight)
     started = time.perf_counter()

@@ -350,11 +350,14 @@ def setting_options(
 def settings_of(
     options: Mapping[str, Any], leave_out: Iterable[str] = (), of: Iterable[Parameter] = TABLE
 ) -> dict[str, Any]:
-    """The estimator's parameters out of what a command was given by `setting_options`."""
-    return {
-        p.name: p.read(tuple(options[p.option_name] or ()) if p.repeat else options[p.option_name])
-        for p in shared(leave_out, of)
-    }
+    """The estimator's parameters out of what a command was given by `setting_options`; `InvalidParameterError` for
+    values out of their range, before anything is read."""
+    settings = {}
+    for p in shared(leave_out, of):
+        value = p.read(tuple(options[p.option_name] or ()) if p.repeat else options[p.option_name])
+        p.check("unspool", p.option_name, value)
+        settings[p.name] = value
+    return settings
 
 
 def _option(p: Parameter) -> inspect.Parameter:

@@ -19,6 +19,7 @@ from unspool.tables import (
     require_columns,
     shared_texts,
     text_column,
+    weight_column,
     without_missing,
 )
 
@@ -30,28 +31,38 @@ Target = Annotated[
 
 @dataclass(frozen=True)
 class Part:
-    """Pairs of texts, and the rows (n,) of the table that they stand in."""
+    """Pairs of texts, the rows (n,) of the table that they stand in, and where a column holds them the weights (n,)."""
 
     sources: list[str]
     targets: list[str]
     rows: np.ndarray
+    weights: np.ndarray | None = None
 
     def take(self, index: np.ndarray) -> Part:
         """The pairs at `index`."""
-        return Part([self.sources[i] for i in index], [self.targets[i] for i in index], self.rows[index])
+        weights = None if self.weights is None else self.weights[index]
+        return Part(
+            [self.sources[i] for i in index], [self.targets[i] for i in index], self.rows[index], weights
+        )
 
 
 def read_pairs(
-    reading: Reading, path: Path, input: str, target: str, beside: str | None = None
+    reading: Reading,
+    path: Path,
+    input: str,
+    target: str,
+    beside: str | None = None,
+    weight: str | None = None,
 ) -> tuple[Part, Table, int]:
-    """(the pairs of a table, the table, rows dropped). beside: a column that is needed too."""
+    """(the pairs of a table, the table, rows dropped). beside: a column that is needed too. weight: that of weights."""
     if input == target:
         raise DataError("--input and --target must be different columns.")
-    needed = [input, target, *([beside] if beside else [])]
+    needed = [input, target, *(name for name in (beside, weight) if name is not None)]
     table = reading.read(path, needed)
     require_columns(table, needed)
     table, dropped = without_missing(table, input, [target], "classification", drop=reading.drop_missing)
-    return Part(text_column(table, input), text_column(table, target), table.rows), table, dropped
+    weights = None if weight is None else weight_column(table, weight)
+    return Part(text_column(table, input), text_column(table, target), table.rows, weights), table, dropped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +84,9 @@ class PairSource(Reading):
         ),
     ] = None
 
-    def parts(self, seed: int) -> tuple[Part, Part | None, Part, dict[str, int]]:
-        """(training, validation where the table has it, test, counts), and says so on the terminal."""
+    def parts(self, seed: int, weight: str | None = None) -> tuple[Part, Part | None, Part, dict[str, int]]:
+        """(training, validation where the table has it, test, counts), and says so on the terminal. weight: the column
+        that weighs the pairs in training."""
         ways = {
             "--split-column": self.split_column,
             "--test": self.test,
@@ -83,7 +95,9 @@ class PairSource(Reading):
         given = [name for name, value in ways.items() if value is not None]
         if len(given) > 1:
             raise DataError(f"{' and '.join(given)} both say which rows are for the test. Give one of them.")
-        everything, whole, dropped = read_pairs(self, self.table, self.input, self.target, self.split_column)
+        everything, whole, dropped = read_pairs(
+            self, self.table, self.input, self.target, self.split_column, weight
+        )
         validation = None
         if self.test is not None:
             train, (tested, _, more) = everything, read_pairs(self, self.test, self.input, self.target)

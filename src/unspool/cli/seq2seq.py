@@ -15,7 +15,7 @@ import typer
 
 from unspool.cli.answers import Answers, OfTexts, answer_table, check_out
 from unspool.cli.console import print_table
-from unspool.cli.fit import save
+from unspool.cli.fit import places, save
 from unspool.cli.options import (
     SAVED,
     Debug,
@@ -27,6 +27,7 @@ from unspool.cli.options import (
     Reading,
     TableInput,
     Texts,
+    Weight,
     Weights,
     load_model,
     setting_options,
@@ -90,6 +91,7 @@ def fit(
     report: Annotated[
         Path | None, typer.Option(help="Where metrics and test predictions go. Default: OUT-report.")
     ] = None,
+    weight: Weight = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line an epoch.")] = False,
     debug: Debug = False,
     **options: Any,
@@ -98,23 +100,20 @@ def fit(
 
     unspool fit words.csv --task seq2seq --input spelling --target phones --target-level word --out model
     """
-    from unspool import Seq2Seq, saved
+    from unspool import Seq2Seq
     from unspool.seq2seq.baselines import NearestPair, TokenByToken
 
     error_packages()
-    out = out.expanduser()
-    saved.check_place(out)
+    out, report = places(out, report)
     keeping = Keeping.of(options, out)
-    report = out.with_name(out.name + "-report") if report is None else report.expanduser()
-    check_place(report / "metrics.json")
     settings = {**settings_of(options, of=SETTINGS), "verbose": 0 if quiet else 1}
     decoding, source = Decoding.of(options), PairSource.of(options)
     input, target = source.input, source.target
-    train, validation, tested, counts = source.parts(settings["random_state"])
+    train, validation, tested, counts = source.parts(settings["random_state"], weight)
     started = time.perf_counter()
     model = Seq2Seq(**settings)
     beside = None if validation is None else (validation.sources, validation.targets)
-    model.fit(train.sources, train.targets, validation_data=beside, **keeping)
+    model.fit(train.sources, train.targets, validation_data=beside, sample_weight=train.weights, **keeping)
     seconds = time.perf_counter() - started
     out = save(model, out)
     state = "best model so far" if model.interrupted_ else "trained model"

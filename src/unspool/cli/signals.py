@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from unspool.cli.fit import save
+from unspool.cli.fit import places, save
 from unspool.cli.options import (
     SAVED,
     Debug,
@@ -70,16 +70,12 @@ def fit(
 
     unspool fit recordings --labels '^([0-9])_' --test-pattern '_[0-4].wav$' --out model
     """
-    from unspool import saved
     from unspool.estimators import for_task
 
     source = SignalSource.of(options)
     source.check()
-    out = out.expanduser()
-    saved.check_place(out)
+    out, report = places(out, report)
     keeping = Keeping.of(options, out)
-    report = out.with_name(out.name + "-report") if report is None else report.expanduser()
-    check_place(report / "metrics.json")
     settings = {**settings_of(options, LEFT_OUT), "verbose": 0 if quiet else 1}
     data = source.parts(settings)
     settings |= data.settings

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from unspool.cli.console import print_table
-from unspool.cli.fit import save
+from unspool.cli.fit import places, save
 from unspool.cli.options import (
     SAVED,
     Debug,
@@ -53,14 +53,11 @@ def fit(
 
     unspool fit train.conll --task tagging --validation dev.conll --test test.conll --out tagger
     """
-    from unspool import SequenceTagger, saved
+    from unspool import SequenceTagger
     from unspool.tagging.baselines import baselines
 
-    out = out.expanduser()
-    saved.check_place(out)
+    out, report = places(out, report)
     keeping = Keeping.of(options, out)
-    report = out.with_name(out.name + "-report") if report is None else report.expanduser()
-    check_place(report / "metrics.json")
     settings = {**settings_of(options, of=TABLE), "verbose": 0 if quiet else 1}
     source = TaggedSource.of(options)
     train, held, tested = source.parts(settings["random_state"])

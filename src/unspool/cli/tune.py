@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unspool.cli.fit import save
+from unspool.cli.fit import places, save
 from unspool.cli.options import (
     SAVED,
     Debug,
@@ -22,8 +22,7 @@ from unspool.cli.options import (
     with_options,
 )
 from unspool.cli.studying import parse_duration
-from unspool.errors import DataError
-from unspool.files import check_place
+from unspool.errors import DataError, check_choice
 from unspool.parameters import TABLE, shared
 
 if TYPE_CHECKING:
@@ -98,8 +97,11 @@ class Searching:
 
 def _searched(text: str) -> tuple[str, Any]:
     """(name, range) of "dropout", "hidden-size=32:256" or "cell=gru,lstm"."""
+    from unspool.tuning.space import SEARCHED
+
     name, _, given = (part.strip() for part in text.partition("="))
     name = name.replace("-", "_")
+    check_choice("unspool tune", "search", name, SEARCHED)
     if not given:
         return name, None
     try:
@@ -148,17 +150,6 @@ def option_text(settings: Mapping[str, Any]) -> str:
 
 def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def places(out: Path, report: Path | None) -> tuple[Path, Path]:
-    """Where the model and the report go, both refused before the search where they would be after it."""
-    from unspool import saved
-
-    out = out.expanduser()
-    saved.check_place(out)
-    report = out.with_name(out.name + "-report") if report is None else report.expanduser()
-    check_place(report / "metrics.json")
-    return out, report
 
 
 def search_settings(

@@ -7,12 +7,12 @@ from typing import Any
 
 import typer
 
-from unspool.cli.fit import save
+from unspool.cli.fit import places, save
 from unspool.cli.options import SAVED, Debug, setting_options, settings_of, source_options, with_options
 from unspool.cli.report import measure, tell, write_report
 from unspool.cli.signal_data import SignalSource
 from unspool.cli.signals import LEFT_OUT
-from unspool.cli.tune import Out, Quiet, Report, Searching, given_names, other_models, places, search_settings
+from unspool.cli.tune import Out, Quiet, Report, Searching, given_names, other_models, search_settings
 
 
 @with_options(source_options(SignalSource), source_options(Searching), setting_options(LEFT_OUT))

@@ -140,7 +140,7 @@ class SequenceEstimator(SequenceParameters):
         elif len(held_back):
             held, held_target = raw.take(held_back), take(target, held_back)
             validation = self._data(raw, target, weights, held_back)
-        blends = blending.wanted(self, raw.kind, 0 if validation is None else len(validation))
+        blends = blending.wanted(self, raw.kind, len(training), 0 if validation is None else len(validation))
         seed = int(random.randint(2**31 - 1))
         calls = [*callbacks, *checkpoints(self, checkpoint, checkpoint_every)]
         with seeded(seed, device):

@@ -26,13 +26,14 @@ PREFIX = "linear."
 FEWEST = 20  # held-back rows from which a weight can be told
 
 
-def wanted(model: SequenceEstimator, kind: str, held_back: int) -> bool:
+def wanted(model: SequenceEstimator, kind: str, training: int, held_back: int) -> bool:
     """Whether to blend; `InvalidParameterError` where blend=True asks for what cannot be."""
     loss = model.get_params(deep=False).get("loss", "squared")
     obstacles = {
         f"texts. Got {kind}": kind != "text",
         "one target a sequence": model.task.per_step,
         f"loss='squared' or 'huber'. Got {loss!r}": loss not in ("squared", "huber"),
+        f"two training rows or more. Got {training}": training < 2,
         f"{FEWEST} held-back rows or more, by early_stopping or validation_data. Got {held_back}": held_back
         < FEWEST,
     }

@@ -133,7 +133,9 @@ def fit_stream(
             training = _data(model, read, stored, columns, learn, batches)
             validation = _data(model, read, stored, columns, held) if len(held) else None
             sampled = len(some) < len(learn) or len(some_held) < len(held)
-            blends = blending.wanted(model, "text", len(held)) and (bool(model.blend) or not sampled)
+            blends = blending.wanted(model, "text", len(learn), len(held)) and (
+                bool(model.blend) or not sampled
+            )
             seed = int(random.randint(2**31 - 1))
             part_held = read_held = None
             if validation is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unspool.errors import ModelFileError
-from unspool.files import FULL, move_over, sync_folder
+from unspool.files import FULL, made_for_trial, move_over, sync_folder
 from unspool.ranks import under_torchrun
 from unspool.saved.document import FORMAT
 
@@ -38,8 +38,10 @@ def check_place(path: str | os.PathLike[str]) -> None:
     target, name = _target(path), os.fspath(path)
     try:
         _check_replaceable(target, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name[:100]}.", dir=target.parent) as work:
+        with (
+            made_for_trial(target.parent),
+            tempfile.TemporaryDirectory(prefix=f".{target.name[:100]}.", dir=target.parent) as work,
+        ):
             trial = Path(work) / "old"
             if target.exists():
                 os.rename(target, trial)
