@@ -119,6 +119,7 @@ struct Kernels {
   int64_t (*sums_workspace)(const Sums&);
   void (*sums)(const Sums&, int32_t first, int32_t last, float* workspace);   // of columns first ... last of a
   void (*keep_mask)(uint64_t*, double, float, float*, int64_t);
+  void (*peaks)(const float* rows, int64_t stride, int64_t count, int64_t width, int64_t first, int64_t* out);
   void (*adam_step)(const AdamRows&, const AdamStep&);
   void (*adam_catch_up)(const AdamRows&, const AdamGap&);
   double (*peak)(double seconds, Form);   // FLOAT32 or BFLOAT16

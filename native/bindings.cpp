@@ -153,6 +153,8 @@ NB_MODULE(_native, m) {
   m.def("move_rows", &move_rows, nb::arg("values"), nb::arg("block"), nb::arg("offsets"), nb::arg("starts"), nb::arg("at"),
         nb::arg("fill").none(), nb::arg("threads"));
 
+  m.def("peak_rows", &peak_rows, nb::arg("values"), nb::arg("offsets"), nb::arg("places"), nb::arg("threads"));
+
   // gradient (n, width) of the rows (n); decays (2, n).
   m.def("adam_step", [](nb::handle table, nb::handle mean, nb::handle square, nb::handle rows, nb::handle gradient,
                         nb::handle decays, double beta1, double beta2, double eps, double rate, double kept) {

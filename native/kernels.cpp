@@ -6,6 +6,7 @@
 #include "draws.h"
 #include "functions.h"
 #include "outer.h"
+#include "peaks.h"
 
 namespace unspool::UNSPOOL_NS {
 
@@ -299,7 +300,7 @@ static double peak(double seconds, Form form) {
 extern const Kernels table;
 const Kernels table = {UNSPOOL_STRING(UNSPOOL_NS), W, TILE_ROWS, run, packed_size, panels, pack,
                        sums_workspace, sums,
-                       &keep_mask,
+                       &keep_mask, &peaks,
                        [](const AdamRows& a, const AdamStep& s) { a.wide ? adam_step<double>(a, s) : adam_step<float>(a, s); },
                        [](const AdamRows& a, const AdamGap& g) {
                          a.wide ? adam_catch_up<double>(a, g) : adam_catch_up<float>(a, g);

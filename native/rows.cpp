@@ -120,4 +120,27 @@ void move_rows(nb::handle values_, nb::handle block_, nb::handle offsets, nb::ha
   });
 }
 
+void peak_rows(nb::handle values_, nb::handle offsets_, nb::handle places, int threads) {
+  const Array offsets = open_ints(offsets_, {"the offsets"}), values = open(values_, {"the values"});
+  if (values.column_stride != 1 && values.columns > 1)
+    refuse(Error::ENGINE, "The values must have rows whose numbers lie side by side.");
+  check_offsets(offsets.ints(), offsets.columns, values.rows);
+  const int64_t* ends = offsets.ints();
+  const int64_t sequences = offsets.columns - 1, width = values.columns;
+  int64_t* out = open_block(places, {"the places"}, {sequences, width}, Type::INT64).ints();
+  const auto bytes = (int64_t)sizeof(float) * values.rows * width;
+  const auto shares = std::max<int64_t>(1, std::min({(int64_t)checked_threads(threads), 1 + bytes / SHARE, sequences}));
+
+  nb::gil_scoped_release release;
+  parallel((int)shares, (int)shares, [&](int k) {
+    for (int64_t s = sequences * k / shares; s < sequences * (k + 1) / shares; s++) {
+      const int64_t first = ends[s], count = ends[s + 1] - first;
+      if (count)
+        kernels().peaks(values.floats() + first * values.row_stride, values.row_stride, count, width, first, out + s * width);
+      else
+        std::fill_n(out + s * width, width, 0);
+    }
+  });
+}
+
 }  // namespace unspool

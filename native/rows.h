@@ -1,4 +1,4 @@
-// Rows of sequences moved between layouts: end to end, and wherever else they lie in a block of rows.
+// Rows of sequences: moved between layouts, end to end and wherever else they lie in a block of rows; and looked through.
 #pragma once
 #include <nanobind/nanobind.h>
 
@@ -9,5 +9,9 @@ namespace unspool {
 // number, to all rows that none of them takes.
 void move_rows(nanobind::handle values, nanobind::handle block, nanobind::handle offsets, nanobind::handle starts,
                nanobind::handle at, nanobind::handle fill, int threads);
+
+// places (B, width) int64: for each column of the sequences of `values` (N, width) the row where it is largest, the first of
+// several; 0 where a sequence has none.
+void peak_rows(nanobind::handle values, nanobind::handle offsets, nanobind::handle places, int threads);
 
 }  // namespace unspool

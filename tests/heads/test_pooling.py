@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from unspool import Ragged
-from unspool.errors import InvalidParameterError
+from unspool import Ragged, _native
+from unspool.errors import DataError, EngineError, InvalidParameterError
 from unspool.heads import POOLINGS, DenseHead, Pooling
 from unspool.heads.pooling import segment_softmax
 
@@ -100,3 +101,52 @@ def test_dense_head_is_relu_layers_and_a_linear_one() -> None:
     torch.testing.assert_close(head(x), expected)
     # 3*5 + 5 + 5*4 + 4 + 4*2 + 2
     assert sum(p.numel() for p in head.parameters()) == 54
+
+
+@pytest.mark.parametrize("width", [1, 17, 64, 131])
+def test_the_largest_of_float32_are_those_of_bags(width: int) -> None:
+    """Values, gradients and second derivatives, with ties, -0, infinities and NaN; columns of a wider block."""
+    torch.manual_seed(5)
+    lengths = torch.tensor([0, 3, 1, 12, 0, 40])
+    block = torch.randn(int(lengths.sum()), width + 3).round(decimals=1)
+    block[20, 2:5] = torch.inf
+    block[21, :4], block[4, 2], block[16, 3] = -torch.inf, torch.nan, torch.nan
+    block[5:9] *= -0.0
+    values = block[:, 2 : 2 + width].requires_grad_()
+    output = Ragged(values, [0, *lengths.cumsum(0).tolist()])
+    rows = torch.arange(len(values))
+    wanted = torch.nn.functional.embedding_bag(rows, values, output.offsets[:-1], mode="max")
+    got = Pooling("max", width)(output, None)
+    assert got.grad_fn is not None and "Gather" in str(got.grad_fn.next_functions) + str(got.grad_fn)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=0, equal_nan=True)
+    factor = torch.randn_like(got)
+    grads = [
+        torch.autograd.grad((o.nan_to_num() * factor).sum(), values, retain_graph=True)[0]
+        for o in (got, wanted)
+    ]
+    torch.testing.assert_close(*grads, rtol=0, atol=0, equal_nan=True)
+    assert torch.autograd.grad(got.nan_to_num(0, 0, 0).pow(2).sum(), values, create_graph=True)[
+        0
+    ].requires_grad
+
+
+def test_what_has_to_be_seen_is_pooled_by_torch() -> None:
+    pool, values = Pooling("max", SIZE), torch.randn(13, SIZE)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fake = pool(Ragged(mode.from_tensor(values), [0, 3, 13]), None)
+        assert type(fake).__name__ == "FakeTensor" and fake.shape == (2, SIZE)
+
+
+def test_the_door_of_the_largest_rows() -> None:
+    values, offsets, places = torch.randn(6, 4), torch.tensor([0, 2, 6]), torch.zeros(2, 4, dtype=torch.int64)
+    _native.peak_rows(values, offsets, places, 1)
+    assert torch.equal(places, torch.stack([values[:2].argmax(0), 2 + values[2:].argmax(0)]))
+    for arguments in (
+        (values, torch.tensor([0, 2, 7]), places),
+        (values, offsets, places[:1]),
+        (values, offsets, places.int()),
+        (values.double(), offsets, places),
+        (values.t(), torch.tensor([0, 2, 4]), torch.zeros(2, 6, dtype=torch.int64)),
+    ):
+        with pytest.raises((EngineError, DataError, IndexError)):
+            _native.peak_rows(*arguments, 1)
