@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import polars as pl
 import pytest
+import torch
 
 import unspool
 from unspool.cli import answers
+from unspool.cli.threads import heard, in_order
 from unspool.tables import pieces, read_table
 
 from .conftest import run
@@ -89,3 +93,43 @@ def test_the_weights_of_a_large_table_are_laid_out(trained):
     expected = model.predict(texts)
     assert answers.laid_out(model) is model and hasattr(model, "frozen_")
     assert model.predict(texts).tolist() == expected.tolist()
+
+
+def test_pieces_that_threads_answer_are_those_of_one(trained, small_pieces, tmp_path):
+    words = ["good", "awful", "xyzzy", "fine"]  # the third is unknown: a piece says of how many texts
+    frame = pl.DataFrame({"text": [words[2 if i % 7 < i // 7 else i % 2] for i in range(60)]})
+    frame.write_csv(tmp_path / "in.csv")
+    model = answers.laid_out(unspool.load(trained / "model"))
+    found = []
+    for threads in (1, 3):
+        with heard():
+            asked = answers.Answers(model, "text")
+            tables = pieces.read_pieces(tmp_path / "in.csv", ["text"])
+            found.append((pl.concat(asked.frames(tables, threads)), asked.rows, asked.warned))
+    assert found[0][0].equals(found[1][0]) and found[0][1:] == found[1][1:]
+    assert found[0][1] == 60 and len(set(found[0][2])) > 2
+
+
+def test_in_order():
+    threads = torch.get_num_threads()
+    begun, taken = threading.Event(), []
+
+    def items():
+        for number in range(9):
+            taken.append(number)
+            yield number
+
+    def work(number):
+        if number == 0:
+            assert begun.wait(60)  # the second runs beside the first
+        begun.set() if number == 1 else None
+        if number == 5:
+            raise KeyError(number)
+        return number, torch.get_num_threads()
+
+    done = []
+    with pytest.raises(KeyError):
+        for answer, of_torch in in_order(work, items(), 2):
+            done.append(answer)
+            assert of_torch == max(1, threads // 2) and len(taken) <= answer + 3
+    assert done == [0, 1, 2, 3, 4] and torch.get_num_threads() == threads

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 import typer
 
 from unspool.cli.data import Beside, take
 from unspool.cli.options import Reading, load_model
+from unspool.cli.threads import HEARD, heard, in_order
 from unspool.errors import DataError, EngineError
 from unspool.files import check_place
 from unspool.tables import (
@@ -27,6 +28,19 @@ from unspool.tables import (
 from unspool.training.device import choose
 
 LARGE = 4 * 2**20  # bytes of a file that is read, answered and written piece by piece
+MOST_THREADS = (
+    4  # that answer pieces: a quarter of the work of one, reading and splitting, is one thread's at a time
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table with the model's answers, what the model warned of, and how many rows have an answer, and no text."""
+
+    frame: pl.DataFrame
+    rows: int
+    empty: int
+    warned: list[str]
 
 
 @dataclass
@@ -34,7 +48,7 @@ class Answers:
     """Tables with the model's answers to their rows, and what to say of them.
 
     rows: that have an answer; empty: that have no text, or lack what the model needs, and no answer; warned: what the
-    model warned of.
+    model warned of. schema: of the answers' columns, known from the first part on.
     """
 
     model: Any
@@ -52,30 +66,46 @@ class Answers:
 
     def frame(self, table: Table) -> pl.DataFrame:
         """The table and the answers, null where a row has no text; `DataError` for a name that is taken."""
+        with heard():
+            return self.add(self.part(table))
+
+    def frames(self, tables: Iterable[Table], threads: int) -> Iterator[pl.DataFrame]:
+        """Of each table, in order; after the first, `threads` are answered at a time. Within `heard`."""
+        tables = iter(tables)
+        first = next(tables)  # what all share is made ready by one
+        yield self.add(self.part(first))
+        yield from map(self.add, in_order(self.part, tables, threads))
+
+    def add(self, part: Part) -> pl.DataFrame:
+        """Count the part; its frame."""
+        self.rows, self.empty = self.rows + part.rows, self.empty + part.empty
+        self.warned += part.warned
+        return part.frame
+
+    def part(self, table: Table) -> Part:
+        """As `frame`, not yet counted; within `heard`."""
         require_columns(table, [self.input, *self.beside.names])
         everything = self.beside.part(table, self.input, np.zeros(len(table)))
         needed = [everything.texts, *(everything.beside.values() if self._needs_all else ())]
         rows = [row for row, values in enumerate(zip(*needed)) if all(value is not None for value in values)]
-        answers = pl.DataFrame(schema=self.schema)
+        answers, warned = pl.DataFrame(schema=self.schema), []
         if rows:
             if self.schema is None:
                 self._check(table, take(everything, np.array(rows[:1])).inputs)
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                answers = pl.DataFrame(
-                    self.model.columns(take(everything, np.array(rows)).inputs, level=self.level)
-                )
-            self.warned += [str(warning.message) for warning in caught]
+            answers = pl.DataFrame(
+                self.model.columns(take(everything, np.array(rows)).inputs, level=self.level)
+            )
+            warned = HEARD.taken()
             self.schema = dict(answers.schema)
         elif self.schema is None:
             raise DataError(
                 f"{table.name} has no text in its first {len(table)} rows. Is {self.input!r} the column?"
             )
-        self.rows, self.empty = self.rows + len(rows), self.empty + len(table) - len(rows)
         numbered = answers.with_columns(pl.Series("", rows, dtype=pl.UInt32))
         index = pl.DataFrame({"": pl.Series(range(len(table)), dtype=pl.UInt32)})
         columns = index.join(numbered, on="", how="left", maintain_order="left").drop("")
-        return pl.concat([table.frame, columns], how="horizontal")
+        frame = pl.concat([table.frame, columns], how="horizontal")
+        return Part(frame, len(rows), len(table) - len(rows), warned)
 
     @property
     def _needs_all(self) -> bool:
@@ -87,9 +117,8 @@ class Answers:
         return "lack a value" if self._needs_all and self.beside.names else "have no text"
 
     def _check(self, table: Table, first: Any) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            names = [*self.model.columns(first, level=self.level)]
+        names = [*self.model.columns(first, level=self.level)]
+        HEARD.taken()
         taken = [name for name in names if name in table.frame.columns]
         if taken:
             raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")
@@ -125,13 +154,22 @@ def predict_table(
     model = load_model(path, weights)
     if weights == "float32" and in_pieces(table.expanduser(), reading):
         model = laid_out(model)
-    answer_table(Answers(model, input, level), table, out, reading)
+    threads = 1 if getattr(model, "frozen_", None) is None else min(MOST_THREADS, torch.get_num_threads())
+    answer_table(Answers(model, input, level), table, out, reading, threads=threads)
 
 
 def answer_table(
-    answers: Answers, path: Path, out: Path | None, reading: Reading, pieces: bool = True
+    answers: Answers,
+    path: Path,
+    out: Path | None,
+    reading: Reading,
+    pieces: bool = True,
+    threads: int = 1,
 ) -> None:
-    """The table at `path` with its answers to `out` or as CSV to stdout; a large one piece by piece, with `pieces`."""
+    """The table at `path` with its answers to `out` or as CSV to stdout; a large one piece by piece, with `pieces`.
+
+    threads: pieces that the model may answer at a time.
+    """
     large = pieces and in_pieces(path.expanduser(), reading)
     kept = kept_pieces(reading, path, [answers.input, *answers.beside.names], large=large)
     dropped = 0
@@ -153,12 +191,13 @@ def answer_table(
         if first:
             raise DataError(f"{path.name} has no text in column {answers.input!r}.")
 
-    frames = map(answers.frame, tables())
-    if out is None:
-        for number, frame in enumerate(frames):
-            typer.echo(frame.write_csv(include_header=number == 0), nl=False)
-    else:
-        write_pieces(frames, out)
+    with heard():
+        frames = answers.frames(tables(), threads if large else 1)
+        if out is None:
+            for number, frame in enumerate(frames):
+                typer.echo(frame.write_csv(include_header=number == 0), nl=False)
+        else:
+            write_pieces(frames, out)
     if large:
         typer.echo(err=True)
     tell(answers, out, dropped)

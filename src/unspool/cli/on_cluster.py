@@ -20,8 +20,9 @@ import polars as pl
 import typer
 
 from unspool import __version__
-from unspool.cli.answers import Answers, check_out, kept_pieces, laid_out, tell
+from unspool.cli.answers import Answers, Part, check_out, kept_pieces, laid_out, tell
 from unspool.cli.options import Reading, load_model
+from unspool.cli.threads import heard
 from unspool.cluster import Cluster, check_ready, connected
 from unspool.cluster.pool import Pool, content_of, sent
 from unspool.cluster.tally import Tally, here
@@ -71,20 +72,18 @@ class Work:
     level: int | None
     schema: dict[str, Any]
 
-    def answer(self, table: Table) -> Part:
+    def answer(self, table: Table) -> Placed:
         """The piece with its answers."""
         answers = Answers(self.model.asked, self.input, self.level, schema=self.schema)
-        return Part(answers.frame(table), answers.rows, answers.empty, answers.warned, here())
+        with heard():
+            return Placed(answers.part(table), here())
 
 
 @dataclass
-class Part:
-    """A piece with its answers, what is to be said of it, and where it was answered."""
+class Placed:
+    """A piece with its answers, and where it was answered."""
 
-    frame: pl.DataFrame
-    rows: int
-    empty: int
-    warned: list[str]
+    part: Part
     place: tuple[str, str]
 
 
@@ -139,15 +138,13 @@ def predict_on_cluster(
         def frames() -> Iterator[pl.DataFrame]:
             nonlocal end
             seen = 0
-            for part in parts:
-                if isinstance(part, End):
-                    end = part
+            for found in parts:
+                if isinstance(found, End):
+                    end = found
                     continue
-                answers.rows, answers.empty = answers.rows + part.rows, answers.empty + part.empty
-                answers.warned += part.warned
-                tally.add(part.place)
-                yield part.frame
-                seen += part.frame.height
+                tally.add(found.place)
+                yield answers.add(found.part)
+                seen += found.part.frame.height
                 typer.echo(f"\r{seen:,} rows", nl=False, err=True)
             if seen + end.dropped != end.seen:
                 raise UnspoolError(
@@ -196,7 +193,7 @@ def _answer_rows(work: Sent, item: tuple[int, Sequence[Any]]) -> list[Any]:
 
 def _parts(
     cluster: Cluster, work: Work, reading: Reading, table: Path, columns: list[str]
-) -> Iterator[Part | End]:
+) -> Iterator[Placed | End]:
     """The answered pieces in the order of the table, each once, and the end; an error is raised where it came."""
     import ray.data
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -19,6 +19,7 @@ from unspool.errors import ModelFileError, warn_caller
 from unspool.ragged import Ragged
 from unspool.saved.fields import Fields
 from unspool.text import Split, TextEncoder
+from unspool.text.encoder import without_known
 from unspool.text.scripts import unspaced_script
 
 SMALL_VOCABULARY = 1000
@@ -105,8 +106,8 @@ class TextInput(Input):
     def encode(self, raw: Raw, warn: bool = False) -> Ragged:
         """Ragged of (N,) ids, or with characters, see `beside_ids`; `warn` tells of texts without any known token."""
         ids = self.encoder.encode(raw.data)
-        unknown = self.encoder.unknown_texts_ if self.characters is None else int((ids.lengths == 0).sum())
-        if warn and unknown:
+        unknown = self._unknown(ids) if warn else 0
+        if unknown:
             level = "word" if self.encoder.level == "word" else "character"
             warn_caller(
                 f"{unknown} of {len(raw)} texts hold no {level} of the training texts: "
@@ -115,6 +116,12 @@ class TextInput(Input):
         if self.characters is None:
             return ids
         return ids.with_values(beside_ids(ids.values, self._written(raw.data), self.characters))
+
+    def _unknown(self, ids: Ragged) -> int:
+        """How many texts say nothing."""
+        if self.characters is not None:
+            return int((ids.lengths == 0).sum())
+        return without_known(ids.values.numpy(), ids.offsets.numpy())
 
     def _written(self, texts: Any) -> list[str]:
         if isinstance(texts, Split):

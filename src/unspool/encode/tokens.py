@@ -34,7 +34,6 @@ class TokenEncoder:
     def __init__(self, max_words: int = 50000, lower: bool = True) -> None:
         self.max_words = check_int("TokenEncoder", "max_words", max_words)
         self.lower = lower
-        self.unknown_texts_ = 0
         self._numbers: dict[str, int] | None = None
 
     def fit(self, sentences: Sequence[Sequence[str]]) -> TokenEncoder:

@@ -65,8 +65,7 @@ class TextEncoder:
             ids, offsets = texts.numbers(self._by_words().vocabulary, UNKNOWN_ID), texts.offsets
         else:
             ids, offsets = self._split.encode(_check_texts(texts))
-        known = np.concatenate([[0], (ids != UNKNOWN_ID).cumsum()])
-        self.unknown_texts_ = int((known[offsets[1:]] == known[offsets[:-1]]).sum())
+        self.unknown_texts_ = without_known(ids, offsets)
         if self.marks:
             count = np.arange(len(offsets))
             ids = np.insert(ids, offsets[:-1], self.begin_id)
@@ -208,6 +207,12 @@ class _Characters:
         split = ["".join(self.tokens(text)) for text in texts]
         lengths = np.fromiter(map(len, split), np.int64, len(split))
         return np.frombuffer("".join(split).encode("utf-32-le"), dtype=np.uint32), lengths
+
+
+def without_known(ids: np.ndarray, offsets: np.ndarray) -> int:
+    """How many sequences hold no known word; ids (N,) without marks, offsets (B + 1,)."""
+    known = np.concatenate([[0], (ids != UNKNOWN_ID).cumsum()])
+    return int((known[offsets[1:]] == known[offsets[:-1]]).sum())
 
 
 def _check_texts(texts: Any) -> list[str]:
