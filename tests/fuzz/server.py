@@ -7,11 +7,15 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from importing.conftest import read_here
+from importing.reference import several, write_h5
 from starlette.testclient import TestClient
 
 from unspool import SequenceClassifier, SequenceRegressor
 from unspool.errors import DataError
+from unspool.importing import from_keras, hdf5
 from unspool.serve import Limits, Service, examples
 from unspool.serve.kinds import served_of
 
@@ -63,7 +67,18 @@ def others(folder: Path) -> Callable[[random.Random], None]:
         infer = {"inputs": examples.inputs_of(served), "parameters": own}
         payload = {**examples.payload_of(served), "params": own}
         requests += [(f"/v2/models/{name}/infer", infer), (f"/invocations?model={name}", payload)]
-    return _asked(Service({name: folder / name for name in params}), requests)
+    requests += _imported(folder / "imported")
+    return _asked(Service({name: folder / name for name in (*params, "imported")}), requests)
+
+
+def _imported(folder: Path) -> list[tuple[str, Any]]:
+    """A network of several inputs and outputs in the folder, and requests to it."""
+    with mock.patch.object(hdf5, "read", read_here):
+        model = from_keras(write_h5(several()["merges"], folder.with_suffix(".h5")))
+    model.save(folder)
+    served = served_of("imported", model, Limits())
+    infer, payload = {"inputs": examples.inputs_of(served)}, examples.payload_of(served)
+    return [("/v2/models/imported/infer", infer), ("/invocations?model=imported", payload)] * 2
 
 
 def _asked(service: Service, requests: list[tuple[str, Any]]) -> Callable[[random.Random], None]:

@@ -48,7 +48,7 @@ COMMANDS: dict[tuple[str, str], str] = {
     },
     **{
         ("serve", kind): "unspool.cli.serve:serve"
-        for kind in ("tagging", "forecasting", "generation", "seq2seq")
+        for kind in ("tagging", "forecasting", "generation", "seq2seq", "imported")
     },
     ("fit", "signals"): "unspool.cli.signals:fit",
     ("predict", "signals"): "unspool.cli.signals:predict",

@@ -51,9 +51,11 @@ def sequences_of(served: Served) -> list[Any]:
 
 def payload_of(served: Served) -> dict[str, Any]:
     """The same as MLflow's `dataframe_split`, a row a sequence, or the rows of the table."""
-    tensors = {one["name"]: one["data"] for one in inputs_of(served) if one["name"] != LENGTHS}
-    if served.kind != "table":
-        tensors[served.input_name] = sequences_of(served)
+    tensors = served.example_columns()
+    if tensors is None:
+        tensors = {one["name"]: one["data"] for one in inputs_of(served) if one["name"] != LENGTHS}
+        if served.kind != "table":
+            tensors[served.input_name] = sequences_of(served)
     rows = [list(row) for row in zip(*tensors.values())]
     return {"dataframe_split": {"columns": list(tensors), "data": rows}}
 

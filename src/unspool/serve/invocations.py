@@ -11,7 +11,7 @@ import numpy as np
 
 from unspool.serve.errors import RequestError
 from unspool.serve.rows import Rows
-from unspool.serve.served import LENGTHS, Served, Spec
+from unspool.serve.served import Served, Spec
 from unspool.serve.tensors import from_json, parse_json
 
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -110,20 +110,28 @@ def _csv_columns(body: bytes) -> dict[str, list[Any]]:
 def _of_columns(served: Served, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Columns by name; a model of one column takes one of any name."""
     named = dict(columns)
-    wanted = [spec for spec in served.inputs if spec.name != LENGTHS]
+    wanted = served.columns()
     if len(wanted) == 1 and len(named) == 1:
-        named = {wanted[0].name: next(iter(named.values()))}
-    if set(named) != {spec.name for spec in wanted}:
-        names = ", ".join(repr(spec.name) for spec in wanted)
+        named = {wanted[0][0].name: next(iter(named.values()))}
+    if set(named) != {spec.name for spec, _, _ in wanted}:
+        names = ", ".join(repr(spec.name) for spec, _, _ in wanted)
         raise RequestError(422, f"The columns must be {names}. Got {', '.join(map(repr, named)):.300}.")
     for name, values in named.items():
         if not isinstance(values, list) or not values:
             raise RequestError(
                 422, f"Column {name!r} must be a list with a value for each row, one row at least."
             )
-    plain = wanted if served.kind == "table" else wanted[1:]
-    found = {spec.name: _column(spec, named[spec.name]) for spec in plain}
-    return found if served.kind == "table" else {**_sequences(served, named[served.input_name]), **found}
+    found: dict[str, np.ndarray] = {}
+    for spec, kind, lengths in wanted:
+        values = named[spec.name]
+        if kind in ("", "table"):
+            found[spec.name] = _column(spec, values)
+        elif kind == "row":
+            shape = (len(values), *spec.shape[1:])
+            found[spec.name] = from_json(spec.name, spec.datatype, shape, values)
+        else:
+            found |= _sequences(spec, kind, lengths, values)
+    return found
 
 
 def _column(spec: Spec, values: list[Any]) -> np.ndarray:
@@ -142,14 +150,13 @@ def _number(name: str, value: Any, kind: Callable[[str], float]) -> Any:
         raise RequestError(422, f"Column {name!r} must hold numbers. Got {value!r:.40}.") from None
 
 
-def _sequences(served: Served, values: list[Any]) -> dict[str, np.ndarray]:
-    """A text, or a list of tokens or of steps, a row; rows of any length."""
-    spec = served.inputs[0]
-    if served.kind == "text":
+def _sequences(spec: Spec, kind: str, name: str, values: list[Any]) -> dict[str, np.ndarray]:
+    """A text, or a list of tokens or of steps, a row; rows of any length. name: of the input of lengths."""
+    if kind == "text":
         return {spec.name: from_json(spec.name, spec.datatype, (len(values),), values)}
     tail = spec.shape[2:]
     datatype = "FP64" if spec.datatype == "FP32" else spec.datatype
-    what = "tokens" if served.kind == "tokens" else "steps"
+    what = "tokens" if kind == "tokens" else "steps"
     parts = []
     for row in values:
         if not isinstance(row, list):
@@ -159,4 +166,4 @@ def _sequences(served: Served, values: list[Any]) -> dict[str, np.ndarray]:
             raise RequestError(422, f"Each step of {spec.name!r} must be a list of {tail[0]} numbers.")
         parts.append(from_json(spec.name, datatype, (len(row), *tail), row))
     lengths = np.array([len(part) for part in parts], dtype=np.int64)
-    return {spec.name: np.concatenate(parts), LENGTHS: lengths}
+    return {spec.name: np.concatenate(parts), name: lengths}

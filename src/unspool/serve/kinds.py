@@ -1,4 +1,4 @@
-"""Served models of other kinds than a number or a class: tags, texts that go on, texts to texts."""
+"""Served models of other kinds than a number or a class: tags, texts that go on, texts to texts; the class of each."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from unspool import examples
 from unspool.errors import DataError, InvalidParameterError
 from unspool.serve.errors import RequestError
 from unspool.serve.forecasts import Forecasts
+from unspool.serve.imported import Imported
 from unspool.serve.limits import Limits
 from unspool.serve.rows import Rows, join
 from unspool.serve.served import LENGTHS, Served, Spec, records
@@ -25,6 +26,7 @@ def served_of(name: str, model: Any, limits: Limits) -> Served:
         "SequenceGenerator": Generator,
         "Seq2Seq": Pairs,
         "Forecaster": Forecasts,
+        "ImportedModel": Imported,
     }
     return own.get(type(model).__name__, Served)(name, model, limits)
 

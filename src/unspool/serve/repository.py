@@ -148,7 +148,7 @@ class Repository:
     def _new(self, name: str, number: int) -> Version:
         model = load(self.paths[name])
         if self.weights != "float32":
-            model.freeze(self.weights)
+            model = model.freeze(self.weights)
         version = Version(
             number, served_of(name, model, self.limits), self.weights, self.limits, self.metrics
         )

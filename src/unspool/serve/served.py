@@ -68,7 +68,7 @@ class Served:
             got = type(model).__name__ + (f" of {self.kind}" if self.kind else "")
             raise DataError(
                 "unspool serve takes models of SequenceRegressor and SequenceClassifier that read texts, ids or "
-                "series, SequenceTagger, Seq2Seq, SequenceGenerator and Forecaster. "
+                "series, SequenceTagger, Seq2Seq, SequenceGenerator, Forecaster and imported models. "
                 f"Got a {got} for {name!r}."
             )
         self.text_column = model.text_column
@@ -109,7 +109,10 @@ class Served:
         """The sequences of a request; `RequestError` 422 where the tensors are not the model's, 413 for too many."""
         self._check_names(tensors)
         main = tensors[self.input_name]
-        rows = self._texts(main) if self.kind == "text" else self._numbers(main, tensors.get(LENGTHS))
+        if self.kind == "text":
+            rows = self._texts(self.inputs[0], main)
+        else:
+            rows = self._numbers(self.inputs[0], main, self.inputs[1], tensors.get(LENGTHS))
         rows.columns = {s.name: self._column(s, tensors[s.name], rows.count) for s in self._beside()}
         self.check_size(rows)
         return rows
@@ -126,6 +129,16 @@ class Served:
         """The inputs of a request, where they are not made of sequences."""
         return None
 
+    def example_columns(self) -> dict[str, list[Any]] | None:
+        """Its values by row, where they are not made of sequences."""
+        return None
+
+    def columns(self) -> list[tuple[Spec, str, str]]:
+        """The inputs that a column of a table holds, but for lengths: (input, its kind, the input of its lengths). The
+        kinds: "text", "tokens", "ids" and "series", sequences; "row", a list of numbers; "" a value."""
+        kinds = {self.input_name: self.kind}
+        return [(s, kinds.get(s.name, ""), LENGTHS) for s in self.inputs if s.name != LENGTHS]
+
     def _check_names(self, tensors: Mapping[str, np.ndarray]) -> None:
         known = {spec.name: spec for spec in self.inputs}
         for name in tensors:
@@ -141,50 +154,52 @@ class Served:
     def _beside(self) -> list[Spec]:
         return [spec for spec in self.inputs[1:] if spec.name != LENGTHS]
 
-    def _texts(self, array: np.ndarray) -> Rows:
-        self._check_type(self.inputs[0], array)
+    def _texts(self, spec: Spec, array: np.ndarray) -> Rows:
+        self._check_type(spec, array)
         if array.ndim == 2 and array.shape[1] == 1:  # Triton's batch axis before one text
             array = array[:, 0]
         if array.ndim != 1:
-            raise RequestError(
-                422, f"Input {self.input_name!r} must have shape [n]. Got {list(array.shape)}."
-            )
+            raise RequestError(422, f"Input {spec.name!r} must have shape [n]. Got {list(array.shape)}.")
         return Rows(texts=array.tolist())
 
-    def _numbers(self, array: np.ndarray, lengths: np.ndarray | None) -> Rows:
-        """(n, T, ...) with lengths or without; (T, ...) one sequence, or with lengths all steps behind each other."""
-        spec = self.inputs[0]
+    def _numbers(self, spec: Spec, array: np.ndarray, beside: Spec, lengths: np.ndarray | None) -> Rows:
+        """(n, T, ...) with lengths or without; (T, ...) one sequence, or with lengths all steps behind each other.
+
+        spec, beside: of the array, and of its lengths.
+        """
         self._check_type(spec, array)
         tail = spec.shape[2:]
         padded = array.ndim == 2 + len(tail)
         if (not padded and array.ndim != 1 + len(tail)) or array.shape[array.ndim - len(tail) :] != tail:
             forms = f"[n, T{''.join(f', {n}' for n in tail)}] or [T{''.join(f', {n}' for n in tail)}]"
             raise RequestError(422, f"Input {spec.name!r} must have shape {forms}. Got {list(array.shape)}.")
-        kinds: dict[str, Any] = {"ids": np.int64, "tokens": object}
-        values = array.astype(kinds.get(self.kind, np.float64))
+        kinds: dict[str, Any] = {"INT64": np.int64, "BYTES": object}
+        values = array.astype(kinds.get(spec.datatype, np.float64))
         if lengths is None:
             count = len(array) if padded else 1
             steps = array.shape[1] if padded else len(array)
             return Rows(None, values.reshape(count * steps, *tail), np.full(count, steps, np.int64))
         steps = array.shape[1] if padded else len(array)
-        self._check_lengths(lengths, len(array) if padded else None, steps)
+        self._check_lengths(spec, beside, lengths, len(array) if padded else None, steps)
         if padded:
             values = values[np.arange(steps) < lengths[:, None]]
         return Rows(None, values, lengths.astype(np.int64))
 
-    def _check_lengths(self, lengths: np.ndarray, count: int | None, steps: int) -> None:
-        self._check_type(self.inputs[1], lengths)
+    def _check_lengths(
+        self, spec: Spec, beside: Spec, lengths: np.ndarray, count: int | None, steps: int
+    ) -> None:
+        self._check_type(beside, lengths)
         if lengths.ndim != 1 or (lengths.size and int(lengths.min()) < 0):
-            raise RequestError(422, f"Input {LENGTHS!r} must have shape [n], each 0 or more.")
+            raise RequestError(422, f"Input {beside.name!r} must have shape [n], each 0 or more.")
         if count is not None and (len(lengths) != count or (count and int(lengths.max()) > steps)):
             raise RequestError(
                 422,
-                f"Input {LENGTHS!r} must hold {count} lengths of {steps} at most, as {self.input_name!r} has.",
+                f"Input {beside.name!r} must hold {count} lengths of {steps} at most, as {spec.name!r} has.",
             )
         if count is None and sum(lengths.tolist()) != steps:
             raise RequestError(
                 422,
-                f"The lengths must add up to the {steps} steps of {self.input_name!r}. Got {sum(lengths.tolist())}.",
+                f"The lengths must add up to the {steps} steps of {spec.name!r}. Got {sum(lengths.tolist())}.",
             )
 
     def _column(self, spec: Spec, array: np.ndarray, count: int) -> list[Any]:

@@ -3,7 +3,8 @@ const at = (id) => document.getElementById(id);
 let about = null; // of the model: its tensors and what they are
 
 const isTable = () => about.parameters.kind === "table";
-const columns = () => isTable() ? [] : about.inputs.slice(1).filter((one) => one.name !== "lengths");
+const isInputs = () => about.parameters.kind === "inputs"; // a model of another library: as JSON
+const columns = () => isTable() || isInputs() ? [] : about.inputs.slice(1).filter((one) => one.name !== "lengths");
 
 const number = (word) => {
   if (word === "") return null;
@@ -17,6 +18,7 @@ function placeholder() {
     tokens: "Words, with spaces between them",
     ids: "Token ids: 3 1 4",
     series: "A step a line, " + width + " number" + (width > 1 ? "s" : "") + " each: 0.5, 1.2",
+    inputs: "The inputs of a request as JSON: " + about.inputs.map((one) => one.name).join(", "),
     table: "A table, a line for each time stamp: " + about.inputs.map((one) => one.name).join(", "),
   }[about.parameters.kind] || "A text";
 }
@@ -30,6 +32,7 @@ function sequence() {
     case "ids": return text.split(/[\s,;]+/).filter(Boolean).map(number);
     case "series": return lines().map((line) => line.trim().split(/\s*[,;\t]\s*|\s+/).map(number));
     case "table": return lines().map(cells);
+    case "inputs": return JSON.parse(text);
     default: return text;
   }
 }
@@ -54,6 +57,7 @@ function table([names, ...rows]) {
 function tensors(given) {
   const one = (spec, shape, data) => ({name: spec.name, datatype: spec.datatype, shape, data});
   const main = about.inputs[0];
+  if (isInputs()) return given;
   if (isTable()) {
     const found = table(given);
     return about.inputs.map((spec) => one(spec, [found[spec.name].length], found[spec.name]));
@@ -98,6 +102,10 @@ function fill(inputs) {
   const by = Object.fromEntries(inputs.map((one) => [one.name, one.data]));
   const main = about.inputs[0], all = by[main.name], length = (by.lengths || [1])[0];
   const quoted = (v) => /[",\n]/.test(v ?? "") ? '"' + v.replaceAll('"', '""') + '"' : v ?? "";
+  if (isInputs()) {
+    at("given").value = JSON.stringify(inputs);
+    return;
+  }
   if (isTable()) {
     const names = about.inputs.map((one) => one.name);
     at("given").value = [names, ...all.map((_, k) => names.map((name) => by[name][k]))]

@@ -37,6 +37,11 @@ function show(outputs, tokens) {
   const by = Object.fromEntries(outputs.map((one) => [one.name, one.data]));
   const own = about.parameters;
   if (isTable()) return;
+  if (isInputs()) {
+    at("answer").append(...outputs.map((one) =>
+      made("p", {className: "big"}, one.name + " [" + one.shape.join(", ") + "]: " + one.data.map(shown).join(", "))));
+    return;
+  }
   if (by.tags) {
     if (by.label) at("answer").append(made("p", {className: "big"}, shown(by.label[0])));
     at("answer").append(...bars(own.labels || [], by.label_probabilities || []), tagged(tokens, by.tags, own.classes));
