@@ -316,5 +316,5 @@ def test_pages_and_what_is_not_there(url, made) -> None:
     known.tail_ = None
     with pytest.raises(DataError, match="known ahead"):
         served_of("promo", known, None)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="Seq2Seq, SequenceGenerator and Forecaster"):
+    with pytest.raises(DataError, match="Seq2Seq, SequenceGenerator, Forecaster and imp"):
         served_of("other", object(), None)  # type: ignore[arg-type]
