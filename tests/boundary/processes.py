@@ -7,6 +7,7 @@ and writes {"name": ..., "verdict": ...}.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -37,6 +38,9 @@ def serve() -> None:
         module = importlib.import_module(task["module"])
         if task["module"] not in ready and hasattr(module, "prepare"):
             module.prepare()
+        if task["module"] not in ready:
+            gc.collect()
+            gc.freeze()  # a child that collects would copy the pages of all that is imported
         ready.add(task["module"])
         function = getattr(module, task["function"])
         answer = {"name": task["name"], "verdict": in_child(function, task["name"])}

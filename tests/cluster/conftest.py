@@ -33,9 +33,10 @@ class TwoNodes:
 
         # memory: so small that Ray's arithmetic does not depend on the machine
         self.options = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 150_000_000}
-        self.cluster = Cluster(
-            initialize_head=True, head_node_args={**self.options, "include_dashboard": False}
-        )
+        # Every 3 seconds by default: a node that was killed would be missed after 15.
+        checks = {"health_check_period_ms": 300, "health_check_initial_delay_ms": 300}
+        head = {**self.options, "include_dashboard": False, "_system_config": checks}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address = self.cluster.address
         self.second = None
         self.add()
