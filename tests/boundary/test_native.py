@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from unspool import Ragged, _native, cells, nn
+from unspool.heads.pooling import Pooling
 from unspool.nn import draws
 from unspool.streaming import StreamPool
 from unspool.training.optimizers import RowAdam
@@ -157,7 +158,8 @@ def ordinary_work() -> None:
     torch.manual_seed(0)
     layer = nn.Recurrent(cells.GRUCell(3, 4), bidirectional=True)
     x = Ragged.from_list([torch.randn(t, 3).requires_grad_() for t in (3, 0, 5)])
-    layer(x)[0].values.sum().backward()
+    output = layer(x)[0]
+    Pooling("max", 8)(output, None).sum().backward()
     draws.Dropout(0.5)(torch.ones(40, 40))
     Ragged.from_padded(x.to_padded(), x.lengths).values.sum().backward()
     stack = nn.Stack("lstm", 3, 4)
