@@ -72,7 +72,7 @@ def test_faults_leave_what_is_there(trained, table, tmp_path, small_pieces):
     source.write_text(source.read_text() + "half,a row\n")
     assert "2 cells where the header has 3" in run(*command, code=2).stderr
     table.with_columns(text=pl.lit(None, pl.String)).write_csv(source)
-    assert "has no text in its first 7 rows" in run(*command, code=2).stderr
+    assert "The first 7 rows of" in run(*command, code=2).stderr
     late = tmp_path / "late.jsonl"
     late.write_text('{"text": "a"}\n' * 7 + '{"text": "b", "more": 1}\n')
     command[2] = late

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,12 @@ import torch
 from keras_preprocessing.text import Tokenizer
 from typer.testing import CliRunner
 
+import unspool
+from unspool.cli.answers import Answers
 from unspool.cli.app import app
+from unspool.cli.import_ import of_columns
 from unspool.importing import from_keras
+from unspool.tables import read_table
 
 from .onnx_cases import recurrent, save
 from .reference import FILES, references, write_h5
@@ -112,6 +118,12 @@ def test_a_keras_model_of_several_inputs(tmp_path: Path) -> None:
     assert table.columns == ["head", "text", "a", "b", "c", "prediction_0", "prediction_1"]
     np.testing.assert_allclose(table[:3, 5:].to_numpy(), expected, rtol=1e-5)
     assert table["prediction_0"].null_count() == 2
+    of = {"title": ["head"], "body": ["text"], "numbers": [*"abc"]}
+    sent = pickle.loads(pickle.dumps(partial(of_columns, of)))
+    answers = Answers(sent(unspool.load(model)), "head")  # as a node of a cluster has it
+    given = read_table(tmp_path / "t.csv")
+    assert answers.complete(answers.read(given)).tolist() == [0, 1, 2]
+    assert answers.frame(given)["prediction_1"].null_count() == answers.empty == 2
     for arguments, message in (
         (["a", "b"], "has 3 inputs: give a table, and --input title=COLUMN --input body=COLUMN"),
         (

@@ -13,6 +13,7 @@ import torch
 import typer
 
 from unspool.cli.data import Beside, take
+from unspool.cli.data import Part as Read
 from unspool.cli.options import Reading, load_model
 from unspool.cli.threads import HEARD, heard, in_order
 from unspool.errors import DataError, EngineError
@@ -84,10 +85,8 @@ class Answers:
 
     def part(self, table: Table) -> Part:
         """As `frame`, not yet counted; within `heard`."""
-        require_columns(table, [self.input, *self.beside.names])
-        everything = self.beside.part(table, self.input, np.zeros(len(table)))
-        needed = [everything.texts, *(everything.beside.values() if self._needs_all else ())]
-        rows = [row for row, values in enumerate(zip(*needed)) if all(value is not None for value in values)]
+        everything = self.read(table)
+        rows = self.complete(everything).tolist()
         answers, warned = pl.DataFrame(schema=self.schema), []
         if rows:
             if self.schema is None:
@@ -99,13 +98,24 @@ class Answers:
             self.schema = dict(answers.schema)
         elif self.schema is None:
             raise DataError(
-                f"{table.name} has no text in its first {len(table)} rows. Is {self.input!r} the column?"
+                f"The first {len(table)} rows of {table.name} {self.lacks}. Is {self.input!r} the column?"
             )
         numbered = answers.with_columns(pl.Series("", rows, dtype=pl.UInt32))
         index = pl.DataFrame({"": pl.Series(range(len(table)), dtype=pl.UInt32)})
         columns = index.join(numbered, on="", how="left", maintain_order="left").drop("")
         frame = pl.concat([table.frame, columns], how="horizontal")
         return Part(frame, len(rows), len(table) - len(rows), warned)
+
+    def complete(self, everything: Read) -> np.ndarray:
+        """The numbers of the rows that have an answer: those with a text, and with all else that the model needs."""
+        needed = [everything.texts, *(everything.beside.values() if self._needs_all else ())]
+        there = [all(value is not None for value in values) for values in zip(*needed)]
+        return np.flatnonzero(there)
+
+    def read(self, table: Table) -> Read:
+        """What the model reads of a table; `DataError` where it is not there."""
+        require_columns(table, [self.input, *self.beside.names])
+        return self.beside.part(table, self.input, np.zeros(len(table)))
 
     @property
     def _needs_all(self) -> bool:

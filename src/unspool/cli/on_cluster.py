@@ -126,8 +126,8 @@ def predict_on_cluster(
     check_writable(first.frame, out)
     if out is not None:
         check_place(out)
-    texts = np.flatnonzero(~first.frame[input].is_null().to_numpy())
-    answers.frame(first.take(texts[:1] if len(texts) else np.arange(len(first))))
+    rows = answers.complete(answers.read(first))
+    answers.frame(first.take(rows[:1] if len(rows) else np.arange(len(first))))
     work = Work(Sent.of(path, weights, ask), input, level, dict(answers.schema or {}))
     answers = Answers(answers.model, input, level)
     with connected(address, usable_cores()) as cluster:
