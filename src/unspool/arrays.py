@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,23 @@ def unwrapped(X: Any) -> Any:
 
         return pl.Series(X).to_list()
     return native(X) if isinstance(X, np.ndarray) else X
+
+
+def random_of(random_state: Any) -> np.random.RandomState:
+    """scikit-learn's `check_random_state`, which also takes a `numpy.random.Generator`: a number drawn from it is the
+    seed, so that each call moves it on."""
+    from sklearn.utils import check_random_state
+
+    if isinstance(random_state, np.random.Generator):
+        random_state = int(random_state.integers(2**32))
+    return check_random_state(random_state)
+
+
+def check_texts(texts: Iterable[str | None], where: str) -> None:
+    """`DataError` for a text with half a character of two (a lone surrogate), which no file can hold."""
+    for text in texts:
+        if text is not None and not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            raise DataError(f"{where} has {text!r}, which is not valid Unicode. Read the file as UTF-8.")
 
 
 def is_missing(value: Any) -> bool:

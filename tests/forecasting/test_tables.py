@@ -132,6 +132,30 @@ def test_time_zones_are_kept() -> None:
     assert frame["ds"].dtype == stamps.dtype and frame["ds"][0].isoformat() == "2024-04-02T01:00:00+02:00"
 
 
+def test_frames_of_pandas_with_zones_seconds_and_an_index() -> None:
+    """`predict` gives moments of the same zone; polars knows no seconds as a unit, and no index."""
+    pd = pytest.importorskip("pandas")
+    y = np.arange(60.0)
+    for stamps in (
+        pd.date_range("2024-03-29", periods=60, freq="h", tz="Europe/Berlin"),
+        pd.date_range("1600-01-01", periods=60, freq="D", unit="s"),
+    ):
+        frame = pd.DataFrame({"unique_id": "a", "ds": stamps, "y": y})
+        for given in (frame, frame.set_index(["unique_id", "ds"])):
+            panel = read_panel(given, Names())
+            found = panel.given(panel.frame(np.zeros(1, int), np.array([60])))["ds"]
+            assert found[0] == stamps[-1] + (stamps[1] - stamps[0]) and found.dt.tz == stamps.tz
+
+
+def test_stamps_of_pandas_that_have_no_form_and_days_of_a_zone() -> None:
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(DataError, match=r"periods of pandas.*to_timestamp"):
+        read_panel(pd.DataFrame(one(pd.period_range("2020-01", periods=9, freq="M"))), Names())
+    days = pd.date_range("2024-03-25", periods=9, freq="D", tz="Europe/Berlin")
+    with pytest.raises(DataError, match="Days of a zone that changes its clocks are unequal"):
+        read_panel(pd.DataFrame(one(days)), Names())
+
+
 def test_frequencies_that_are_named() -> None:
     assert parse_frequency("15m", Stamps("datetime")) == Calendar("us", HOUR // 4)
     assert parse_frequency("1q", Stamps("date")) == Calendar("months", 3)
@@ -291,3 +315,8 @@ def test_gaps_do_not_reach_the_network(fitted: Forecaster, table: pl.DataFrame) 
     assert one_way.equals(other) and not one_way.equals(fitted.predict(df=table))
     with pytest.raises(DataError, match="'a' has no value in the last 12 steps"), pytest.warns(UserWarning):
         fitted.predict(df=table.with_columns(pl.lit(None, pl.Float64).alias("y")))
+
+
+def test_values_whose_squares_overflow() -> None:
+    with pytest.raises(DataError, match=r"squares float64 holds.*another unit"):
+        read_panel(one(days(9), [1e300 * i for i in range(9)]), Names())

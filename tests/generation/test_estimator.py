@@ -246,3 +246,16 @@ def test_the_table_of_settings_is_the_constructor() -> None:
         SequenceGenerator.__init__.__code__.co_varnames[1 : len(SETTINGS) + 1]
     )
     assert all(p.name in (SequenceGenerator.__doc__ or "") for p in SETTINGS)
+
+
+def test_a_generator_of_numpy_is_a_seed_that_moves_on(model: SequenceGenerator) -> None:
+    drawn, again = np.random.default_rng(3), np.random.default_rng(3)
+    texts = [model.generate("the", 20, random_state=drawn) for _ in range(2)]
+    assert texts == [model.generate("the", 20, random_state=again) for _ in range(2)] and texts[0] != texts[1]
+    fits = [
+        SequenceGenerator(**{**SMALL, "epochs": 1, "random_state": np.random.default_rng(seed)}).fit(TEXT)
+        for seed in (1, 1)
+    ]
+    assert fits[0].history_[0]["train_loss"] == fits[1].history_[0]["train_loss"]
+    with pytest.raises(InvalidParameterError, match="'do_sample' parameter of generate must be True, False"):
+        model.generate("the", 5, do_sample="yes")

@@ -66,7 +66,11 @@ def test_written_back(tmp_path):
         ("a.conll", "a O\n", {"tags": "ner"}, "the number of one, from 0. Got 'ner'"),
         ("a.conll", "a O\n", {"label": "x"}, "no label of a whole sentence"),
         ("a.conll", "\n\n", {}, "holds no sentence"),
-        ("a.conll", "a O\n", {"encoding": "utf-9"}, "no encoding 'utf-9'"),
+        ("a.conll", "# id 1\na O\n", {}, "Line 2 .* must have 3 columns.*Take out the comments"),
+        ("a.conll", "a O\n# id 1\n", {}, "Line 2 .* must have 2 columns.*Take out the comments"),
+        ("a.conll", "B-X a\nO b\n", {}, "columns of .* seem exchanged: .*'B-X'.*tokens=1, tags=0"),
+        ("a.jsonl", "[" * 100_000, {}, "Line 1 of .* is not JSON that can be read"),
+        ("a.conll", "a O\n", {"encoding": "utf-9"}, "Unknown encoding 'utf-9'"),
         (
             "a.jsonl",
             '{"tokens": ["a"], "tags": ["O"]}\n{"tokens": ["a"], "tags": []}',

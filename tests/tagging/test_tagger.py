@@ -19,6 +19,7 @@ from unspool.encode.reading import Raw
 from unspool.errors import DataError, InvalidParameterError, ModelFileError
 from unspool.evaluation.spans import span_scores
 from unspool.tagging import saving
+from unspool.tagging.reading import decide_scheme
 
 SMALL = {"hidden_size": 16, "embedding_dim": 16, "epochs": 5, "batch_size": 8, "learning_rate": 2e-2}
 SMALL |= {"averaging": 0.9, "random_state": 0, "verbose": 0}
@@ -343,3 +344,27 @@ def test_silent_and_leaves_the_random_state_alone(capsys):
         warnings.simplefilter("error")
         SequenceTagger(**{**SMALL, "epochs": 1}).fit(X, Y)
     assert torch.equal(torch.random.get_rng_state(), state) and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        ([["a", "b"]], [{"O", "B"}], "Row 0 is set"),
+        ([{"tokens": ["a"]}], [["O"]], "Row 0 of X is dict"),
+        ([["\ud800"]], [["O"]], "X, row 0, has .* not valid Unicode"),
+        ([["a"]], [["B-\ud800"]], "y, row 0 has .* not valid Unicode"),
+    ],
+)
+def test_rows_without_an_order_and_half_characters(X, y, message):
+    with pytest.raises(DataError, match=message):
+        SequenceTagger().fit(X * 4, y * 4)
+
+
+@pytest.mark.parametrize("tags", [["U-X", "B-X", "L-X", "O"], ["b-x", "i-x", "o"], ["X-B", "X-I", "O"]])
+def test_tags_like_those_of_spans_are_told_of(tags):
+    with pytest.warns(UserWarning, match="look like those of spans.*neither BIO nor IOBES"):
+        assert decide_scheme("auto", [tags]) is None
+
+
+def test_tags_of_words_are_not_told_of(recwarn):
+    assert decide_scheme("auto", [["NN", "S-FORM", "O", "E"]]) is None and not recwarn.list

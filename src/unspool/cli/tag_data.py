@@ -102,7 +102,8 @@ class TaggedSource:
                 share = check_float("fit", "test_fraction", self.test_fraction, 0, 1, "neither")
             if len(train) < 3:
                 raise DataError(
-                    f"{str(self.table)!r} must hold three sentences or more. It has {len(train)}."
+                    f"{str(self.table)!r} must hold three sentences or more, parted by empty lines. "
+                    f"It has {len(train)}."
                 )
             rows, others = split_rows(len(train), share, None, np.random.RandomState(seed))
             train, tested = _take(train, rows), _take(train, others)

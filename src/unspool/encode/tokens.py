@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import accumulate, chain
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import models, normalizers
 
-from unspool.arrays import unwrapped
+from unspool.arrays import check_texts, unwrapped
 from unspool.encode import vectors
 from unspool.encode.reading import Raw
 from unspool.encode.text import TextInput
@@ -150,7 +150,7 @@ def read_sentences(X: Any, name: str = "X") -> list[list[str]]:
             raise DataError(
                 f"{_EXPECTED}. Row {row} of {name} is one str: {sentence!r:.50}. Split it into tokens."
             )
-        if not hasattr(sentence, "__iter__"):
+        if not hasattr(sentence, "__iter__") or isinstance(sentence, (bytes, Mapping, Set)):
             raise DataError(f"{_EXPECTED}. Row {row} of {name} is {type(sentence).__name__}.")
         tokens = list(sentence)
         for token in tokens:
@@ -158,5 +158,6 @@ def read_sentences(X: Any, name: str = "X") -> list[list[str]]:
                 raise DataError(
                     f"{_EXPECTED}. Row {row} of {name} holds {type(token).__name__}: {token!r:.50}."
                 )
+        check_texts(tokens, f"{name}, row {row},")
         sentences.append([str(token) for token in tokens])
     return sentences

@@ -19,6 +19,9 @@ from unspool.tasks.reading import read_weights
 KINDS = ("polars", "pandas", "dict", "arrays")
 
 
+LARGE = 1e100  # of values, whose squares are added up
+
+
 @dataclass(frozen=True)
 class Names:
     """The columns of a long table. id: None where there is one series. past, future: of numbers, known up to now and
@@ -100,12 +103,20 @@ class Panel:
         if self.kind == "pandas":
             import pandas
 
-            return pandas.DataFrame(
-                {c.name: c.to_numpy() if c.dtype != pl.String else c.to_list() for c in frame}
-            )
+            return pandas.DataFrame({column.name: _to_pandas(column) for column in frame})
         if self.kind == "dict":
             return {column.name: column.to_numpy() for column in frame}
         return frame
+
+
+def _to_pandas(column: pl.Series) -> Any:
+    """As pandas has it: NumPy knows no zones of time, and texts as objects."""
+    import pandas
+
+    if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone is not None:
+        moments = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        return pandas.Series(moments.to_numpy()).dt.tz_localize("UTC").dt.tz_convert(column.dtype.time_zone)
+    return column.to_list() if column.dtype == pl.String else column.to_numpy()
 
 
 def read_panel(
@@ -178,6 +189,8 @@ def _frame(data: Any, names: Names) -> tuple[pl.DataFrame, str]:
     if isinstance(data, pl.DataFrame):
         return data, "polars"
     if hasattr(data, "iloc") and hasattr(data, "columns"):
+        if any(name in data.index.names and name not in data.columns for name in names.all):
+            data = data.reset_index()
         given = list(data.columns)
         present = [name for name in names.all if name in given]
         for name in present:
@@ -227,6 +240,10 @@ def _from_arrays(data: Any, names: Names) -> pl.DataFrame:
 
 def _pandas_column(name: str, column: Any) -> pl.Series:
     array = column.to_numpy()
+    if array.dtype.kind == "M":
+        array = array.astype("datetime64[us]")  # polars knows no seconds
+    if type(getattr(column, "dtype", None)).__name__ == "PeriodDtype":
+        raise DataError(f"Column {name!r} holds periods of pandas. Make stamps of them: .dt.to_timestamp().")
     return pl.Series(name, array) if array.dtype.kind in "iufbM" else _series(name, column.tolist())
 
 
@@ -294,6 +311,11 @@ def _numbers(frame: pl.DataFrame, names: Names, target: bool, style: Style) -> n
             raise DataError(
                 f"Column {name!r} holds infinity in row {int(np.isinf(values).argmax())}, counted from 0."
             )
+        if (np.abs(np.nan_to_num(values)) > LARGE).any():
+            raise DataError(
+                f"Column {name!r} must hold numbers up to {LARGE:g}, whose squares float64 holds. Got "
+                f"{np.nanmax(np.abs(values)):g}. Give them in another unit."
+            )
         columns.append(values)
     return np.stack(columns, 1) if columns else np.zeros((frame.height, 0))
 
@@ -317,9 +339,12 @@ def _on_grid(
     off = np.flatnonzero(positions < 0)
     if len(off):
         shown = stamps.column("", group[off[:1]])[0]
+        zone = (
+            "" if stamps.zone is None else " Days of a zone that changes its clocks are unequal: take it off."
+        )
         raise DataError(
             f"Series {label!r}: {names.time} {shown} is not a whole number of steps ({calendar.describe()}) after the "
-            "first row. Bring the rows to one step, or name it with freq."
+            f"first row. Bring the rows to one step, or name it with freq.{zone}"
         )
     if positions[-1] >= 50 * len(group) + 1000:
         raise DataError(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from unspool.arrays import random_of
 from unspool.errors import DataError, bad_parameter, check_int, warn_caller
 from unspool.generation.choosing import OWNER, Choice, check_greedy
 from unspool.generation.decoding import beam_search, sample
@@ -38,6 +38,8 @@ class Asked:
     stop: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        if self.do_sample is not None and not isinstance(self.do_sample, (bool, np.bool_)):
+            bad_parameter(OWNER, "do_sample", "True, False or None", self.do_sample)
         check_int(OWNER, "num_return_sequences", self.num_return_sequences)
         beams = check_int(OWNER, "num_beams", self.num_beams)
         if self.do_sample and beams > 1:
@@ -101,7 +103,7 @@ def _sampled(
     """(row, text) as it comes."""
     checks.random_state(OWNER, "random_state", random_state)
     ids = _read_prompts(model, prompts)
-    uniform = check_random_state(random_state).random_sample((len(prompts), asked.max_new_tokens))
+    uniform = random_of(random_state).random_sample((len(prompts), asked.max_new_tokens))
     if not uniform.size:
         return iter(())
     return sample(ready(model), model.vocabulary_, ids, choice, uniform, asked.stops)

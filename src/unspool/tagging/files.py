@@ -11,6 +11,9 @@ from typing import Any
 
 from unspool.errors import DataError, check_choice
 from unspool.files import write_text
+from unspool.tables import decode
+from unspool.tables.read import parse_json
+from unspool.tagging.schemes import scheme_of
 
 FORMATS = ("conll", "jsonl")
 DOCUMENT = "-DOCSTART-"
@@ -59,13 +62,7 @@ def read_tagged(
     """
     path = Path(path).expanduser()
     kind = format_of(path, format)
-    try:
-        text = path.read_bytes().decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{str(path)!r} is not {encoding} ({error}). Name its encoding.") from error
-    except LookupError as error:
-        raise DataError(f"There is no encoding {encoding!r}.") from error
-    text = text.removeprefix("\ufeff")
+    text = decode(path.read_bytes(), encoding, str(path))
     if kind == "jsonl":
         found = _json_lines(str(path), text, tokens, tags, label, with_tags)
     else:
@@ -91,8 +88,12 @@ def _columns(path: str, text: str, tokens: Any, tags: Any, with_tags: bool) -> T
         cells = [cell for cell in cells if cell]
         width = width or len(cells)
         if len(cells) != width:
+            comments = any(cells[0].startswith("#") for sentence in sentences for cells in sentence[:1])
+            hint = (
+                " Take out the comments, lines that begin with #." if comments or cells[0][0] == "#" else ""
+            )
             raise DataError(
-                f"Line {number} of {path!r} must have {width} columns, as those before it. Got {line!r:.80}."
+                f"Line {number} of {path!r} must have {width} columns, as those before it. Got {line!r:.80}.{hint}"
             )
         for name, at in (("token", place), ("tag", tag_place)):
             if (name == "token" or with_tags) and not -width <= at < width:
@@ -106,7 +107,18 @@ def _columns(path: str, text: str, tokens: Any, tags: Any, with_tags: bool) -> T
         sentences.pop()
     words = [[cells[place] for cells in sentence] for sentence in sentences]
     marks = [[cells[tag_place] for cells in sentence] for sentence in sentences] if with_tags else None
+    if marks is not None and _exchanged(words, marks):
+        raise DataError(
+            f"The columns of {path!r} seem exchanged: its tokens look like tags, such as {words[0][0]!r}. Say which is "
+            "which by their numbers, from 0: tokens=1, tags=0 (--tokens 1 --tags 0)."
+        )
     return Tagged(words, marks, None, sentences, "conll")
+
+
+def _exchanged(words: list[list[str]], marks: list[list[str]]) -> bool:
+    """Whether all tokens are O and B-X, and the tags are not."""
+    seen, tags = ({cell for row in rows for cell in row} for rows in (words, marks))
+    return scheme_of(seen) is not None and scheme_of(tags) is None
 
 
 def _number(name: str, value: Any, default: int) -> int:
@@ -125,10 +137,7 @@ def _json_lines(path: str, text: str, tokens: Any, tags: Any, label: str | None,
         if not line.strip():
             continue
         where = f"Line {number} of {path!r}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{where} is not JSON ({error}).") from error
+        row = parse_json(line, where)
         if not isinstance(row, dict):
             raise DataError(f"{where} must be an object. Got {type(row).__name__}.")
         words.append(_strings(row, token_name, where))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from unspool.arrays import as_they_are, unwrapped
+from unspool.arrays import as_they_are, check_texts, unwrapped
 from unspool.errors import DataError, warn_caller
 from unspool.evaluation.spans import parts
 from unspool.ragged import Ragged
@@ -33,7 +33,7 @@ def read_tags(y: Any, sentences: Sequence[Sequence[str]]) -> Tags:
         raise DataError(f"y must have a row for each of the {len(sentences)} sentences of X. Got {len(y)}.")
     found: Tags = []
     for row, (tags, tokens) in enumerate(zip(y, sentences)):
-        if isinstance(tags, str) or not hasattr(tags, "__iter__"):
+        if isinstance(tags, (str, Mapping, Set)) or not hasattr(tags, "__iter__"):
             raise DataError(
                 f"y must be a list of lists of tags. Row {row} is {type(tags).__name__}: {tags!r:.50}."
             )
@@ -43,6 +43,7 @@ def read_tags(y: Any, sentences: Sequence[Sequence[str]]) -> Tags:
                 raise DataError(
                     f"A tag must be a str, or None. Row {row} of y has {type(tag).__name__}: {tag!r:.50}."
                 )
+        check_texts(own, f"y, row {row}")
         if len(own) != len(tokens):
             raise DataError(
                 f"Each token must have a tag. Row {row} has {len(tokens)} tokens and {len(own)} tags: "
@@ -73,7 +74,14 @@ def decide_scheme(asked: str | None, tags: Tags) -> str | None:
     """What `scheme` stands for; `DataError` where a tag is not of the scheme that was asked for."""
     known = {tag for row in tags for tag in row if tag is not None}
     if asked == "auto":
-        return scheme_of(known)
+        found = scheme_of(known)
+        if found is None and _like_spans(known):
+            shown = next(tag for tag in sorted(known) if len(tag) > 1)
+            warn_caller(
+                f"The tags look like those of spans, such as {shown!r}, but are neither BIO nor IOBES, and are learnt "
+                "one by one. For spans write them as B-X, I-X, E-X and S-X, and O outside (of BILOU: S for U, E for L)."
+            )
+        return found
     allowed = {"BIO": "OBI", "IOBES": "OBIES"}.get(asked or "", "")
     for row, own in enumerate(tags if asked else []):
         for tag in own:
@@ -82,6 +90,15 @@ def decide_scheme(asked: str | None, tags: Tags) -> str | None:
                     f"The tags of scheme={asked!r} start with {', '.join(allowed)}. Row {row} has {tag!r}."
                 )
     return asked
+
+
+def _like_spans(tags: set[str]) -> bool:
+    """Whether all are outside or have the letter of a part before or behind, in another way than ours."""
+    inside = [tag for tag in tags if tag.upper() != "O"]
+    letters = "BILUESMW"
+    before = [tag[:1].upper() in letters and tag[1:2] in ("-", "_") for tag in inside]
+    behind = [tag[-1:].upper() in letters and tag[-2:-1] in ("-", "_") for tag in inside]
+    return bool(inside) and len(inside) < len(tags) and (all(before) or all(behind))
 
 
 def in_scheme(tags: Tags, scheme: str | None, warn: bool = False) -> Tags:

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
-from unspool.arrays import frame, is_missing, named_matrix
+from unspool.arrays import check_texts, frame, is_missing, named_matrix
 from unspool.errors import DataError, ModelFileError, bad_parameter, warn_caller
 from unspool.evaluation.baselines import Baseline, classification_baselines, majority_baseline
 from unspool.evaluation.metrics import CLASSIFICATION, classification_metrics
@@ -314,11 +314,13 @@ def class_labels(y: np.ndarray) -> np.ndarray:
         )
     if types == ["int"] and not all(-(2**63) <= v < 2**64 for v in y):
         raise DataError("y holds whole numbers beyond 64 bits. Make texts of them: list(map(str, y)).")
-    for label in {v for v in y if isinstance(v, str)}:
-        if label.endswith("\0") or (not label.isascii() and any("\ud800" <= c <= "\udfff" for c in label)):
-            raise DataError(
-                f"y has a label that is no text, {label!r}: it has half a character, or ends in a zero."
-            )
+    labels = {v for v in y if isinstance(v, str)}
+    check_texts(labels, "y")
+    zero = next((label for label in labels if label.endswith("\0")), None)
+    if zero is not None:
+        raise DataError(
+            f"y has a label that ends in a zero character, {zero!r}, which NumPy leaves out. Strip it."
+        )
     try:
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             raise DataError("y must be finite. Got infinity.")

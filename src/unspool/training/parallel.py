@@ -17,10 +17,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sklearn.utils import check_random_state
 from torch import Tensor
 from torch import distributed as dist
 
+from unspool.arrays import random_of
 from unspool.errors import DataError
 from unspool.nn.draws import Shared, sharing
 from unspool.nn.state import joined, select
@@ -301,5 +301,5 @@ def leave() -> bool:
 
 
 def same_random(random_state: Any) -> Any:
-    """scikit-learn's `check_random_state`, the same generator on all ranks."""
-    return find().agreed(check_random_state(random_state))
+    """`random_of`, the same generator on all ranks."""
+    return find().agreed(random_of(random_state))
