@@ -33,12 +33,16 @@ def numbers(tensor: Tensor) -> Any:
     """A list of them, also of what a transform of torch.func has wrapped: torch 2.8 has no `tolist` inside of one."""
     if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
         return tensor.tolist()
+    with torch._C._DisableFuncTorch():
+        return innermost(tensor).tolist()
+
+
+def innermost(tensor: Tensor) -> Tensor:
+    """The tensor with numbers that transforms of torch.func have wrapped; to be looked at without them alone."""
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
-    with torch._C._DisableFuncTorch():
-        if torch._is_functional_tensor(tensor):  # of torch.func.functionalize: the numbers are inside
-            tensor = torch._from_functional_tensor(tensor)
-        return tensor.tolist()
+    with torch._C._DisableFuncTorch():  # of torch.func.functionalize: the numbers are inside
+        return torch._from_functional_tensor(tensor) if torch._is_functional_tensor(tensor) else tensor
 
 
 def native(array: np.ndarray) -> np.ndarray:

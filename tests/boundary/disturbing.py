@@ -24,9 +24,11 @@ class Disturbance:
     words: tuple[str, ...]
     apply: Callable[[Given], None]
 
-    def fits(self, given: Given) -> bool:
-        if given.subject.frozen and self.name == "weights resized storage":
-            return False  # torch itself crashes where it copies one
+    def fits(self, given: Given, reads: bool = False) -> bool:
+        """reads: whether the surroundings compute with what is given: torch itself crashes where memory is missing."""
+        computed = given.subject.frozen if self.target == "weights" else reads
+        if computed and self.name.endswith("resized storage"):
+            return False
         layouts = {"index": ("indexed",), "offsets": ("indexed", "ragged")}
         return self.target not in layouts or given.subject.layout in layouts[self.target]
 

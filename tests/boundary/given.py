@@ -120,8 +120,8 @@ def loss_of(results: Sequence[Tensor]) -> Tensor:
     for result in results:
         size = max(result.numel(), 1)
         with torch.device("cpu"):
-            factors = torch.arange(size, dtype=result.dtype).cos()[: result.numel()].reshape(result.shape)
-        total = total + (result * factors).sum()
+            factors = torch.arange(size, dtype=torch.float64).cos()[: result.numel()].reshape(result.shape)
+        total = total + (result * factors.to(result.dtype)).sum()
     return total
 
 

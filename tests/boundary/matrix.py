@@ -72,7 +72,8 @@ def cases() -> Iterator[Case]:
         for surrounding in SURROUNDINGS:
             for disturbance in DISTURBANCES.values():
                 for when in ("first", "later"):
-                    if disturbance.fits(given) and (surrounding.name, when) != ("calm", "later"):
+                    fits = disturbance.fits(given, surrounding.reads)
+                    if fits and (surrounding.name, when) != ("calm", "later"):
                         yield Case(subject.name, surrounding.name, disturbance.name, when)
 
 

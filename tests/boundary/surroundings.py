@@ -27,7 +27,8 @@ class Surrounding:
     """run: (given) -> results by name. words: of the errors allowed; none: torch's numbers are what is asked for.
 
     rounding: relative tolerance where the surrounding asks for fewer digits. manager: where it is a context, also of
-    a whole `fit`. only: what calls it is made for. shapes: only the shapes of the results are compared.
+    a whole `fit`. shapes: only the shapes of the results are compared. reads: it computes with
+    the tensors itself, before the call. slow: a tracer or a compiler.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Surrounding:
     rounding: float = 1e-4
     manager: Callable[[], Any] | None = None
     shapes: bool = False
+    reads: bool = False
     slow: bool = False
 
 
@@ -270,10 +272,10 @@ def forward_mode(given: Given) -> Named:
         return name_results([forward_ad.unpack_dual(r).primal for r in results]) | {"tangent": tangent}
 
 
-@around("vmap", *TRANSFORM)
+@around("vmap", *TRANSFORM, reads=True)
 def vmap(given: Given) -> Named:
     state = given.nested()
-    stacked = torch.stack([given.x, 2 * given.x.detach()])
+    stacked = torch.stack([given.x, given.x.detach().flip(0)])
     results = torch.func.vmap(lambda x: given.flat(x, state))(stacked)
     return name_results([part[0] for part in results])
 

@@ -174,6 +174,30 @@ def test_gradients_add_up(pair: Pair) -> None:
         result.backward()
 
 
+def test_gradients_whose_sign_is_not_in_memory(pair: Pair) -> None:
+    got, wanted = pair.ours(pair.x), pair.torchs(pair.x)
+    ours, torchs = pair.weights()
+    for create in (False, True):
+        grads = (
+            torch.autograd.grad(
+                torch.complex(out * 0, out).conj().imag.square().sum(),
+                weights,
+                create_graph=create,
+                retain_graph=True,
+            )
+            for out, weights in ((got, ours), (wanted, torchs))
+        )
+        close(*grads)
+    with_bit = torch._neg_view(torch.randn(got.shape))
+    close(torch.autograd.grad(got, ours, with_bit), torch.autograd.grad(wanted, torchs, with_bit))
+
+
+def test_masked_tensors(pair: Pair) -> None:
+    masked = torch.masked.masked_tensor(pair.x, torch.ones_like(pair.x, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"MaskedTensor|Multiple dispatch failed"):
+        pair.ours(masked)
+
+
 def test_many_gradients_at_once(pair: Pair) -> None:
     x = pair.x.requires_grad_()
     got, wanted = pair.ours(x), pair.torchs(x)

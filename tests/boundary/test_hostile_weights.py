@@ -105,6 +105,22 @@ def test_requires_grad_switched(pair: Pair) -> None:
     pair.check()
 
 
+def test_memory_replaced_before_backward(pair: Pair) -> None:
+    """As an average of weights is swapped in; torch's GRU has the old numbers then, its LSTM the new ones."""
+    x = pair.x.clone()
+    got = pair.ours(x).sum()
+    for tensor in pair.layer.parameters():
+        before = tensor.data
+        tensor.data = before * 0.5
+        with pytest.raises(EngineError, match=r"memory was replaced \(\.data = \.\.\.\) after the forward"):
+            got.backward(retain_graph=True)
+        tensor.data = before
+        pair.layer.zero_grad()
+    got.backward()
+    ours, torchs = pair.weights()
+    close([w.grad for w in ours], list(torch.autograd.grad(pair.torchs(x).sum(), torchs)))
+
+
 def test_a_cell_of_two_layers() -> None:
     cell, peer, x = cells.GRUCell(H, H), nn.GRU(H, H, batch_first=True), torch.randn(3, 6, H)
     peer.load_state_dict({f"{name}_l0": weight for name, weight in cell.state_dict().items()})

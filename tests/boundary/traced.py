@@ -50,7 +50,7 @@ def made_elsewhere(given: Given, make: Callable[[Called, tuple[Tensor, ...]], An
     return name_results(made(*own))
 
 
-@around("jit.trace", *JIT, slow=True)
+@around("jit.trace", *JIT, slow=True, reads=True)
 def jit_trace(given: Given) -> Named:
     return made_elsewhere(
         given, lambda called, others: torch.jit.trace(called, others, check_trace=False, strict=False)
@@ -64,12 +64,12 @@ def jit_script(given: Given) -> Named:
     return name_results(given.forward())
 
 
-@around("make_fx", "make_fx", "proxy", "traced", "tracing", "trace", slow=True)
+@around("make_fx", "make_fx", "proxy", "traced", "tracing", "trace", slow=True, reads=True)
 def fx(given: Given) -> Named:
     return made_elsewhere(given, lambda called, others: make_fx(called)(*others))
 
 
-@around("make_fx symbolic", "make_fx", "proxy", "traced", "tracing", "trace", slow=True)
+@around("make_fx symbolic", "make_fx", "proxy", "traced", "tracing", "trace", slow=True, reads=True)
 def fx_symbolic(given: Given) -> Named:
     return made_elsewhere(given, lambda called, others: make_fx(called, tracing_mode="symbolic")(*others))
 
@@ -84,11 +84,11 @@ def _exported(strict: bool) -> Callable[[Given], Named]:
     return run
 
 
-around("export", *EXPORT, slow=True)(_exported(False))
-around("export strict", *EXPORT, slow=True)(_exported(True))
+around("export", *EXPORT, slow=True, reads=True)(_exported(False))
+around("export strict", *EXPORT, slow=True, reads=True)(_exported(True))
 
 
-@around("export, another process", *EXPORT, slow=True)
+@around("export, another process", *EXPORT, slow=True, reads=True)
 def exported_elsewhere(given: Given) -> Named:
     """Saved by a child; loaded here, where that program was never traced and others were before it."""
     own = _detached(given)
@@ -157,8 +157,8 @@ def _compiled(later_lengths: bool = False, **options: Any) -> Callable[[Given], 
 
 around("compile eager", slow=True)(_compiled(backend="eager"))
 around("compile", slow=True)(_compiled(backend="aot_eager"))
-around("compile dynamic", slow=True)(_compiled(True, backend="aot_eager", dynamic=True))
-around("compile other lengths", slow=True)(_compiled(True, backend="aot_eager"))
+around("compile dynamic", slow=True, reads=True)(_compiled(True, backend="aot_eager", dynamic=True))
+around("compile other lengths", slow=True, reads=True)(_compiled(True, backend="aot_eager"))
 around("compile fullgraph", "fullgraph", "torch.compile", "graph", slow=True)(
     _compiled(backend="aot_eager", fullgraph=True)
 )

@@ -92,12 +92,15 @@ def freeze(given: Given, when: str, surrounding: Any) -> None:
 
 def _undisturbing(disturbance: Any, surrounding: Any) -> str:
     """Why the call may give other numbers than torch's, or none, without an error; empty: it may not."""
-    if surrounding.shapes and disturbance.name.endswith("resized storage"):
-        return "numbers: shapes alone, and storage that is not read does not change them"
+    if surrounding.shapes and disturbance.name.endswith(("resized storage", "mkldnn")):
+        return "numbers: shapes alone, and torch's fake tensors forget how the numbers are kept"
+    if surrounding.shapes and disturbance.target in ("offsets", "index"):
+        return "numbers: shapes alone, which the numbers of offsets and ids do not change"
     if surrounding.name.startswith("autocast") and "dtype" in disturbance.words:
         return "numbers: autocast makes one dtype of all"
-    if surrounding.name.endswith("checkpoint") and "changed in place" in disturbance.name:
-        return "numbers: of the weights as they are when the forward is run again, as torch means it"
+    again = surrounding.name.endswith("checkpoint") or surrounding.name == "save_on_cpu"
+    if again and "changed in place" in disturbance.name:
+        return "numbers: of the weights when the forward is run again, or what was saved is read, as torch's"
     return ""
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unspool.engine import eager
+from unspool.errors import EngineError
 from unspool.program.interpret import evaluate
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def gradients(
 ) -> list[Tensor | None]:
     """The gradients of `values` and of each of `tensors` where `needs` says so, with a graph of their own.
 
-    d_results: those of the output and of the final state parts. As slow as the plain loop.
+    d_results: those of the output and of the final state parts. As slow as the plain loop. Raises `EngineError` for
+    weights whose shapes are no longer the call's.
     """
     with torch.enable_grad():
         # views of their own, so that what one tensor was made of is no way to another
@@ -52,6 +54,11 @@ def _run(
     outputs, finals = [], []
     for stream, initial, sources in zip(call.streams, *_of_streams(call, tensors)):
         program = stream.program
+        shapes, got = [program.shapes[i] for i in stream.sources], [tuple(s.shape) for s in sources]
+        if got != shapes:
+            raise EngineError(
+                f"The weights must keep the shapes of the call, {shapes}, until its backward. Got {got}."
+            )
         batch = len(offsets) - 1
         start = [
             rows.new_zeros(batch, width) if part is None else part

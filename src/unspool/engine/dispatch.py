@@ -114,10 +114,9 @@ def _run_now(
     index: Tensor | None,
     precision: str,
 ) -> tuple[Tensor, list[Any]]:
-    if isinstance(offsets, Tensor) and torch._is_functional_tensor(offsets):
-        offsets = torch._from_functional_tensor(
-            offsets
-        )  # of torch.func.functionalize: the numbers are inside
+    door.tensors(offsets, index)
+    if torch._is_functional_tensor(offsets):  # of torch.func.functionalize: the numbers are inside
+        offsets = torch._from_functional_tensor(offsets)
     if not surroundings.watched() and not any(map(surroundings.is_fake, (values, offsets))):
         offsets, index = door.batch(values, offsets, index)
     taken, starts = as_computed(values, states)
@@ -125,8 +124,7 @@ def _run_now(
     if path.engine == "native":
         once = engine == "native"
         return _run_native(directions, path.programs, taken, offsets, starts, index, once, precision)
-    if isinstance(offsets, Tensor):
-        door.states(states, offsets.shape[0] - 1)
+    door.states(states, offsets.shape[0] - 1)
     if precision != "float32":
         raise EngineError(
             f"Only the native engine has products of {precision}, and it cannot run this call: {path.reason}. "
@@ -143,9 +141,9 @@ def _run_now(
         return _run_triton(directions, path.programs, values, offsets, states, index)
     if not values.is_meta:
         door.with_numbers([*flatten(tuple(states)), *(w for d in directions for w in d.parameters())])
-    if index is not None:
-        values = values[index]
     with mismatch.explained(directions, values, states):
+        if index is not None:
+            values = values[index]
         if path.engine == "cudnn":
             results = [
                 cudnn.run(d.cell, d.named_weights(), values, offsets, s, d.reverse)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from unspool import _native
-from unspool.arrays import MAPPED, is_mapped, numbers
-from unspool.errors import DataError, EngineError
+from unspool.arrays import MAPPED, innermost, is_mapped, numbers
+from unspool.errors import DataError, EngineError, described
 from unspool.state import flatten, unflatten
 
 
@@ -18,31 +18,43 @@ def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | No
     """`offsets` (B+1,) and `index` (N,), contiguous.
 
     Raises `DataError` or `EngineError` for offsets that are not int64 on the CPU, from 0 to N and never down, or an
-    index of other numbers; `IndexError` for one beyond the rows of `values`. An index on another device, or inside a
-    transform of torch.func, is torch's to check.
+    index of other numbers; `IndexError` for one beyond the rows of `values`. An index on another device, or that
+    torch.vmap maps over, is torch's to check.
     """
-    if torch._C._are_functorch_transforms_active():  # offsets may be wrapped; an index is torch's to check
-        if isinstance(offsets, Tensor) and is_mapped(offsets):
-            raise DataError(MAPPED)
-        tokens = values.shape[0] if index is None else index.shape[0]
+    transformed = torch._C._are_functorch_transforms_active()  # which wrap tensors
+    if transformed and is_mapped(offsets):
+        raise DataError(MAPPED)
+    if offsets.dim() != 1:
+        raise DataError(f"The offsets must be a tensor of one axis. Got shape {tuple(offsets.shape)}.")
+    if not transformed:
+        offsets, index = offsets.contiguous(), None if index is None else index.contiguous()
+    if index is None:
+        tokens = values.shape[0]
+    elif index.device.type not in ("cpu", "meta") or values.is_meta or (transformed and is_mapped(index)):
+        tokens = index.shape[0]
+    else:
+        with torch._C._DisableFuncTorch():
+            tokens = _native.check_index(innermost(index).contiguous(), values.shape[0])
+    if transformed:
         _native.check_offset_numbers(numbers(offsets), tokens)
-        return offsets, index
-    if isinstance(offsets, Tensor):
-        offsets = offsets.contiguous()
-    if isinstance(index, Tensor):
-        index = index.contiguous()
-        if index.device.type != "cpu":
-            _native.check_offsets(offsets, index.shape[0])
-            return offsets, index
-    tokens = values.shape[0] if index is None else _native.check_index(index, values.shape[0])
-    _native.check_offsets(offsets, tokens)
+    else:
+        _native.check_offsets(offsets, tokens)
     return offsets, index
 
 
+def tensors(offsets: Any, index: Any) -> None:
+    """Raises `TypeError` for offsets, or an index that is not None, that are no dense tensors."""
+    for name, given in (("offsets", offsets), ("index", index)):
+        if name == "index" and given is None:
+            continue
+        if not isinstance(given, Tensor) or given.layout is not torch.strided:
+            raise TypeError(f"The {name} must be a dense tensor. Got {described(given)}.")
+
+
 def states(given: Sequence[Any], rows: int) -> None:
-    """Raises `DataError` for states whose parts do not have one row for each of `rows` sequences."""
+    """Raises `DataError` for states without parts, or whose parts do not have a row for each of `rows` sequences."""
     shapes = [tuple(leaf.shape) for state in given for leaf in flatten(state)]
-    if any(not shape or shape[0] != rows for shape in shapes):
+    if any(not shape or shape[0] != rows for shape in shapes) or not all(map(flatten, given)):
         raise DataError(
             f"The state must have parts of {rows} rows, one for each sequence of the batch. Got shapes {shapes}."
         )

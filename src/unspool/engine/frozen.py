@@ -134,7 +134,7 @@ class Frozen:
                 return tuple(new) if type(state) is tuple else new[0]
         ready = self._checked(x, [state], batch)
         new = [memory.empty(batch, width) for width in ready.widths[1:]]
-        given = [tensor.contiguous() for tensor in (x, *flatten(state))]
+        given = [tensor.resolve_neg().contiguous() for tensor in (x, *flatten(state))]
         if not ready.made.step((*given, *new), threads):
             raise EngineError(
                 "A step of a frozen layer takes plain tensors with memory of their own. Got "
@@ -165,10 +165,14 @@ class Frozen:
             raise DataError(f"The input must be (rows, {width}). Got {tuple(x.shape)}.")
         leaves = [leaf for state in states for leaf in flatten(state)]
         for tensor in (x, *leaves):
-            if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+            if (
+                tensor.dtype != torch.float32
+                or tensor.device.type != "cpu"
+                or tensor.layout is not torch.strided
+            ):
                 raise EngineError(
-                    "A frozen layer takes torch.float32 tensors on the CPU. "
-                    f"Got {tensor.dtype} on {tensor.device}. Convert the input, or use the layer itself."
+                    "A frozen layer takes strided torch.float32 tensors on the CPU. Got "
+                    f"{tensor.dtype} on {tensor.device}, {tensor.layout}. Convert the input, or use the layer itself."
                 )
             if tensor.requires_grad and torch.is_grad_enabled():
                 raise EngineError(

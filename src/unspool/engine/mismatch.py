@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unspool.engine.dispatch import Direction
 
 _RAISES = {dis.opmap[name] for name in ("RAISE_VARARGS", "RERAISE")}
+_REFUSALS = ("(): argument '", "Multiple dispatch failed")  # what torch says of operands in a TypeError
 MOST = 8  # tensors that a message names
 
 
@@ -45,7 +46,7 @@ def _of_operands(error: Exception) -> bool:
     """Whether an operation of torch complained about what it was given; nobody's `raise` did."""
     if type(error) not in (RuntimeError, NotImplementedError, TypeError):
         return False
-    if isinstance(error, TypeError) and "(): argument '" not in str(error):
+    if isinstance(error, TypeError) and not any(said in str(error) for said in _REFUSALS):
         return False
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -132,6 +132,14 @@ def forward(
     return call.native.forward(values, offsets, index, tensors, lend, torch.get_num_threads())
 
 
+_hooks = torch._C._autograd._top_saved_tensors_default_hooks  # which may give other memory back
+
+
+def _storages(tensors: Sequence[Tensor | None]) -> list[int]:
+    """Which memory the tensors have: autograd does not see where that of a leaf is replaced."""
+    return [0 if t is None else t.untyped_storage()._cdata for t in tensors]
+
+
 class _Run(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -139,6 +147,7 @@ class _Run(torch.autograd.Function):
     ) -> Any:
         *results, kept = forward(call, values, offsets, index, tensors)
         ctx.call = call
+        ctx.storages = None if _hooks(True) is not None else _storages((values, *tensors))
         ctx.save_for_backward(values, offsets, index, results[0], kept, *tensors)
         ctx.set_materialize_grads(False)
         return tuple(results)
@@ -148,19 +157,24 @@ class _Run(torch.autograd.Function):
         values, offsets, index, output, kept, *tensors = ctx.saved_tensors
         call, needs = ctx.call, ctx.needs_input_grad
         wanted = (needs[1], *needs[4:])
+        d_results = [d.resolve_neg() if d is not None and d.is_neg() else d for d in (dy, *d_finals)]
         grads: Sequence[Any]
         if torch.is_grad_enabled() and not call.once:  # create_graph=True
-            grads = again.gradients(call, values, offsets, index, tensors, [dy, *d_finals], wanted)
+            grads = again.gradients(call, values, offsets, index, tensors, d_results, wanted)
         else:
 
             def of(d_results: Sequence[Any]) -> Sequence[Any]:
                 dy, *d_finals = d_results
                 return backward(call, values, offsets, index, output, kept, tensors, dy, d_finals, wanted)
 
-            d_results = [dy, *d_finals]
             grads = one_by_one(of, d_results) if any(map(is_mapped, d_results)) else of(d_results)
             if torch.is_grad_enabled():
                 grads = _once(grads)
+        if ctx.storages is not None and _storages((values, *tensors)) != ctx.storages:
+            raise EngineError(
+                "Weights, state and input of a call must stay until its backward. Got one whose memory was replaced "
+                "(.data = ...) after the forward. Replace it after the backward."
+            )
         return (None, grads[0], None, None, *grads[1:])
 
 

@@ -121,6 +121,11 @@ def _none() -> None:
     """What a `Ready` is in a copy or a pickle."""
 
 
+def viewable(tensor: Any) -> bool:
+    """Whether it is a tensor that torch makes views of, by rows or with an axis more."""
+    return isinstance(tensor, Tensor) and tensor.layout is torch.strided and tensor.dim() > 0
+
+
 def calls_can_be_ready() -> bool:
     """Whether nothing surrounds the call that has to be looked at."""
     return not torch.compiler.is_compiling() and surroundings.quiet()

@@ -14,7 +14,7 @@ from unspool.cells import GRUCell, LSTMCell, RNNCell
 from unspool.engine import numbers
 from unspool.engine.dispatch import Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
-from unspool.engine.ready import Ready, calls_can_be_ready
+from unspool.engine.ready import Ready, calls_can_be_ready, viewable
 from unspool.errors import InputError, bad_parameter, check_choice, described
 from unspool.nn.layout import check_can_freeze, check_layout, to_ragged
 from unspool.nn.like_torch import LikeTorch
@@ -105,7 +105,7 @@ class _Layers(LikeTorch):
         offsets, values = None, input
         if type(input) is Ragged:
             values, offsets = input.values, input._offsets
-        elif not isinstance(input, Tensor) or input.dim() not in (2, 3) or not input.numel():
+        elif not viewable(input) or input.dim() not in (2, 3) or not input.numel():
             return None
         batched = offsets is not None or input.dim() == 3
         if not batched:
@@ -116,10 +116,10 @@ class _Layers(LikeTorch):
         parts: Any = (None,) * count
         if hx is not None:
             parts = hx if count == 2 else (hx,)
-            if not isinstance(parts, (tuple, list)) or len(parts) != count:
+            if not isinstance(parts, (tuple, list)) or len(parts) != count or not all(map(viewable, parts)):
                 return None
             if not batched:
-                parts = [part.unsqueeze(1) for part in parts if isinstance(part, Tensor)]
+                parts = [part.unsqueeze(1) for part in parts]
         results = self._run_ready(known, values, offsets, parts)
         if results is None:
             self.__dict__["_ready"] = None

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.masked import MaskedTensor
 from torch.nn.utils.rnn import PackedSequence
 
+from unspool.arrays import innermost
 from unspool.errors import DataError, EngineError, InputError, described
 from unspool.ragged import Ragged
 
@@ -52,6 +54,13 @@ def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[
 
 def check_layout(tensor: Tensor, what: str, owner: str) -> None:
     """Raises `InputError` unless the numbers of `tensor` lie in memory one by one."""
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        tensor = innermost(tensor)  # what wraps it is strided
+    if isinstance(tensor, MaskedTensor):
+        raise InputError(
+            f"The {what} of {owner} must not be a MaskedTensor. Build a Ragged with "
+            "unspool.Ragged.from_padded(x.get_data(), mask=x.get_mask().all(-1))."
+        )
     if tensor.is_nested:
         raise InputError(
             f"The {what} of {owner} must not be a nested tensor. Build a Ragged with unspool.Ragged.from_nested."

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unspool.engine import numbers
 from unspool.engine.dispatch import ENGINES, PRECISIONS, Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
-from unspool.engine.ready import calls_can_be_ready
+from unspool.engine.ready import calls_can_be_ready, viewable
 from unspool.engine.step import step
 from unspool.errors import DataError, bad_parameter, check_choice, described
 from unspool.nn.layout import check_can_freeze, check_layout, to_ragged
@@ -202,7 +202,7 @@ class Recurrent(ShortWay):
         return widths[0] if self.merge in ("sum", "mean", "product") else sum(widths)
 
     def forward(self, x: Any, state: Any = None) -> tuple[Any, Any]:
-        if calls_can_be_ready() and isinstance(x, Tensor) and x.dim() in (2, 3) and x.numel():
+        if calls_can_be_ready() and viewable(x) and x.dim() in (2, 3) and x.numel():
             found = self._padded_as_before(x, state)
             if found is not None:
                 return found
