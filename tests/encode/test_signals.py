@@ -140,3 +140,12 @@ def test_damaged_settings_are_refused() -> None:
             ModelFileError, match=re.escape(name) if name not in ("bands", "rate") else "do not fit"
         ):
             input_from_fields(Fields({**encoder.to_dict(), name: value}, "input"))
+
+
+def test_numbers_that_float32_cannot_hold() -> None:
+    fitted = SeriesInput().fit(series([[1.0], [2.0]]))
+    with pytest.raises(DataError, match="Sequence 1 holds a number too large for float32"):
+        fitted.encode(series([[1.0], [1.0]], [[1e39], [1.0]]))
+    for factor in (1e300, 1e39, 1e-60):
+        with pytest.raises(DataError, match=r"Feature 1 holds numbers up to .*another unit"):
+            SeriesInput().fit(series([[1.0, factor], [2.0, 3 * factor]]))

@@ -97,3 +97,19 @@ def test_what_is_wrong_with_a_folder_is_told(folder: Path) -> None:
 def test_samples_that_are_none(samples: np.ndarray, said: str) -> None:
     with pytest.raises(DataError, match=said):
         Sound(samples, 8000)
+
+
+def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
+    """libsndfile reads what is there; sizes of recordings that were written to a pipe are no sizes."""
+    soundfile = pytest.importorskip("soundfile")
+    whole = tmp_path / "a.wav"
+    soundfile.write(whole, chirp(8000), 8000)
+    data = whole.read_bytes()
+    whole.write_bytes(data[:-10])
+    with pytest.raises(
+        DataError, match=r"is cut off: it has 1,590 bytes of samples, and its header says 1,600"
+    ):
+        read_sound(whole)
+    at = data.index(b"data") + 4
+    whole.write_bytes(data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :])
+    assert len(read_sound(whole).samples) == 800

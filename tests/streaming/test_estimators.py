@@ -124,6 +124,8 @@ def test_missing_and_infinite_numbers_in_a_step() -> None:
     for strange in (np.inf, -np.inf):
         with pytest.raises(DataError, match="infinity"):
             stream.push(np.array([0.5, strange, 1.0]))
+    with pytest.raises(DataError, match="too large for float32"), np.errstate(over="ignore"):
+        stream.push(np.array([0.5, 1e300, 1.0]))
     assert stream.steps == 1 and stream.push(step) == stream.reset().push(np.stack([step, step]))
 
 

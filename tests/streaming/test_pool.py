@@ -53,6 +53,8 @@ def test_the_least_recently_used_session_goes() -> None:
     assert pool.keys() == ["d", "c", "e"] and pool.steps("c") == 2
     with pytest.raises(KeyError, match="no session 'b'"):
         pool.save("b")
+    with pytest.raises(InvalidParameterError, match="sessions that fit into memory"):
+        StreamPool(layer(), capacity=10**15)
     with pytest.raises(DataError, match="capacity"):
         pool.push(dict.fromkeys(range(4), x[0]))
     assert pool.keys() == ["d", "c", "e"]

@@ -134,6 +134,11 @@ def drawn(everything: Part, fraction: float, seed: int) -> tuple[Part, Part]:
     """(training, test): a share of the distinct sources, each with all its rows."""
     check_float("fit", "test_fraction", fraction, 0, 1, "neither")
     distinct, number = np.unique(np.array(everything.sources, dtype=object), return_inverse=True)
+    if len(distinct) < 2:
+        raise DataError(
+            f"All {len(everything.rows)} pairs have one source, {everything.sources[0]!r:.50}: none can be set aside "
+            "for the test. Give a table with more, or test pairs with --test."
+        )
     chosen = np.zeros(len(distinct), dtype=bool)
     chosen[by_fraction(len(distinct), fraction, seed).test] = True
     held = chosen[number]

@@ -17,6 +17,8 @@ from unspool.saved.fields import Fields
 
 READ_BY_CELL = ("gru_d",)  # cells that take NaN for a missing value themselves
 
+TOO_LARGE = "a number too large for float32, once it is scaled as those of the training part are."
+
 
 class SeriesInput(Input):
     """Series of (T, F) numbers, each feature brought to mean 0 and variance 1 over the training steps.
@@ -79,8 +81,15 @@ class SeriesInput(Input):
             mean, scale, largest = values.mean(0), values.std(0, correction=0), values.abs().amax(0)
         # A constant feature: its deviation is rounding of its own size.
         constant = scale <= 1e-12 * largest
-        self.mean = mean.tolist()
-        self.scale = torch.where(constant, torch.ones_like(scale), scale).tolist()
+        scale = torch.where(constant, torch.ones_like(scale), scale)
+        held = mean.float().isfinite() & scale.float().isfinite() & (scale.float() > 0)
+        if not bool(held.all()):
+            feature = int(held.int().argmin())
+            raise DataError(
+                f"Feature {feature} holds numbers up to {float(largest[feature]):g}, whose mean or deviation float32 "
+                "cannot hold. Give it in another unit."
+            )
+        self.mean, self.scale = mean.tolist(), scale.tolist()
         return self
 
     def encode(self, raw: Raw, warn: bool = False) -> Ragged:
@@ -91,6 +100,9 @@ class SeriesInput(Input):
             )
         mean, scale = self._scaling()
         scaled = ((values.double() - mean) / scale).float()
+        beyond = torch.isinf(scaled)
+        if bool(beyond.any()):
+            raise DataError(f"Sequence {row_of(raw.data, beyond.any(1))} holds {TOO_LARGE}")
         if self.kept:
             return raw.data.with_values(scaled)
         missing = scaled.isnan()

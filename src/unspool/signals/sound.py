@@ -14,6 +14,7 @@ from unspool.errors import DataError, check_int
 FASTEST = 1_000_000  # samples a second; resampling takes memory in proportion
 #: The files of a folder that are taken for recordings, by their extension.
 EXTENSIONS = (".wav", ".flac", ".ogg", ".aiff", ".aif", ".mp3")
+STREAMED = 2**31 - 1  # bytes from here on: written to a pipe, where none knew how many would come
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,7 @@ def read_sound(path: str | os.PathLike[str]) -> Sound:
         ) from error
     if not path.is_file():
         raise DataError(f"There is no file {str(path)!r}.")
+    _check_whole(path)
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=False)
     except (soundfile.SoundFileError, OSError) as error:
@@ -87,3 +89,22 @@ def read_sound(path: str | os.PathLike[str]) -> Sound:
             f"{str(path)!r} says that it has {rate:,} samples a second. Expected 1 to {FASTEST:,}."
         )
     return Sound(samples, rate, repr(str(path)))
+
+
+def _check_whole(path: Path) -> None:
+    """`DataError` for a WAV file that ends before its samples do, which libsndfile reads as a shorter recording."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return
+        while len(chunk := file.read(8)) == 8:
+            count = int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"data":
+                there = size - file.tell()
+                if there < count < STREAMED:
+                    raise DataError(
+                        f"{str(path)!r} is cut off: it has {there:,} bytes of samples, and its header says {count:,}."
+                    )
+                return
+            file.seek(count + count % 2, os.SEEK_CUR)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unspool.encode import IdInput, Raw, SeriesInput
+from unspool.encode.series import TOO_LARGE
 from unspool.errors import DataError, described
 from unspool.ragged import Ragged
 
@@ -135,9 +136,11 @@ class Series(Feed):
         if array.ndim != 2 or array.shape[1] != given:
             shapes = f"({given},) or (T, {given})" if given > 1 else "a number, (T,) or (T, 1)"
             raise DataError(f"A step or a chunk of this model must be {shapes}. Got {np.shape(chunk)}.")
-        if np.isinf(array).any():
-            raise DataError("The chunk holds infinity. Numbers must be finite, or NaN where missing.")
         scaled = ((array - self.mean) / self.scale).astype(np.float32)
+        if np.isinf(scaled).any():
+            if np.isinf(array).any():
+                raise DataError("The chunk holds infinity. Numbers must be finite, or NaN where missing.")
+            raise DataError(f"The chunk holds {TOO_LARGE}")
         if not self.input_.kept:
             missing = np.isnan(scaled)
             if missing.any():

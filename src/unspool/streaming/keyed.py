@@ -33,7 +33,10 @@ class Keyed:
             bad_parameter(owner, "max_age", "seconds above 0, or None", max_age)
         self.max_age, self.clock = max_age, clock
         self._sessions: OrderedDict[Hashable, int] = OrderedDict()  # key -> slot
-        self._used = np.zeros(capacity)
+        try:
+            self._used = np.zeros(capacity)
+        except (MemoryError, ValueError):
+            bad_parameter(owner, "capacity", "sessions that fit into memory", capacity)
         self._free: list[int] = []
         self._fresh = 0  # slots from here on were never used
         self._held: dict[int, str] = {}

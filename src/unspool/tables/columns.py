@@ -166,7 +166,10 @@ def text_column(table: Table, name: str) -> list[str]:
     """The texts of column `name`, R of them; `DataError` if the column holds no text."""
     column = table.frame[name]
     if column.dtype != pl.String:
-        raise DataError(f"Column {name!r} of {table.name} holds {column.dtype} values, not text.")
+        raise DataError(
+            f"Column {name!r} of {table.name} holds {column.dtype} values, not text. Name the column of texts, or "
+            "write its values as text."
+        )
     return column.to_list()
 
 
