@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -90,8 +91,13 @@ def test_the_native_engine_ran(name: str, case: Case, direction: str) -> None:
     assert_bits(results(layer, batch).all(), results(layer_of(name, case, direction), batch).all())
 
 
+@pytest.fixture(scope="module")
+def here() -> dict[str, Any]:
+    return record()
+
+
 @pytest.mark.parametrize("isa", _native.isas())
-def test_instruction_sets_and_processes(isa: str, tmp_path: Path) -> None:
+def test_instruction_sets_and_processes(isa: str, tmp_path: Path, here: dict[str, Any]) -> None:
     """The same seed in another process: the same bits; under another instruction set, what rounding allows."""
     file = tmp_path / "results.pt"
     environment = {**os.environ, "UNSPOOL_ISA": isa}
@@ -102,7 +108,6 @@ def test_instruction_sets_and_processes(isa: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     there = torch.load(file)
     assert there.pop("isa") == isa
-    here = record()
     assert here.keys() == there.keys()
     for key, expected in here.items():
         if isa == _native.isa():
