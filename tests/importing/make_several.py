@@ -80,7 +80,32 @@ def asked():
     return keras.Model([question, text], L.Dense(1)(L.GlobalMaxPooling1D()(found)))
 
 
-MODELS = {f.__name__: f for f in (pair, merges, category, translation, masked_translation, asked)}
+def heads():
+    """Attention with heads and masks: of a text to what came before in it, and of another text to it."""
+    source, target = tokens("source"), tokens("target")
+    words = L.Embedding(WORDS, 4, mask_zero=True)
+    x, y = words(source), words(target)
+    x = L.LayerNormalization()(
+        L.MultiHeadAttention(2, 3, value_dim=5, dropout=0.1)(x, x, use_causal_mask=True)
+    )
+    crossed = L.MultiHeadAttention(3, 2, use_bias=False)(query=y, value=x)
+    read = L.GRU(3, return_sequences=True)(L.Add()([y, crossed]))
+    return keras.Model([source, target], L.Dense(2)(L.GlobalAveragePooling1D()(read)))
+
+
+def blocks():
+    """Two layers of a transformer, without masks, the first one called twice."""
+    x, own = tokens("text"), L.MultiHeadAttention(2, 3)
+    y = L.Embedding(WORDS, 4)(x)
+    for _ in range(2):
+        y = L.LayerNormalization()(L.Add()([y, own(y, y, y)]))
+        y = L.LayerNormalization()(L.Add()([y, L.Dense(4)(L.Dense(5, activation="relu")(y))]))
+    return keras.Model(x, L.Dense(2)(L.GlobalMaxPooling1D()(y)))
+
+
+MODELS = {
+    f.__name__: f for f in (pair, merges, category, translation, masked_translation, asked, heads, blocks)
+}
 
 
 def main():

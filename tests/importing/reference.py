@@ -121,6 +121,12 @@ def write_keras(reference: Reference, path: Path, root: str = "layers") -> Path:
             counts[stem] += 1
             arrays = reference.weights.get(layer["config"].get("name", layer.get("name")), [])
             parts = [(f"{place}/{PARTS.get(kind, 'vars')}", arrays)]
+            if kind == "MultiHeadAttention":
+                ends, each = ("query", "key", "value", "output"), len(arrays) // 4
+                parts = [
+                    (f"{place}/{end}_dense/vars", arrays[each * k : each * (k + 1)])
+                    for k, end in enumerate(ends)
+                ]
             if kind == "Bidirectional":
                 half = len(arrays) // 2
                 ways = ("forward_layer", arrays[:half]), ("backward_layer", arrays[half:])

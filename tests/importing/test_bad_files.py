@@ -48,6 +48,15 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
     return lambda layers: layers[at]["config"].pop(name)
 
 
+def residual(layers: list[dict[str, Any]]) -> None:
+    """What the first attention reads is read by the second one, too."""
+    second = [layer for layer in layers if layer["class_name"] == "MultiHeadAttention"][1]
+    place = next(layer for layer in layers if layer["class_name"] == "Embedding")["inbound_nodes"]
+    number = next(k for k, one in enumerate(place) if "source" in json.dumps(one))
+    old = second["inbound_nodes"][0]["kwargs"]["query"]["config"]
+    old["keras_history"] = ["embedding", number, 0]
+
+
 @pytest.mark.usefixtures("read_within")
 @pytest.mark.parametrize(
     ("name", "change", "message"),
@@ -65,7 +74,7 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
         (
             "functional",
             replaced(9, "MultiHeadAttention", num_heads=2, key_dim=3),
-            r"'global.*' \(MultiHeadAttention\) is not supported. Its settings: .*'num_heads': 2, 'key_dim': 3",
+            r"'global.*' \(MultiHeadAttention\) must have four kernels of three axes. Got \[\]",
         ),
         (
             "functional",
@@ -145,6 +154,14 @@ def drop(at: int, name: str) -> Callable[[list[dict[str, Any]]], None]:
         ("windows", setting(3, padding="same"), "padding 'valid' only"),
         ("windows", setting(3, pool_size=10**5, strides=10**5), "windows over time need 200,001 steps"),
         ("functional", setting(1, mask_zero=False), "called with a mask of its own"),
+        ("heads", setting(3, num_heads=3), r"'multi.*' \(MultiHeadAttention\) must have weights of shapes"),
+        ("heads", setting(3, use_gate=True), "use_gate off"),
+        ("heads", setting(3, attention_axes=[1, 2]), "attention_axes 1, the steps, only"),
+        (
+            "heads",
+            residual,
+            r"'multi.*' \(MultiHeadAttention\) reads steps that are masked, and whose mask Keras 3",
+        ),
         (
             "merges",
             replaced(-2, "Dot", axes=2),

@@ -292,12 +292,18 @@ def test_damaged_files(tmp_path: Path) -> None:
 
 
 def test_nodes_that_cannot_be(tmp_path: Path) -> None:
-    """One without what its operator needs, and one that reads what only a later node makes: itself."""
-    for number, name, message in (
-        (1, "", "must have 3 inputs"),
-        (0, "Y", "reads 'Y', which no node before it"),
+    """One without what its operator needs, one that reads what only a later node makes: itself, and one whose attribute
+    is of another type."""
+
+    def change(number: int, name: str) -> Any:
+        return lambda node: node.input.__setitem__(number, name)
+
+    for make, message in (
+        (change(1, ""), "must have 3 inputs"),
+        (change(0, "Y"), "reads 'Y', which no node before it"),
+        (lambda node: setattr(node.attribute[0], "name", "axes"), "must have 'axes' of type INTS"),
     ):
         model = recurrent("LSTM")
-        model.graph.node[0].input[number] = name
+        make(model.graph.node[0])
         with pytest.raises(ModelFileError, match=rf"node 'cell' \(LSTM\) {message}"):
             from_onnx(save(model, tmp_path / "m.onnx"))

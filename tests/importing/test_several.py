@@ -42,7 +42,8 @@ def test_predictions(name: str, tmp_path: Path) -> None:
     model, reference = imported(name, tmp_path)
     X: Any = reference.X
     assert_same(model.predict(X), reference)
-    assert_same(model.predict([X[given.name] for given in model.inputs]), reference)
+    values = [X[given.name] for given in model.inputs]
+    assert_same(model.predict(values if len(values) > 1 else values[0]), reference)
     assert_same(model.predict(X, batch_size=1), reference)
     assert_same(model.freeze().predict(X), reference)
     assert_same(from_keras(write_keras(reference, tmp_path / "m.keras")).predict(X), reference)

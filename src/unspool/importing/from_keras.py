@@ -15,7 +15,7 @@ from torch import Tensor
 from unspool.errors import ModelFileError, bad_parameter
 from unspool.importing import keras_file, keras_layers
 from unspool.importing.inputs import MAX_LENGTH, Input, Padding
-from unspool.importing.keras_calls import running_order
+from unspool.importing.keras_calls import check_masks, running_order
 from unspool.importing.keras_config import Architecture, Read, Shape, parse, read_architecture
 from unspool.importing.model import ImportedModel
 from unspool.importing.network import Node
@@ -111,7 +111,10 @@ def _convert(
             nodes.append(Node("state", f"{call[0]}, state {read[2]}", {"number": read[2] - 1}, (number,)))
         return states[read]
 
-    for call, reading in running_order(architecture).items():
+    order = running_order(architecture)
+    if version is None or not version.startswith(("1.", "2.")):
+        check_masks(architecture, order)
+    for call, reading in order.items():
         layer = architecture.layers[call[0]]
         if call in architecture.input_calls:
             keras_layers.convert(layer, [], version)
@@ -125,6 +128,10 @@ def _convert(
                 raise ModelFileError(
                     f"{layer.where} is called with first states and without, which is not supported."
                 )
+            if one.settings.get("causal", False) != reading.causal:
+                raise ModelFileError(
+                    f"{layer.where} is called with a causal mask and without, which is not supported."
+                )
             at[call] = len(nodes)
             nodes.append(Node(one.kind, f"{layer.name}, call {call[1]}", {}, reads, first[layer.name]))
             continue
@@ -136,6 +143,7 @@ def _convert(
             continue
         kind, settings, weights = made
         settings |= {} if reading.masked else {"skips": False}
+        settings |= {"causal": True} if reading.causal else {}
         for name, weight in weights.items():
             tensors[f"layers.{len(nodes)}.{name}"] = torch.from_numpy(np.ascontiguousarray(weight))
         at[call] = first[layer.name] = len(nodes)

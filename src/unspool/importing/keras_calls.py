@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,16 +31,21 @@ BESIDE = {
     **dict.fromkeys(
         ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "Bidirectional"), ("initial_state",)
     ),
+    "MultiHeadAttention": ("query", "value", "key"),
 }
+#: Layers that take their tensors as several arguments.
+ATTENDS = ("MultiHeadAttention",)
 
 
 @dataclass(frozen=True)
 class Reading:
     """What a call reads. masked: whether it skips steps that are masked: Keras 3 does not pass the mask on to a
-    recurrent layer that is given its first states, unless the call itself does."""
+    recurrent layer that is given its first states, unless the call itself does. causal: whether an attention is called
+    so."""
 
     tensors: tuple[Read, ...]
     masked: bool = True
+    causal: bool = False
 
 
 def running_order(architecture: Architecture) -> dict[Call, Reading]:
@@ -63,6 +69,30 @@ def running_order(architecture: Architecture) -> dict[Call, Reading]:
     return order
 
 
+def check_masks(architecture: Architecture, order: Mapping[Call, Reading]) -> None:
+    """`ModelFileError` where what an attention skips hangs on the order in which Keras 3 runs the layers: its
+    MultiHeadAttention takes the masks off what it reads, for all that read it later."""
+    readers: dict[Call, set[Call]] = {}
+    for call, reading in order.items():
+        for name, number, _ in reading.tensors:
+            readers.setdefault((name, number), set()).add(call)
+    kinds = {call: architecture.layers[call[0]].kind for call in order}
+    attends = {call for call, kind in kinds.items() if kind in (*ATTENDS, "Attention", "AdditiveAttention")}
+    lost: dict[Call, bool] = {}  # whether a call is made of one that lost its mask
+    for call, reading in order.items():
+        reads = [read[:2] for read in reading.tensors]
+        lost[call] = any(lost[read] for read in reads)
+        for read in reads:
+            takers = {one for one in readers[read] if kinds[one] in ATTENDS}
+            if takers and len(readers[read]) > 1 and _maskers(architecture, read):
+                lost[call] |= takers != {call}
+        if lost[call] and call in attends:
+            raise ModelFileError(
+                f"the layer {call[0]!r} ({kinds[call]}) reads steps that are masked, and whose mask Keras 3 loses or "
+                "keeps by the order of its layers, which is not supported."
+            )
+
+
 def _entry(architecture: Architecture, call: Call) -> tuple[KerasLayer, Any]:
     """(the layer, its call as the file has it)."""
     name, number = call
@@ -77,22 +107,25 @@ def _reads(architecture: Architecture, call: Call) -> Reading:
     if layer.operation:
         raise ModelFileError(f"{layer.where} is an operation between layers, which is not supported.")
     if isinstance(entry, dict):
-        first = _tensors(layer, entry.get("args"))
         kwargs = entry.get("kwargs") or {}
-        beside = _check_kwargs(architecture, layer, kwargs, first)
-        return Reading((*first, *beside), not beside or bool(Fields(kwargs, layer.where).data.get("mask")))
+        first = _tensors(layer, entry.get("args"))
+        beside, causal = _check_kwargs(architecture, layer, kwargs, first)
+        skips = layer.kind in ATTENDS or not beside or bool(Fields(kwargs, layer.where).data.get("mask"))
+        return Reading((*first, *beside), skips, causal)
     if not isinstance(entry, list):
         raise ModelFileError(f"{layer.where} has inputs that are no list.")
     first = [history(read, layer.where) for read in entry]
-    beside = []
+    beside, causal = [], False
     for read in entry:
-        kwargs = read[3] if len(read) > 3 else None
-        beside += _check_kwargs(architecture, layer, kwargs, first)
-    return Reading((*first, *beside))
+        more, so = _check_kwargs(architecture, layer, read[3] if len(read) > 3 else None, first)
+        beside, causal = beside + more, causal or so
+    return Reading((*first, *beside), causal=causal)
 
 
 def _tensors(layer: KerasLayer, args: Any) -> list[Read]:
-    """[tensor], or [[tensor, tensor, ...]] of a layer that merges."""
+    """[tensor], or [[tensor, tensor, ...]] of a layer that merges; of an attention with heads any number."""
+    if layer.kind in ATTENDS and isinstance(args, list):
+        return [_tensor(layer, value) for value in args]
     if not isinstance(args, list) or len(args) != 1:
         raise ModelFileError(f"{layer.where} must be called with one argument. Got {str(args)[:80]}.")
     given = args[0] if isinstance(args[0], list) else args
@@ -111,21 +144,25 @@ def _tensor(layer: KerasLayer, value: Any) -> Read:
 
 def _check_kwargs(
     architecture: Architecture, layer: KerasLayer, kwargs: Any, first: list[Read]
-) -> list[Read]:
-    """Beside its input a layer may get `training`, the mask that passes from layer to layer anyway, and first states:
-    these are returned."""
+) -> tuple[list[Read], bool]:
+    """Beside its input a layer may get `training`, the masks that pass from layer to layer anyway, and further tensors:
+    these are returned, and whether an attention is causal."""
     beside: list[Read] = []
-    if kwargs is None:
-        return beside
-    for name, value in Fields(kwargs, layer.where).data.items():
-        if value is None or name == "training":
+    given = {} if kwargs is None else Fields(kwargs, layer.where).data
+    known, attends = BESIDE.get(layer.kind, ()), layer.kind in ATTENDS
+    causal = attends and given.get("use_causal_mask") is True
+    for name in sorted(given, key=lambda name: known.index(name) if name in known else len(known)):
+        value = given[name]
+        if value is None or name == "training" or (causal and name == "use_causal_mask"):
             continue
-        if name in BESIDE.get(layer.kind, ()):
-            one = isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], str))
-            given = [value] if one else value
-            if not isinstance(given, list):
-                raise ModelFileError(f"{layer.where} has a {name} that is no list.")
-            beside += [_tensor(layer, tensor) for tensor in given]
+        if attends and value is False:
+            continue
+        if name in known:
+            beside += _further(layer, name, value)
+            continue
+        of = name.removesuffix("_mask")
+        if attends and of in known and known.index(of) < len(first) + len(beside) and isinstance(value, dict):
+            _check_mask(architecture, layer, _tensor(layer, value), [*first, *beside][known.index(of)])
             continue
         if name != "mask" or not isinstance(value, (dict, list)):
             raise ModelFileError(
@@ -137,29 +174,51 @@ def _check_kwargs(
         for mask, read in zip(masks, first):
             if mask is not None:
                 _check_mask(architecture, layer, _tensor(layer, mask), read)
-    return beside
+    return beside, causal
 
 
-def _before(architecture: Architecture, read: Read) -> set[Call]:
-    """All calls that an output is made of."""
-    seen: set[Call] = set()
-    waiting = [read[:2]]
+def _further(layer: KerasLayer, name: str, value: Any) -> list[Read]:
+    """One tensor, or a list of them."""
+    one = isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], str))
+    tensors = [value] if one else value
+    if not isinstance(tensors, list):
+        raise ModelFileError(f"{layer.where} has a {name} that is no list.")
+    return [_tensor(layer, tensor) for tensor in tensors]
+
+
+def _maskers(architecture: Architecture, call: Call) -> frozenset[Call]:
+    """The calls of layers that mask among those that this one is made of, itself too."""
+    known, waiting, begun = architecture.maskers, [call], set()
     while waiting:
-        call = waiting.pop()
-        if call not in seen:
-            seen.add(call)
-            layer, entry = _entry(architecture, call)
-            if isinstance(entry, dict):
-                waiting += [tensor[:2] for tensor in _tensors(layer, entry.get("args"))]
-            elif isinstance(entry, list):
-                waiting += [history(tensor, layer.where)[:2] for tensor in entry]
-    return seen
+        call = waiting[-1]
+        layer, entry = _entry(architecture, call)
+        reads = [read[:2] for read in _given(layer, entry)]
+        missing = [read for read in reads if read not in known and read not in begun]
+        begun.add(call)
+        if missing:
+            waiting += missing
+            continue
+        waiting.pop()
+        masks = layer.kind == "Masking" or (layer.kind == "Embedding" and layer.config.data.get("mask_zero"))
+        own = [frozenset([call])] if masks else []
+        known[call] = frozenset().union(*own, *(known.get(read, frozenset()) for read in reads))
+    return known[call]
+
+
+def _given(layer: KerasLayer, entry: Any) -> list[Read]:
+    """What a call reads, without a look at what else it is called with."""
+    if not isinstance(entry, dict):
+        return [history(tensor, layer.where) for tensor in entry] if isinstance(entry, list) else []
+    kwargs = Fields(entry.get("kwargs") or {}, layer.where).data
+    further = [(name, kwargs[name]) for name in BESIDE.get(layer.kind, ()) if kwargs.get(name)]
+    found = _tensors(layer, entry.get("args"))
+    return [*found, *(read for name, value in further for read in _further(layer, name, value))]
 
 
 def _check_mask(architecture: Architecture, layer: KerasLayer, mask: Read, read: Read) -> None:
     """The mask must come, by Keras' own operations, from layers that mask, and that the input is made of: it is what
     passes on anyway."""
-    seen, waiting, before = set(), [mask[:2]], _before(architecture, read)
+    seen, waiting, before = set(), [mask[:2]], _maskers(architecture, read[:2])
     own = ModelFileError(f"{layer.where} is called with a mask of its own, which is not supported.")
     while waiting:
         call = waiting.pop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,12 +48,14 @@ class Architecture:
     """All layers in the file's order; inputs and outputs by name.
 
     inputs: the shape of each, None where the file does not say it. input_calls: the calls that only pass one on.
+    maskers: of calls that were looked at, the calls of layers that mask among those before them.
     """
 
     layers: dict[str, KerasLayer]
     outputs: dict[str, Read]
     inputs: dict[str, Shape | None]
     input_calls: dict[Call, str]
+    maskers: dict[Call, frozenset[Call]] = field(default_factory=dict)
 
 
 def parse(text: str | bytes) -> dict[str, Any]:

@@ -113,7 +113,12 @@ def _by_class(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, l
         stem = snake_case(layer.kind)
         place = f"{stem}_{counts[stem]}" if counts[stem] else stem
         counts[stem] += 1
-        found[name] = [array for part in _parts(layer.kind) for array in _vars(top, f"{place}/{part}")]
+        # Keras 2.12 to 2.15 write the parts of an attention under private names.
+        found[name] = [
+            array
+            for part in _parts(layer.kind)
+            for array in _vars(top, f"{place}/{part}") or _vars(top, f"{place}/_{part}")
+        ]
     return found
 
 
@@ -122,6 +127,8 @@ def _parts(kind: str) -> list[str]:
         return ["forward_layer/cell/vars", "backward_layer/cell/vars"]
     if kind in RNNS:
         return ["cell/vars"]
+    if kind == "MultiHeadAttention":
+        return [f"{part}_dense/vars" for part in ("query", "key", "value", "output")]
     return ["layer/vars"] if kind == "TimeDistributed" else ["vars"]
 
 

@@ -170,6 +170,47 @@ def _attention(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
     return "attention", {"how": how, "size": width}, {"scale": scale, "weight": weight}
 
 
+def _multi_head(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """MultiHeadAttention; weights: kernel and bias of query, key, value and output."""
+    settings = Settings(layer, version).ignore("dropout", "seed", "flash_attention")
+    heads, size = settings.get("num_heads", int), settings.get("key_dim", int)
+    value_size = settings.optional("value_dim", int, size)
+    bias = settings.optional("use_bias", bool, True)
+    axes = settings.value("attention_axes", None)
+    if axes not in (None, 1, [1]):
+        settings.refuse("attention_axes", "1, the steps,")
+    settings.require_off("use_gate", "sliding_window", "output_shape")
+    settings.ignore("query_shape", "key_shape", "value_shape").finish()
+    kernels = arrays[:: 2 if bias else 1]
+    if len(kernels) != 4 or any(kernel.ndim != 3 for kernel in kernels):
+        raise ModelFileError(
+            f"{layer.where} must have four kernels of three axes. Got {[a.shape for a in arrays]}."
+        )
+    widths = [*(kernel.shape[0] for kernel in kernels[:3]), kernels[3].shape[2]]
+    shapes: list[tuple[int, ...]] = []
+    for width, one in zip(widths, (size, size, value_size)):
+        shapes += [(width, heads, one), *([(heads, one)] if bias else [])]
+    shapes += [(heads, value_size, widths[3]), *([(widths[3],)] if bias else [])]
+    found = iter(layer.shaped(arrays, *shapes))
+    tensors = {}
+    for name in ("query", "key", "value", "output"):
+        kernel = next(found)
+        tensors[f"{name}.weight"] = (
+            kernel.reshape(-1, widths[3]).T if name == "output" else kernel.reshape(kernel.shape[0], -1).T
+        )
+        if bias:
+            tensors[f"{name}.bias"] = next(found).reshape(-1)
+    made = {
+        "heads": heads,
+        "size": size,
+        "value_size": value_size,
+        "widths": widths,
+        "bias": bias,
+        "causal": False,
+    }
+    return "multi_head", made, tensors
+
+
 def _pool(how: str) -> Callable[[KerasLayer, Arrays, str | None], Made]:
     def pool(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
         settings = Settings(layer, version)
@@ -277,6 +318,7 @@ _LAYERS: dict[str, Callable[[KerasLayer, Arrays, str | None], Made]] = {
     "GlobalAvgPool1D": _pool("mean"),
     "Attention": _attention,
     "AdditiveAttention": _attention,
+    "MultiHeadAttention": _multi_head,
     "Flatten": _flatten,
     "RepeatVector": _repeat,
     "BatchNormalization": _batch_norm,

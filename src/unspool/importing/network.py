@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unspool.errors import DataError, ModelFileError
 from unspool.importing import layers, windows
-from unspool.importing.attention import Attention
+from unspool.importing.attention import Attention, MultiHead
 from unspool.importing.merging import Merge
 from unspool.importing.recurrent import RecurrentLayer, StateOf
 from unspool.importing.signal import Signal
@@ -32,6 +32,7 @@ KINDS: dict[str, Any] = {
     "layer_norm": layers.LayerNorm,
     "merge": Merge,
     "attention": Attention,
+    "multi_head": MultiHead,
     "convolution": windows.Convolution,
     "window_pool": windows.WindowPool,
     "part": layers.Part,
@@ -40,7 +41,7 @@ KINDS: dict[str, Any] = {
 }
 MAX_LAYERS = 10_000
 #: What a layer that reads several may read: the fewest and the most.
-SEVERAL = {"merge": (2, MAX_LAYERS), "attention": (2, 3), "recurrent": (1, 5)}
+SEVERAL = {"merge": (2, MAX_LAYERS), "attention": (2, 3), "multi_head": (2, 3), "recurrent": (1, 5)}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,21 @@ FEWEST = {
     **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"), 2),
     **dict.fromkeys(("Where", "ScatterElements", "LSTM", "GRU", "RNN"), 3),
 }
+#: Attributes -> their types.
+TYPES = {
+    **dict.fromkeys("axes perm starts ends split scan_input_axes scan_output_axes".split(), "INTS"),
+    **dict.fromkeys(("scan_input_directions", "scan_output_directions", "value_ints"), "INTS"),
+    **dict.fromkeys(
+        "axis to num_scan_inputs hidden_size layout linear_before_reset input_forget".split(), "INT"
+    ),
+    **dict.fromkeys(
+        "keepdims transA transB fmod detect_negative detect_positive start end value_int".split(), "INT"
+    ),
+    **dict.fromkeys(("alpha", "beta", "clip", "value_float"), "FLOAT"),
+    **dict.fromkeys(("activation_alpha", "activation_beta", "value_floats"), "FLOATS"),
+    **dict.fromkeys(("direction", "reduction", "approximate"), "STRING"),
+    **{"activations": "STRINGS", "body": "GRAPH", "value": "TENSOR"},
+}
 
 
 def load(path: str) -> Any:
@@ -47,7 +62,8 @@ def _check_nodes(graph: Any, before: set[int]) -> None:
     before = set(before)
     for node in graph:
         place = f"the node {node.name!r:.60} ({node.op_type!s:.40})"
-        fewest = FEWEST.get(node.op_type, 1) if node.domain in ("", "ai.onnx") else 0
+        known = node.domain in ("", "ai.onnx")
+        fewest = FEWEST.get(node.op_type, 1) if known else 0
         given = [value is not None for value in node.inputs[:fewest]]
         if len(given) < fewest or not all(given) or not node.outputs:
             raise ModelFileError(f"{place} must have {fewest} inputs, and an output.")
@@ -56,6 +72,9 @@ def _check_nodes(graph: Any, before: set[int]) -> None:
             if maker is not None and id(maker) not in before:
                 raise ModelFileError(f"{place} reads {value.name!r:.60}, which no node before it makes.")
         for attribute in node.attributes.values():
+            wanted = TYPES.get(attribute.name, attribute.type.name)
+            if known and (attribute.type.name != wanted or attribute.value is None):
+                raise ModelFileError(f"{place} must have {attribute.name!r} of type {wanted}.")
             if attribute.type.name == "GRAPH":
                 _check_nodes(attribute.value, before)
         before.add(id(node))
