@@ -58,3 +58,11 @@ def test_kinds_without_a_graph_say_so(tmp_path: Path) -> None:
     saved.save(tmp_path / "model", {"class": "ImportedModel"}, {"w": torch.zeros(1)})
     done = run("export", tmp_path / "model", "--out", tmp_path / "m.onnx", code=2)
     assert "unspool export does not work with the task" in done.stderr
+
+
+def test_a_model_is_not_overwritten_by_its_graph(tmp_path: Path) -> None:
+    model = unspool.SequenceRegressor(hidden_size=3, epochs=1, verbose=0, early_stopping=False)
+    model.fit(np.ones((3, 2, 1)), [1.0, 2.0, 3.0]).save(tmp_path / "m.zip")
+    done = run("export", tmp_path / "m.zip", "--out", tmp_path / "m.zip", code=2)
+    assert "is the model itself, which would be lost" in done.stderr
+    assert unspool.load(tmp_path / "m.zip").predict(np.ones((1, 2, 1))).shape == (1,)

@@ -67,6 +67,7 @@ def test_what_predict_cannot_do(trained, tmp_path):
     model, table = trained / "model", trained / "reviews.csv"
     assert "name its column of texts with --input" in run("predict", model, table, code=2).stderr
     assert "--input" in run("predict", model, "text", "--out", tmp_path / "p.csv", code=2).stderr
+    assert "No file 'none.csv'" in run("predict", model, "none.csv", code=2).stderr
     assert "needs one table" in run("predict", model, "--input", "text", code=2).stderr
     same = run("predict", model, table, "--input", "text", "--out", table, code=2)
     assert "is the table that is read" in same.stderr

@@ -36,6 +36,10 @@ def test_without_a_table(trained: Path, tmp_path: Path) -> None:
     assert "--input and --target" in lost
     lost = run("shrink", trained / "model", "--input", "text", "--out", tmp_path / "s", code=2).stderr
     assert "give one" in lost and not (tmp_path / "s").exists()
+    before = (tmp_path / "small" / "weights.safetensors").read_bytes()
+    lost = run("shrink", tmp_path / "small", "--weights", "int8", "--out", tmp_path / "small" / ".", code=2)
+    assert "is the model itself, which would be lost" in lost.stderr
+    assert (tmp_path / "small" / "weights.safetensors").read_bytes() == before
 
 
 def test_other_kinds(tmp_path: Path) -> None:

@@ -51,6 +51,14 @@ def test_a_whole_number_is_one_category_as_int_float_and_text() -> None:
     assert columns.encode(Raw("text", ["x"] * 2, {"c": [np.int64(1), "1"]})).tolist() == [[1.0], [1.0]]
 
 
+def test_numbers_far_from_those_of_training_are_refused() -> None:
+    columns = Columns.fit(Raw("text", ["x"] * 4, {"n": [1, 2, 3, 4]}), ["n"], [])
+    with pytest.raises(
+        DataError, match=r"Column 'n' holds a number too far .* in row 1, counted from 0: 1e\+300"
+    ):
+        columns.encode(Raw("text", ["x"] * 2, {"n": [1, 1e300]}))
+
+
 def test_what_no_training_row_had_is_said() -> None:
     columns = Columns.fit(Raw("text", ["x"] * 4, {"n": [1, 2, 3, 4], "c": list("ppqq")}), ["n"], ["c"])
     with pytest.warns(UserWarning) as told:

@@ -263,6 +263,8 @@ def test_json_arrays_numbers_and_nested_values(tmp_path):
         table(tmp_path, '[{"a": 1}]', "t.jsonl")
     mixed = table(tmp_path, f'[{{"y": {2**60 + 1}}}, {{"y": 2.0}}, {{"y": {2**60 + 3}}}]', "t.json")
     assert label_column(mixed, "y").tolist() == [2**60 + 1, 2, 2**60 + 3]
+    beyond = table(tmp_path, f'[{{"y": {2**60 + 1}}}, {{"y": {2**70}}}]', "t.json")
+    assert beyond.frame["y"].to_list() == [str(2**60 + 1), str(2**70)]
     assert table(tmp_path, '[{"y": "a"}, {"y": 1}, {"y": true}]', "t.json").frame["y"].to_list() == [
         "a",
         "1",

@@ -218,7 +218,7 @@ def check_out(out: Path | None, table: Path) -> Path | None:
     if out is None:
         return None
     out = out.expanduser()
-    file_format(out)
+    file_format(out, written=True)
     if out.exists() and table.exists() and out.samefile(table):
         raise DataError(f"--out {str(out)!r} is the table that is read. Choose another file.")
     return out

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unspool.cli.fit import not_itself
 from unspool.cli.options import Debug, Model
 
 
@@ -39,6 +40,7 @@ def export(
     import unspool
     from unspool.exporting import to_onnx
 
+    not_itself(out, model)
     _tell(to_onnx(unspool.load(model), out, part=part, level=level or None))
 
 

@@ -113,6 +113,12 @@ def places(out: Path, report: Path | None) -> tuple[Path, Path]:
     return out, report
 
 
+def not_itself(out: Path, model: Path) -> None:
+    """`DataError` where what is made of a model would take its place."""
+    if out.expanduser().resolve() == model.expanduser().resolve():
+        raise DataError(f"--out {str(out)!r} is the model itself, which would be lost. Name another place.")
+
+
 def save(model: Any, out: Path) -> Path:
     """Save to `out`; where that fails now, beside it or in the folder for temporary files, and say so.
 

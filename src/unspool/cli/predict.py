@@ -25,6 +25,8 @@ from unspool.cli.options import (
 )
 from unspool.errors import DataError
 
+# Words with these ends are names of files.
+FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx", ".conll", ".txt", ".gz")
 # How a file is given that holds texts.
 OF_TABLE = "of a table name its column of texts with --input; lines of texts come by stdin"
 
@@ -87,7 +89,8 @@ def table_of(texts: Sequence[str] | None, input: str | None, out: Path | None) -
 
 
 def refuse_file(texts: Sequence[str] | None, how: str) -> None:
-    """`DataError` where one text is given, and is the name of a file that is there. how: what reads such."""
+    """`DataError` where one text is given, and is the name of a file that is there, or of a table that is not. how:
+    what reads such."""
     if not texts or len(texts) != 1 or "\n" in texts[0] or len(texts[0]) > 1000:
         return
     path = Path(texts[0]).expanduser()
@@ -97,6 +100,8 @@ def refuse_file(texts: Sequence[str] | None, how: str) -> None:
         return
     if there:
         raise DataError(f"{texts[0]!r} is a file: {how}.")
+    if path.suffix.lower() in FILES and not any(c.isspace() for c in texts[0]):
+        raise DataError(f"No file {texts[0]!r}. To predict these very words, send them by stdin.")
 
 
 def stdin_lines(encoding: str) -> list[str]:

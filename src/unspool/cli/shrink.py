@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from unspool.cli.evaluate import rows_for
+from unspool.cli.fit import not_itself
 from unspool.cli.options import Debug, LabelSeparator, Model, Reading, source_options, with_options
 from unspool.errors import DataError
 
@@ -48,6 +49,7 @@ def shrink(
         raise DataError("Name the model to write: --out small.zip.")
     if table is None and (input is not None or target or label_separator is not None):
         raise DataError("--input, --target and --label-separator are of a table to measure on: give one.")
+    not_itself(out, model)
     whole = unspool.load(model)
     if table is not None and (not hasattr(whole, "task_") or whole.input_.kind != "text"):
         raise DataError(

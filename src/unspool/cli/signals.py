@@ -125,7 +125,7 @@ def predict(
 
     if out is not None:
         out = out.expanduser()
-        file_format(out)
+        file_format(out, written=True)
         check_place(out)
     reading = SignalReading.of(options)
     estimator = load_model(model, weights)

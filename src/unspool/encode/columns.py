@@ -53,6 +53,9 @@ def read_rows(owner: str, X: Any, settings: Mapping[str, Any], kind: str | None 
     return replace(raw, columns=columns)
 
 
+LARGEST = 1e30  # of a scaled number, in float32
+
+
 @dataclass
 class Numeric:
     """A column of numbers: (x - mean) / scale, 0 where x is missing, and there a 1 beside it if `told`."""
@@ -158,6 +161,13 @@ class Columns:
                 warn_caller(
                     f"{strange} of {len(raw)} rows have a value of {part.name!r} that is missing or that the model "
                     f"does not know, which no training row had; it counts as {as_what}.",
+                )
+            large = np.abs(matrix).max(1, initial=0.0) > LARGEST
+            if large.any():
+                row = int(large.argmax())
+                raise DataError(
+                    f"Column {part.name!r} holds a number too far from those of the training part in row "
+                    f"{row}, counted from 0: {raw.columns[part.name][row]!r}."
                 )
         return torch.from_numpy(np.concatenate(found, 1).astype(np.float32))
 

@@ -21,7 +21,15 @@ from unspool.tables.columns import require_columns
 from unspool.tables.decode import unpacked
 from unspool.tables.delimited import delimiter_of, unique_names
 from unspool.tables.numbers import Style
-from unspool.tables.read import Table, blanks_missing, categories, file_format, json_columns, parse_json
+from unspool.tables.read import (
+    Table,
+    blanks_missing,
+    categories,
+    check_file,
+    file_format,
+    json_columns,
+    parse_json,
+)
 
 ROWS = 20_000
 LONGEST = 2**26  # characters of a line, and of a cell
@@ -48,8 +56,7 @@ def read_pieces(
     """
     path = Path(path).expanduser()
     kind, style = file_format(path, format), Style(decimal, thousands)
-    if not path.is_file():
-        raise DataError(f"No file {str(path)!r}.")
+    check_file(path)
     if kind == "parquet":
         frames = _parquet(path, columns, rows)
     elif kind == "jsonl":

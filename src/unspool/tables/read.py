@@ -61,15 +61,17 @@ class Table:
         return replace(self, frame=self.frame[index.tolist()], rows=self.rows[index])
 
 
-def file_format(path: Path, format: str | None = None) -> str:
+def file_format(path: Path, format: str | None = None, written: bool = False) -> str:
     """One of csv, tsv, jsonl, json, parquet, xlsx: `format` if given, else by the extension, that of a compressed
-    file (".csv.gz") by the one before; `DataError` if unknown."""
+    file (".csv.gz") by the one before; `DataError` if unknown, which of a file to be read says what it is. written: it
+    is one to be written."""
     if format is not None:
         return check_choice("the table reader", "format", format, NAMES)
     inner = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     known = FORMATS.get(inner.suffix.lower())
     if known is None:
-        _name_other(path)
+        if not written:
+            _name_other(path)
         raise DataError(
             f"Cannot tell the format of {str(path)!r} from its extension {inner.suffix!r}. "
             f"Known: {', '.join(FORMATS)}, also with {', '.join(COMPRESSED)}. Name it with --format csv, tsv, jsonl, "
@@ -92,6 +94,16 @@ def _name_other(path: Path) -> None:
             what = other_format(file.read(64))
         if what is not None:
             raise DataError(f"{name!r} is {what}")
+
+
+def check_file(path: Path) -> None:
+    """`DataError` unless a file is there to read; it says what else is."""
+    if path.is_file():
+        return
+    _name_other(path)
+    if path.exists():
+        raise DataError(f"{str(path)!r} is a pipe or a device. Write what it gives to a file first.")
+    raise DataError(f"No file {str(path)!r}.")
 
 
 def read_table(
@@ -120,11 +132,7 @@ def read_table(
         raise DataError(f"A table is read from a path. Got {described(path)}: estimators take it as it is.")
     path = Path(path).expanduser()
     kind, style = file_format(path, format), Style(decimal, thousands)
-    if not path.is_file():
-        _name_other(path)
-        if path.exists():
-            raise DataError(f"{str(path)!r} is a pipe or a device. Write what it gives to a file first.")
-        raise DataError(f"No file {str(path)!r}.")
+    check_file(path)
     repeated = frozenset[str]()
     orders: dict[str, list[str]] = {}
     if kind == "parquet":
@@ -204,7 +212,8 @@ def json_columns(records: Sequence[dict[str, Any]], names: Sequence[str], path: 
 def _series(name: str, values: list) -> pl.Series:
     """A column; numbers of which some are whole and too large for a float stay exact, as texts."""
     kinds = {type(value) for value in values if value is not None}
-    if kinds == {int, float} and any(type(v) is int and abs(v) > 2**53 for v in values):
+    beyond = kinds == {int} and any(v is not None and not -(2**63) <= v < 2**63 for v in values)
+    if beyond or (kinds == {int, float} and any(type(v) is int and abs(v) > 2**53 for v in values)):
         values = [v if v is None else repr(v) for v in values]
     elif len(kinds) > 1 and kinds <= {str, int, float, bool} and (str in kinds or bool in kinds):
         values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]

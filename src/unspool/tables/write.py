@@ -38,7 +38,7 @@ def write_pieces(frames: Iterable[pl.DataFrame], path: str | Path, *, format: st
     All have the columns of the first.
     """
     path = Path(path).expanduser()
-    kind = file_format(path, format)
+    kind = file_format(path, format, written=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file, _packed(file, path) as out:
         if kind == "parquet":
@@ -83,7 +83,7 @@ def _parquet(frames: Iterable[pl.DataFrame], path: Path, out: Any) -> None:
 
 def check_writable(frame: pl.DataFrame, path: Path | None, format: str | None = None) -> str:
     """The format of `path` (of stdout, None: csv), which holds every column of `frame`; otherwise `DataError`."""
-    kind = "csv" if path is None else file_format(path, format)
+    kind = "csv" if path is None else file_format(path, format, written=True)
     if kind == "xlsx":
         raise DataError(f"{str(path)!r}: Excel sheets are read, not written. Write .csv instead.")
     for name, dtype in frame.schema.items():
