@@ -168,7 +168,7 @@ LEARNING: tuple[Parameter, ...] = (
         "random_state",
         None,
         random_state,
-        "int for the same numbers at each fit on the same machine; None; or a RandomState.",
+        "int for the same numbers at each fit on the same machine; None; or a RandomState or Generator of NumPy.",
         TRAINING,
         "Of split, weights and batches.",
         kind=int,
