@@ -119,7 +119,7 @@ def test_options_are_those_of_fit_and_of_the_study():
         "num_layers",
         "bidirectional",
         "blend",
-        "report",
+        *("report", "weight"),
         *("checkpoint", "checkpoint_every", "resume"),
         *("stream", "epoch_batches", "cache"),
     }  # the study's affair, and its folder's

@@ -187,7 +187,7 @@ def test_series(tmp_path):
 
 def test_options_are_those_of_fit_and_reach_the_search(table, tmp_path, monkeypatch):
     fitting, own = (inspect.signature(c, eval_str=True).parameters for c in (fit_command, tune_command))
-    left_out = {"checkpoint", "checkpoint_every", "resume", "stream", "epoch_batches", "cache"}
+    left_out = {"checkpoint", "checkpoint_every", "resume", "stream", "epoch_batches", "cache", "weight"}
     assert set(fitting) - set(own) == left_out
     seen = {}
 

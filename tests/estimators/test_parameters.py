@@ -56,7 +56,7 @@ def test_compare_has_the_same_options_but_those_that_it_varies() -> None:
     fit, compare = options("fit"), options("compare")
     missing = set(fit) - set(compare)
     assert missing == {
-        "report",
+        *("report", "weight"),
         *("checkpoint", "checkpoint_every", "resume"),
         *("stream", "epoch_batches", "cache"),
         "blend",
