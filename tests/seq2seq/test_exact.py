@@ -34,7 +34,7 @@ def test_sums_of_two_numbers():
     pairs = np.random.default_rng(0).permutation(8100)
     a, b = pairs // 90 + 10, pairs % 90 + 10
     X, y = [f"{p}+{q}" for p, q in zip(a, b)], [str(p + q) for p, q in zip(a, b)]
-    settings = {**SETTINGS, "hidden_size": 64, "batch_size": 64, "epochs": 14, "averaging": 0.99}
+    settings = {**SETTINGS, "hidden_size": 64, "batch_size": 64, "epochs": 9, "averaging": 0.99}
     model = Seq2Seq(**settings).fit(X[:7800], y[:7800])
     assert model.score(X[7800:], y[7800:]) == 1.0
     assert model.predict(["99+99", "10+10"], num_beams=3).tolist() == ["198", "20"]
