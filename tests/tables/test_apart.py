@@ -52,7 +52,7 @@ CHILDREN = {
     "code", CHILDREN, ids=["abort", "nothing", "half a piece", "no end", "its own error"]
 )
 def test_ends_of_the_process(tmp_path, monkeypatch, code):
-    monkeypatch.setattr(apart, "SECONDS", 1.0)
+    monkeypatch.setattr(apart, "SECONDS", 1.0 if "sleep" in code else 60.0)
     monkeypatch.setattr(apart, "CHILD", tmp_path / "child.py")
     (tmp_path / "child.py").write_text(code)
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
