@@ -66,28 +66,29 @@ def compilers(place: Path, machine: str) -> dict[str, str]:
     return found
 
 
-def build(python: str, source: Path, machine: str, out: Path) -> Path:
-    """A wheel of `python` for `machine` from the unpacked source archive."""
+def build(python: str, source: Path, machine: str, out: Path, kernels: Path) -> Path:
+    """A wheel of `python` for `machine` from the unpacked source archive; kernels of the build in `kernels`, if any."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         version = run(python, "-c", "import sys; print('%d%d' % sys.version_info[:2])").strip()
         env = {**os.environ, **compilers(place, machine)}
         env.pop("CMAKE_CXX_COMPILER_LAUNCHER", None)
-        options = []
+        share = f"cmake.define.UNSPOOL_KERNELS={kernels}" if kernels.exists() else f"build-dir={kernels}"
+        crossed: list[str] = []
         if machine != platform.machine():
             env["_PYTHON_HOST_PLATFORM"] = f"linux-{machine}"
             suffix = f".cpython-{version}-{machine}-linux-gnu.so"
             defines = {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": machine, "NB_SUFFIX": suffix}
             defines["NB_SUFFIX_S"] = ".abi3.so"
             for key, value in defines.items():
-                options += ["-C", f"cmake.define.{key}={value}"]
+                crossed += ["-C", f"cmake.define.{key}={value}"]
         run(python, "-m", "venv", place / "tools")
         tools = place / "tools" / "bin" / "python"
         make = [tools, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", place / "built"]
-        run(*make, *options, source, env=env)
+        run(*make, "-C", share, *crossed, source, env=env)
         (wheel,) = (place / "built").glob("*.whl")
         tag = f"manylinux_{GLIBC.replace('.', '_')}_{machine}"
-        if options:  # auditwheel looks at this processor's alone; zig links what the tag allows
+        if crossed:  # auditwheel looks at this processor's alone; zig links what the tag allows
             run(sys.executable, "-m", "wheel", "tags", "--remove", "--platform-tag", tag, wheel)
             (audited,) = (place / "built").glob("*.whl")
         else:
@@ -132,7 +133,7 @@ def wheels(pythons: list[str], machine: str, out: Path) -> Iterator[tuple[str, P
         source = Path(folder, archive.name.removesuffix(".tar.gz"))
         shutil.move(archive, out / archive.name)
         for python in pythons:
-            yield python, build(python, source, machine, out)
+            yield python, build(python, source, machine, out, kernels=Path(folder, "built"))
 
 
 def main() -> None:
