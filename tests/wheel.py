@@ -81,11 +81,12 @@ def build(python: str, source: Path, machine: str, out: Path, kernels: Path) -> 
             defines = {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": machine, "NB_SUFFIX": suffix}
             defines["NB_SUFFIX_S"] = ".abi3.so"
             for key, value in defines.items():
-                crossed += ["-C", f"cmake.define.{key}={value}"]
+                crossed.append(f"--config-settings=cmake.define.{key}={value}")
         run(python, "-m", "venv", place / "tools")
         tools = place / "tools" / "bin" / "python"
         make = [tools, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", place / "built"]
-        run(*make, "-C", share, *crossed, source, env=env)
+        settings = [f"--config-settings={share}", *crossed]  # pip of Python 3.10 lacks -C
+        run(*make, *settings, source, env=env)
         (wheel,) = (place / "built").glob("*.whl")
         tag = f"manylinux_{GLIBC.replace('.', '_')}_{machine}"
         if crossed:  # auditwheel looks at this processor's alone; zig links what the tag allows
