@@ -116,6 +116,9 @@ def test_invocations(url, made) -> None:
     for k, one in enumerate(answer):
         np.testing.assert_allclose(one["dots"], expected["dots"][k], rtol=0, atol=1e-6)
         np.testing.assert_allclose(one["steps"], expected["steps"][k], rtol=0, atol=1e-6)
+    body = {"inputs": {"series": [[[1e39, -1e39, 0.0]]], "row": [[1e39, 0.0, 0.0]]}}  # no numbers of float32
+    answer = httpx.post(f"{url}/invocations?model=merges", json=body, timeout=30).json()["predictions"]
+    assert answer[0]["steps"] == [[None] * 3] and None in answer[0]["dots"]
     records = [{"title": a, "body": b, "numbers": [1, 2, 3]} for a, b in zip(TEXTS, TEXTS[::-1])]
     asked = {"dataframe_records": records}
     answer = httpx.post(f"{url}/invocations?model=texts", json=asked, timeout=30).json()["predictions"]

@@ -11,6 +11,7 @@ from unspool.errors import DataError
 from unspool.serve.errors import RequestError
 from unspool.serve.rows import Rows
 from unspool.serve.served import LENGTHS, Served, Spec, records
+from unspool.serve.tensors import to_json
 
 
 class Imported(Served):
@@ -107,7 +108,7 @@ class Imported(Served):
                 continue
             parts = np.split(outputs[name], np.cumsum(outputs[f"{name}_{LENGTHS}"])[:-1])
             found[name] = np.empty(len(parts), object)
-            found[name][:] = [part.tolist() for part in parts]
+            found[name][:] = [[to_json(row) for row in part] for part in parts]
         return [next(iter(one.values())) if len(found) == 1 else one for one in records(found)]
 
     def columns(self) -> list[tuple[Spec, str, str]]:

@@ -258,7 +258,7 @@ class Served:
     def predictions(self, outputs: Mapping[str, np.ndarray]) -> list[Any]:
         """The same as MLflow's "predictions": what `predict` gives, one entry a row; records where that is several."""
         first = next(iter(outputs.values()))
-        return [row.tolist() for row in first] if first.ndim > 1 else to_json(first)
+        return [to_json(row) for row in first] if first.ndim > 1 else to_json(first)
 
     @property
     def classes(self) -> list[Any] | None:
