@@ -11,7 +11,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence, pad_sequence
+from torch.nn.utils.rnn import (
+    PackedSequence,
+    pack_padded_sequence,
+    pack_sequence,
+    pad_packed_sequence,
+    pad_sequence,
+)
 
 from unspool import Ragged
 from unspool.errors import DataError, InvalidParameterError
@@ -204,6 +210,23 @@ def test_packed_without_a_sorting_keeps_having_none():
     assert torch.equal(again.data, packed.data)
     with pytest.raises(DataError, match="other lengths"):
         ragged[::-1].to_packed(like=packed)
+
+
+def test_packed_whose_parts_do_not_fit() -> None:
+    good = pack_sequence([torch.randn(n, 2) for n in (2, 5, 1)], enforce_sorted=False)
+    data, sizes, order, back = good
+    for parts, match in (
+        ((data[:-1], sizes, order, back), "batch_sizes .* of sum 7"),
+        ((data, sizes - 1, order, back), "batch_sizes"),
+        ((data, sizes[:0], None, None), "batch_sizes"),
+        ((data, sizes.flip(0), order, back), "batch_sizes"),
+        ((data, sizes, order + 1, back), "sorted_indices"),
+        ((data, sizes, order, back * 9), "sorted_indices"),
+        ((data, sizes, order[:1], back[:1]), "sorted_indices"),
+        ((data, sizes, torch.tensor([0, 1, 2]), back), "sorted_indices"),
+    ):
+        with pytest.raises(DataError, match=match):
+            Ragged.from_packed(PackedSequence(*parts))
 
 
 def test_packing_refuses_empty_sequences():

@@ -124,13 +124,31 @@ class Ragged:
 
     @classmethod
     def from_packed(cls, packed: PackedSequence) -> Ragged:
-        """From a PackedSequence of data (N, ...), sequences in the order in which they were given to be packed."""
+        """From a PackedSequence of data (N, ...), sequences in the order in which they were given to be packed.
+
+        Raises `DataError` for one whose parts do not fit."""
         sizes = packed.batch_sizes.to(torch.int64)
+        fit = (
+            sizes.dim() == 1 and len(sizes) > 0 and int(sizes[-1]) > 0 and not bool((sizes.diff() > 0).any())
+        )
+        if not fit or int(sizes.sum()) != len(packed.data):
+            raise DataError(
+                f"The batch_sizes of a PackedSequence must be ints above 0, never up, of sum {len(packed.data)}, the "
+                f"rows of its data. Got {sizes.tolist()[:8]}, of sum {int(sizes.sum())}."
+            )
         batch = int(sizes[0])
         lengths = (sizes[:, None] > count_up(batch)).sum(0)
         place = count_up(batch)
         if packed.unsorted_indices is not None:
-            place = packed.unsorted_indices.cpu()
+            place = packed.unsorted_indices.to("cpu", torch.int64)
+            order, back = torch.argsort(place), packed.sorted_indices
+            if not torch.equal(place[order], count_up(batch)) or not (
+                back is None or torch.equal(order, back.cpu())
+            ):
+                raise DataError(
+                    f"The sorted_indices and unsorted_indices of a PackedSequence must be 0 ... {batch - 1} in an "
+                    "order, each the inverse of the other. Got others. Use torch.nn.utils.rnn.pack_padded_sequence."
+                )
             lengths = lengths[place]
         offsets = offsets_of(lengths)
         places = Places(offsets, place, offsets_of(sizes)[:-1], len(packed.data))
