@@ -19,6 +19,10 @@ FOUND = [
     "indexed | func.grad | index meta | later",
     "indexed | func.vjp | index negative | later",
     "indexed | functionalize | index beyond the end | first",
+    "indexed | dispatch mode | index every second number | first",
+    "gru | compile eager | weights sparse | first",
+    "indexed | compile eager | index meta | first",
+    "step | export | state no columns | first",
     "gru | second derivative | weights replaced before backward | first",
 ]
 

@@ -150,7 +150,7 @@ def _is_ours(error: BaseException) -> bool:
     if not frames or not frames[-1].filename.startswith(OURS):
         return False
     line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0)
-    return line.strip().startswith("raise ") or "_native." in line
+    return line.strip().startswith("raise ") or "native." in line
 
 
 def _judge_error(found: dict[str, Any], disturbance: Any, surrounding: Any) -> str:
@@ -158,6 +158,8 @@ def _judge_error(found: dict[str, Any], disturbance: Any, surrounding: Any) -> s
     words = disturbance.words + surrounding.words
     if surrounding.name == "anomaly" and "returned nan values in its" in text:
         return f"error: torch's: {text}"
+    if "mode object <torch._functorch._aot_autograd.runtime_wrappers._AnalyzeCustomOp" in text:
+        return f"error: torch's, which compiles no operation of a subclass: {text}"
     if disturbance.wanted == "numbers" and not surrounding.words:
         return f"fault: no error was due: {found['type']}: {text[:300]} {found['where']}"
     if any(sentence in text for sentence in TORCHS):

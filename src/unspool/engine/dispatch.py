@@ -198,9 +198,10 @@ def _run_compiled(
     taken, starts = as_computed(values, states)
     leaves = [taken, *(leaf for state in starts for leaf in flatten(state))]
     leaves += [weight for d in directions for weight in d.all_weights() if weight.is_floating_point()]
-    if engine in ("auto", "native") and all(
-        t.dtype == torch.float32 and t.device.type == "cpu" for t in leaves
-    ):
+    taken_by_native = all(
+        t.dtype == torch.float32 and t.device.type == "cpu" and t.layout is torch.strided for t in leaves
+    ) and (index is None or index.device.type == "cpu")
+    if engine in ("auto", "native") and taken_by_native:
         plan = compiled.plan(directions, taken, starts)
         if plan is not None and precision == "float32":
             return compiled.run(plan, directions, taken, offsets, starts, index)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unspool import _native
 from unspool.arrays import MAPPED, innermost, is_mapped, numbers
@@ -67,6 +67,16 @@ def with_numbers(tensors: Sequence[Tensor]) -> None:
             "A call needs states and weights with numbers. Got some on the 'meta' device. "
             "Give them numbers first (to_empty, then load_state_dict), or move the input to 'meta' too."
         )
+
+
+def weights_of_step(cell: nn.Module) -> None:
+    """Raises `EngineError` for weights that a compiler would multiply in its own words, or not at all."""
+    for name, weight in cell.named_parameters():
+        if weight.layout is not torch.strided or weight.is_quantized:
+            raise EngineError(
+                f"The weights of a step must be dense. Got {name!r} of layout {weight.layout}, {weight.dtype}. "
+                "Convert it with .to_dense() or .dequantize()."
+            )
 
 
 def state_of_step(given: Any, like: Any) -> Any:

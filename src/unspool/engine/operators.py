@@ -79,8 +79,12 @@ def forward(
         from unspool.engine import compiled
 
         ran = compiled.as_now(text, live)
-    results = native.forward(call_of(ran), values, offsets, index, tensors, lend=False)
+    results = native.forward(call_of(ran), values, *_dense(offsets, index), tensors, lend=False)
     return [*results, compiled.mark(text, ran)] if live else list(results)
+
+
+def _dense(offsets: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return offsets.contiguous(), None if index is None else index.contiguous()
 
 
 def forward_shapes(
@@ -138,7 +142,7 @@ def backward(
 
         made = call_of(compiled.marked(text, kept[1]))
     grads = native.backward(
-        made, values, offsets, index, output, kept[0], tensors, dy, d_finals, needs, lend=False
+        made, values, *_dense(offsets, index), output, kept[0], tensors, dy, d_finals, needs, lend=False
     )
     return [g for g in grads if g is not None]
 

@@ -25,6 +25,8 @@ def step(cell: nn.Module, x: Tensor, state: Any, engine: str = "auto") -> Any:
     Raises `EngineError` where `engine` is "native" and the step cannot run there.
     """
     if torch.compiler.is_compiling():
+        door.weights_of_step(cell)
+        state = door.state_of_step(state, cell.initial_state(x.shape[0]))  # type: ignore[operator]
         return cell(x, state) if engine == "eager" else _unreached(cell, x, state)
     if not surroundings.calm() or (
         torch.is_grad_enabled()

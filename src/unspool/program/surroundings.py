@@ -187,4 +187,4 @@ def as_fake_as(like: Tensor, tensor: Any) -> Any:
     """`tensor` as a fake one where `like` is, in its mode."""
     if tensor is None or not is_fake(like) or is_fake(tensor) or like.fake_mode.allow_non_fake_inputs:  # type: ignore[attr-defined]
         return tensor
-    return like.fake_mode.from_tensor(tensor)  # type: ignore[attr-defined]
+    return like.fake_mode.from_tensor(tensor, static_shapes=True)  # type: ignore[attr-defined]
