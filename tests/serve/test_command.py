@@ -11,7 +11,6 @@ from tests.cli.conftest import run
 import unspool
 from unspool.cli.kinds import command_for
 from unspool.errors import DataError
-from unspool.importing import model_of
 from unspool.serve import named_paths
 
 
@@ -45,9 +44,6 @@ def test_what_is_refused(models, tmp_path, monkeypatch) -> None:
 
 
 def test_models_of_another_kind(tmp_path) -> None:
-    model_of(unspool.nn.LSTM(2, 3)).save(tmp_path / "layer")
-    assert "imported" in run("serve", tmp_path / "layer", code=2).stderr
-    assert "ImportedModel" in run("serve", f"mine={tmp_path / 'layer'}", code=2).stderr
     tagger = unspool.SequenceTagger(hidden_size=2, embedding_dim=2, epochs=1, verbose=0)
     tagger.fit([["a", "b"], ["b", "a"]] * 4, [["X", "Y"], ["Y", "X"]] * 4).save(tmp_path / "tags")
     assert command_for("serve", [str(tmp_path / "tags")]).name == "serve"
