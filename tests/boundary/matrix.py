@@ -33,7 +33,7 @@ def sample() -> list[Case]:
     crossed = []
     for case in cases():
         alone = case.surrounding == "calm" or case.disturbance == "none"
-        if _place(case) % ((1 if alone else 2500) * (4 if case.surrounding in SLOW else 1)):
+        if _place(case) % ((1 if alone else 2500) * (7 if case.surrounding in SLOW else 1)):
             continue
         if not alone:
             crossed.append(case)

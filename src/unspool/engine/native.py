@@ -135,9 +135,9 @@ def forward(
 _hooks = torch._C._autograd._top_saved_tensors_default_hooks  # which may give other memory back
 
 
-def _storages(tensors: Sequence[Tensor | None]) -> list[int]:
+def _storages(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
     """Which memory the tensors have: autograd does not see where that of a leaf is replaced."""
-    return [0 if t is None else t.untyped_storage()._cdata for t in tensors]
+    return tuple([0 if t is None else t.untyped_storage()._cdata for t in tensors])
 
 
 class _Run(torch.autograd.Function):
