@@ -109,8 +109,8 @@ class Answers:
     def complete(self, everything: Read) -> np.ndarray:
         """The numbers of the rows that have an answer: those with a text, and with all else that the model needs."""
         needed = [everything.texts, *(everything.beside.values() if self._needs_all else ())]
-        there = [all(value is not None for value in values) for values in zip(*needed)]
-        return np.flatnonzero(there)
+        there = [[value is not None for value in values] for values in needed]
+        return np.flatnonzero(np.all(there, 0))
 
     def read(self, table: Table) -> Read:
         """What the model reads of a table; `DataError` where it is not there."""
