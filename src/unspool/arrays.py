@@ -112,12 +112,18 @@ def random_of(random_state: Any) -> np.random.RandomState:
 def check_texts(texts: Iterable[str | None], where: str) -> None:
     """`DataError` for a text with half a character of two (a lone surrogate), which no file can hold."""
     for text in texts:
-        if text is not None and not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-            raise DataError(f"{where} has {text!r}, which is not valid Unicode. Read the file as UTF-8.")
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{where} has {text!r}, which is not valid Unicode. Read the file as UTF-8."
+            ) from None
 
 
 def is_missing(value: Any) -> bool:
     """Whether it is None, NaN, NaT or the missing value of pandas."""
+    if isinstance(value, (str, int)):  # soonest told: most labels
+        return False
     return value is None or type(value).__name__ == "NAType" or (np.ndim(value) == 0 and bool(value != value))
 
 

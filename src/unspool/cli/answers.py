@@ -12,8 +12,7 @@ import polars as pl
 import torch
 import typer
 
-from unspool.cli.data import Beside, take
-from unspool.cli.data import Part as Read
+from unspool.cli.data import Beside, Part, take
 from unspool.cli.options import Reading, load_model
 from unspool.cli.threads import HEARD, heard, in_order
 from unspool.errors import DataError, EngineError
@@ -29,13 +28,12 @@ from unspool.tables import (
 from unspool.training.device import choose
 
 LARGE = 4 * 2**20  # bytes of a file that is read, answered and written piece by piece
-MOST_THREADS = (
-    4  # that answer pieces: a quarter of the work of one, reading and splitting, is one thread's at a time
-)
+# That answer pieces: a quarter of the work of one, reading and splitting, is one thread's at a time.
+MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
-class Part:
+class Answered:
     """A table with the model's answers, what the model warned of, and how many rows have an answer, and no text."""
 
     frame: pl.DataFrame
@@ -77,23 +75,21 @@ class Answers:
         yield self.add(self.part(first))
         yield from map(self.add, in_order(self.part, tables, threads))
 
-    def add(self, part: Part) -> pl.DataFrame:
+    def add(self, part: Answered) -> pl.DataFrame:
         """Count the part; its frame."""
         self.rows, self.empty = self.rows + part.rows, self.empty + part.empty
         self.warned += part.warned
         return part.frame
 
-    def part(self, table: Table) -> Part:
+    def part(self, table: Table) -> Answered:
         """As `frame`, not yet counted; within `heard`."""
         everything = self.read(table)
-        rows = self.complete(everything).tolist()
+        rows = self.complete(everything)
         answers, warned = pl.DataFrame(schema=self.schema), []
-        if rows:
+        if len(rows):
             if self.schema is None:
-                self._check(table, take(everything, np.array(rows[:1])).inputs)
-            answers = pl.DataFrame(
-                self.model.columns(take(everything, np.array(rows)).inputs, level=self.level)
-            )
+                self._check(table, take(everything, rows[:1]).inputs)
+            answers = pl.DataFrame(self.model.columns(take(everything, rows).inputs, level=self.level))
             warned = HEARD.taken()
             self.schema = dict(answers.schema)
         elif self.schema is None:
@@ -104,15 +100,15 @@ class Answers:
         index = pl.DataFrame({"": pl.Series(range(len(table)), dtype=pl.UInt32)})
         columns = index.join(numbered, on="", how="left", maintain_order="left").drop("")
         frame = pl.concat([table.frame, columns], how="horizontal")
-        return Part(frame, len(rows), len(table) - len(rows), warned)
+        return Answered(frame, len(rows), len(table) - len(rows), warned)
 
-    def complete(self, everything: Read) -> np.ndarray:
+    def complete(self, everything: Part) -> np.ndarray:
         """The numbers of the rows that have an answer: those with a text, and with all else that the model needs."""
         needed = [everything.texts, *(everything.beside.values() if self._needs_all else ())]
         there = [[value is not None for value in values] for values in needed]
         return np.flatnonzero(np.all(there, 0))
 
-    def read(self, table: Table) -> Read:
+    def read(self, table: Table) -> Part:
         """What the model reads of a table; `DataError` where it is not there."""
         require_columns(table, [self.input, *self.beside.names])
         return self.beside.part(table, self.input, np.zeros(len(table)))

@@ -20,7 +20,7 @@ import polars as pl
 import typer
 
 from unspool import __version__
-from unspool.cli.answers import Answers, Part, check_out, kept_pieces, laid_out, tell
+from unspool.cli.answers import Answered, Answers, check_out, kept_pieces, laid_out, tell
 from unspool.cli.options import Reading, load_model
 from unspool.cli.threads import heard
 from unspool.cluster import Cluster, check_ready, connected
@@ -83,7 +83,7 @@ class Work:
 class Placed:
     """A piece with its answers, and where it was answered."""
 
-    part: Part
+    part: Answered
     place: tuple[str, str]
 
 
