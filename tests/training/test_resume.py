@@ -316,6 +316,7 @@ def _put(state: dict[str, Any], keys: tuple[Any, ...], value: Any) -> None:
         (("within", "norms"), [1.0]),
         (("within", "batches"), 10**9),
         (("within", "memory"), None),
+        (("within", "random"), torch.zeros(3)),
         (("steps",), 10**12),
         (("stop",), "no"),
         (("history",), [{"epoch": 7}]),

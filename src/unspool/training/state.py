@@ -104,6 +104,7 @@ def _check(trainer: Trainer, state: Any) -> None:
         done = (len(within["norms"]), within["targets"] > 0)
         _need(done == (within["batches"], within["batches"] > 0), "sums")
         _need(all(type(within[name]) is float for name in ("rate", "loss", "seconds")), "sums")
+        torch.Generator().set_state(within["random"])
     for optimizer, kept in zip(trainer.optimizers, state["optimizers"], strict=True):
         if isinstance(optimizer, RowAdam):
             _check_rows(optimizer, kept, steps)
