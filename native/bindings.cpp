@@ -11,6 +11,7 @@
 #include "pool.h"
 #include "rows.h"
 #include "snapshot.h"
+#include "words.h"
 
 using namespace unspool;
 using Table = std::vector<std::vector<int32_t>>;
@@ -152,6 +153,8 @@ NB_MODULE(_native, m) {
 
   m.def("move_rows", &move_rows, nb::arg("values"), nb::arg("block"), nb::arg("offsets"), nb::arg("starts"), nb::arg("at"),
         nb::arg("fill").none(), nb::arg("threads"));
+
+  m.def("split_words", &split_words, nb::arg("texts"), nb::arg("lower"));
 
   m.def("peak_rows", &peak_rows, nb::arg("values"), nb::arg("offsets"), nb::arg("places"), nb::arg("threads"));
 

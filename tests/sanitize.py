@@ -45,7 +45,7 @@ SANITIZERS = {
             ["tests/training/test_optimizers.py", "tests/test_ragged.py"],
             ["tests/boundary/test_native.py", "tests/boundary/test_threads.py"],
             ["tests/streaming/test_layers.py", "-k", "option or gru or weights"],
-            ["tests/streaming/test_pool.py"],
+            ["tests/streaming/test_pool.py", "tests/text/test_words.py"],
         ],
     },
     "thread": {

@@ -8,23 +8,24 @@ import polars as pl
 import pytest
 
 from unspool.errors import DataError
-from unspool.tables import read_table
+from unspool.tables import pieces, read_table
 from unspool.tables.pieces import read_pieces
 
 ROWS = [{"a": f'say "{i}"\nor, {i}', "b": str(i), "c": i / 2} for i in range(25)]
 
 
 def whole(path, columns, rows, **more):
-    pieces = list(read_pieces(path, columns, rows=rows, **more))
-    assert all(len(p) <= rows for p in pieces)
-    numbers = [n for p in pieces for n in p.rows.tolist()]
+    found = list(read_pieces(path, columns, rows=rows, **more))
+    assert all(len(p) <= rows for p in found)
+    numbers = [n for p in found for n in p.rows.tolist()]
     assert numbers == list(range(1, len(numbers) + 1))
-    return pl.concat([p.frame for p in pieces])
+    return pl.concat([p.frame for p in found])
 
 
 @pytest.mark.parametrize("rows", [1, 7, 25, 100])
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.tsv", "t.jsonl", "t.csv.gz"])
-def test_pieces_are_the_table(tmp_path, name, rows):
+def test_pieces_are_the_table(tmp_path, monkeypatch, name, rows):
+    monkeypatch.setattr(pieces, "TOGETHER", 4)
     frame, path = pl.DataFrame(ROWS), tmp_path / name
     if name == "t.parquet":
         frame.write_parquet(path, row_group_size=4)

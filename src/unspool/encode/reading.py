@@ -155,6 +155,8 @@ def _from_array(X: np.ndarray, kind: str | None) -> Raw:
 
 
 def _from_rows(rows: list[Any], kind: str | None) -> Raw:
+    if {*map(type, rows)} == {str}:
+        return Raw("text", rows)
     rows = [row.as_py() if hasattr(row, "as_py") else row for row in rows]  # Arrow's scalars
     if any(isinstance(row, str) for row in rows):
         for i, row in enumerate(rows):

@@ -8,7 +8,7 @@ import gzip
 import lzma
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +32,7 @@ from unspool.tables.read import (
 )
 
 ROWS = 20_000
+TOGETHER = 256  # rows that are lists at a time
 LONGEST = 2**26  # characters of a line, and of a cell
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -148,7 +149,7 @@ def _delimited(
                 file.seek(0)
             quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
             reader = csv.reader(_lines(file, path), delimiter=delimiter, quoting=quoting, strict=True)
-            cells = (row for row in reader if row)
+            cells: Iterator[list[str]] = filter(None, reader)
             first = next(cells, None)
             if first is None:
                 raise DataError(f"{str(path)!r} is empty.")
@@ -162,25 +163,23 @@ def _delimited(
                     )
             columns = names if columns is None else columns
             places = [names.index(name) for name in columns]
-            pending = [] if header else [first]
-            while piece := [*pending, *islice(cells, rows - len(pending))]:
-                pending = []
-                odd = next((row for row in piece if len(row) != len(first)), None)
+            if not header:
+                cells = chain([first], cells)
+            while True:
+                read, odd = _columns(cells, len(first), rows)
                 if odd is not None:
                     raise DataError(
                         f"{str(path)!r}, at line {reader.line_num} or before: {len(odd)} cells where the "
                         f"{'header' if header else 'first row'} has {len(first)}. Is the file half-written, or a text "
                         f"with {delimiter!r} not quoted?"
                     )
-                yield (
-                    pl.DataFrame(
-                        {
-                            name: pl.Series([row[k] or None for row in piece], dtype=pl.String)
-                            for name, k in zip(columns, places, strict=True)
-                        }
-                    ),
-                    {},
-                )
+                if not read[0]:
+                    break
+                wanted_cells = {
+                    name: pl.Series([cell or None for cell in read[k]], dtype=pl.String)
+                    for name, k in zip(columns, places, strict=True)
+                }
+                yield pl.DataFrame(wanted_cells), {}
     except csv.Error as error:
         raise DataError(
             f"{str(path)!r}, line {reader.line_num}: {error}. The file may be half-written; if its quote characters "
@@ -188,6 +187,21 @@ def _delimited(
         ) from None
     finally:
         csv.field_size_limit(limit)
+
+
+def _columns(cells: Iterator[list[str]], width: int, rows: int) -> tuple[list[list[str]], list[str] | None]:
+    """(up to `rows` rows, column by column; the first row that has another width, where reading ends).
+
+    Few rows at a time are lists: of many, Python's garbage collection takes as long as their reading.
+    """
+    columns: list[list[str]] = [[] for _ in range(width)]
+    while block := list(islice(cells, min(rows - len(columns[0]), TOGETHER))):
+        odd = next((row for row in block if len(row) != width), None)
+        if odd is not None:
+            return columns, odd
+        for column, more in zip(columns, zip(*block)):
+            column += more
+    return columns, None
 
 
 def _lines(file: IO[str], path: Path) -> Iterator[str]:

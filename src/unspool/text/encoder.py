@@ -14,9 +14,10 @@ from tokenizers import Tokenizer as RustTokenizer
 from unspool.errors import DataError, InvalidParameterError, ModelFileError, check_choice, check_int
 from unspool.ragged import Ragged
 from unspool.saved.fields import checked
-from unspool.text.words import BLOCK, PAD, UNKNOWN, UNKNOWN_ID, Split, Words
+from unspool.text.words import PAD, UNKNOWN, UNKNOWN_ID, Split, Words
 
 BEGIN, END = "<begin>", "<end>"
+_TOGETHER = 8192  # texts that are checked at a time
 
 
 class TextEncoder:
@@ -220,8 +221,8 @@ def _check_texts(texts: Any) -> list[str]:
         raise DataError("Expected a list of texts. Got one text; put it in a list.")
     texts = list(texts)
     try:
-        for start in range(0, len(texts), BLOCK):
-            "".join(texts[start : start + BLOCK]).encode()
+        for start in range(0, len(texts), _TOGETHER):
+            "".join(texts[start : start + _TOGETHER]).encode()
     except (TypeError, UnicodeEncodeError):
         _find_bad(texts)
     return texts

@@ -1,22 +1,23 @@
-"""Texts to words: split by the Rust `tokenizers` library, each different piece between spaces once."""
+"""Texts to words, as the Rust `tokenizers` library splits them: ASCII natively, the rest by the library."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise
+from itertools import chain, islice, pairwise, repeat
 from typing import Any
 
 import numpy as np
-from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
+
+from unspool import _native
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 UNKNOWN_ID = 1
 
 # A Chinese character; a word, with inner apostrophes; any other mark. Combining marks stay with their base.
 _WORD = r"\p{Han}\p{M}*|[\w&&[^\p{Han}]]+(?:'[\w&&[^\p{Han}]]+)*|[^\w\s]\p{M}*"
-BLOCK = 8192  # texts that are cut at spaces at a time
 _KEPT, _LONGEST = 2**16, 40  # pieces whose words are remembered, and characters of such a piece
 _CHARACTERS = 2**9  # of pieces that are split at a time
 
@@ -37,7 +38,7 @@ class Split:
 
     def numbers(self, of: Mapping[str, int], unknown: int) -> np.ndarray:
         """(N,) int64: the number of each word."""
-        each = (of.get(name, unknown) for name in self.names)
+        each = map(of.get, self.names, repeat(unknown))
         return np.fromiter(each, np.int64, len(self.names))[self.codes]
 
     def blocks(self, words: int = 2**20) -> Iterator[Split]:
@@ -64,12 +65,13 @@ class Words:
     """Words by the Rust library: normalise, split, look up.
 
     No word holds a space, and what is done to a text (NFC, lower case, the split) does not reach across one: so texts
-    are cut at spaces, and each different piece is split once; the words of short pieces are remembered. A million texts
-    of 10 words take 4 seconds of one core, the library alone 20. Python's `re` knows no Unicode properties: its words
+    are cut at spaces. Pieces of ASCII are split natively, without Python's lock; of the others the library splits each
+    different one once, and the words of short ones are remembered. Python's `re` knows no Unicode properties: its words
     break at every vowel sign of Hindi or Thai.
     """
 
     def __init__(self, lower: bool) -> None:
+        self.lower = lower
         steps = [normalizers.NFC(), normalizers.Replace("\u2019", "'")]
         self.rust = RustTokenizer(models.WordLevel({}, unk_token=UNKNOWN))
         self.rust.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lower else steps)
@@ -82,10 +84,10 @@ class Words:
 
     def most_frequent(self, texts: Sequence[str], count: int) -> list[str]:
         """At most `count` words of the texts, the most frequent first, ties in alphabetical order."""
-        trainer = trainers.WordLevelTrainer(vocab_size=count, special_tokens=[], show_progress=False)
-        self.rust.train_from_iterator(texts, trainer)
-        vocabulary = self.rust.get_vocab()
-        return sorted(vocabulary, key=vocabulary.__getitem__)
+        split = self.split(texts)
+        often = np.bincount(split.codes, minlength=len(split.names)).tolist()
+        ordered = sorted(zip(split.names, often), key=lambda word: (-word[1], word[0]))
+        return [name for name, _ in ordered[:count]]
 
     def know(self, words: list[str]) -> None:
         """Number these, from 2 on."""
@@ -103,26 +105,22 @@ class Words:
 
     def split(self, texts: Sequence[str]) -> Split:
         """The words, known or not."""
-        pieces, lengths, codes = _Numbering(), [], []
-        for block in _blocks(texts):
-            rows = [text.split(" ") for text in block]
-            lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
-            count = int(lengths[-1].sum())
-            codes.append(np.fromiter(map(pieces.__getitem__, chain.from_iterable(rows)), np.int32, count))
-        piece = np.concatenate([np.zeros(0, np.int32), *codes])  # (pieces of all texts,)
-        ends = np.concatenate([np.zeros(1, np.int64), *lengths]).cumsum()
-
-        words = self._words_of(list(pieces))
-        counts = np.fromiter(map(len, words), np.int64, len(words))
-        names = _Numbering()
-        flat = np.fromiter(map(names.__getitem__, chain.from_iterable(words)), np.int32, int(counts.sum()))
-        starts = counts.cumsum() - counts
-        if bool((counts == 1).all()):
-            return Split(list(names), flat[piece], ends)
-        each = counts[piece]
+        names, odd, *found = _native.split_words(tuple(texts), self.lower)
+        codes, offsets = (np.frombuffer(each, dtype) for each, dtype in zip(found, (np.int32, np.int64)))
+        if not odd:
+            return Split(names, codes, offsets)
+        numbers = _Numbering(zip(names, range(len(names))))
+        words = self._words_of(odd)
+        counts = np.fromiter(chain(repeat(1, len(names)), map(len, words)), np.int64, len(names) + len(odd))
+        rest = np.fromiter(map(numbers.__getitem__, chain.from_iterable(words)), np.int32)
+        flat = np.concatenate(
+            [np.arange(len(names), dtype=np.int32), rest]
+        )  # the words of each name, of each piece
+        pieces = np.where(codes < 0, len(names) + ~codes, codes)
+        each = counts[pieces]
         before = np.concatenate([[0], each.cumsum()])
-        places = np.repeat(starts[piece] - before[:-1], each) + np.arange(before[-1])
-        return Split(list(names), flat[places], before[ends])
+        places = np.repeat((counts.cumsum() - counts)[pieces] - before[:-1], each) + np.arange(before[-1])
+        return Split(list(numbers), flat[places], before[offsets])
 
     def tokens(self, text: str) -> list[str]:
         """The words of one text."""
@@ -160,11 +158,6 @@ class _Numbering(dict[str, int]):
     def __missing__(self, text: str) -> int:
         number = self[text] = len(self)
         return number
-
-
-def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """A part at a time: the pieces of all texts would take some ten times the memory of their numbers."""
-    return (texts[i : i + BLOCK] for i in range(0, len(texts), BLOCK))
 
 
 def _parts(pieces: list[str]) -> Iterator[list[str]]:
