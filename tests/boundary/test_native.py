@@ -19,6 +19,7 @@ from unspool import Ragged, _native, cells, nn
 from unspool.heads.pooling import Pooling
 from unspool.nn import draws
 from unspool.streaming import StreamPool
+from unspool.text import TextEncoder
 from unspool.training.optimizers import RowAdam
 
 from .processes import run
@@ -161,6 +162,7 @@ def ordinary_work() -> None:
     output = layer(x)[0]
     Pooling("max", 8)(output, None).sum().backward()
     draws.Dropout(0.5)(torch.ones(40, 40))
+    TextEncoder().fit(["It's a text.", "日 é"])
     Ragged.from_padded(x.to_padded(), x.lengths).values.sum().backward()
     stack = nn.Stack("lstm", 3, 4)
     embedding = torch.nn.Embedding(6, 3, sparse=True)
