@@ -136,6 +136,9 @@ def as_they_are(values: Any) -> np.ndarray:
     if array.ndim != 1 or not isinstance(values, (list, tuple)):
         return array
     kinds = {type(value) for value in values} if array.dtype.kind in "Uif" else set()
+    if any(issubclass(kind, str) and kind not in (str, np.str_) for kind in kinds):
+        # NumPy takes the name of a str that is an enumeration's member, cut to the length of its value.
+        return as_they_are([str.__str__(value) if isinstance(value, str) else value for value in values])
     mixed = len(kinds) > 1 and (array.dtype.kind == "U" or bool in kinds)
     if mixed and array.dtype.kind == "U" and all(issubclass(kind, str) for kind in kinds):
         mixed = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import numbers
 import os
 import sys
 import warnings
@@ -73,7 +74,7 @@ def check_float(owner: str, name: str, value: Any, low: float, high: float, clos
     """`value` if it is a number between `low` and `high`; `closed` is "both", "left", "right" or "neither"."""
     brackets = ("[" if closed in ("both", "left") else "(", "]" if closed in ("both", "right") else ")")
     inside = (
-        isinstance(value, (int, float))
+        (isinstance(value, (int, float)) or _is_of_numpy(value))
         and not isinstance(value, bool)
         and not (isinstance(value, int) and abs(value) > sys.float_info.max)
         and (value >= low if brackets[0] == "[" else value > low)
@@ -82,6 +83,11 @@ def check_float(owner: str, name: str, value: Any, low: float, high: float, clos
     if not inside:
         bad_parameter(owner, name, f"a number in {brackets[0]}{low:g}, {high:g}{brackets[1]}", value)
     return float(value)
+
+
+def _is_of_numpy(value: Any) -> bool:
+    """Whether it is a number of NumPy, of any width."""
+    return hasattr(value, "dtype") and isinstance(value, numbers.Real)
 
 
 def check_choice(owner: str, name: str, value: Any, choices: Iterable[Any]) -> Any:

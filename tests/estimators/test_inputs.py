@@ -130,7 +130,7 @@ def test_labels_of_sentences_that_are_missing():
     [
         ({"a b", "c"}, "Got set. A set has no order: pass a list"),
         ([["a", "b"], ["c"]], r"Row 0 of X holds 2 texts.*' '.join\(row\)"),
-        (np.array([["a b"], ["c"]], object), r"Row 0 of X holds 1 texts.*X\[:, 0\]"),
+        (np.array([["a b", "c"], ["c", "d"]], object), r"Row 0 of X holds 2 texts.*X\[:, 0\]"),
         ([{"text": "a"}], "Row 0 of X is a dict"),
         (np.array("abc"), "an array of no axes, 'abc'"),
         (np.full((2, 2), 2**63, np.uint64), "holds 9223372036854775808: token ids are below"),

@@ -232,11 +232,11 @@ def test_a_fit_by_rows_is_the_fit_with_dense_adamw(early_stopping: bool, by_rows
 
 def stopped(monkeypatch: pytest.MonkeyPatch, at: int, what: Any) -> Any:
     """A fit in which batch `at` calls what(trainer); its estimator."""
-    train_step, count = Trainer.train_step, 0
+    train_step, count, network = Trainer.train_step, 0, None
 
     def step(self: Trainer, batch: Any) -> Any:
-        nonlocal count
-        count += 1
+        nonlocal count, network
+        count, network = count + 1, self.network
         if count == at:
             what(self)
         return train_step(self, batch)
@@ -249,6 +249,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch, at: int, what: Any) -> Any:
             model.fit(X, y)
         except DivergenceError:
             assert what is spoil
+            model.network_ = network  # which the model lets go
     return model
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from unspool.arrays import is_missing, native, unwrapped
-from unspool.errors import DataError, warn_caller
+from unspool.errors import DataError, described, warn_caller
 from unspool.ragged import Ragged
 from unspool.signals.sound import Sound
 from unspool.text import Split, unpad
@@ -32,12 +32,14 @@ class Raw:
     """Sequences of a kind: "text" (list of str, or their `Split`), "tokens" (list of lists of str), "ids" (Ragged (N,)
     int64), "series" (Ragged (N, F)) or "audio" (list of paths and `Sound`).
 
-    columns: name -> a value for each of them, where `unspool.encode.columns` read further columns.
+    columns: name -> a value for each of them, where `unspool.encode.columns` read further columns. names: of the
+    features, where the sequences were tables.
     """
 
     kind: str
     data: Any
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.data)
@@ -53,7 +55,7 @@ class Raw:
             return Raw(self.kind, self.data.take(rows), columns)
         if isinstance(self.data, list):
             return Raw(self.kind, [self.data[i] for i in rows], columns)
-        return Raw(self.kind, self.data[torch.from_numpy(rows)], columns)
+        return Raw(self.kind, self.data[torch.from_numpy(rows)], columns, self.names)
 
 
 def read_input(X: Any, kind: str | None = None) -> Raw:
@@ -86,22 +88,33 @@ def _read(X: Any, kind: str | None) -> Raw:
     if isinstance(X, memoryview):
         X = np.asarray(X)
     if hasattr(X, "columns"):
-        X = _numbers_of_frame(X)
+        X = _array_of_frame(X)
     elif hasattr(X, "to_list"):  # a pandas or polars Series
         X = X.to_list()
     X = unwrapped(X)
     if hasattr(X, "__array__") and not hasattr(X, "__iter__"):
         X = np.asarray(X)
+    if hasattr(X, "__next__") or not hasattr(X, "__iter__"):
+        hint = " It can be read once only: pass list(X)." if hasattr(X, "__next__") else ""
+        raise DataError(f"{_EXPECTED}. Got {described(X)}.{hint}")
     if isinstance(X, np.ndarray) and X.dtype.kind == "c":
         raise DataError(f"Complex data not supported. {_EXPECTED}.")
     if isinstance(X, np.ndarray) and X.dtype.kind in "iufb":
         return _from_array(X, kind)
     if isinstance(X, np.ndarray) and X.ndim == 0:
         raise DataError(f"{_EXPECTED}. Got an array of no axes, {X.tolist()!r:.50}.")
-    return _from_rows(list(X) if hasattr(X, "__iter__") else [X], kind)
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1 and is_text(X.flat):
+        X = X[:, 0]
+    return _from_rows(list(X), kind)
 
 
-def _numbers_of_frame(X: Any) -> np.ndarray:
+def is_text(values: Iterable[Any]) -> bool:
+    """Whether the first of them is a str."""
+    return isinstance(next(iter(values), None), str)
+
+
+def _array_of_frame(X: Any) -> np.ndarray:
+    """The numbers (n, columns), or the texts (n, 1) of a table of one column."""
     if getattr(getattr(X, "index", None), "nlevels", 1) > 1:
         raise DataError(
             "X is a table with a row a step and an index of several levels (pd-multiindex of sktime and aeon). Pass "
@@ -121,6 +134,8 @@ def _numbers_of_frame(X: Any) -> np.ndarray:
             "X is a table whose cells are series (nested_univ of sktime). Pass (time, features) arrays: "
             "[np.stack([np.asarray(cell) for cell in row], 1) for row in X.to_numpy()]."
         )
+    if array.shape[1] == 1 and is_text(array.flat):
+        return array
     if array.dtype.kind not in "iufb" or array.shape[1] < 2:
         raise DataError(f"{_EXPECTED}. Got a table of {array.shape[1]} columns; pass one: df['text'].")
     return array
@@ -172,6 +187,7 @@ def _from_rows(rows: list[Any], kind: str | None) -> Raw:
                     f"X holds recordings, so row {i} must be a pathlib.Path or a Sound. Got {type(row).__name__}."
                 )
         return Raw("audio", rows)
+    names = _names_of(rows)
     arrays = [_row(row, i) for i, row in enumerate(rows)]
     filled = [a for a in arrays if a.size]
     if len(filled) > 1 and all(a.ndim == 2 for a in filled):
@@ -188,7 +204,38 @@ def _from_rows(rows: list[Any], kind: str | None) -> Raw:
     whole = all(a.dtype.kind in "iu" and a.ndim == 1 for a in filled)
     if kind != "series" and (whole if filled else kind == "ids"):
         return Raw("ids", Ragged.from_list([a.astype(np.int64) for a in arrays]))
-    return _from_ragged(Ragged.from_list([a.astype(np.float64) for a in arrays]), "series")
+    found = _from_ragged(Ragged.from_list([a.astype(np.float64) for a in arrays]), "series")
+    return replace(found, names=names)
+
+
+def _names_of(rows: list[Any]) -> tuple[str, ...] | None:
+    """The columns of sequences that are tables, the same of all; None where no sequence is one."""
+    named = [(i, tuple(map(str, row.columns))) for i, row in enumerate(rows) if hasattr(row, "columns")]
+    if not named:
+        return None
+    first, names = named[0]
+    for i, found in named:
+        if found != names:
+            raise DataError(
+                "The tables of X must have the same columns in the same order. Got "
+                f"{_shown(names)} in row {first} and {_shown(found)} in row {i}. Choose them: table[{[*names[:4]]!r}]."
+            )
+    return names
+
+
+def check_names(raw: Raw, known: Sequence[str] | None) -> Raw:
+    """`raw`; `DataError` for tables whose columns are not `known`, those of the fit."""
+    if raw.names is not None and known is not None and raw.names != tuple(known):
+        raise DataError(
+            f"The tables of X must have the columns of the fit, {_shown(known)}, in that order. Got "
+            f"{_shown(raw.names)}."
+        )
+    return raw
+
+
+def _shown(names: Sequence[str]) -> str:
+    """A few of them, for a message."""
+    return ", ".join(map(repr, names[:8])) + (f", ... ({len(names)})" if len(names) > 8 else "")
 
 
 def _tell_axes(shape: tuple[int, ...]) -> None:
@@ -226,7 +273,6 @@ def _row(row: Any, i: int) -> np.ndarray:
     except (ValueError, TypeError) as error:
         raise DataError(f"Row {i} of X must be numbers, equally many at every step. {error}") from error
     if array.dtype.kind not in "iufb" or array.ndim == 0:
-        raise DataError(
-            f"{_EXPECTED}. Got {type(row).__name__} in row {i}. Reshape your data: a row is a sequence."
-        )
+        what = type(row).__name__ if array.dtype.kind in "iufbO" else f"{array.dtype}"
+        raise DataError(f"{_EXPECTED}. Got {what} in row {i}. Reshape your data: a row is a sequence.")
     return array.reshape(0) if array.size == 0 else array

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unspool import saved
 from unspool.encode import Columns, Raw, new_input, read_rows
+from unspool.encode.reading import check_names
 from unspool.errors import DataError, bad_parameter
 from unspool.estimators import blending, building, continuing, saving, streamed, streams
 from unspool.estimators.by_kind import training_of
@@ -30,12 +31,13 @@ from unspool.summaries import layers_text
 from unspool.tables.stream import TableStream
 from unspool.tasks import Target, Task
 from unspool.tasks.base import take
-from unspool.tasks.reading import check_lengths, read_weights, scale_weights
+from unspool.tasks.reading import check_lengths, parts_of, read_weights, scale_weights
 from unspool.training import Callback, SequenceData, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
 from unspool.training.device import CPU, asking, choose, on, seeded
 from unspool.training.parallel import same_random
+from unspool.training.whole import all_or_nothing
 
 
 class SequenceEstimator(SequenceParameters):
@@ -66,8 +68,8 @@ class SequenceEstimator(SequenceParameters):
     linear_, blend_ : the linear part and its weights, or None. `network_alone()` is the model without them.
     interrupted_ : whether Ctrl-C ended the fit; the best weights so far are kept then.
     network_ : the trained torch module. n_parameters_ : its trainable numbers. input_ : the encoder.
-    n_features_in_ : features a step; 1 for texts, ids and recordings. feature_names_in_ : their names, where `fit` of
-        the command line had them from a table, or you set them; saved.
+    n_features_in_ : features a step; 1 for texts, ids and recordings. feature_names_in_ : their names, where X was a
+        list of tables, `fit` of the command line had them from one, or you set them; saved.
     """
 
     # --- what a kind of target defines
@@ -81,6 +83,7 @@ class SequenceEstimator(SequenceParameters):
 
     # --- fitting
 
+    @all_or_nothing
     @surroundings.training()
     def fit(
         self,
@@ -103,7 +106,8 @@ class SequenceEstimator(SequenceParameters):
         checkpoint_every: how often it is written: steps (500), or seconds ("60s"); None: after each epoch.
 
         Raises `DataError` for data that cannot be used, `InvalidParameterError`, `DivergenceError` where the loss or
-        a gradient becomes NaN or infinite, and `ModelFileError` for a checkpoint of another training.
+        a gradient becomes NaN or infinite, and `ModelFileError` for a checkpoint of another training. After any error
+        the estimator is as it was before the call, also after one that a callback raised.
         """
         check_parameters(type(self).__name__, self.get_params(deep=False))
         check_callbacks(type(self).__name__, callbacks)
@@ -112,7 +116,7 @@ class SequenceEstimator(SequenceParameters):
         raw = self._read(X, self.input_.kind if again else None)
         building.check_kind(self, raw.kind)
         fresh = (type(self.task_) if again else self.kind_of(y)).new(self.get_params(deep=False))
-        self.task_ = self.task_ if again else fresh
+        self.task_ = copy.copy(self.task_) if again else fresh
         target = self.task_.read(y, len(raw), learn=not again)
         weights = read_weights(sample_weight, len(raw), self.task.per_step)
         if len(raw) < 2:
@@ -123,19 +127,22 @@ class SequenceEstimator(SequenceParameters):
         fraction = self.validation_fraction if chosen.early_stopping and not given else 0.0
         rows, held_back = split_rows(len(raw), fraction, self.task_.strata(target), random)
         self.__dict__.pop("frozen_", None)
-        self.__dict__.pop("feature_names_in_", None)
         if again:
             self.task_.renew(fresh, take(target, rows))
         else:
+            self.__dict__.pop("feature_names_in_", None)
             self.input_ = new_input(raw.kind, self.get_params(deep=False)).fit(raw.take(rows))
             self.columns_ = self._new_columns(raw.take(rows))
             self.task_.fit(take(target, rows))
+            if raw.names is not None:
+                self.feature_names_in_ = np.array(raw.names, dtype=object)
         raw = self.input_.split(raw)
         training = self._data(raw, target, weights, rows)
         validation = None
         if validation_data is not None:
-            held = self.input_.split(self._read(validation_data[0], raw.kind))
-            held_target = self.task_.read(validation_data[1], len(held), learn=False)
+            held_X, held_y = parts_of(validation_data)
+            held = self.input_.split(self._read(held_X, raw.kind))
+            held_target = self.task_.read(held_y, len(held), learn=False)
             validation = self._data(held, held_target, None, np.arange(len(held)))
         elif len(held_back):
             held, held_target = raw.take(held_back), take(target, held_back)
@@ -164,6 +171,7 @@ class SequenceEstimator(SequenceParameters):
         self._finish()
         return self
 
+    @all_or_nothing
     @surroundings.training()
     def fit_stream(
         self,
@@ -190,6 +198,7 @@ class SequenceEstimator(SequenceParameters):
         streamed.fit_stream(self, stream, rows, sample, batches_per_epoch, place, callbacks)
         return self
 
+    @all_or_nothing
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Any:
         continuing.partial_fit(self, X, y, classes, sample_weight)
         return self
@@ -199,7 +208,8 @@ class SequenceEstimator(SequenceParameters):
         return self.task
 
     def _read(self, X: Any, kind: str | None = None) -> Raw:
-        return read_rows(type(self).__name__, X, self.get_params(deep=False), kind)
+        raw = read_rows(type(self).__name__, X, self.get_params(deep=False), kind)
+        return raw if kind is None else check_names(raw, getattr(self, "feature_names_in_", None))
 
     def _new_columns(self, raw: Raw) -> Columns | None:
         """Fitted on the training part; None where X has no further columns."""

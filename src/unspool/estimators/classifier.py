@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
+from unspool.errors import DataError
 from unspool.estimators.base import SequenceEstimator
 from unspool.saved import register
 from unspool.tasks import Classification, MultiLabel, Ordinal, Task
-from unspool.tasks.classification import class_numbers, several_labels
-from unspool.tasks.reading import read_labels
+from unspool.tasks.classification import class_labels, several_labels
+from unspool.tasks.reading import read_labels, read_weights
 
 
 @register
@@ -68,9 +70,18 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The accuracy; y: as in `fit`."""
-        if isinstance(getattr(self, "task_", None), MultiLabel):
-            return super().score(X, self.task_.read(y, len(y), learn=False), sample_weight)
-        return super().score(X, class_numbers(read_labels(y, len(y))), sample_weight)
+        predicted = self.predict(X)
+        weights = read_weights(sample_weight, len(predicted))
+        if isinstance(self.task_, MultiLabel):
+            labels = self.task_.read(y, len(predicted), learn=False)
+        else:
+            labels = class_labels(read_labels(y, len(predicted)))
+            if isinstance(labels[0], str) != isinstance(self.classes_[0], str):
+                raise DataError(
+                    f"y must be labels as those of the fit, such as {self.classes_.tolist()[0]!r}. "
+                    f"Got {labels.tolist()[0]!r}."
+                )
+        return float(accuracy_score(labels, predicted, sample_weight=weights))
 
     @property
     def classes_(self) -> np.ndarray:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unspool.arrays import as_they_are, unwrapped
 from unspool.encode import new_input
-from unspool.errors import DataError, bad_parameter
+from unspool.errors import DataError, bad_parameter, described
 from unspool.estimators import building
 from unspool.estimators.by_kind import training_of
 from unspool.estimators.network import members_of
 from unspool.parameters import check_parameters
 from unspool.tasks import Classification, Ordinal
+from unspool.tasks.classification import class_labels
 from unspool.tasks.reading import read_weights
 from unspool.training.device import seeded
 from unspool.training.parallel import same_random
@@ -67,7 +71,7 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
         _check_order(fresh, classes, first)
     elif classes is not None:
         raise DataError("Several labels a sequence are those of y's columns: leave classes out.")
-    task = fresh if first else model.task_
+    task = fresh if first else copy.copy(model.task_)
     learn = first and (isinstance(fresh, Ordinal) or not isinstance(fresh, Classification))
     target = task.read(y, len(raw), learn=learn)
     weights = read_weights(sample_weight, len(raw), model.task.per_step)
@@ -77,9 +81,12 @@ def partial_fit(model: SequenceEstimator, X: Any, y: Any, classes: Any, sample_w
         model.task_ = task
         model.input_ = new_input(raw.kind, settings).fit(raw)
         model.columns_ = model._new_columns(raw)
+        if raw.names is not None:
+            model.feature_names_in_ = np.array(raw.names, dtype=object)
         task.fit(target)
     else:
         task.renew(fresh, target)
+        model.task_ = task
     model.__dict__.pop("frozen_", None)
     training = model._data(raw, target, weights, rows)
     seed = int(random.randint(2**31 - 1))
@@ -109,7 +116,12 @@ def _classes(model: Any, classes: Any, first: bool) -> np.ndarray:
                 "classes, all that there will be, must be given at the first call of partial_fit."
             )
         return model.task_.classes
-    known = np.unique(np.asarray(classes))
+    try:
+        if isinstance(classes, (str, bytes, Mapping)):
+            raise DataError(f"Got {described(classes)}.")
+        known = np.unique(class_labels(as_they_are(unwrapped([*classes]))))
+    except (DataError, TypeError) as error:
+        raise DataError(f"classes must be a list of all labels that there will be. {error}") from error
     if len(known) < 2:
         raise DataError(f"classes must be two or more. Got {known.tolist()}.")
     if not first and not np.array_equal(known, model.task_.classes):

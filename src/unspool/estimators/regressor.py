@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 
+from unspool.errors import DataError
 from unspool.estimators.base import SequenceEstimator
 from unspool.saved import register
 from unspool.tasks import Count, Positive, Regression, Task
+from unspool.tasks.reading import read_weights
 
 
 @register
@@ -47,6 +50,19 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         `InvalidParameterError` where parameters have changed the network's shape.
         """
         return self._partial_fit(X, y, None, sample_weight)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R2, of several targets their mean; y: as in `fit`."""
+        predicted = self.predict(X)
+        numbers, weights = (
+            self.task_.read(y, len(predicted), learn=False),
+            read_weights(sample_weight, len(predicted)),
+        )
+        if numbers.size != predicted.size:
+            raise DataError(
+                f"y must have the shape of the predictions, {predicted.shape}. Got {numbers.shape}."
+            )
+        return float(r2_score(numbers.reshape(predicted.shape), predicted, sample_weight=weights))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

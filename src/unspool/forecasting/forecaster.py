@@ -31,6 +31,7 @@ from unspool.program import surroundings
 from unspool.summaries import cell_name, layers_text
 from unspool.training import Callback
 from unspool.training.callbacks import check_callbacks
+from unspool.training.whole import all_or_nothing
 
 
 class Forecaster(BaseEstimator):
@@ -155,6 +156,7 @@ class Forecaster(BaseEstimator):
 
     # --- fitting
 
+    @all_or_nothing
     def fit(
         self,
         df: Any,
@@ -272,6 +274,7 @@ class Forecaster(BaseEstimator):
         found = backtest.measured(self, panel, n_windows, Wanted.of(level, None), keeping)
         return found, self
 
+    @all_or_nothing
     def go_on(self, df: Any) -> Forecaster:
         """Take the ends of the series in `df` for those that `predict` goes on from, nothing learnt; returns self."""
         check_is_fitted(self, "network_")

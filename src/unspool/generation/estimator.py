@@ -30,6 +30,7 @@ from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
 from unspool.training.device import choose, on, seeded
 from unspool.training.parallel import same_random
+from unspool.training.whole import all_or_nothing
 
 
 @saved.register
@@ -126,6 +127,7 @@ class SequenceGenerator(BaseEstimator):
 
     # --- fitting
 
+    @all_or_nothing
     @surroundings.training()
     def fit(
         self,

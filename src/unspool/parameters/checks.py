@@ -19,6 +19,11 @@ def number(low: float, high: float, closed: str) -> Check:
     return lambda owner, name, value: check_float(owner, name, value, low, high, closed)
 
 
+def verbosity(owner: str, name: str, value: Any) -> None:
+    """A whole number from 0 on; True is 1."""
+    check_int(owner, name, int(value) if isinstance(value, bool) else value, 0)
+
+
 def choice(*choices: Any) -> Check:
     """One of these."""
     return lambda owner, name, value: check_choice(owner, name, value, choices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from unspool.parameters.checks import choice, clip, flag, integer, number, random_state
+from unspool.parameters.checks import choice, clip, flag, integer, number, random_state, verbosity
 from unspool.parameters.parameter import SPLIT, TRAINING, Parameter
 from unspool.parameters.search import between, one_of, whole
 
@@ -182,5 +182,5 @@ LEARNING: tuple[Parameter, ...] = (
         "`fit` goes on from the weights of the last fit; vocabulary, scales, columns and classes stay as they are.",
         later=True,
     ),
-    Parameter("verbose", 1, integer(0), "0 silent, 1 a line an epoch.", instead="`--quiet`"),
+    Parameter("verbose", 1, verbosity, "0 silent, 1 a line an epoch.", instead="`--quiet`"),
 )

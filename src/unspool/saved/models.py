@@ -25,7 +25,7 @@ def parameters_of(model: Any) -> dict[str, Any]:
             "the model does the same first."
         )
         bad_parameter(type(model).__name__, "cell", "a name to be saved", values["cell"], hint)
-    if isinstance(values["random_state"], np.random.RandomState):
+    if isinstance(values["random_state"], (np.random.RandomState, np.random.Generator)):
         values["random_state"] = None
     return {name: plain(value) for name, value in values.items()}
 

@@ -29,12 +29,13 @@ from unspool.seq2seq.searching import best_targets
 from unspool.seq2seq.settings import SETTINGS
 from unspool.seq2seq.sides import Side
 from unspool.summaries import cell_name
-from unspool.tasks.reading import read_weights, scale_weights
+from unspool.tasks.reading import parts_of, read_weights, scale_weights
 from unspool.training import Callback, Settings, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
 from unspool.training.device import CPU, asking, choose, device_of, on, seeded
 from unspool.training.parallel import same_random
+from unspool.training.whole import all_or_nothing
 
 
 @saved.register
@@ -129,6 +130,7 @@ class Seq2Seq(BaseEstimator):
 
     # --- fitting
 
+    @all_or_nothing
     @surroundings.training()
     def fit(
         self,
@@ -169,7 +171,7 @@ class Seq2Seq(BaseEstimator):
             training.weights = scale_weights(weights[rows], torch.empty(len(rows)))
         validation = None
         if validation_data is not None:
-            validation = self._data(*read_pairs(*validation_data))
+            validation = self._data(*read_pairs(*parts_of(validation_data)))
         elif held.any():
             kept = np.flatnonzero(held)
             validation = self._data([sources[i] for i in kept], [targets[i] for i in kept], kept)

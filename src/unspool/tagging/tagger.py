@@ -29,12 +29,13 @@ from unspool.tagging.measures import Measures, measure
 from unspool.tagging.network import TaggerNetwork, TagLoss
 from unspool.tagging.reading import Numbers, Tags, decide_scheme, in_scheme, read_labels, read_tags, rows_of
 from unspool.tagging.weights import weights_of
-from unspool.tasks.reading import read_weights, scale_weights
+from unspool.tasks.reading import parts_of, read_weights, scale_weights
 from unspool.training import Callback, SequenceData, train
 from unspool.training.callbacks import check_callbacks
 from unspool.training.checkpoint import checkpoints
 from unspool.training.device import asking, choose, on, seeded
 from unspool.training.parallel import same_random
+from unspool.training.whole import all_or_nothing
 
 
 @saved.register
@@ -66,6 +67,7 @@ class SequenceTagger(TaggerParameters):
 
     # --- fitting
 
+    @all_or_nothing
     @surroundings.training()
     def fit(
         self,
@@ -114,10 +116,9 @@ class SequenceTagger(TaggerParameters):
             training.weights = scale_weights(weights[rows], torch.empty(len(rows)))
         held = None
         if validation_data is not None:
-            if len(validation_data) != (2 if kinds is None else 3):
-                expected = "(X, y)" if kinds is None else "(X, y, labels), since fit has labels"
-                raise DataError(f"validation_data must be {expected}. Got {len(validation_data)} parts.")
-            held = self._read(*validation_data, *([None] if kinds is None else []))
+            expected = "(X, y)" if kinds is None else "(X, y, labels), since fit has labels"
+            parts = parts_of(validation_data, 2 if kinds is None else 3, expected)
+            held = self._read(*parts, *([None] if kinds is None else []))
         elif len(held_back):
             held = rows_of(sentences, tags, kinds, held_back)
         validation = score = None

@@ -312,7 +312,10 @@ def class_labels(y: np.ndarray) -> np.ndarray:
         raise DataError(
             f"y must be texts, whole numbers or booleans. Got {got}. Make texts of them: map(str, y)."
         )
-    if types == ["int"] and not all(-(2**63) <= v < 2**64 for v in y):
+    if types and all(isinstance(v, (bool, int, float, np.number, np.bool_)) for v in y):
+        plain = np.array(y.tolist())  # of a table's column of objects
+        y = plain if plain.dtype.kind in "iub" or "float" in types[0] else y
+    if types == ["int"] and y.dtype.kind == "O" and not all(-(2**63) <= v < 2**64 for v in y):
         raise DataError("y holds whole numbers beyond 64 bits. Make texts of them: list(map(str, y)).")
     labels = {v for v in y if isinstance(v, str)}
     check_texts(labels, "y")

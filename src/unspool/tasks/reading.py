@@ -66,6 +66,13 @@ def read_steps(y: Any, count: int) -> Ragged:
     return given.to(torch.float64)
 
 
+def parts_of(validation_data: Any, count: int = 2, expected: str = "(X, y)") -> tuple[Any, ...]:
+    """`validation_data`, a tuple or list of `count`; `DataError` that names what is `expected` for anything else."""
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) != count:
+        raise DataError(f"validation_data must be {expected}. Got {described(validation_data)}.")
+    return tuple(validation_data)
+
+
 def check_lengths(target: Ragged, inputs: Ragged, rows: np.ndarray) -> None:
     """`DataError` unless there is one target for each step of the inputs. rows (B,): for the message."""
     different = (target.lengths != inputs.lengths).nonzero()[:, 0].tolist()
@@ -91,7 +98,7 @@ def read_weights(sample_weight: Any, count: int, per_step: bool = False) -> np.n
         _check_weights(steps.values.numpy())
         return steps
     try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
+        weights = np.asarray(unwrapped(sample_weight), dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError("sample_weight must be numbers, one for each row of X.") from None
     if weights.shape != (count,):

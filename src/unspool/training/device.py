@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -64,11 +66,25 @@ def asking(model: Any) -> Iterator[Any]:
         yield network
 
 
+_drawing = threading.RLock()  # torch has one generator, which all threads share
+
+
+def _unlocked() -> None:
+    """In a forked process: the thread that held the lock is not there."""
+    global _drawing
+    _drawing = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlocked)
+
+
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Within, torch draws from `seed` on the CPU and on `device`; afterwards from where it was."""
+    """Within, torch draws from `seed` on the CPU and on `device`; afterwards from where it was. One thread at a time:
+    the others wait, so that a seed gives the same numbers whatever trains beside it."""
     other = [] if device.type == "cpu" else [torch.device(device.type, 0)]
-    with torch.random.fork_rng(devices=other, device_type=device.type if other else "cuda"):
+    with _drawing, torch.random.fork_rng(devices=other, device_type=device.type if other else "cuda"):
         torch.default_generator.manual_seed(seed)
         if other:
             getattr(torch, device.type).manual_seed(seed)

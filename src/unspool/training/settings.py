@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 # loss(prediction, target, weight or None) -> a scalar. Each is a Tensor, a row a sequence, or a Ragged, a row a step.
@@ -35,6 +36,11 @@ class Settings:
     warmup: int = 0
     average: float = 0.0
     vectors_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):  # the history is of Python's numbers, as files are
+                object.__setattr__(self, name, value.item())
 
     @classmethod
     def of(cls, model: Any, vectors_rate: float = 1.0) -> Settings:
