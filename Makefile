@@ -25,13 +25,13 @@ test: export PYTHONDONTWRITEBYTECODE :=
 
 install: $(INSTALLED)
 
-# The core is compiled while the packages are unpacked. Of their bytecode only what most processes import is written
-# now: pip would compile four times as much.
+# The core is compiled while the packages are unpacked, with what pip, which uses one core, leaves of the processor. Of
+# their bytecode only what most processes import is written now: pip would compile four times as much.
 $(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) scikit-build-core nanobind cmake ninja setuptools setuptools-scm wheel
 	$(BIN)/python -c '$(REQUIREMENTS)' > $(VENV)/requirements.txt
-	$(PIP) --no-deps --no-build-isolation --editable . & core=$$!; \
+	nice -n 19 $(PIP) --no-deps --no-build-isolation --editable . & core=$$!; \
 		$(PIP) --no-compile --requirement $(VENV)/requirements.txt && PYTHONDONTWRITEBYTECODE= $(BIN)/python -c \
 		'import matplotlib.pyplot, polars, scipy.stats, sklearn.pipeline, torch'; \
 		packages=$$?; wait $$core && exit $$packages
@@ -48,7 +48,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & types=$$!; GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup \
+	$(BIN)/mypy $(MYPY_OPTIONS) & types=$$!; GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup \
 		--durations 30 --durations-min 3 $(TESTS); tests=$$?; wait $$types && exit $$tests
 
 matrix: $(INSTALLED)

@@ -12,7 +12,8 @@ import pytest
 from unspool import _native
 
 HERE = Path(__file__).parent
-FILES = ["test_contract.py", "../program/test_ops.py", "test_frozen.py", "test_narrow.py"]
+NARROW = ["test_frozen.py", "test_narrow.py"]
+FILES = ["test_contract.py", "../program/test_ops.py", *NARROW]
 # What differs between instruction sets: every operation, and products of all sizes around a vector, in every form. Of
 # whole cells one arrangement each: their other tests run the same operations.
 KINDS = (
@@ -31,7 +32,9 @@ def run(isa: str, *command: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("isa", [name for name in _native.isas() if name != _native.isa()])
 def test_contract_under(isa: str) -> None:
-    done = run(isa, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *FILES, "-k", KINDS)
+    # avx512_bf16 is avx512 with other products of narrow weights: what is not narrow has been run with it already.
+    files = NARROW if (isa, _native.isa()) == ("avx512", "avx512_bf16") else FILES
+    done = run(isa, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, "-k", KINDS)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
 
 
