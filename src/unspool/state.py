@@ -1,4 +1,4 @@
-"""States as flat lists: a state is a tensor or a (nested) tuple of tensors."""
+"""States as flat lists: a state is a tensor or a (nested, perhaps named) tuple of tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def flatten(state: Any) -> list[Tensor]:
         return [state]
     if not isinstance(state, (tuple, list)):
         raise TypeError(
-            f"A state must be a tensor or a tuple of tensors. Got {type(state).__name__}. "
+            f"A state must be a tensor or a tuple of tensors, which a NamedTuple is. Got {type(state).__name__}. "
             "Return from the cell's forward what initial_state returns."
         )
     return [leaf for part in state for leaf in flatten(part)]
@@ -28,18 +28,24 @@ def unflatten(like: Any, leaves: Sequence[Tensor]) -> Any:
     if isinstance(like, Tensor):
         return leaves[0]
     if len(like) == len(leaves) and all(isinstance(part, Tensor) for part in like):
-        return tuple(leaves)
+        return _named(like, leaves)
 
     def build(node: Any, rest: Iterator[Tensor]) -> Any:
-        return next(rest) if isinstance(node, Tensor) else tuple(build(part, rest) for part in node)
+        return next(rest) if isinstance(node, Tensor) else _named(node, [build(part, rest) for part in node])
 
     return build(like, iter(leaves))
+
+
+def _named(like: Any, parts: Sequence[Any]) -> Any:
+    """`parts` as a tuple, a NamedTuple where `like` is one."""
+    make = getattr(type(like), "_make", None)
+    return tuple(parts) if make is None else make(parts)
 
 
 def widths(state: Any) -> Any:
     """The width of each part, nested as the state is."""
     if not isinstance(state, Tensor):
-        return tuple(widths(part) for part in state)
+        return _named(state, [widths(part) for part in state])
     if state.dim() != 2:
         raise DataError(
             f"A state must have parts of shape (B, width). Got one of shape {tuple(state.shape)}."
@@ -51,4 +57,4 @@ def of_widths(nested: Any) -> Any:
     """Zeros (1, width) for each part, nested as `widths` gives them."""
     if isinstance(nested, int):
         return torch.zeros(1, nested, dtype=torch.float32, device="cpu")
-    return tuple(of_widths(part) for part in nested)
+    return _named(nested, [of_widths(part) for part in nested])

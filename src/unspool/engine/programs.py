@@ -99,7 +99,8 @@ def parameters_of(cell: nn.Module) -> list[Tensor]:
     memory = Memory.of(cell)
     holds, found = memory.parameters
     if not holds():
-        dicts = [d for m in cell.modules() for d in (m._parameters, m._modules)]
+        of_all = [d for m in cell.modules() for d in (m._parameters, m._modules)]
+        dicts = [d for d in of_all if isinstance(d, dict)]  # those of torch.jit's modules are none
         holds, found = _native.Snapshot(dicts).holds, list(cell.parameters())
         memory.parameters = holds, found
     return found

@@ -11,6 +11,7 @@ from unspool import cells
 from unspool.engine.dispatch import Direction, choose
 from unspool.engine.step import step
 from unspool.errors import InputError, described
+from unspool.nn.layout import as_leaf
 
 
 class _Cell(nn.RNNCellBase):
@@ -49,6 +50,9 @@ class _Cell(nn.RNNCellBase):
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """input (B, F) or (F,), hx the state, zeros by default -> the next state, as torch.nn's cell."""
+        leaf = as_leaf(self, input, hx)
+        if leaf is not None:
+            return leaf
         given = self._given(input, hx)
         expected = (*input.shape[:-1], self.hidden_size)
         if torch.is_grad_enabled() or torch.compiler.is_compiling():

@@ -16,7 +16,7 @@ from unspool.engine.dispatch import Direction, choose, refuse_script, run
 from unspool.engine.frozen import FORMS, Frozen
 from unspool.engine.ready import Ready, calls_can_be_ready, viewable
 from unspool.errors import InputError, bad_parameter, check_choice, described
-from unspool.nn.layout import check_can_freeze, check_layout, to_ragged
+from unspool.nn.layout import as_leaf, check_can_freeze, check_layout, to_ragged
 from unspool.nn.like_torch import LikeTorch
 from unspool.ragged import Ragged
 
@@ -181,6 +181,9 @@ class _Layers(LikeTorch):
 
     def _closely(self, input: Any, hx: Any, make_ready: bool) -> tuple[Any, Any]:
         """The results, by a look at everything."""
+        leaf = as_leaf(self, input, hx)
+        if leaf is not None:
+            return leaf
         if isinstance(input, Tensor) and input.dim() not in (2, 3):
             got = f"{input.dim()}D{' tensor' if self.mode.startswith('RNN') else ''}"
             raise InputError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {got} instead")

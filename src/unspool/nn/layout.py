@@ -7,12 +7,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.masked import MaskedTensor
 from torch.nn.utils.rnn import PackedSequence
 
 from unspool.arrays import innermost
 from unspool.errors import DataError, EngineError, InputError, described
 from unspool.ragged import Ragged
+
+
+def as_leaf(module: nn.Module, x: Any, state: Any) -> Any | None:
+    """Where torch.fx writes down a graph, the call of `module` as one node of it, as those of torch.nn's layers are;
+    else None. `EngineError` where `module` is all that is traced."""
+    if not isinstance(x, Proxy):
+        return None
+    path = x.tracer.path_of_module(module)  # type: ignore[attr-defined]
+    if not path:
+        raise EngineError(
+            f"torch.fx cannot see through the engine. Trace a module that holds the {type(module).__name__}, which is "
+            "then one node of the graph."
+        )
+    return x.tracer.create_proxy("call_module", path, (x,) if state is None else (x, state), {})
 
 
 def to_ragged(x: Any, batch_first: bool, owner: str) -> tuple[Ragged, Callable[[Ragged], Any], bool]:

@@ -15,7 +15,7 @@ from unspool.engine.frozen import FORMS, Frozen
 from unspool.engine.ready import calls_can_be_ready, viewable
 from unspool.engine.step import step
 from unspool.errors import DataError, bad_parameter, check_choice, described
-from unspool.nn.layout import check_can_freeze, check_layout, to_ragged
+from unspool.nn.layout import as_leaf, check_can_freeze, check_layout, to_ragged
 from unspool.nn.noise import Noise, Zoneout, make_twins, with_noise
 from unspool.nn.short_way import ShortWay
 from unspool.state import flatten, unflatten
@@ -206,6 +206,9 @@ class Recurrent(ShortWay):
             found = self._padded_as_before(x, state)
             if found is not None:
                 return found
+        leaf = as_leaf(self, x, state)
+        if leaf is not None:
+            return leaf
         ragged, restore, batched = to_ragged(x, self.batch_first, "Recurrent")
         states = self._states(ragged.batch_size, state, batched)
         outputs, finals = self.run(ragged.values, ragged._offsets, states)

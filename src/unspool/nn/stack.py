@@ -14,7 +14,7 @@ from unspool.engine.frozen import check_ids
 from unspool.errors import DataError, bad_parameter, check_choice, check_float, check_int, described
 from unspool.nn.characters import WordsAndCharacters
 from unspool.nn.draws import Dropout
-from unspool.nn.layout import check_can_freeze, to_ragged
+from unspool.nn.layout import as_leaf, check_can_freeze, to_ragged
 from unspool.nn.recurrent import Recurrent, final_output
 from unspool.nn.rows import OfRows, row_by_row
 from unspool.ragged import Ragged
@@ -141,6 +141,9 @@ class Stack(nn.Module):
         x: a Ragged of (N, F), a padded batch (B, T, F) or a PackedSequence. state: what a call gave, to go on from;
         None: each cell's own. Raises `DataError` for what does not fit, and for a tensor without a batch axis.
         """
+        leaf = as_leaf(self, x, state)
+        if leaf is not None:
+            return leaf
         ragged, restore, batched = to_ragged(x, True, "Stack")
         if not batched:
             raise DataError(

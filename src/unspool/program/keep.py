@@ -167,6 +167,9 @@ class Keep:
             self.streams[_last_name(where)] = f"{where}, which calls {called}"
 
     def _object(self, value: Any, where: str) -> None:
+        if isinstance(value, (torch.jit.ScriptFunction, torch.jit.ScriptModule)):
+            self.streams[_last_name(where)] = f"{where}, which torch.jit runs unseen"
+            return
         state = generator_state(value)
         if state is not None:
             put = _rewinder(value)

@@ -159,6 +159,9 @@ class Unchanged:
             for _, value in _outside(cell, reads):
                 self._watch(value, reads)
         self.cells += [(c, _value(c)) for _, c in (reads.closures if reads else ()) if _is_filled(c)]
+        self.dicts = [
+            own for own in self.dicts if isinstance(own, dict)
+        ]  # those of torch.jit's modules are none
         held = _native.Snapshot(self.dicts, self.entries, self.cells, self.functions)
         self.same: Callable[[], bool] = held.holds
         self.values, self.held = self._values()

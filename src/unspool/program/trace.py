@@ -273,6 +273,8 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Wa
 
 def _program(tracer: Tracer, new: list[Tensor], input_size: int, sizes: list[int]) -> Program:
     _refuse_custom_gradients(new)
+    if any(tensor._backward_hooks for tensor in tracer.alive):
+        raise Unsupported("a hook on a gradient ('Tensor.register_hook')")
     outputs = []
     for tensor in new:
         value = tracer.find(tensor)
@@ -321,6 +323,8 @@ def trace(cell: nn.Module, input_size: int, like: Any, seen: list[Watch] | None 
     """
     if "program_of_step" in cell.__dict__:
         return cell.__dict__["program_of_step"](input_size)
+    if any(isinstance(module, torch.jit.ScriptModule) for module in cell.modules()):
+        raise Unsupported("a module of torch.jit, whose operations are not seen")
     with surroundings.own():
         watches = [] if seen is None else seen
         sizes = _batches(cell, input_size, like)
