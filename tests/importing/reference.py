@@ -22,10 +22,12 @@ PARTS = {"LSTM": "cell/vars", "GRU": "cell/vars", "SimpleRNN": "cell/vars", "Tim
 
 @dataclass
 class Reference:
-    """config: the JSON of the architecture; weights: by layer; alone, pre, post: Keras' outputs, see make_files.py."""
+    """config: the JSON of the architecture; weights: by layer; names: theirs, where they say the layer; alone, pre,
+    post: Keras' outputs, see make_files.py."""
 
     config: dict[str, Any]
     weights: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
     X: list[np.ndarray] = field(default_factory=list)
     alone: list[np.ndarray] = field(default_factory=list)
     pre: Any = None
@@ -57,12 +59,14 @@ def references() -> dict[str, Reference]:
 
 
 @cache
-def several() -> dict[str, Reference]:
+def several(file: str = "several.npz") -> dict[str, Reference]:
     """Models of several inputs, or outputs: X and alone are dicts by their names, each a list of rows."""
     found: dict[str, Reference] = {}
-    for name, what, rest, value in _stored("several.npz"):
+    for name, what, rest, value in _stored(file):
         if what == "config":
             found[name] = Reference(value, X={}, alone={})  # type: ignore[arg-type]
+        elif what == "names":
+            found[name].names = value
         elif what == "weight":
             found[name].weights.setdefault(rest[0], []).append(value)
         else:
@@ -78,7 +82,7 @@ def _stored(file: str) -> Iterator[tuple[str, str, list[str], Any]]:
     start = 0
     for key, value in index.items():
         name, what, *rest = key.split("|")
-        if what == "config":
+        if what in ("config", "names"):
             yield name, what, rest, json.loads(value)
             continue
         kind, *shape = value
@@ -100,9 +104,10 @@ def write_h5(reference: Reference, path: Path, backend: str = "tensorflow") -> P
         root.attrs["layer_names"] = [name.encode() for name in reference.weights]
         for layer, arrays in reference.weights.items():
             group = root.create_group(layer)
-            group.attrs["weight_names"] = [f"{layer}/w_{number}:0".encode() for number in range(len(arrays))]
-            for number, array in enumerate(arrays):
-                group.create_dataset(f"{layer}/w_{number}:0", data=array)
+            names = reference.names.get(layer) or [f"{layer}/w_{number}:0" for number in range(len(arrays))]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, array in zip(names, arrays):
+                group.create_dataset(name, data=array)
     return path
 
 

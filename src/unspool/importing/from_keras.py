@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from unspool.errors import ModelFileError, bad_parameter
-from unspool.importing import keras_file, keras_layers
+from unspool.importing import keras_file, keras_layers, keras_operations
 from unspool.importing.inputs import MAX_LENGTH, Input, Padding
-from unspool.importing.keras_calls import check_masks, running_order
-from unspool.importing.keras_config import Architecture, Read, Shape, parse, read_architecture
+from unspool.importing.keras_calls import check_masks, maskers, running_order
+from unspool.importing.keras_config import Architecture, Call, Read, Shape, parse, read_architecture
+from unspool.importing.keras_nested import flattened
 from unspool.importing.model import ImportedModel
 from unspool.importing.network import Node
 from unspool.importing.tokenizers import read_tokenizer
@@ -62,6 +63,7 @@ def from_keras(
         version = keras_version or file.version or (said if isinstance(said, str) else None)
         architecture = read_architecture(data)
         arrays = file.arrays(architecture.layers)
+        architecture = flattened(architecture)
         nodes, tensors, outputs = _convert(architecture, arrays, version)
         pads = Padding(None, padding, truncating)
         return ImportedModel(
@@ -97,6 +99,15 @@ def _convert(
     at = {call: numbers[name] for call, name in architecture.input_calls.items()}
     first: dict[str, int] = {}  # layer -> the node that has its weights
     states: dict[Read, int] = {}
+    bare: dict[int, int] = {}  # node -> the same without a mask
+
+    def unmasked(call: Call, number: int) -> int:
+        if not maskers(architecture, call):
+            return number
+        if number not in bare:
+            bare[number] = len(nodes)
+            nodes.append(Node("unmask", f"{call[0]}, without mask", {}, (number,)))
+        return bare[number]
 
     def place(read: Read) -> int:
         call, number = read[:2], at[read[:2]]
@@ -119,9 +130,11 @@ def _convert(
         if call in architecture.input_calls:
             keras_layers.convert(layer, [], version)
             continue
-        if not reading.tensors and (layer.kind == "InputLayer" or len(architecture.inputs) > 1):
+        if not reading.tensors:
             raise ModelFileError(f"{layer.where} reads nothing, and is no input.")
-        reads = tuple(map(place, reading.tensors)) or (-1,)
+        reads = tuple(map(place, reading.tensors))
+        if layer.operation:
+            reads = tuple(unmasked(read[:2], number) for read, number in zip(reading.tensors, reads))
         if layer.name in first:
             one = nodes[first[layer.name]]
             if one.settings.get("skips", True) != reading.masked:
@@ -135,7 +148,10 @@ def _convert(
             at[call] = len(nodes)
             nodes.append(Node(one.kind, f"{layer.name}, call {call[1]}", {}, reads, first[layer.name]))
             continue
-        made = keras_layers.convert(layer, arrays.get(layer.name, []), version)
+        if layer.operation:
+            made = keras_operations.convert(layer)
+        else:
+            made = keras_layers.convert(layer, arrays.get(layer.name, []), version)
         if made is None:
             if len(reads) > 1:
                 raise ModelFileError(f"{layer.where} reads {len(reads)} layers. Expected one.")

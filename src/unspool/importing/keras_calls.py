@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from unspool.errors import ModelFileError
-from unspool.importing.keras_config import Architecture, Call, KerasLayer, Read, history
+from unspool.importing import keras_operations
+from unspool.importing.keras_config import TENSOR, Architecture, Call, KerasLayer, Read, history
 from unspool.saved import Fields
 
 #: The operations that Keras 3 makes of how masks pass from layer to layer.
@@ -29,7 +30,7 @@ MASK_OPERATIONS = {
 #: Layers that take further tensors beside their first argument, by the names of these in the call.
 BESIDE = {
     **dict.fromkeys(
-        ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "Bidirectional"), ("initial_state",)
+        ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "RNN", "Bidirectional"), ("initial_state",)
     ),
     "MultiHeadAttention": ("query", "value", "key"),
 }
@@ -84,7 +85,7 @@ def check_masks(architecture: Architecture, order: Mapping[Call, Reading]) -> No
         lost[call] = any(lost[read] for read in reads)
         for read in reads:
             takers = {one for one in readers[read] if kinds[one] in ATTENDS}
-            if takers and len(readers[read]) > 1 and _maskers(architecture, read):
+            if takers and len(readers[read]) > 1 and maskers(architecture, read):
                 lost[call] |= takers != {call}
         if lost[call] and call in attends:
             raise ModelFileError(
@@ -105,7 +106,7 @@ def _entry(architecture: Architecture, call: Call) -> tuple[KerasLayer, Any]:
 def _reads(architecture: Architecture, call: Call) -> Reading:
     layer, entry = _entry(architecture, call)
     if layer.operation:
-        raise ModelFileError(f"{layer.where} is an operation between layers, which is not supported.")
+        return Reading(tuple(read for read, _ in keras_operations.tensors(layer, entry)))
     if isinstance(entry, dict):
         kwargs = entry.get("kwargs") or {}
         first = _tensors(layer, entry.get("args"))
@@ -137,7 +138,7 @@ def _tensor(layer: KerasLayer, value: Any) -> Read:
     if isinstance(value, list):
         return history(value, layer.where)
     tensor = Fields(value, layer.where)
-    if tensor.get("class_name", str) != "__keras_tensor__":
+    if tensor.get("class_name", str) != TENSOR:
         raise ModelFileError(f"{layer.where} reads something else than the output of a layer.")
     return history(tensor.child("config").get("keras_history", list), layer.where)
 
@@ -186,7 +187,7 @@ def _further(layer: KerasLayer, name: str, value: Any) -> list[Read]:
     return [_tensor(layer, tensor) for tensor in tensors]
 
 
-def _maskers(architecture: Architecture, call: Call) -> frozenset[Call]:
+def maskers(architecture: Architecture, call: Call) -> frozenset[Call]:
     """The calls of layers that mask among those that this one is made of, itself too."""
     known, waiting, begun = architecture.maskers, [call], set()
     while waiting:
@@ -210,6 +211,8 @@ def _given(layer: KerasLayer, entry: Any) -> list[Read]:
     if not isinstance(entry, dict):
         return [history(tensor, layer.where) for tensor in entry] if isinstance(entry, list) else []
     kwargs = Fields(entry.get("kwargs") or {}, layer.where).data
+    if layer.operation:
+        return [read for read, _ in keras_operations.tensors(layer, entry)]
     further = [(name, kwargs[name]) for name in BESIDE.get(layer.kind, ()) if kwargs.get(name)]
     found = _tensors(layer, entry.get("args"))
     return [*found, *(read for name, value in further for read in _further(layer, name, value))]
@@ -218,7 +221,7 @@ def _given(layer: KerasLayer, entry: Any) -> list[Read]:
 def _check_mask(architecture: Architecture, layer: KerasLayer, mask: Read, read: Read) -> None:
     """The mask must come, by Keras' own operations, from layers that mask, and that the input is made of: it is what
     passes on anyway."""
-    seen, waiting, before = set(), [mask[:2]], _maskers(architecture, read[:2])
+    seen, waiting, before = set(), [mask[:2]], maskers(architecture, read[:2])
     own = ModelFileError(f"{layer.where} is called with a mask of its own, which is not supported.")
     while waiting:
         call = waiting.pop()
@@ -230,7 +233,7 @@ def _check_mask(architecture: Architecture, layer: KerasLayer, mask: Read, read:
         if operation.kind not in MASK_OPERATIONS or not isinstance(args, list):
             raise own
         if operation.kind == "NotEqual":
-            if not any(_masks_so(architecture.layers[name], number, args) for name, number in before):
+            if not any(_masks_so(architecture, call, args) for call in before):
                 raise own
             continue
         if operation.kind in ("ZerosLike", "OnesLike"):
@@ -241,14 +244,27 @@ def _check_mask(architecture: Architecture, layer: KerasLayer, mask: Read, read:
                     waiting.append(_tensor(operation, tensor)[:2])
 
 
-def _masks_so(layer: KerasLayer, number: int, args: list[Any]) -> bool:
+def _masks_so(architecture: Architecture, call: Call, args: list[Any]) -> bool:
     """Whether this call masks the steps of that tensor that are that value: NotEqual(tensor, value)."""
+    layer, entry = _entry(architecture, call)
     if layer.kind == "Embedding":
         value: Any = 0 if layer.config.data.get("mask_zero") else None
     else:
         value = layer.config.data.get("mask_value") if layer.kind == "Masking" else None
     if value is None or len(args) != 2 or args[1] != value or not isinstance(args[0], dict):
         return False
-    entry = layer.calls[number]
     given = entry["args"][0] if isinstance(entry, dict) and entry.get("args") else None
-    return isinstance(given, dict) and _tensor(layer, given) == _tensor(layer, args[0])
+    if not isinstance(given, dict):
+        return False
+    return _origin(architecture, _tensor(layer, given)) == _origin(architecture, _tensor(layer, args[0]))
+
+
+def _origin(architecture: Architecture, read: Read) -> Read:
+    """What an input of an inner model passes on."""
+    for _ in range(len(architecture.layers)):
+        layer, entry = _entry(architecture, read[:2])
+        given = _given(layer, entry) if layer.kind == "InputLayer" else []
+        if len(given) != 1:
+            break
+        read = given[0]
+    return read

@@ -14,6 +14,8 @@ from unspool.saved import Fields
 
 MODELS = ("Sequential", "Functional", "Model")
 MAX_LAYERS = 10_000
+MAX_DEPTH = 20  # of models within models
+TENSOR = "__keras_tensor__"  # the class of what a call of Keras 3 reads
 
 Call = tuple[str, int]  # a layer's name and which of its calls
 Read = tuple[str, int, int]  # and which of the call's outputs
@@ -22,13 +24,15 @@ Shape = list[int | None]
 
 @dataclass(frozen=True)
 class KerasLayer:
-    """One layer. calls: what each of its calls reads, as the file has it; operation: it is a function, not a layer."""
+    """One layer. calls: what each of its calls reads, as the file has it; operation: it is a function, not a layer;
+    inside: the layers of a model within the model."""
 
     kind: str
     name: str
     config: Fields
     calls: tuple[Any, ...] = ()
     operation: bool = False
+    inside: Architecture | None = None
 
     @property
     def where(self) -> str:
@@ -77,8 +81,13 @@ def _finite(text: str) -> float:
     return value
 
 
-def read_architecture(data: dict[str, Any]) -> Architecture:
-    """The layers of a model's configuration; `ModelFileError` for what is no sequential or functional model."""
+def read_architecture(data: dict[str, Any], depth: int = 0) -> Architecture:
+    """The layers of a model's configuration; `ModelFileError` for what is no sequential or functional model.
+
+    depth: how many models this one is in.
+    """
+    if depth > MAX_DEPTH:
+        raise ModelFileError(f"it has more than {MAX_DEPTH} models within each other.")
     top = Fields(data, "the configuration")
     kind = top.get("class_name", str)
     if kind not in MODELS:
@@ -86,8 +95,8 @@ def read_architecture(data: dict[str, Any]) -> Architecture:
             f"it is a {kind!r}: only Sequential and functional models have their layers in the file."
         )
     if kind == "Sequential":
-        return _sequential(top)
-    return _functional(top.child("config"))
+        return _sequential(top, depth)
+    return _functional(top.child("config"), depth)
 
 
 def layer_of(fields: Fields, name: str | None = None) -> KerasLayer:
@@ -104,10 +113,12 @@ def layer_of(fields: Fields, name: str | None = None) -> KerasLayer:
             f"the layer {name!r} is of the class {kind!r} of the module {module!r}, whose code is not in the file."
         )
     config = Fields(config.data, f"the layer {name!r} ({kind})")
-    layer = KerasLayer(kind, name, config, operation="ops" in parts)
-    if kind in MODELS:
-        raise ModelFileError(f"{layer.where} is a model within the model, which is not supported.")
-    return layer
+    return KerasLayer(kind, name, config, operation="ops" in parts)
+
+
+def _with_inside(layer: KerasLayer, entry: Fields, depth: int) -> KerasLayer:
+    """A layer that is a model, with its layers; another one as it is."""
+    return replace(layer, inside=read_architecture(entry.data, depth + 1)) if layer.kind in MODELS else layer
 
 
 def _listed(config: Fields, what: str) -> list[Fields]:
@@ -117,31 +128,33 @@ def _listed(config: Fields, what: str) -> list[Fields]:
     return [Fields(entry, f"{what} {number}") for number, entry in enumerate(entries)]
 
 
-def _sequential(top: Fields) -> Architecture:
+def _sequential(top: Fields, depth: int) -> Architecture:
     given = top.data.get("config")
     config = Fields({"layers": given} if isinstance(given, list) else given, "the configuration, 'config',")
+    listed = [_with_inside(layer_of(entry), entry, depth) for entry in _listed(config, "the layer")]
+    first = listed[0]
+    if first.kind != "InputLayer":
+        listed.insert(0, KerasLayer("InputLayer", "input", Fields({}, "the input")))
     layers: dict[str, KerasLayer] = {}
     before: list[Any] = []
-    for entry in _listed(config, "the layer"):
-        layer = layer_of(entry)
+    for layer in listed:
         if layer.name in layers:
             raise ModelFileError(f"it has two layers of the name {layer.name!r}.")
         layers[layer.name] = replace(layer, calls=(before,))
         before = [[layer.name, 0, 0]]
-    first = next(iter(layers.values()))
-    shape = _shape_of(first)
+    shape = next(iter(first.inside.inputs.values())) if first.inside is not None else _shape_of(first)
     if shape is None and isinstance(config.data.get("build_input_shape"), list):
         shape = _checked_shape(config.data["build_input_shape"])
-    name = first.name if first.kind == "InputLayer" else "input"
-    calls = {(first.name, 0): name} if first.kind == "InputLayer" else {}
-    return Architecture(layers, {before[0][0]: (before[0][0], 0, 0)}, {name: shape}, calls)
+    name = listed[0].name
+    return Architecture(layers, {before[0][0]: (before[0][0], 0, 0)}, {name: shape}, {(name, 0): name})
 
 
-def _functional(config: Fields) -> Architecture:
+def _functional(config: Fields, depth: int) -> Architecture:
     layers: dict[str, KerasLayer] = {}
     for entry in _listed(config, "the layer"):
         name = entry.data.get("name")
         layer = layer_of(entry, name if isinstance(name, str) else None)
+        layer = _with_inside(layer, entry, depth)
         layers[layer.name] = replace(layer, calls=tuple(entry.get("inbound_nodes", list)) or ([],))
     inputs, outputs = (_ends(config, name) for name in ("input_layers", "output_layers"))
     shapes: dict[str, Shape | None] = {}

@@ -7,7 +7,7 @@ import re
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ MAX_JSON = 64 * 2**20  # bytes
 RATIO = 20  # times that weights may grow when they are unpacked
 ROOTS = ("layers", "_layer_checkpoint_dependencies")
 CONVOLUTIONS = ("Conv1D", "Convolution1D")
-RNNS = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU")
+RNNS = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "RNN")
 
 
 class KerasFile:
@@ -32,7 +32,7 @@ class KerasFile:
         self.version, self.config, self._root = version, config, root
 
     def arrays(self, layers: Mapping[str, KerasLayer]) -> dict[str, list[np.ndarray]]:
-        """The weights of each layer by its name, in Keras' order."""
+        """The weights of each layer by its name, in Keras' order; of a layer "b" of a model "a" by "a/b"."""
         root = self._root.group("model_weights") if "model_weights" in self._root else self._root
         if any(name in root for name in ROOTS):
             return _by_class(root, layers)
@@ -41,7 +41,7 @@ class KerasFile:
         found = _by_name(root, layers)
         if root.text("backend") == "theano":  # its convolutions run through their kernels from the end
             for name, layer in layers.items():
-                if layer.kind in CONVOLUTIONS and found[name]:
+                if layer.kind in CONVOLUTIONS and found.get(name):
                     found[name][0] = found[name][0][::-1]
         return found
 
@@ -89,7 +89,8 @@ def _by_name(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, li
             found[name] = []
             continue
         group = root.group(name)
-        found[name] = [group.array(weight) for weight in group.texts("weight_names") or []]
+        arrays = {weight: group.array(weight) for weight in group.texts("weight_names") or []}
+        found |= _shared_out(layers[name], arrays)
     weighted = [
         name
         for name in sorted(known - set(layers))
@@ -102,17 +103,50 @@ def _by_name(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, li
     return found
 
 
+def _shared_out(
+    layer: KerasLayer, arrays: dict[str, np.ndarray], place: str = ""
+) -> dict[str, list[np.ndarray]]:
+    """The weights of a layer, or of each layer in a model, whose names they begin with."""
+    full = f"{place}{layer.name}"
+    if layer.inside is None:
+        return {full: list(arrays.values())}
+    parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in layer.inside.layers}
+    owners = {inner: name for name, one in layer.inside.layers.items() for inner in _names(one)}
+    for name in parts:
+        owners[name] = name
+    for weight, array in arrays.items():
+        owner = next((owners[part] for part in weight.split("/") if part in owners), None)
+        if owner is None:
+            raise ModelFileError(f"its weight {weight!r} belongs to no layer of {layer.where}.")
+        parts[owner][weight] = array
+    found: dict[str, list[np.ndarray]] = {}
+    for name, own in parts.items():
+        found |= _shared_out(layer.inside.layers[name], own, f"{full}/")
+    return found
+
+
+def _names(layer: KerasLayer) -> Iterator[str]:
+    """Of the layers in a model, at any depth."""
+    for name, inner in layer.inside.layers.items() if layer.inside is not None else ():
+        yield from _names(inner)
+        yield name
+
+
 def _by_class(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, list[np.ndarray]]:
     """Groups named by class and counter, with weights in `vars/0`, `vars/1`, ..."""
-    top = next(root.group(name) for name in ROOTS if name in root)
+    top = next((root.group(name) for name in ROOTS if name in root), root)
     counts: Counter[str] = Counter()
-    found = {}
+    found: dict[str, list[np.ndarray]] = {}
     for name, layer in layers.items():
         if layer.operation:
             continue
         stem = snake_case(layer.kind)
         place = f"{stem}_{counts[stem]}" if counts[stem] else stem
         counts[stem] += 1
+        if layer.inside is not None:
+            inner = _by_class(top.group(place), layer.inside.layers) if place in top else {}
+            found |= {f"{name}/{part}": arrays for part, arrays in inner.items()}
+            continue
         # Keras 2.12 to 2.15 write the parts of an attention under private names.
         found[name] = [
             array

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
 
 from unspool.errors import ModelFileError
-from unspool.importing import keras_recurrent, keras_windows
+from unspool.importing import keras_recurrent, keras_shapes, keras_windows
 from unspool.importing.functions import FUNCTIONS
 from unspool.importing.keras_config import KerasLayer, layer_of
 from unspool.importing.keras_settings import Settings
 from unspool.saved import Fields
 
+MAX_CATEGORIES = 4096  # of one-hot steps
 Arrays = list[np.ndarray]
 #: (kind of our node, its settings, its weights); None: the layer does nothing in prediction.
 Made = tuple[str, dict[str, Any], dict[str, np.ndarray]] | None
@@ -26,7 +28,6 @@ MERGES = {
     "Maximum": "max",
     "Minimum": "min",
     "Subtract": "difference",
-    "Dot": "dot",
 }
 #: Layers that change nothing in prediction, and their settings.
 ABSENT = {
@@ -37,6 +38,7 @@ ABSENT = {
     "GaussianNoise": "stddev sigma seed",
     "AlphaDropout": "rate p noise_shape seed",
     "ActivityRegularization": "l1 l2",
+    "Identity": "",
 }
 
 
@@ -51,6 +53,8 @@ def convert(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
         return keras_recurrent.convert(layer, arrays, version)
     if layer.kind in keras_windows.KINDS:
         return keras_windows.convert(layer, arrays, version)
+    if layer.kind in keras_shapes.KINDS:
+        return keras_shapes.convert(layer, version)
     if layer.kind not in _LAYERS:
         _unsupported(layer)
     return _LAYERS[layer.kind](layer, arrays, version)
@@ -74,10 +78,6 @@ def _merge(layer: KerasLayer, version: str | None) -> Made:
         if axis not in (-1, 1, 2):
             settings.refuse("axis", "-1, the features, or 1, the steps or the features of rows")
         how = "concat_steps" if axis == 1 else how
-    if layer.kind == "Dot":
-        if settings.value("axes", None) not in (-1, 1, [-1, -1], [1, 1], [1, -1], [-1, 1]):
-            settings.refuse("axes", "1 or -1, of rows,")
-        how = "cosine" if settings.optional("normalize", bool, False) else how
     settings.finish()
     return "merge", {"how": how}, {}
 
@@ -126,29 +126,95 @@ def _leaky_relu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
 
 def _relu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
     settings = Settings(layer, version)
-    top, slope, threshold = (
-        settings.optional(n, float, 0.0) for n in ("max_value", "negative_slope", "threshold")
-    )
+    top = settings.optional("max_value", float, math.inf)
+    slope, threshold = (settings.optional(name, float, 0.0) for name in ("negative_slope", "threshold"))
+    if layer.kind == "ThresholdedReLU":
+        threshold = settings.optional("theta", float, 1.0)
     settings.finish()
-    if top or slope or threshold:
-        _unsupported(layer)
-    return "activation", {"name": "relu", "slope": 0.0}, {}
+    if math.isinf(top) and slope == threshold == 0:
+        return "activation", {"name": "relu", "slope": 0.0}, {}
+    limit = None if math.isinf(top) else top
+    return "rectifier", {"top": limit, "slope": slope, "threshold": threshold}, {}
+
+
+def _prelu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """Slopes (features,), or (1, features) where the steps share them."""
+    settings = Settings(layer, version)
+    shared = settings.value("shared_axes", None)
+    settings.finish()
+    width = arrays[0].shape[-1] if arrays and arrays[0].ndim else 0
+    if shared not in (None, 1, [1]) or not arrays or (arrays[0].ndim == 2 and shared is None):
+        settings.refuse("shared_axes", "[1], the steps,")
+    (slope,) = layer.shaped(arrays, (width,) if shared is None else (1, width))
+    return "prelu", {"size": width}, {"slope": slope.reshape(-1)}
 
 
 def _elu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
     settings = Settings(layer, version)
-    if settings.optional("alpha", float, 1.0) != 1.0:
-        settings.refuse("alpha", "1")
+    scale = settings.optional("alpha", float, 1.0)
     settings.finish()
-    return "activation", {"name": "elu", "slope": 0.0}, {}
+    return "activation", {"name": "elu" if scale == 1.0 else "scaled_elu", "slope": scale}, {}
 
 
 def _softmax(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
     settings = Settings(layer, version)
-    if settings.optional("axis", int, -1) != -1:
+    axis = settings.optional("axis", int, -1)
+    if axis not in (-1, 1, 2):
+        settings.refuse("axis", "-1, the features, or 1, the steps,")
+    settings.finish()
+    return ("softmax_steps", {}, {}) if axis == 1 else ("activation", {"name": "softmax", "slope": 0.0}, {})
+
+
+def _unit_norm(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    if settings.value("axis", -1) not in (-1, 2, [-1], [2]):
         settings.refuse("axis", "-1, the features")
     settings.finish()
-    return "activation", {"name": "softmax", "slope": 0.0}, {}
+    return "activation", {"name": "unit", "slope": 0.0}, {}
+
+
+def _rescaling(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    settings = Settings(layer, version)
+    scale, shift = settings.get("scale", float), settings.optional("offset", float, 0.0)
+    settings.finish()
+    return "rescale", {"scale": scale, "shift": shift}, {}
+
+
+def _normalization(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """Mean and variance from the settings, or as weights: mean, variance and how many they were measured on."""
+    settings = Settings(layer, version)
+    axis = settings.value("axis", -1)
+    if axis not in (-1, 2, 1, [-1], [2], [1]) or isinstance(axis, bool):
+        settings.refuse("axis", "the last one")
+    given = [settings.value(name, None) for name in ("mean", "variance")]
+    invert = settings.optional("invert", bool, False)
+    settings.finish()
+    if given[0] is not None:
+        try:
+            mean, variance = (np.asarray(one, np.float32).reshape(-1) for one in given)
+        except (ValueError, TypeError, OverflowError):
+            settings.refuse("mean", "and variance lists of numbers")
+        layer.shaped([mean, variance], *[(mean.size,)] * 2)
+    else:
+        width = arrays[0].shape[0] if arrays and arrays[0].ndim == 1 else 0
+        mean, variance, *_ = layer.shaped(arrays[:2], (width,), (width,))
+    deviation = np.maximum(np.sqrt(variance), np.float32(1e-7))
+    if invert:
+        return "affine", {"size": mean.size}, {"scale": deviation, "shift": mean}
+    return "standardize", {"size": mean.size}, {"mean": mean, "deviation": deviation}
+
+
+def _category(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """One-hot steps are the rows of an embedding."""
+    settings = Settings(layer, version)
+    count, how = settings.get("num_tokens", int), settings.optional("output_mode", str, "multi_hot")
+    if how != "one_hot":
+        settings.refuse("output_mode", "'one_hot'")
+    if not 1 <= count <= MAX_CATEGORIES:
+        settings.refuse("num_tokens", f"an int in [1, {MAX_CATEGORIES:,}]")
+    settings.finish()
+    settings_of_ours = {"vocabulary": count, "size": count, "mask_zero": False}
+    return "embedding", settings_of_ours, {"weight": np.eye(count, dtype=np.float32)}
 
 
 def _attention(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
@@ -289,6 +355,8 @@ PER_STEP = (
     "Softmax",
     "LayerNormalization",
     "BatchNormalization",
+    "UnitNormalization",
+    "Rescaling",
 )
 
 
@@ -299,7 +367,10 @@ def _time_distributed(layer: KerasLayer, arrays: Arrays, version: str | None) ->
     inner = KerasLayer(inner.kind, f"{layer.name}/{inner.name}", inner.config)
     if inner.kind not in PER_STEP and inner.kind not in ABSENT:
         _unsupported(inner)
-    return convert(inner, arrays, version)
+    made = convert(inner, arrays, version)
+    if made is not None and made[0] == "softmax_steps":  # axis 1 of what has no time
+        return "activation", {"name": "softmax", "slope": 0.0}, {}
+    return made
 
 
 _LAYERS: dict[str, Callable[[KerasLayer, Arrays, str | None], Made]] = {
@@ -309,6 +380,12 @@ _LAYERS: dict[str, Callable[[KerasLayer, Arrays, str | None], Made]] = {
     "TimeDistributedDense": _dense,
     "Activation": _activation,
     "ReLU": _relu,
+    "ThresholdedReLU": _relu,
+    "PReLU": _prelu,
+    "UnitNormalization": _unit_norm,
+    "Rescaling": _rescaling,
+    "Normalization": _normalization,
+    "CategoryEncoding": _category,
     "LeakyReLU": _leaky_relu,
     "ELU": _elu,
     "Softmax": _softmax,

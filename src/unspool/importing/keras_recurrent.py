@@ -16,7 +16,7 @@ from unspool.saved import Fields
 
 Tensors = dict[str, np.ndarray]
 CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
-KINDS = (*CELLS, "Bidirectional")
+KINDS = (*CELLS, "RNN", "Bidirectional")
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 ORDERS = {"lstm": gates.KERAS_LSTM, "gru": gates.KERAS_GRU, "rnn": gates.PLAIN}
 MERGES = {"concat": "concat", "sum": "sum", "mul": "product", "ave": "mean"}
@@ -26,6 +26,7 @@ def convert(layer: KerasLayer, arrays: list[np.ndarray], version: str | None) ->
     """(kind, settings, weights) of a recurrent layer or of `Bidirectional` around one."""
     if layer.kind == "Bidirectional":
         return _bidirectional(layer, arrays, version)
+    layer = _around_a_cell(layer)
     direction = _Direction(layer, arrays, version)
     outputs = "last"
     if direction.return_sequences:
@@ -39,6 +40,20 @@ def convert(layer: KerasLayer, arrays: list[np.ndarray], version: str | None) ->
         "stateful": direction.stateful,
     }
     return "recurrent", settings, {f"layer.cell.{name}": t for name, t in direction.tensors.items()}
+
+
+def _around_a_cell(layer: KerasLayer) -> KerasLayer:
+    """`RNN` around one of Keras' cells is the layer of that cell; another layer comes back as it is."""
+    if layer.kind != "RNN":
+        return layer
+    cell = layer_of(Fields(layer.config.get("cell", dict), f"{layer.where}, 'cell',"))
+    kind = cell.kind.removesuffix("Cell")
+    if kind == cell.kind or kind not in CELLS:
+        raise ModelFileError(f"{layer.where} goes around {cell.kind!r}, which is not supported.")
+    own = {name: value for name, value in layer.config.data.items() if name != "cell"}
+    return KerasLayer(
+        kind, layer.name, Fields({**cell.config.data, **own}, f"the layer {layer.name!r} ({kind})")
+    )
 
 
 def _bidirectional(layer: KerasLayer, arrays: list[np.ndarray], version: str | None) -> Any:
@@ -87,7 +102,7 @@ def _of_tensorflow(version: str | None) -> bool:
 
 
 def _inner(layer: KerasLayer, settings: Settings, name: str) -> KerasLayer:
-    found = layer_of(Fields(settings.get(name, dict), f"{layer.where}, {name!r},"))
+    found = _around_a_cell(layer_of(Fields(settings.get(name, dict), f"{layer.where}, {name!r},")))
     if found.kind not in CELLS:
         raise ModelFileError(f"{layer.where} goes around {found.kind!r}, which is not supported.")
     place = f"{layer.name}/{found.name}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.functional import layer_norm, linear
 
 from unspool.errors import DataError
@@ -96,7 +99,13 @@ class Dense(nn.Module):
 
 
 class Activation(nn.Module):
-    """A function of each step or row; leaky_relu with its slope."""
+    """A function of each step or row. slope: of leaky_relu, and the scale of scaled_elu below 0."""
+
+    OWN: ClassVar[dict[str, Any]] = {
+        "leaky_relu": functional.leaky_relu,
+        "scaled_elu": functional.elu,
+        "unit": lambda x, slope: functional.normalize(x, eps=1e-6),
+    }
 
     def __init__(self, name: str, slope: float) -> None:
         super().__init__()
@@ -105,20 +114,75 @@ class Activation(nn.Module):
     @classmethod
     def from_fields(cls, fields: Fields) -> Activation:
         """The layer that a saved model describes."""
-        return cls(fields.choice("name", [*FUNCTIONS, "leaky_relu"]), fields.get("slope", float))
+        return cls(fields.choice("name", [*FUNCTIONS, *cls.OWN]), fields.get("slope", float))
 
     def forward(self, x: Signal) -> Signal:
         """The same shape."""
         values = x.looked_up()
-        if self.name == "leaky_relu":
-            return x.with_values(torch.nn.functional.leaky_relu(values, self.slope))
+        if self.name in self.OWN:
+            return x.with_values(self.OWN[self.name](values, self.slope))
         return x.with_values(FUNCTIONS[self.name](values))
 
 
-class Pool(nn.Module):
-    """Steps -> rows: "mean" of the steps that are not skipped, "max" of all, "last" or "first" of all."""
+class Rectifier(nn.Module):
+    """min(x, top) where x > threshold, and slope (x - threshold) elsewhere, as Keras' ReLU. top: None: no limit."""
 
-    KINDS = ("mean", "max", "last", "first")
+    def __init__(self, top: float | None, slope: float, threshold: float) -> None:
+        super().__init__()
+        self.top, self.slope, self.threshold = top, slope, threshold
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Rectifier:
+        """The layer that a saved model describes."""
+        return cls(fields.optional("top", float), fields.get("slope", float), fields.get("threshold", float))
+
+    def forward(self, x: Signal) -> Signal:
+        """The same shape."""
+        values = x.looked_up()
+        above = (values * (values > self.threshold)).clamp(max=self.top, min=0.0)
+        return x.with_values(above - self.slope * (self.threshold - values).relu())
+
+
+class PReLU(nn.Module):
+    """x where it is above 0, and slope ⊙ x below, with a slope for each feature (He et al. 2015, arXiv:1502.01852)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.zeros(size))
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> PReLU:
+        """The layer that a saved model describes."""
+        return cls(_size(fields, "size"))
+
+    def forward(self, x: Signal) -> Signal:
+        """(N, size) -> (N, size)."""
+        values = x.looked_up()
+        _check_width("A PReLU", values, self.slope)
+        return x.with_values(values.relu() - self.slope * (-values).relu())
+
+
+class Rescale(nn.Module):
+    """scale x + shift, with numbers."""
+
+    def __init__(self, scale: float, shift: float) -> None:
+        super().__init__()
+        self.scale, self.shift = scale, shift
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Rescale:
+        """The layer that a saved model describes."""
+        return cls(fields.get("scale", float), fields.get("shift", float))
+
+    def forward(self, x: Signal) -> Signal:
+        """The same shape."""
+        return x.with_values(x.looked_up() * self.scale + self.shift)
+
+
+class Pool(nn.Module):
+    """Steps -> rows: "mean" of the steps that are not skipped, "max", "sum" of all, "last" or "first" of all."""
+
+    KINDS = ("mean", "max", "sum", "last", "first")
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -137,8 +201,8 @@ class Pool(nn.Module):
             raise DataError(f"The {self.how} over time needs one step at least. Got an empty sequence.")
         if self.how in ("last", "first"):
             return Signal(values[offsets[1:] - 1 if self.how == "last" else offsets[:-1]])
-        if self.how == "max":
-            return Signal(torch.segment_reduce(values, "max", offsets=offsets))
+        if self.how in ("max", "sum"):
+            return Signal(torch.segment_reduce(values, self.how, offsets=offsets))
         weights = None if x.mask is None else x.mask.to(values.dtype)[:, None]
         total = torch.segment_reduce(values if weights is None else values * weights, "sum", offsets=offsets)
         counts = lengths if x.mask is None else _count(x.mask, offsets)
@@ -173,6 +237,30 @@ class Flatten(nn.Module):
         return Signal(values.reshape(len(lengths), width))
 
 
+def _check_width(layer: str, values: Tensor, weight: Tensor) -> None:
+    if values.shape[-1] != len(weight):
+        raise DataError(f"{layer} takes {len(weight)} features. Got {values.shape[-1]}.")
+
+
+class Standardize(nn.Module):
+    """(x - mean) / deviation, of each feature."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.mean, self.deviation = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.ones(size))
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Standardize:
+        """The layer that a saved model describes."""
+        return cls(_size(fields, "size"))
+
+    def forward(self, x: Signal) -> Signal:
+        """(N, size) -> (N, size)."""
+        values = x.looked_up()
+        _check_width("A normalisation", values, self.mean)
+        return x.with_values((values - self.mean) / self.deviation)
+
+
 class Affine(nn.Module):
     """scale ⊙ x + shift: a batch normalisation as it is in prediction."""
 
@@ -188,8 +276,7 @@ class Affine(nn.Module):
     def forward(self, x: Signal) -> Signal:
         """(N, size) -> (N, size)."""
         values = x.looked_up()
-        if values.shape[-1] != len(self.scale):
-            raise DataError(f"A normalisation takes {len(self.scale)} features. Got {values.shape[-1]}.")
+        _check_width("A normalisation", values, self.scale)
         return x.with_values(values * self.scale + self.shift)
 
 
@@ -209,8 +296,7 @@ class LayerNorm(nn.Module):
     def forward(self, x: Signal) -> Signal:
         """(N, size) -> (N, size)."""
         values = x.looked_up()
-        if values.shape[-1] != len(self.scale):
-            raise DataError(f"A normalisation takes {len(self.scale)} features. Got {values.shape[-1]}.")
+        _check_width("A normalisation", values, self.scale)
         made = layer_norm(values, [len(self.scale)], self.scale, self.shift, self.epsilon)
         return x.with_values(made)
 
@@ -236,23 +322,3 @@ class Part(nn.Module):
         if values.shape[-1] < self.stop:
             raise DataError(f"Features to {self.stop} are needed. Got {values.shape[-1]}.")
         return x.with_values(values[:, self.start : self.stop])
-
-
-class Repeat(nn.Module):
-    """Rows (B, F) -> sequences of `count` equal steps."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.count = count
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Repeat:
-        """The layer that a saved model describes."""
-        return cls(_size(fields, "count"))
-
-    def forward(self, x: Signal) -> Signal:
-        """(B, F) -> (B * count, F)."""
-        if x.offsets is not None:
-            raise DataError("RepeatVector takes one row for each sequence. Got steps.")
-        offsets = torch.arange(len(x.values) + 1, dtype=torch.int64) * self.count
-        return Signal(x.values.repeat_interleave(self.count, 0), offsets)

@@ -17,9 +17,8 @@ from unspool.saved import Fields
 class Merge(nn.Module):
     """Several inputs with the same steps, or rows, as one.
 
-    "concat" and "dot" join features; "concat_steps" steps, one input after the other. The others are elementwise:
-    where some inputs are rows, each step meets them; a width of 1 is repeated, both as in Keras.
-    "dot" is the product Σ a b of two rows, and "cosine" the same of rows over their lengths.
+    "concat" joins features; "concat_steps" steps, one input after the other. The others are elementwise: where some
+    inputs are rows, each step meets them; a width of 1 is repeated, both as in Keras.
     """
 
     KINDS: ClassVar[dict[str, Any]] = {
@@ -31,10 +30,8 @@ class Merge(nn.Module):
         "max": lambda parts: torch.stack(parts).amax(0),
         "min": lambda parts: torch.stack(parts).amin(0),
         "difference": lambda parts: parts[0] - parts[1],
-        "dot": lambda parts: (parts[0] * parts[1]).sum(-1, keepdim=True),
-        "cosine": lambda parts: Merge.KINDS["dot"]([_unit(part) for part in parts]),
     }
-    PAIRS = ("difference", "dot", "cosine")
+    PAIRS = ("difference",)
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -53,9 +50,9 @@ class Merge(nn.Module):
         joins = self.how.startswith("concat")
         parts = [x.looked_up() for x in xs]
         widths = {part.shape[-1] for part in parts}
-        fit = len({x.batch_size for x in xs}) == 1 and (not steps or not self.how.startswith(("dot", "cos")))
+        fit = len({x.batch_size for x in xs}) == 1
         fit &= all(torch.equal(x.offsets, steps[0].offsets) for x in steps)  # type: ignore[arg-type]
-        fit &= joins or len(widths - {1} if not self.how.startswith(("dot", "cos")) else widths) <= 1
+        fit &= joins or len(widths - {1}) <= 1
         if not fit or (joins and 0 < len(steps) < len(xs)) or (self.how in self.PAIRS and len(xs) != 2):
             got = ", ".join(
                 f"{'rows' if x.offsets is None else 'steps'} {tuple(x.looked_up().shape)}" for x in xs
@@ -71,11 +68,6 @@ class Merge(nn.Module):
             parts = [part.expand(-1, max(widths)) for part in parts]
         first = steps[0] if steps else xs[0]
         return replace(first.with_values(Merge.KINDS[self.how](parts)), mask=masks[0])
-
-
-def _unit(rows: Tensor) -> Tensor:
-    """Each row over its length, as Keras 3 does: x / sqrt(max(Σ x², 1e-14))."""
-    return rows * rows.square().sum(-1, keepdim=True).clamp(min=1e-14).rsqrt()
 
 
 def _one_after_the_other(xs: Sequence[Signal]) -> Signal:

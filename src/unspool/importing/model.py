@@ -101,11 +101,16 @@ class ImportedModel:
         parts = list(self.encode(X).values())
         check_int("ImportedModel.predict", "batch_size", batch_size)
         count = len(parts[0])
-        size = max(count, 1) if self.stateful else batch_size
+        if not count:
+            ends: list[Any] = [
+                [] if s else np.zeros((0, w), "f4") for s, w in zip(self.per_step, self.widths)
+            ]
+            return ends[0] if len(ends) == 1 else dict(zip(self.outputs, ends))
         found: list[list[Any]] = [[] for _ in self.outputs]
+        batches = self._batches(parts, count if self.stateful else batch_size)
         with torch.no_grad():
-            for start in range(0, max(count, 1), size):
-                these = parts if count <= size else [part[start : start + size] for part in parts]
+            for rows in batches:
+                these = parts if len(batches) == 1 else [part[rows] for part in parts]
                 for kept, signal in zip(found, self.network_(*map(signal_of, these))):
                     values = signal.looked_up()
                     if signal.offsets is None:
@@ -113,7 +118,24 @@ class ImportedModel:
                     else:
                         kept += [t.numpy() for t in Ragged(values, signal.offsets).to_list()]
         ends = [kept if steps else np.concatenate(kept) for kept, steps in zip(found, self.per_step)]
+        if not isinstance(batches[0], slice):
+            back = torch.cat(batches).argsort().numpy()
+            ends = [[end[i] for i in back] if isinstance(end, list) else end[back] for end in ends]
         return ends[0] if len(ends) == 1 else dict(zip(self.outputs, ends))
+
+    def _batches(self, parts: list[Ragged | Tensor], size: int) -> list[Any]:
+        """The rows that are computed at once: in their order, or, where layers need it, those of one length."""
+        count = len(parts[0])
+        lengths = [part.lengths for part in parts if isinstance(part, Ragged)]
+        if not self.network_.one_length or not lengths:
+            return [slice(start, start + size) for start in range(0, count, size)]
+        kinds, kind = torch.stack(lengths, 1).unique(dim=0, return_inverse=True)
+        if self.stateful and len(kinds) > 1:
+            raise DataError(
+                "The sequences of a stateful network with layers across time must have one length. "
+                f"Got {int(kinds.min())} to {int(kinds.max())} steps."
+            )
+        return [rows for k in range(len(kinds)) for rows in (kind == k).nonzero().flatten().split(size)]
 
     def reset_states(self) -> None:
         """Stateful layers start from zeros again."""

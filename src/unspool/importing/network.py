@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.errors import DataError, ModelFileError
-from unspool.importing import layers, windows
+from unspool.importing import layers, shapes, windows
 from unspool.importing.attention import Attention, MultiHead
 from unspool.importing.merging import Merge
 from unspool.importing.recurrent import RecurrentLayer, StateOf
@@ -26,8 +26,19 @@ KINDS: dict[str, Any] = {
     "recurrent": RecurrentLayer,
     "dense": layers.Dense,
     "activation": layers.Activation,
+    "rectifier": layers.Rectifier,
+    "prelu": layers.PReLU,
+    "rescale": layers.Rescale,
+    "standardize": layers.Standardize,
+    "softmax_steps": shapes.StepSoftmax,
     "pool": layers.Pool,
     "flatten": layers.Flatten,
+    "reshape": shapes.Reshape,
+    "permute": shapes.Permute,
+    "dot": shapes.Dot,
+    "pad": shapes.Pad,
+    "upsample": shapes.Upsample,
+    "unmask": shapes.Unmask,
     "affine": layers.Affine,
     "layer_norm": layers.LayerNorm,
     "merge": Merge,
@@ -36,12 +47,18 @@ KINDS: dict[str, Any] = {
     "convolution": windows.Convolution,
     "window_pool": windows.WindowPool,
     "part": layers.Part,
-    "repeat": layers.Repeat,
+    "repeat": shapes.Repeat,
     "state": StateOf,
 }
 MAX_LAYERS = 10_000
 #: What a layer that reads several may read: the fewest and the most.
-SEVERAL = {"merge": (2, MAX_LAYERS), "attention": (2, 3), "multi_head": (2, 3), "recurrent": (1, 5)}
+SEVERAL = {
+    "merge": (2, MAX_LAYERS),
+    "dot": (2, 2),
+    "attention": (2, 3),
+    "multi_head": (2, 3),
+    "recurrent": (1, 5),
+}
 
 
 @dataclass(frozen=True)
@@ -160,16 +177,21 @@ class Network(nn.Module):
 
     def shortest(self) -> int:
         """Steps that a sequence must have, at most, for all windows over time; 2 without any."""
-        steps = 2
-        for number in reversed(range(len(self.nodes))):
-            layer = self.layer(number)
-            if isinstance(layer, windows.Window):
-                steps = layer.needed(steps)
-        return steps
+        needed = dict.fromkeys(range(-len(self.nodes), len(self.nodes)), 2)
+        for number, node in reversed([*enumerate(self.nodes)]):
+            layer, steps = self.layer(number), needed[number]
+            steps = layer.needed(steps) if isinstance(layer, windows.Window) else steps
+            needed |= {read: max(needed.get(read, 2), steps) for read in node.inputs}
+        return max(steps for read, steps in needed.items() if read < 0)
 
     def flattens(self) -> bool:
-        """Whether the network needs sequences of one length."""
-        return any(n.kind == "flatten" for n in self.nodes)
+        """Whether the network needs sequences of the length that it was built for."""
+        return any(n.kind in ("flatten", "reshape", "permute", "dot") for n in self.nodes)
+
+    @property
+    def one_length(self) -> bool:
+        """Whether the sequences of a batch must have one length."""
+        return any(getattr(layer, "one_length", False) for layer in self.layers.values())
 
 
 def trial(network: Network, xs: Sequence[Signal]) -> tuple[Signal, ...]:
