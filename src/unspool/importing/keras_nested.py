@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from unspool.errors import ModelFileError
@@ -29,12 +30,12 @@ class _Flat:
 
     def __init__(self, architecture: Architecture, budget: list[int]) -> None:
         self.layers, self.budget = architecture.layers, budget
-        self.models = {
+        self.models: dict[str, Architecture] = {
             name: _Flat(layer.inside, budget).architecture
             for name, layer in architecture.layers.items()
             if layer.inside is not None
         }
-        self.architecture = architecture
+        self.architecture: Architecture = architecture
         if not self.models:
             return
         self.first = self._first_calls(architecture)
@@ -54,9 +55,12 @@ class _Flat:
         """The number of each model's first call: some versions of Keras count the one that made the model, too."""
         least: dict[str, int] = {}
         reads = list(architecture.outputs.values())
-        self._rewritten(
-            [layer.calls for layer in self.layers.values()], lambda read: reads.append(read) or read
-        )
+
+        def noted(read: Read) -> Read:
+            reads.append(read)
+            return read
+
+        self._rewritten([layer.calls for layer in self.layers.values()], noted)
         for name, number, _ in reads:
             if name in self.models:
                 least[name] = min(number, least.get(name, number))
@@ -96,11 +100,8 @@ class _Flat:
             for call, arguments in enumerate(given):
                 for number, entry in enumerate(layer.calls):
                     at = numbers.get((layer.name, number))
-                    calls.append(
-                        arguments[at]
-                        if at is not None
-                        else self._rewritten(entry, lambda read, call=call: self._renamed(name, call, read))
-                    )
+                    rename = partial(self._renamed, name, call)
+                    calls.append(self._rewritten(entry, rename) if at is None else arguments[at])
             full = f"{name}/{layer.name}"
             config = Fields(layer.config.data, f"the layer {full!r} ({layer.kind})")
             yield KerasLayer(layer.kind, full, config, tuple(calls), layer.operation)
