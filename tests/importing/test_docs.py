@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unspool.importing import keras_layers, keras_recurrent, keras_windows, onnx_rules
+from unspool.importing import keras_layers, keras_recurrent, keras_shapes, keras_windows, onnx_rules
 from unspool.importing.onnx_graph import RULES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "import.md").read_text()
@@ -19,8 +19,16 @@ ALIASES = {
     "MaxPool1D",
     "AvgPool1D",
     "Convolution1D",
+    "SeparableConvolution1D",
 }
-LAYERS = {*keras_layers._LAYERS, *keras_layers.MERGES, *keras_recurrent.KINDS, *keras_windows.KINDS} - ALIASES
+TABLES = (
+    keras_layers._LAYERS,
+    keras_layers.MERGES,
+    keras_recurrent.KINDS,
+    keras_windows.KINDS,
+    keras_shapes.KINDS,
+)
+LAYERS = {name for table in TABLES for name in table} - ALIASES
 
 
 @pytest.mark.parametrize("name", sorted(LAYERS))
