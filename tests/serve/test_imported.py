@@ -142,7 +142,7 @@ def test_its_own_examples_are_answered(url, name) -> None:
 def test_the_page(url, browser) -> None:
     browser.try_example(f"{url}/?model=merges")
     told = browser.run("document.querySelector('#answer').textContent")
-    assert re.search(r"dots \[2, 2\]: .*steps \[5, 3\]: .*steps_lengths \[2\]: 3, 2", told)
+    assert re.search(r"dots \[2, 2\]: .*steps \[4, 3\]: .*steps_lengths \[2\]: 2, 2", told)
 
 
 def test_one_that_carries_its_state_is_refused(tmp_path) -> None:
