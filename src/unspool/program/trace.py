@@ -126,10 +126,14 @@ class Tracer(TorchDispatchMode):
                 if value is not None:
                     self.add_value(tensor, value)
             return result
-        result = func(*args, **kwargs)
+        result = self.run(func, args, kwargs)
         refs = mapped(args, self._reference), {k: mapped(v, self._reference) for k, v in kwargs.items()}
         self.add_computed(result, func, *refs)
         return result
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The operation itself."""
+        return func(*args, **kwargs)
 
     def lower(self, func: Any, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """What torch makes, and its value in the program."""
@@ -140,7 +144,7 @@ class Tracer(TorchDispatchMode):
         lowering = LOWERINGS.get(name)
         if lowering is None:
             raise Unsupported(f"the operation 'aten.{name}'")
-        result = func(*args, **kwargs)
+        result = self.run(func, args, kwargs)
         self.func = func
         return result, lowering(self, args, kwargs, result)
 
@@ -160,7 +164,7 @@ class Tracer(TorchDispatchMode):
         if name == "copy_" or name == "fill_" or name == "zero_":
             if not torch.is_grad_enabled():
                 raise Unsupported("torch.no_grad or a custom autograd.Function inside the step")
-            result, made = func(*args, **kwargs), like.of(aligned(self, source, like))
+            result, made = self.run(func, args, kwargs), like.of(aligned(self, source, like))
         else:
             result, made = self.lower(func, name.removesuffix("_"), args, kwargs)
         made = like.of(self.graph.spread(made.node, like.width))
@@ -212,11 +216,26 @@ class Tracer(TorchDispatchMode):
 
 
 class Recorder(Tracer):
-    """A tracer that keeps what went wrong, with the line of the step, even where the step catches it."""
+    """A tracer that keeps what went wrong, with the line of the step, even where the step catches it.
+
+    What it does itself is not watched, which would take longer than all the rest; operations are: some are Python code.
+    """
 
     failure: Exception | None = None
 
+    def __init__(self, cell: nn.Module, batch: int, watch: Watch) -> None:
+        super().__init__(cell, batch)
+        self.watch = watch
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self.watch.look()
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self.watch.look_away()
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.watch.look_away()
         try:
             self._refuse_frozen_number(func, args)
             return super().__torch_dispatch__(func, types, args, kwargs)
@@ -229,6 +248,8 @@ class Recorder(Tracer):
                 raise
             self.failure = self.failure or failures.broken(f"tracing '{func}'", error)
             raise self.failure from error
+        finally:
+            self.watch.look()
 
     def _refuse_frozen_number(self, func: Any, args: Any) -> None:
         """A number read from a tensor of the cell's would stay what it is now."""
@@ -247,11 +268,11 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Wa
         x = torch.zeros(batch, input_size, dtype=first.dtype, device=device)
         parts = [torch.zeros(batch, width, dtype=first.dtype, device=device) for width in sizes]
         x, *parts = (part.requires_grad_().clone() for part in (x, *parts))  # torch writes into no leaf
-        tracer = Recorder(cell, batch)
+        watches.append(Watch(cell))
+        tracer = Recorder(cell, batch, watches[-1])
         tracer.add_input(x, tracer.graph.node("x", (), input_size))
         for k, part in enumerate(parts):
             tracer.add_input(part, tracer.graph.node("state", (), sizes[k], k))
-        watches.append(Watch(cell))
         try:
             with watches[-1], tracer:
                 new = flatten(cell(x, unflatten(like, parts)))

@@ -55,11 +55,19 @@ class Watch:
         gc.disable()  # what it calls back is no part of the step
         self.outside = sys._getframe(1)
         self.profiler: Any = sys.getprofile()
-        sys.setprofile(self._event)
+        self.look()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def look(self) -> None:
+        """Follow what this thread calls from here on."""
+        sys.setprofile(self._event)
+
+    def look_away(self) -> None:
+        """Until `look`."""
         sys.setprofile(None)
+
+    def __exit__(self, *_: Any) -> None:
+        self.look_away()
         if hasattr(self.profiler, "enable"):  # cProfile's, which cannot be set again
             self.profiler.enable()
         elif self.profiler is not None:
