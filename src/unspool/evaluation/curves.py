@@ -9,8 +9,10 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from sklearn.utils.validation import check_is_fitted
 
-from unspool.errors import DataError
+from unspool.errors import DataError, described
+from unspool.figures import save
 
 TRAINING, VALIDATION = "#1f5fa8", "#c8553d"
 
@@ -23,9 +25,12 @@ def plot_learning_curves(
     history: a fitted estimator, or its `history_`. best_epoch: marked; of an estimator `best_epoch_`.
     The lower panel, where the history has gradient norms: mean and maximum over the batches, before clipping.
     """
-    if hasattr(history, "history_"):
+    if hasattr(history, "get_params"):
+        check_is_fitted(history, "history_")
         best_epoch = history.best_epoch_ if best_epoch is None else best_epoch
         history = history.history_
+    if not isinstance(history, (list, tuple)) or not all(isinstance(epoch, Mapping) for epoch in history):
+        raise DataError(f"history must be a fitted estimator, or its history_. Got {described(history)}.")
     epochs: Sequence[Mapping[str, float]] = history
     if not epochs:
         raise DataError("The history has no complete epoch to draw. Train for at least one.")
@@ -54,6 +59,6 @@ def plot_learning_curves(
             )
     panels[0].legend(frameon=False)
     panels[-1].set_xlabel("epoch")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=130)
+    save(figure, path)

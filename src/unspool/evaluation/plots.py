@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from unspool.evaluation.metrics import Metrics, shown
+from unspool.figures import save
 
 PANEL = 4.6  # inches
 
@@ -53,7 +54,7 @@ def plot_regression(
         )
         axes.set_title(f"{len(true)} test rows: r {shown(result['pearson_r'])}, RMSE {shown(result['rmse'])}")
         axes.legend(loc="upper left", frameon=False)
-    figure.savefig(path, dpi=130)
+    save(figure, path)
 
 
 def plot_labels(path: str | Path, true: np.ndarray, predicted: np.ndarray, labels: Sequence[object]) -> None:
@@ -77,7 +78,7 @@ def plot_labels(path: str | Path, true: np.ndarray, predicted: np.ndarray, label
     axes.invert_yaxis()
     axes.set(xlabel="test rows", title=f"{len(true)} test rows")
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+    save(figure, path)
 
 
 def plot_confusion(
@@ -106,4 +107,4 @@ def plot_confusion(
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=130)
+    save(figure, path)

@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from unspool.errors import DataError
+from unspool.evaluation.plots import drawable
 from unspool.explain.locate import locate, one_sequence
 from unspool.explain.step import read_step
+from unspool.figures import save
 from unspool.state import flatten
 
 PANEL, TOKEN, NARROWEST, WIDEST = (
@@ -75,6 +77,8 @@ def plot_activations(
     Values within [0, 1], such as a sigmoid's, go from white to dark blue; others from blue (negative) over white
     to red, up to 1 or the largest that there is.
     """
+    if not activations:
+        raise DataError("activations holds nothing to draw. Give what `activations` gave.")
     steps = len(next(iter(activations.values())))
     if tokens is not None and len(tokens) != steps:
         raise DataError(f"There must be one token for each of the {steps} steps. Got {len(tokens)}.")
@@ -109,9 +113,9 @@ def plot_activations(
     )
     figure.suptitle(title, fontsize=11)
     figure.supylabel("unit", fontsize=9)
-    figure.savefig(path, dpi=130)
+    save(figure, path)
 
 
 def _shown(token: str) -> str:
-    """A space as an open box; a dollar sign as it is, not as mathematics."""
-    return token.replace(" ", "␣").replace("$", r"\$")
+    """A space as an open box; otherwise as `drawable`."""
+    return drawable(token.replace(" ", "␣"))

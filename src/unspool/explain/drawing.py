@@ -16,6 +16,7 @@ from unspool.explain.formulas import Writer
 from unspool.explain.layered import Layout, lay_out
 from unspool.explain.step import read_step
 from unspool.explain.symbols import Names
+from unspool.figures import save
 
 ROW, GAP, PAD = 0.62, 0.42, 0.2  # inches: height of a row, between columns, around
 BOX, CIRCLE = 0.36, 0.15  # inches: height of a box, radius of a circle
@@ -194,7 +195,7 @@ def _draw(boxes: dict[str, Box], layout: Layout, path: Path) -> None:
         _arrow(axes, levels)
     for name, box in boxes.items():
         _box(axes, box, centre[layout.column[name]], y_of[name])
-    figure.savefig(path, dpi=160)
+    save(figure, path, dpi=160)
 
 
 def _arrow(axes: Any, levels: list[tuple[float, float, float]]) -> None:

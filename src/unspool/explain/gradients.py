@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from unspool import cells as registry
 from unspool.errors import DataError, bad_parameter, check_choice, check_int
 from unspool.explain.locate import sequences
+from unspool.figures import save
 from unspool.ragged import Ragged
 from unspool.state import flatten, unflatten
 
@@ -37,14 +38,14 @@ class GradientFlow:
 
         Below 1 the gradient vanishes, above 1 it explodes.
         """
-        rows = self.norms[name]
+        rows = self.norms[check_choice("rate", "name", name, self.norms)]
         if rows.shape[1] < 3:
             raise DataError(f"A rate needs three steps or more. Got {rows.shape[1]}.")
         return float(np.median((rows[:, -1] / rows[:, 1]) ** (1 / (rows.shape[1] - 2))))
 
 
 def gradient_flow(
-    cells: Sequence[str] | Mapping[str, Any] = ("rnn", "gru", "lstm"),
+    cells: str | Sequence[Any] | Mapping[str, Any] = ("rnn", "gru", "lstm"),
     x: Tensor | Ragged | None = None,
     *,
     length: int = 100,
@@ -56,8 +57,9 @@ def gradient_flow(
 ) -> GradientFlow:
     """The norm of d loss / d state (or input) k steps before the last one, for each cell on the same data.
 
-    cells: names in `unspool.cells.names()`, or a mapping from a name of your choice to such a name, to a callable
-        (input_size, hidden_size) -> cell, or to a cell module, such as a trained one, used with the weights it has.
+    cells: names in `unspool.cells.names()`, classes or modules of cells; or a mapping from a name of your choice to
+        such a name, to a callable (input_size, hidden_size) -> cell, or to a cell module, such as a trained one, used
+        with the weights it has.
     x: the inputs, (B, T, F) or a Ragged of float (N, F), the same for every seed; None: `batch_size` sequences of
         `length` steps of N(0, 1) features, drawn anew for each seed. A sequence shorter than a distance does not
         count there.
@@ -71,7 +73,8 @@ def gradient_flow(
     Raises `InvalidParameterError` and `DataError`.
     """
     check_choice("gradient_flow", "of", of, ["state", "input"])
-    makers = dict(cells) if isinstance(cells, Mapping) else {name: name for name in cells}
+    cells = [cells] if isinstance(cells, str) else cells
+    makers = dict(cells) if isinstance(cells, Mapping) else {_name(cell): cell for cell in cells}
     if not makers:
         bad_parameter("gradient_flow", "cells", "at least one cell", cells)
     given = None if x is None else sequences(x)
@@ -95,8 +98,22 @@ def gradient_flow(
     return GradientFlow({name: np.stack(rows) for name, rows in norms.items()}, of)
 
 
+def _name(cell: Any) -> str:
+    if isinstance(cell, (str, type)):
+        return cell if isinstance(cell, str) else cell.__name__
+    if isinstance(cell, nn.Module):
+        return type(cell).__name__
+    expected = "names, classes or modules of cells, or a mapping to them from names of your choice"
+    bad_parameter("gradient_flow", "cells", expected, cell)
+
+
 def _make(maker: Any, input_size: int, hidden_size: int) -> Any:
     if isinstance(maker, nn.Module):
+        own = getattr(maker, "input_size", input_size)
+        if own != input_size:
+            bad_parameter(
+                "gradient_flow", "input_size", f"{own}, that of the {type(maker).__name__}", input_size
+            )
         return maker
     make: Callable[..., Any] = registry.get(maker) if isinstance(maker, str) else maker
     return make(input_size, hidden_size)
@@ -161,4 +178,4 @@ def plot_gradient_flow(path: str | Path, flow: GradientFlow, title: str = "") ->
     axes.set_title(title or "How far back a loss at the last step reaches", fontsize=11)
     axes.grid(True, which="major", color="0.9", linewidth=0.8)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+    save(figure, path)

@@ -6,12 +6,14 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from unspool.encode import read_rows
 from unspool.engine.dispatch import Direction, run
-from unspool.errors import DataError, bad_parameter, check_int
+from unspool.errors import DataError, bad_parameter, check_int, described
 from unspool.nn import GRU, LSTM, RNN, Recurrent, Stack
 from unspool.nn.layout import to_ragged
 from unspool.ragged import Ragged
@@ -44,15 +46,12 @@ def locate(model: Any, X: Any, layer: int = 1) -> Layer:
     model: a fitted estimator, with X as its `predict` takes it; or a layer of `unspool.nn` or a cell, with X a Ragged,
     a list of tensors (T, F), or one tensor (B, T, F).
     """
+    _check_model(model)
     if check_int("this function", "layer", layer) > layer_count(model):
         bad_parameter("this function", "layer", f"a layer from 1 to {layer_count(model)}", layer)
     with torch.no_grad():
         if hasattr(model, "network_"):
             return _in_stack(model.network_.stack, _embedded(model, X), layer)
-        if not isinstance(model, nn.Module):
-            raise DataError(
-                f"This function takes a fitted estimator, a layer of unspool.nn or a cell. Got {type(model).__name__}."
-            )
         module: Any = copy.deepcopy(model).eval() if model.training else model
         x = X if isinstance(X, Ragged) else Ragged.from_list(list(X))
         x = x.with_values(x.values.to(next(module.parameters()).dtype))
@@ -63,6 +62,28 @@ def locate(model: Any, X: Any, layer: int = 1) -> Layer:
         if isinstance(module, Recurrent):
             return _of_recurrent(module, x)
         return Layer([Direction(module)], [module.initial_state(len(x))], x)
+
+
+def _check_model(model: Any) -> None:
+    """`DataError` for what has no layers to look at here, `NotFittedError` for an estimator before its fit."""
+    if hasattr(model, "get_params"):
+        check_is_fitted(model, "network_")
+    if hasattr(model, "network_"):
+        good, hint = hasattr(model.network_, "stack") and "text_column" in model.get_params(), ""
+        if hasattr(model.network_, "stack"):
+            hint = (
+                " Its network alone is a layer of unspool.nn: pass model.network_.stack and a tensor (T, F)."
+            )
+    else:
+        good = isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None))
+        good, hint = good or isinstance(model, Stack), ""
+        if isinstance(model, (nn.RNNBase, nn.RNNCellBase)):
+            hint = f" unspool.nn.{type(model).__name__} takes its arguments and its state_dict."
+    if not good:
+        raise DataError(
+            "This function takes a fitted SequenceRegressor or SequenceClassifier, a layer of unspool.nn or a cell. "
+            f"Got {described(model)}.{hint}"
+        )
 
 
 def layer_input(model: Any, X: Any, layer: int = 1) -> Ragged:
@@ -119,7 +140,10 @@ def sequences(x: Any) -> Ragged:
 
 def one_sequence(model: Any, x: Any) -> Any:
     """`x`, one sequence as `activations` takes it, as a batch of one for `locate`."""
+    _check_model(model)
     if hasattr(model, "network_"):
+        if isinstance(x, (list, tuple)) and any(isinstance(part, (str, np.ndarray, Tensor)) for part in x):
+            raise DataError(f"Give one sequence, such as X[0]. Got {described(x)}.")
         return [x]
     if not isinstance(x, Tensor) or x.dim() != 2:
         got = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from unspool.engine.dispatch import Direction
-from unspool.errors import EngineError, bad_parameter
+from unspool.errors import DataError, EngineError, bad_parameter, described
+from unspool.nn import GRU, LSTM, RNN, Recurrent
 from unspool.program.interpret import evaluate
 from unspool.program.ir import Graph, Node, Program
 from unspool.program.join import norm_of
@@ -69,7 +70,7 @@ def read_step(cell: Any, input_size: int | None = None) -> Step:
 
     Raises `EngineError` where the step cannot be traced, `InvalidParameterError` without any input_size.
     """
-    direction = cell if isinstance(cell, Direction) else Direction(cell)
+    direction = _direction_of(cell)
     module: Any = direction.cell
     if any(p.dtype == torch.float64 for p in module.parameters()):
         module = copy.deepcopy(module).float()  # programs are of float32; the values below are the cell's own
@@ -79,6 +80,9 @@ def read_step(cell: Any, input_size: int | None = None) -> Step:
         bad_parameter(
             "this function", "input_size", f"given, as {_name(module)} has no attribute of that name", size
         )
+    own = getattr(module, "input_size", size)
+    if isinstance(own, int) and own != size:
+        bad_parameter("this function", "input_size", f"{own}, that of the {_name(module)}", size)
     try:
         program = trace(module, size, like)
     except Unsupported as reason:
@@ -94,6 +98,29 @@ def read_step(cell: Any, input_size: int | None = None) -> Step:
     gates = _find_gates(graph, outputs, rows, _declared_gates(module), states)
     return Step(
         program, graph, outputs, states, gates, sources, {n: tuple(t.shape) for n, t in tensors.items()}
+    )
+
+
+def _direction_of(cell: Any) -> Direction:
+    """A cell, a direction, or the first direction of a layer's first; `DataError` for anything else."""
+    if isinstance(cell, Direction):
+        return cell
+    if isinstance(cell, (LSTM, GRU, RNN)):
+        return cell.directions(0)[0]
+    if isinstance(cell, Recurrent):
+        return cell.directions()[0]
+    if isinstance(cell, nn.Module) and callable(getattr(cell, "initial_state", None)):
+        return Direction(cell)
+    hint = ""
+    if isinstance(cell, (str, type)):
+        hint = " Make one: unspool.cells.GRUCell(8, 16)."
+    elif isinstance(cell, (nn.RNNBase, nn.RNNCellBase)):
+        hint = f" unspool.nn.{type(cell).__name__} takes its arguments and its state_dict."
+    elif hasattr(cell, "get_params"):
+        hint = " That of a fitted one is model.network_.stack.layers[0].cell."
+    got = f"the class {cell.__name__}" if isinstance(cell, type) else described(cell)
+    raise DataError(
+        f"This function takes a cell, a module with forward(x, state) and initial_state(batch_size). Got {got}.{hint}"
     )
 
 

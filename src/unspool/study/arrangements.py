@@ -120,6 +120,8 @@ class Grid:
         else:
             twelve = arrangements == "twelve" and self.parameter == "pooling"
             names = TWELVE if twelve else arrangements
+            if not isinstance(names, (str, list, tuple)):
+                bad_parameter("compare", "arrangements", "a list of names, or 'twelve'", names)
             names = [names] if isinstance(names, str) else list(names)
             if not names:
                 bad_parameter("compare", "arrangements", "one or more names, or 'twelve'", arrangements)

@@ -19,6 +19,9 @@ from unspool.study.verdict import sentences
 class Comparison(Results):
     """What `compare` found: `Results`, with `verdict`, sentences that say what the numbers mean."""
 
+    def __repr__(self) -> str:
+        return self.summary()
+
     @cached_property
     def verdict(self) -> list[str]:
         """What the numbers say, in sentences."""

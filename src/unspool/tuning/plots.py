@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from unspool.evaluation.metrics import METRICS, shown
 from unspool.evaluation.plots import drawable
+from unspool.figures import save
 from unspool.study.charts import COLOURS, GREY, INK, STYLE
 from unspool.tuning.progress import value_text
 from unspool.tuning.trials import COMPLETE, PRUNED
@@ -33,7 +34,7 @@ def draw(result: Tuning, folder: Path) -> None:
     for name, figure in figures.items():
         with matplotlib.rc_context(STYLE):
             FigureCanvasAgg(figure)
-            figure.savefig(folder / f"search_{name}.png", dpi=130)
+            save(figure, folder / f"search_{name}.png")
 
 
 def _complete(result: Tuning) -> list[Tried]:

@@ -59,6 +59,9 @@ class Tuning:
     interrupted: bool = False
     looked: list[int | None] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return self.summary()
+
     # --- which
 
     @cached_property
