@@ -126,9 +126,7 @@ def test_what_there_is_not() -> None:
         DataError, match=r"must be a tensor \(steps, features\). Got a tensor of shape \(1, 9, 5\)"
     ):
         activations(layer, X[None])
-    with pytest.raises(
-        DataError, match=r"takes a fitted estimator, a layer of unspool\.nn or a cell\. Got str"
-    ):
+    with pytest.raises(DataError, match=r"takes a fitted .*, a layer of unspool\.nn or a cell\. Got a str"):
         activations("lstm", X)
 
 
