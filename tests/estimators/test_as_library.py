@@ -23,7 +23,7 @@ from unspool import (
     SequenceRegressor,
     SequenceTagger,
 )
-from unspool.errors import DataError
+from unspool.errors import DataError, InvalidParameterError
 from unspool.training import Callback
 
 SMALL: dict[str, Any] = {"hidden_size": 4, "epochs": 1, "random_state": 0, "verbose": 0}
@@ -213,6 +213,36 @@ def test_scores_of_what_does_not_fit() -> None:
 def test_classes_that_are_no_labels(classes: Any, said: str) -> None:
     with pytest.raises(DataError, match=f"classes must be a list of all labels.*{said}"):
         SequenceClassifier(**SMALL).partial_fit(TEXTS, LABELS, classes=classes)
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRUCell, unspool.nn.LSTM])
+def test_layers_are_no_cells(kind: Any) -> None:
+    with pytest.raises(
+        InvalidParameterError, match=r"'cell' parameter .* must be a cell, with forward.*unspool\.cells"
+    ):
+        SequenceClassifier(**SMALL, cell=kind).fit(TEXTS, LABELS)
+    cell: Any = unspool.nn.GRUCell
+    assert SequenceClassifier(**SMALL, **TWO, cell=cell).fit(TEXTS, LABELS).predict(TEXTS).shape == (12,)
+
+
+def test_a_checkpoint_that_is_a_folder_and_too_many_names(tmp_path: Any) -> None:
+    for model, data in (
+        (SequenceClassifier(**SMALL), (TEXTS, LABELS)),
+        (SequenceGenerator(**SMALL), (TEXTS,)),
+    ):
+        with pytest.raises(
+            InvalidParameterError, match=r"'checkpoint' parameter .* name of a file.* That is a folder"
+        ):
+            model.fit(*data, checkpoint=tmp_path)
+    fitted = SequenceClassifier(**SMALL, **TWO).fit(TEXTS, LABELS)
+    for names in (["a", "b"], "a"):
+        with pytest.raises(InvalidParameterError, match=r"'names' parameter .* a list of 1, one a target"):
+            fitted.columns(TEXTS, names=names)
+
+
+def test_measured_forecasts_print_what_they_are() -> None:
+    found = Forecaster(**SMALL, horizon=2).fit([WALK, WALK]).backtest([WALK, WALK], n_windows=3)
+    assert repr(found) == "Backtest(6 forecasts of 2 steps, of 2 series)"
 
 
 @pytest.mark.parametrize(

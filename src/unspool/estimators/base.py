@@ -308,7 +308,10 @@ class SequenceEstimator(SequenceParameters):
         and NAME_high, or NAME_set with classes joined by |, come behind.
         """
         outputs = self._outputs(X)
-        names = self.task_.default_names() if names is None else names
+        own = self.task_.default_names()
+        names = own if names is None else names
+        if isinstance(names, str) or len(names) != len(own):
+            bad_parameter(type(self).__name__, "names", f"a list of {len(own)}, one a target", names)
         found = self.task_.columns(outputs, names)
         return found if level is None else {**found, **self.task_.covering_columns(outputs, names, level)}
 

@@ -39,6 +39,10 @@ class Backtest:
     wanted: Wanted
     season: int
 
+    def __repr__(self) -> str:
+        count, h = self.y.shape
+        return f"Backtest({count} forecasts of {h} steps, of {len(np.unique(self.series))} series)"
+
     def frame(self) -> pl.DataFrame:
         """A row a step: id, time, cutoff (the last stamp before the forecast), target, "forecast", intervals."""
         h = self.y.shape[1]

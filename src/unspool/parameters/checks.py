@@ -50,6 +50,19 @@ def cell(owner: str, name: str, value: Any) -> None:
             )
             bad_parameter(owner, name, expected, value)
         check_choice(owner, name, value, cells.names())
+    layers = (nn.RNNBase, nn.RNNCellBase)
+    if isinstance(value, type) and issubclass(value, layers) and not _is_cell(value):
+        expected = "a cell, with forward(x, state) and initial_state(batch_size)"
+        bad_parameter(
+            owner, name, expected, value, "Give a name, such as 'lstm', or a class of unspool.cells."
+        )
+
+
+def _is_cell(kind: type) -> bool:
+    """Whether a class of torch's kinds is a cell here; layers, ours too, have a state of three axes."""
+    from torch import nn
+
+    return hasattr(kind, "initial_state") and not issubclass(kind, nn.RNNBase)
 
 
 def dense(owner: str, name: str, value: Any) -> None:

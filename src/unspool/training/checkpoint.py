@@ -150,6 +150,10 @@ def checkpoints(model: Any, path: str | os.PathLike[str] | None, every: Every) -
                 owner, "checkpoint_every", "None without checkpoint", every, "Give checkpoint a file."
             )
         return []
+    if os.path.isdir(path):
+        bad_parameter(
+            owner, "checkpoint", "the name of a file", os.fspath(path), "That is a folder: name a file in it."
+        )
     return [Checkpoint(path, every, model.get_params(deep=False))]
 
 
