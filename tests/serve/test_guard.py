@@ -72,7 +72,7 @@ def test_websockets_bear_it_in_a_header_or_as_a_protocol(closed) -> None:
 
 def test_pages_of_another_site_are_refused(url) -> None:
     place = f"{url}/v2/models/score/infer"
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "http://["):
         found = httpx.post(place, json=GOOD, headers={"Origin": origin})
         assert found.status_code == 403 and "another site" in found.json()["error"]
     assert httpx.post(place, json=GOOD, headers={"Origin": url}).status_code == 200

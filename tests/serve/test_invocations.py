@@ -76,6 +76,9 @@ def test_one_model_needs_no_name(start) -> None:
         ("score", {"inputs": []}, "application/json", 422, "one row at least"),
         ("score", {"inputs": [1]}, "application/json", 422, "strings"),
         ("score", {"inputs": ["a"], "params": {"x": 1}}, "application/json", 422, "'params'"),
+        ("score", {"inputs": ["a"], "params": []}, "application/json", 422, "'params'"),
+        ("score", {"inputs": ["a"], "params": None}, "application/json", 200, ""),
+        ("mixed", "text,age,place\na,1_0,b", "text/csv", 422, "numbers"),
         (
             "score",
             {"dataframe_split": {"columns": ["a"], "data": [["x", "y"]]}},

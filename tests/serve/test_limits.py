@@ -88,6 +88,17 @@ def test_a_body_that_does_not_come(small) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ") and b"0.2 seconds" in answer
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET /v2 HT", b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\nG"])
+def test_headers_that_do_not_come(small, sent) -> None:
+    place = urlsplit(small)
+    with socket.create_connection((place.hostname, place.port), timeout=10) as raw:
+        raw.sendall(sent)
+        answer = b""
+        while part := raw.recv(1000):  # until the server closes
+            answer += part
+    assert answer.count(b"HTTP/1.1 200 ") == sent.count(b"\r\n\r\n")
+
+
 def test_a_client_that_goes_before_its_answer(small) -> None:
     place = urlsplit(small)
     for sent in (b"{", b'{"inputs": []}' + b" " * 86):

@@ -176,6 +176,7 @@ BAD = [
     ("score", {"inputs": [{**GOOD, "data": ["\ud800"]}]}, 422, "Unicode"),
     ("score", {"inputs": [{**GOOD, "shape": [0], "data": []}]}, 422, "no sequence"),
     ("score", {"inputs": [GOOD, GOOD]}, 422, "twice"),
+    ("score", {"inputs": [GOOD], "outputs": [{"name": "prediction"}] * 2}, 422, "twice"),
     ("score", {"inputs": []}, 400, "one at least"),
     ("score", {}, 400, "inputs"),
     ("score", [], 400, "object"),

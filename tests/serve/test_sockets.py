@@ -189,6 +189,10 @@ def test_a_second_connection_takes_the_stream_over(url) -> None:
         ("kind", "", 422, "bidirectional"),
         ("mixed", "", 422, "columns"),
         ("score", "?resume=abc", 409, "no open stream"),
+        ("score", "?Resume=abc", 422, "'Resume'"),
+        ("score", "?seen=1", 422, "'seen'"),
+        ("score", "?resume=a&resume=b", 422, "resume=STREAM"),
+        ("score/streams", "", 404, "no stream"),
     ],
 )
 def test_refused_at_the_door(url, model, query, status, part) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from unspool import Ragged, SequenceGenerator
 from unspool.cli.app import app
 from unspool.errors import DataError, ModelFileError
-from unspool.streaming import Stream, StreamPool
+from unspool.streaming import LookAheadStream, Stream, StreamPool
 from unspool.streaming.text import LONGEST
 
 WORDS = ["don't", "  ", "the", " cat", "\n\n", "they're"]
@@ -87,6 +87,8 @@ def test_what_is_held_back() -> None:
         Stream(generator("word")).push("a" * (LONGEST + 1))
     with pytest.raises(ModelFileError, match="another model"):
         Stream(generator("word")).load(Stream(generator("char")).save())
+    with pytest.raises(DataError, match="none: leave look_ahead out"):
+        LookAheadStream(generator("char"), 2)
 
 
 def test_on_the_command_line(tmp_path: Any) -> None:

@@ -211,10 +211,15 @@ def test_chunks_that_cannot_be_read_change_nothing() -> None:
     (x,) = sequences(5, (6,))
     stream = Stream(layer)
     stream.push(x[:3])
-    for wrong in (x[:3, :4], torch.zeros(4), "text", [[1.0, 2.0], [3.0]], None, np.zeros((1, 2, 5))):
+    odd = (x[:3].to_sparse(), np.ma.masked_array(x[:3].numpy(), mask=True))
+    for wrong in (x[:3, :4], torch.zeros(4), "text", [[1.0, 2.0], [3.0]], None, np.zeros((1, 2, 5)), *odd):
         with pytest.raises(DataError):
             stream.push(wrong)
+    twin = stream.fork()
+    assert torch.equal(twin.push(x[3:].bfloat16()), stream.fork().push(x[3:].bfloat16().float()))
     assert torch.equal(stream.push(x[3:]), layer(x)[0][3:])
+    with pytest.raises(EngineError, match=r"float32. The weight 'cell.weight_ih' is torch.float64"):
+        Stream(layer_of("gru").double())
     with pytest.raises(InvalidParameterError, match="weights"):
         Stream(layer, weights="int4")
     with pytest.raises(InvalidParameterError, match="model"):

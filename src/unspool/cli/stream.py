@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unspool.arrays import check_texts
 from unspool.cli.options import INTERRUPTED, Debug, Model, Weights, load_model
 from unspool.errors import DataError, check_choice
 
@@ -119,9 +121,15 @@ def _read(line: bytes) -> dict[str, Any]:
         raise DataError('it has both "x" and "text".')
     if "text" in given and not isinstance(given["text"], str):
         raise DataError(f'"text" must be a string. Got {given["text"]!r:.50}.')
+    if given.get("x", ...) is None and not given.get("start"):
+        raise DataError(
+            '"x" is null. Leave it out where nothing comes, or give [null] for a step that is missing.'
+        )
     key = given.get("id")
     if key is not None and (isinstance(key, bool) or not isinstance(key, (str, int))):
         raise DataError(f'"id" must be a string or a whole number. Got {key!r:.50}.')
+    if isinstance(key, str):
+        check_texts([key], '"id"')
     for name in ("start", "end"):
         if not isinstance(given.get(name, False), bool):
             raise DataError(f'"{name}" must be true or false. Got {given[name]!r:.50}.')
@@ -182,7 +190,9 @@ def _shown(pool: Any, key: Any, answers: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value
+    """As JSON has it, which knows no NaN: null."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write(answer: dict[str, Any]) -> None:

@@ -295,11 +295,12 @@ class SequenceGenerator(BaseEstimator):
         return prompting.pieces(self, prompt, choice, asked, random_state)
 
     @surroundings.defaults()
-    def stream_model(self, weights: str = "float32") -> StreamModel:
+    def stream_model(self, weights: str = "float32", look_ahead: int | None = None) -> StreamModel:
         """What `unspool.streaming.Stream` and `StreamPool` run for this model: what is pushed is text cut anywhere, and
-        the answer the probability of each token to be the next one, float64 (V,). weights: as of `freeze`.
+        the answer the probability of each token to be the next one, float64 (V,). weights: as of `freeze`. `DataError`
+        for a look-ahead: there is no backward direction.
         """
-        return pushed.stream_model(self, weights)
+        return pushed.stream_model(self, weights, look_ahead)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in super().__getstate__().items() if k != "_stepper"}

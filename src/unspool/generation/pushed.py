@@ -29,9 +29,15 @@ if TYPE_CHECKING:
     from unspool.generation.estimator import SequenceGenerator
 
 
-def stream_model(model: SequenceGenerator, weights: str = "float32") -> StreamModel:
+def stream_model(
+    model: SequenceGenerator, weights: str = "float32", look_ahead: int | None = None
+) -> StreamModel:
     """`model` as `unspool.streaming` runs it; its answers: float64 (V,), the probability of each token to be next."""
     check_is_fitted(model, "network_")
+    if look_ahead is not None:
+        raise DataError(
+            "look_ahead is for a model with a backward direction. A language model has none: leave look_ahead out."
+        )
     check_choice("Stream", "weights", weights, list(FORMS))
     network, vocabulary = copied(model.network_), model.vocabulary_
     table = network.embedding.weight.detach().clone()

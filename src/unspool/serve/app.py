@@ -56,6 +56,7 @@ class Service:
             for method, path, handler in _table(handlers, pages)
         ]
         routes.append(WebSocketRoute("/v2/models/{model}/stream", self.sockets.serve))
+        routes.append(WebSocketRoute("/{path:path}", self.sockets.refuse))
         inner = Starlette(
             routes=routes, exception_handlers={HTTPException: http_error}, lifespan=self._lifespan
         )

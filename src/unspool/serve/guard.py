@@ -56,7 +56,7 @@ class Guard:
                 403, f"Without a token this server answers to localhost alone. Got the host {name!r:.80}."
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _netloc(origin).lower() != host.lower():
             raise RequestError(403, "Pages of another site may not use this server.")
         if self.token is not None and not open_to_all and not self._borne(headers):
             raise RequestError(401, "This server needs the header 'Authorization: Bearer TOKEN'.")
@@ -68,6 +68,14 @@ class Guard:
             offered = headers.get("sec-websocket-protocol", "").split(",")
             given = next((o.strip()[len(BEARER) :] for o in offered if o.strip().startswith(BEARER)), "")
         return hmac.compare_digest(given.strip().encode(), self.token.encode())
+
+
+def _netloc(origin: str) -> str:
+    """Host and port of an Origin header; "" where there is none, or what is there is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _name_of(host: str) -> str:

@@ -32,12 +32,12 @@ def rows_of(served: Served, body: bytes, kind: str, most: int) -> Rows:
     document = parse_json(body, most)
     if not isinstance(document, dict):
         raise RequestError(400, f"The body must be a JSON object with one of {', '.join(_FORMS)}.")
-    params = document.pop("params", None) or {}
+    params = document.pop("params", None)
     if len(document) != 1 or next(iter(document)) not in _FORMS:
         got = ", ".join(map(repr, list(document)[:5])) or "nothing"
         raise RequestError(400, f"The body must hold one of {', '.join(_FORMS)}. Got {got:.200}.")
     ((form, data),) = document.items()
-    return _rows(served, _columns(served, form, data), params)
+    return _rows(served, _columns(served, form, data), {} if params is None else params)
 
 
 def _rows(served: Served, columns: Mapping[str, Any], params: Any) -> Rows:
@@ -145,6 +145,8 @@ def _number(name: str, value: Any, kind: Callable[[str], float]) -> Any:
     if not isinstance(value, str):
         return value
     try:
+        if "_" in value:  # Python's own spelling of numbers, no table's
+            raise ValueError
         return kind(value) if value.strip() else None
     except ValueError:
         raise RequestError(422, f"Column {name!r} must hold numbers. Got {value!r:.40}.") from None

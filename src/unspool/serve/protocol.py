@@ -60,6 +60,8 @@ def parse_infer(body: bytes, header: str | None, most: int, options: tuple[str, 
     for one in _entries(document, "outputs", needed=False):
         _only(one, "An output", ("name", "parameters"))
         own = _parameters(one, f"Output {one['name']!r}", ("binary_data",))
+        if one["name"] in request.outputs:
+            raise RequestError(422, f"Output {one['name']!r} is asked for twice.")
         request.outputs[one["name"]] = _flag(own, "binary_data", request.binary)
     request.sequence = _sequence(parameters)
     request.start, request.end = _flag(parameters, "sequence_start"), _flag(parameters, "sequence_end")

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from unspool.errors import UnspoolError
 from unspool.serve.app import Service
@@ -76,6 +77,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 lifespan="on",
+                http=_within(service.limits.reading),
                 ws="websockets-sansio",
                 ws_max_size=service.limits.body,
                 ws_per_message_deflate=False,
@@ -126,6 +128,43 @@ class Server(uvicorn.Server):
                 LOG.warning("Model %r: version %s.", name, version.number)
             except UnspoolError as error:
                 LOG.error("Model %r stays as it is. %s", name, error)
+
+
+def _within(seconds: float) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP, which closes a connection whose client does not get a request's headers over in time."""
+
+    class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self._forget()
+
+        def _wait(self) -> None:
+            """Time runs while no request is being answered, and not on what has become a WebSocket."""
+            if self.transport.get_protocol() is not self or (self.cycle and not self.cycle.response_complete):
+                self._forget()
+            elif self.late is None:
+                self.late = self.loop.call_later(seconds, self._close)
+
+        def _forget(self) -> None:
+            if self.late is not None:
+                self.late.cancel()
+                self.late = None
+
+        def _close(self) -> None:
+            self.late = None
+            self.transport.close()
+
+    return Protocol
 
 
 def _worth_telling(record: logging.LogRecord) -> bool:

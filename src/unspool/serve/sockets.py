@@ -64,11 +64,16 @@ class Sockets:
                 else:  # nothing was said: there is nothing to come back to
                     await self.sessions.end(connection.session)
 
+    async def refuse(self, socket: WebSocket) -> None:
+        """404: no streams are at this path."""
+        told = f"There is no stream at {socket.url.path!r:.100}. Streams are at /v2/models/MODEL/stream."
+        await socket.send_denial_response(error_response(404, told))
+
     async def _write(self, socket: WebSocket, version: Version, served: Generator) -> None:
         """One connection to a language model."""
         if self._stopping:
             raise RequestError(503, "The server is stopping.")
-        if "resume" in socket.query_params:
+        if _query(socket):
             raise RequestError(409, "A text that is written is not taken up again. Send the prompt anew.")
         async with self.repository.using(version.served.name):
             writing = Writing(socket, version, served, self.limits)
@@ -84,7 +89,7 @@ class Sockets:
         """The connection with its stream, a new one or that of `?resume=TOKEN&seen=N`."""
         if self._stopping:
             raise RequestError(503, "The server is stopping.")
-        asked = socket.query_params
+        asked = _query(socket)
         version = self.repository.get(socket.path_params["model"])
         if "resume" not in asked:
             session = self.sessions.open(self.sessions.new_token(), version)
@@ -108,6 +113,20 @@ class Sockets:
         end = time.monotonic() + grace
         while self._open and time.monotonic() < end:
             await asyncio.sleep(0.01)
+
+
+def _query(socket: WebSocket) -> dict[str, str]:
+    """`resume` and `seen`, where they are; `RequestError` 422 for anything else, which would begin a new stream."""
+    given = socket.query_params.multi_items()
+    asked = dict(given)
+    if (
+        len(asked) < len(given)
+        or set(asked) - {"resume", "seen"}
+        or ("seen" in asked and "resume" not in asked)
+    ):
+        names = ", ".join(f"{name!r:.40}" for name, _ in given[:5])
+        raise RequestError(422, f"The query may be ?resume=STREAM, with &seen=N or without. Got {names}.")
+    return asked
 
 
 def _seen(given: str, session: Session) -> int:

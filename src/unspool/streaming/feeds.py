@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unspool.arrays import unwrapped
 from unspool.encode import IdInput, Raw, SeriesInput
 from unspool.encode.series import TOO_LARGE
 from unspool.errors import DataError, described
@@ -136,7 +137,8 @@ class Series(Feed):
         if array.ndim != 2 or array.shape[1] != given:
             shapes = f"({given},) or (T, {given})" if given > 1 else "a number, (T,) or (T, 1)"
             raise DataError(f"A step or a chunk of this model must be {shapes}. Got {np.shape(chunk)}.")
-        scaled = ((array - self.mean) / self.scale).astype(np.float32)
+        with np.errstate(over="ignore"):  # told below
+            scaled = ((array - self.mean) / self.scale).astype(np.float32)
         if np.isinf(scaled).any():
             if np.isinf(array).any():
                 raise DataError("The chunk holds infinity. Numbers must be finite, or NaN where missing.")
@@ -157,7 +159,7 @@ class Ids(Feed):
         self.input_, self.table = input_, table
 
     def read(self, chunk: Any, held: str) -> tuple[Tensor, str, bool]:
-        array = np.asarray(chunk.detach().cpu() if isinstance(chunk, Tensor) else chunk)
+        array = np.asarray(unwrapped(chunk))
         if array.ndim > 1 or (array.size and array.dtype.kind not in "iu"):
             raise DataError(
                 f"A step of this model is a token id, a chunk a list (T,) of them. Got {described(chunk)}."
@@ -169,8 +171,7 @@ class Ids(Feed):
 
 def as_array(chunk: Any, dtype: Any) -> np.ndarray:
     """Numbers as an array of `dtype`; `DataError` for anything else."""
-    if isinstance(chunk, Tensor):
-        chunk = chunk.detach().cpu().numpy()
+    chunk = unwrapped(chunk)
     try:
         array = np.asarray(chunk)
         if array.dtype.kind not in "iufb" and array.size:

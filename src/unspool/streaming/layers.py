@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import nn
 
 from unspool.engine.dispatch import Direction
 from unspool.engine.frozen import FORMS
-from unspool.errors import DataError, bad_parameter, check_choice
+from unspool.errors import DataError, EngineError, bad_parameter, check_choice
 from unspool.nn import GRU, LSTM, RNN, Recurrent, Stack
 from unspool.nn.layout import check_can_freeze
 from unspool.state import flatten, unflatten
@@ -46,6 +47,12 @@ def copied(module: Any) -> Any:
     for each in module.modules():
         if isinstance(each, (Recurrent, LSTM, GRU, RNN)):
             check_can_freeze(each)
+    for name, weight in module.named_parameters():
+        if weight.is_floating_point() and weight.dtype != torch.float32:
+            raise EngineError(
+                f"A stream computes in torch.float32. The weight {name!r} is {weight.dtype}. "
+                "Convert the layer with .float()."
+            )
     return copy.deepcopy(module).eval().requires_grad_(False)
 
 
