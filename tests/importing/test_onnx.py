@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -212,14 +213,18 @@ def external(graph: Any, location: str) -> None:
     entry.key, entry.value = "location", location
 
 
-def add(graph: Any, operator: str, **attributes: Any) -> None:
-    graph.node.append(helper.make_node(operator, ["Y"], ["Z"], name="after", **attributes))
+def add(graph: Any, operator: str, *given: Any, **attributes: Any) -> None:
+    names = [str(number) for number in range(len(given))]
+    graph.initializer.extend(numpy_helper.from_array(np.array(a), n) for n, a in zip(names, given))
+    graph.node.append(helper.make_node(operator, ["Y", *names], ["Z"], name="after", **attributes))
     graph.output[0].name = "Z"
 
 
-def state(graph: Any) -> None:
+def state(graph: Any, default: bool = False) -> None:
     graph.initializer.append(numpy_helper.from_array(np.ones((1, 1, 4), np.float32), "h"))
     graph.node[0].input.extend(["", "h"])
+    if default:
+        graph.input.append(helper.make_tensor_value_info("h", TensorProto.FLOAT, [1, 1, 4]))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +240,11 @@ def state(graph: Any) -> None:
         (lambda g: add(g, "Det"), r"the node 'after' \(Det\), which is no layer that is known"),
         (lambda g: add(g, "Transpose", perm=[0, 0, 1, 2]), "whose axes are"),
         (lambda g: add(g, "Softmax", axis=0), r"'after' \(Softmax\), of another axis than the features"),
+        (lambda g: add(g, "Cast", to=TensorProto.INT32), "which cuts numbers to whole ones"),
+        (lambda g: add(g, "Dropout", np.float32(0.5), True), "which drops as in training"),
+        (lambda g: add(g, "Slice", [-1], [0], [0]), "more than one entry"),
         (state, "starts from a state that is not zero"),
+        (lambda g: state(g, default=True), "starts from a state that is not zero"),
         (lambda g: g.initializer.pop(), "in the file. They are computed, or missing"),
         (lambda g: g.input.append(helper.make_tensor_value_info("y", 1, [1])), "2 inputs beside lengths"),
         (lambda g: g.output.pop() and g.output.pop(), "it has no output"),
@@ -247,6 +256,19 @@ def test_files_that_are_refused(change: Any, message: str, tmp_path: Path) -> No
     with pytest.raises(ModelFileError, match="Cannot import") as caught:
         from_onnx(tmp_path / "m.onnx")
     assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def test_what_a_version_of_the_operators_says(tmp_path: Path) -> None:
+    """Before 13 Softmax went over all axes from the second one on; a Slice without axes is of the first ones."""
+    for opset, expected in ((13, None), (11, "another axis than the features")):
+        model = changed(lambda g: add(g, "Softmax"))
+        model.opset_import[0].version = opset
+        with nullcontext() if expected is None else pytest.raises(ModelFileError, match=expected):
+            from_onnx(save(model, tmp_path / "m.onnx"))
+    x = np.ones((3, 1, F), np.float32)
+    cut = changed(lambda g: add(g, "Slice", [-1], [2**63 - 1]))
+    expected = run(cut, x=x)[0].ravel()
+    assert np.abs(from_onnx(save(cut, tmp_path / "m.onnx")).predict([x[:, 0]])[0] - expected).max() < 1e-5
 
 
 def test_weights_beside_the_model(tmp_path: Path) -> None:

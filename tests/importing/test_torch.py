@@ -88,6 +88,20 @@ def test_a_layer_of_a_whole_model(tmp_path: Path) -> None:
         from_torch(tagger, "decoder")
 
 
+def test_a_module_says_what_its_weights_do_not() -> None:
+    torch.manual_seed(0)
+    theirs = torch.nn.RNN(3, 4, nonlinearity="relu", batch_first=True)
+    x = torch.randn(2, 5, 3)
+    for module in (theirs, torch.nn.DataParallel(theirs)):
+        layer = from_torch(module)
+        assert layer.batch_first and torch.allclose(layer(x)[0], theirs(x)[0], atol=1e-6)
+    assert not from_torch(theirs, batch_first=False).batch_first
+    arrays = {name: weight.detach().numpy() for name, weight in theirs.named_parameters()}
+    assert torch.allclose(
+        from_torch(arrays, nonlinearity="relu", batch_first=True)(x)[0], theirs(x)[0], atol=1e-6
+    )
+
+
 def test_weights_that_make_no_layer() -> None:
     whole = torch.nn.LSTM(3, 4, num_layers=2).state_dict()
     for change, message in (
@@ -98,6 +112,9 @@ def test_weights_that_make_no_layer() -> None:
         ({"weight_ih_l0": torch.zeros(3)}, "matrices and biases of one axis"),
         ({"weight_ih_l999999999": torch.zeros(3, 3)}, "all layers from 0 on"),
         ({"weight_ih_l0": torch.zeros(1).expand(16, 3)}, "more numbers than there are"),
+        ({"weight_ih_l0": torch.zeros(16, 0)}, "none of them empty"),
+        ({"weight_ih_l0": torch.zeros(16, 3, device="meta")}, "meta device"),
+        ({"weight_hh_l0": None, "parametrizations.weight_hh_l0.original": torch.zeros(1)}, "at each call"),
     ):
         changed = {name: t for name, t in {**whole, **change}.items() if t is not None}
         with pytest.raises(DataError, match=message):
@@ -106,6 +123,10 @@ def test_weights_that_make_no_layer() -> None:
         from_torch(torch.nn.Linear(2, 2))
     with pytest.raises(DataError, match=r"Expected a module, a state_dict or a file of one. Got a list"):
         from_torch([1])  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameterError, match="'batch_first' parameter of from_torch"):
+        from_torch(whole, batch_first="yes")  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameterError, match="'layer' parameter of model_of"):
+        model_of(torch.nn.LSTM)
     with pytest.raises(InvalidParameterError, match="'tanh' for an LSTM or a GRU"):
         from_torch(whole, nonlinearity="relu")
 

@@ -136,6 +136,11 @@ def _check_external(tensor: Any, name: str) -> None:
         )
 
 
+def is_given(value: Any) -> bool:
+    """Whether a value is an input of the graph that has no default in the file."""
+    return bool(value.is_graph_input()) and value.const_value is None
+
+
 def is_zero(value: Any) -> bool:
     """Whether a value is all zeros, whatever its size: a constant, or one cut and shaped from zeros."""
     waiting, seen = [value], 0

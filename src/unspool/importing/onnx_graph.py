@@ -37,7 +37,7 @@ class Builder:
     """Follows a graph node by node; `nodes` and `tensors` are what `ImportedModel` takes."""
 
     def __init__(self, graph: Any) -> None:
-        self.graph = graph
+        self.graph, self.opset = graph, int(graph.opset_imports.get("", 1))
         self.nodes: list[Node] = []
         self.tensors: dict[str, np.ndarray] = {}
         self.flows: dict[str, Flow] = {}
@@ -56,7 +56,7 @@ class Builder:
         wanted = output or names[0]
         if wanted not in self.flows:
             raise ModelFileError(
-                f"its output {wanted!r} needs {self.skipped.get(wanted, 'no layer')}, not supported."
+                f"its output {wanted!r} needs no layer, or is a state beside the output (Y_c), which is not supported."
             )
         self._finish(wanted)
 
@@ -169,7 +169,7 @@ class Builder:
 
     def _finish(self, wanted: str) -> None:
         if wanted in self.skipped:
-            raise ModelFileError(f"its output {wanted!r} needs {self.skipped[wanted]}.")
+            raise ModelFileError(f"its output {wanted!r} needs {self.skipped[wanted].rstrip('.')}.")
         flow = self.flows[wanted]
         if flow.node < 0:
             raise ModelFileError("its output is its input.")

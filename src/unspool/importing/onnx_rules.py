@@ -62,9 +62,17 @@ def _recurrent(b: Builder, node: Any) -> list[Flow | None]:
 
 @rule("Identity", "Dropout", "Cast")
 def _same(b: Builder, node: Any) -> Flow:
-    if node.op_type == "Cast" and attribute(node, "to", 1) not in (1, 6, 7, 10, 11, 16):
-        raise ModelFileError(f"{where(node)}, to a type that is no number")
-    return b.flow(node)
+    x = b.flow(node)
+    if node.op_type == "Cast":
+        to = attribute(node, "to", 1)
+        if to not in (1, 6, 7, 10, 11, 16):
+            raise ModelFileError(f"{where(node)}, to a type that is no number")
+        if to in (6, 7) and (x.node != -1 or "F" in x.axes):
+            raise ModelFileError(f"{where(node)}, which cuts numbers to whole ones")
+    trains = node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None
+    if trains and np.any(b.fixed(node, 2)):
+        raise ModelFileError(f"{where(node)}, which drops as in training: export the model in evaluation")
+    return x
 
 
 @rule("Where")
@@ -174,15 +182,18 @@ def _slice(b: Builder, node: Any) -> Flow:
     """x[-1:] or x[:1] of time, or one direction."""
     x = b.flow(node)
     if "starts" in node.attributes:
-        parts = [np.array(attribute(node, name, None)) for name in ("starts", "ends", "axes")]
+        parts = [np.array(attribute(node, name, ())) for name in ("starts", "ends", "axes")]
     else:
-        parts = [b.fixed(node, number) for number in (1, 2, 3)]
+        given = len(node.inputs) > 3 and node.inputs[3] is not None
+        parts = [b.fixed(node, number) for number in (1, 2, 3)[: 2 + given]]
+    if len(parts) == 2 or parts[2].size == 0:
+        parts[2:] = [np.arange(parts[0].size)]
     steps = b.fixed(node, 4) if len(node.inputs) > 4 and node.inputs[4] is not None else np.ones(1)
     start, end, axis, step = (int(part.ravel()[0]) if part.size == 1 else None for part in (*parts, steps))
     if start is None or end is None or axis is None or step != 1:
         raise ModelFileError(f"{where(node)}, which takes more than one entry of one axis")
     last = start == -1 and end >= 2**31 - 1
-    if not (last or end == start + 1):
+    if not (last or (end == start + 1 and start != -1)):
         raise ModelFileError(f"{where(node)}, which takes more than one entry of one axis")
     at = axis % len(x.axes)
     found = _entry(b, node, x, at, start)
@@ -265,7 +276,7 @@ def _function(b: Builder, node: Any) -> Flow:
     name = FUNCTIONS.get(node.op_type)
     if node.op_type in ("Softmax", "LogSoftmax"):
         x = b.joined(node, x)
-        if int(attribute(node, "axis", -1)) % len(x.axes) != len(x.axes) - 1:
+        if int(attribute(node, "axis", -1 if b.opset >= 13 else 1)) % len(x.axes) != len(x.axes) - 1:
             raise ModelFileError(f"{where(node)}, of another axis than the features")
         name = "softmax" if node.op_type == "Softmax" else "log_softmax"
     elif node.op_type == "LeakyRelu":

@@ -8,7 +8,7 @@ import numpy as np
 
 from unspool.errors import ModelFileError
 from unspool.importing.network import MAX_LAYERS
-from unspool.importing.onnx_file import constant, is_zero, lengths_behind
+from unspool.importing.onnx_file import constant, is_given, is_zero, lengths_behind
 from unspool.importing.onnx_graph import Builder, Flow
 from unspool.importing.onnx_recurrent import attribute, where
 from unspool.importing.onnx_rules import rule
@@ -164,7 +164,7 @@ def _width(node: Any, value: Any) -> int:
 
 def _start(node: Any, t: Translation, value: Any, width: int) -> Ref:
     """What a carried state starts from: a number, or a weight (1, width) that is spread over the batch."""
-    if value.is_graph_input() or is_zero(value):
+    if is_given(value) or is_zero(value):
         return 0.0
     producer = value.producer()
     spread = producer is not None and producer.op_type == "Expand"

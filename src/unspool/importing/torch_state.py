@@ -7,11 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from unspool import nn as ours
+from unspool.arrays import native
 from unspool.errors import DataError, ModelFileError, bad_parameter, check_choice, described
 from unspool.importing.inputs import Input
 from unspool.importing.model import ImportedModel
@@ -26,19 +28,25 @@ Source = nn.Module | Mapping[str, Any] | str | os.PathLike[str]
 
 
 def from_torch(
-    source: Source, prefix: str | None = None, *, nonlinearity: str = "tanh", batch_first: bool = False
+    source: Source,
+    prefix: str | None = None,
+    *,
+    nonlinearity: str | None = None,
+    batch_first: bool | None = None,
 ) -> Any:
     """The `unspool.nn.LSTM`, `GRU` or `RNN` with the weights of torch's layer: any depth, both directions, projections.
 
     source: a module, its `state_dict`, or a file of one: `.safetensors`, or what `torch.save` wrote (it is read with
         `weights_only=True`). Dicts within it are looked through, as in a checkpoint.
     prefix: which layer, such as "encoder.lstm."; None: the only one.
-    nonlinearity: "tanh" or "relu", of a plain RNN, and batch_first: what the weights do not say.
+    nonlinearity: "tanh" or "relu", of a plain RNN, and batch_first: what the weights do not say. None: as the module
+        has it; of weights alone "tanh", and False.
 
     The layer takes torch.nn's calls, and packed sequences as they are. Raises `DataError` where there is no such layer
     or more than one, `ModelFileError` for a file that is damaged or would have to run code.
     """
-    check_choice("from_torch", "nonlinearity", nonlinearity, NONLINEARITIES)
+    check_choice("from_torch", "nonlinearity", nonlinearity, (*NONLINEARITIES, None))
+    check_choice("from_torch", "batch_first", batch_first, (True, False, None))
     tensors = _tensors(source)
     found = prefixes(tensors)
     if prefix is not None and prefix not in found and f"{prefix}." in found:
@@ -54,10 +62,29 @@ def from_torch(
         raise DataError(f"Expected {wanted}. It has the prefixes: {names}.")
     prefix = found[0] if prefix is None else prefix
     own = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+    hooked = [name for name in own if re.match(r"parametrizations\.|(weight|bias)_\w+_(orig|g)$", name)]
+    if hooked:
+        raise DataError(
+            f"The layer {prefix.rstrip('.')!r} computes a weight at each call ({hooked[0]!r}). Make it one first: "
+            "torch.nn.utils.parametrize.remove_parametrizations, prune.remove, remove_weight_norm or "
+            "remove_spectral_norm."
+        )
     own = {
         name: t for name, t in own.items() if re.fullmatch(r"(weight|bias)_(ih|hh|hr)_l\d+(_reverse)?", name)
     }
-    return _layer(own, prefix, nonlinearity, batch_first)
+    module = _module(source, prefix)
+    if batch_first is None:
+        batch_first = module is not None and module.batch_first
+    if nonlinearity is None:
+        nonlinearity = module.nonlinearity if module is not None and module.mode.startswith("RNN") else "tanh"
+    return _layer(own, prefix, nonlinearity, bool(batch_first))
+
+
+def _module(source: Source, prefix: str) -> Any:
+    """The recurrent module of this prefix; None where the source is no module."""
+    named = dict(source.named_modules()) if isinstance(source, nn.Module) else {}
+    found = named.get(prefix.removesuffix("."))
+    return found if isinstance(found, nn.RNNBase) else None
 
 
 def prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -68,8 +95,10 @@ def prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
 
 def _layer(own: dict[str, Tensor], prefix: str, nonlinearity: str, batch_first: bool) -> Any:
     where = f"The layer {prefix.rstrip('.')!r}" if prefix else "The layer"
-    if any(t.dim() != (1 if name.startswith("bias") else 2) for name, t in own.items()):
-        raise DataError(f"{where} must have matrices and biases of one axis.")
+    if any(t.dim() != (1 if name.startswith("bias") else 2) or 0 in t.shape for name, t in own.items()):
+        raise DataError(f"{where} must have matrices and biases of one axis, none of them empty.")
+    if any(t.device.type == "meta" for t in own.values()):
+        raise DataError(f"{where} has no numbers: it is on the meta device. Load its weights first.")
     first, second = own.get("weight_ih_l0"), own.get("weight_hh_l0")
     if first is None or second is None:
         raise DataError(f"{where} must have weight_ih_l0 and weight_hh_l0. Got {sorted(own)}.")
@@ -143,7 +172,7 @@ def _load(name: str) -> Mapping[str, Any]:
         raise
     # A damaged file can end in any error of the reader of pickles; none of its code was run.
     except Exception as error:
-        line = " ".join(str(error).split())[:160]
+        line = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())[:160]
         raise ModelFileError(
             f"Cannot import {name!r}: it is damaged, or it holds more than tensors, such as a whole module, which "
             f"would have to run code. Save module.state_dict() instead. ({type(error).__name__}: {line})"
@@ -161,6 +190,8 @@ def _flat(source: Mapping[Any, Any]) -> dict[str, Tensor]:
         before, mapping, depth = waiting.pop(0)
         for key, value in mapping.items():
             name = f"{before}{key}"
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                value = torch.from_numpy(native(value).copy())
             if isinstance(value, Tensor):
                 if value.layout is torch.strided and value.is_floating_point() and not value.is_quantized:
                     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
@@ -173,6 +204,8 @@ def _flat(source: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 def model_of(layer: Any) -> ImportedModel:
     """An `ImportedModel` of series whose output, one a step, is that of an `unspool.nn.LSTM`, `GRU` or `RNN`."""
+    if not isinstance(layer, (ours.LSTM, ours.GRU, ours.RNN)):
+        bad_parameter("model_of", "layer", "an unspool.nn.LSTM, GRU or RNN, as from_torch gives", layer)
     nodes: list[Node] = []
     tensors: dict[str, Tensor] = {}
     for depth in range(layer.num_layers):
