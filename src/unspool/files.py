@@ -21,11 +21,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a share of it, or 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write bytes to; it takes the place of `path` when the block ends, and is gone where it fails. A missing
-    folder is made.
+    folder is made; of a link, the file that it names is replaced.
 
-    Raises `OSError` where the disk is full or the folder cannot be written; what was there is then unchanged.
+    Raises `OSError` where the disk is full, the folder cannot be written or `path` is a device; what was there is then
+    unchanged.
     """
-    path = Path(path)
+    path = _place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _named(path):
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -40,6 +41,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def _place(path: str | os.PathLike[str]) -> Path:
+    """The file that `path` names, behind links. `OSError` for a folder, and for what no file can take the place of."""
+    place = Path(os.path.realpath(path))
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if place.exists() and not place.is_file():
+        raise OSError(errno.EINVAL, "A device or a pipe is there, and no file", str(path))
+    return place
 
 
 @contextmanager
@@ -88,8 +99,7 @@ def check_place(path: Path) -> None:
     ranks of torchrun that write nothing."""
     if under_torchrun()[0]:
         return
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path = _place(path)
     with made_for_trial(path.parent), _named(path):
         tempfile.NamedTemporaryFile(prefix=f".{path.name[:100]}.", dir=path.parent).close()
 
@@ -112,11 +122,12 @@ def move_over(fresh: Path, target: Path, old: Path) -> None:
     if not target.is_dir() or not any(target.iterdir()):
         os.replace(fresh, target)
     elif not _exchange(fresh, target):
-        os.rename(target, old)
         try:
+            os.rename(target, old)
             os.rename(fresh, target)
         except BaseException:
-            os.rename(old, target)
+            if old.exists() and not target.exists():
+                os.rename(old, target)
             raise
 
 

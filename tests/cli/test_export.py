@@ -41,7 +41,7 @@ def test_taggers_and_generators(tmp_path: Path) -> None:
     assert "in   token (batch)" in done and "note: One step" in done
     tagger = unspool.SequenceTagger(early_stopping=False, **small)
     tagger.fit([["a", "day"], ["a", "night"]] * 3, [["x", "y"]] * 6).save(tmp_path / "tagger")
-    done = run("export", tmp_path / "tagger", "--out", tmp_path / "t.onnx").stdout
+    done = run("export", tmp_path / "tagger", "--out", tmp_path / "t" / "t.onnx").stdout
     assert "out  tags (batch, time)" in done and "in   characters (batch, time, 22)" in done
 
 
@@ -62,7 +62,12 @@ def test_kinds_without_a_graph_say_so(tmp_path: Path) -> None:
 
 def test_a_model_is_not_overwritten_by_its_graph(tmp_path: Path) -> None:
     model = unspool.SequenceRegressor(hidden_size=3, epochs=1, verbose=0, early_stopping=False)
-    model.fit(np.ones((3, 2, 1)), [1.0, 2.0, 3.0]).save(tmp_path / "m.zip")
-    done = run("export", tmp_path / "m.zip", "--out", tmp_path / "m.zip", code=2)
-    assert "is the model itself, which would be lost" in done.stderr
-    assert unspool.load(tmp_path / "m.zip").predict(np.ones((1, 2, 1))).shape == (1,)
+    model.fit(np.ones((3, 2, 1)), [1.0, 2.0, 3.0])
+    for name, out, told in (
+        ("m.zip", "m.zip", "is the model itself, which would be lost"),
+        ("m", "m/model.json", "inside the model's own folder"),
+    ):
+        model.save(tmp_path / name)
+        done = run("export", tmp_path / name, "--out", tmp_path / out, code=2)
+        assert told in done.stderr
+        assert unspool.load(tmp_path / name).predict(np.ones((1, 2, 1))).shape == (1,)

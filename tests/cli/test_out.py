@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 import unspool
+from unspool import saved
 from unspool.cli.app import describe
 from unspool.errors import ModelFileError
+from unspool.files import check_place, write_text
 
 from .conftest import SMALL, reviews, run
 from .test_errors import fit, one_error
@@ -132,6 +135,37 @@ def test_system_errors_name_the_file_that_was_to_be(tmp_path):
         pass
     assert describe(refused.value) == f"File name too long: {out}."
     assert describe(OSError("No space left on device (os error 28)")).startswith("No space left on device.")
+
+
+def test_links_and_devices(tmp_path):
+    """Of a link the file that it names is replaced; a device stays what it is."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "file")
+    write_text(tmp_path / "link", "there")
+    assert (tmp_path / "real" / "file").read_text() == "there" and (tmp_path / "link").is_symlink()
+    os.mkfifo(tmp_path / "pipe")
+    for write in (check_place, lambda path: write_text(path, "x")):
+        with pytest.raises(OSError, match="A device or a pipe is there, and no file"):
+            write(tmp_path / "pipe")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_model_never_leaves_its_place_for_the_trial(tmp_path, monkeypatch):
+    """However a process ends: what is there is looked at, not moved."""
+    moved = []
+    rename = os.rename
+
+    def seen(source, target, **options):
+        rename(source, target, **options)
+        moved.append(os.path.basename(source))
+
+    for name in ("m", "m.zip"):
+        model = unspool.SequenceRegressor(hidden_size=2, epochs=1, verbose=0)
+        model.fit(np.ones((4, 2, 1)), [1.0, 2.0, 3.0, 4.0]).save(tmp_path / name)
+        monkeypatch.setattr(os, "rename", seen)
+        saved.check_place(tmp_path / name)
+        monkeypatch.undo()
+    assert moved == [] and sorted(p.name for p in tmp_path.iterdir()) == ["m", "m.zip"]
 
 
 def test_closed_stdout():

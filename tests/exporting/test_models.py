@@ -61,6 +61,12 @@ def test_texts_to_numbers(level: str, tmp_path: Path) -> None:
     model = SequenceRegressor(level=level, **QUICK).fit(X, y)
     exported = to_onnx(model, tmp_path / "m.onnx")
     assert exported.beside == (tmp_path / "tokenizer.json",)
+    to_onnx(model, tmp_path / "m.onnx")  # once more in its place
+    with pytest.raises(
+        DataError, match=r"tokenizer.json' is another model's, maybe that of 'm.onnx' beside it"
+    ):
+        to_onnx(SequenceRegressor(level=level, **QUICK).fit([*X, "more"], [*y, 0]), tmp_path / "n.onnx")
+    assert not (tmp_path / "n.onnx").exists()
     new = [
         "",
         "The DAY",

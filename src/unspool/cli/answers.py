@@ -215,9 +215,14 @@ def check_out(out: Path | None, table: Path) -> Path | None:
         return None
     out = out.expanduser()
     file_format(out, written=True)
-    if out.exists() and table.exists() and out.samefile(table):
-        raise DataError(f"--out {str(out)!r} is the table that is read. Choose another file.")
+    not_what_is_read(out, table)
     return out
+
+
+def not_what_is_read(out: Path, given: Path) -> None:
+    """`DataError` where `out` is the file that is read."""
+    if out.exists() and given.exists() and out.samefile(given):
+        raise DataError(f"--out {str(out)!r} is the table that is read. Choose another file.")
 
 
 def in_pieces(table: Path, reading: Reading) -> bool:

@@ -114,9 +114,11 @@ def places(out: Path, report: Path | None) -> tuple[Path, Path]:
 
 
 def not_itself(out: Path, model: Path) -> None:
-    """`DataError` where what is made of a model would take its place."""
-    if out.expanduser().resolve() == model.expanduser().resolve():
-        raise DataError(f"--out {str(out)!r} is the model itself, which would be lost. Name another place.")
+    """`DataError` where what is made of a model would take its place, or lie in it."""
+    place, whole = out.expanduser().resolve(), model.expanduser().resolve()
+    if place == whole or whole in place.parents:
+        what = "the model itself, which would be lost" if place == whole else "inside the model's own folder"
+        raise DataError(f"--out {str(out)!r} is {what}. Name another place.")
 
 
 def save(model: Any, out: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unspool.cli.answers import not_what_is_read
 from unspool.cli.console import print_table
 from unspool.cli.fit import save
 from unspool.cli.options import (
@@ -161,6 +162,9 @@ def predict(
     reading = SeriesReading.of(options)
     if out is not None:
         out = out.expanduser()
+        for read in (table, future):
+            if read is not None:
+                not_what_is_read(out.expanduser(), read.expanduser())
         check_writable(pl.DataFrame(), out)
         check_place(out)
     estimator = load_model(model, weights)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from unspool.cli.answers import not_what_is_read
 from unspool.cli.fit import places, save
 from unspool.cli.options import (
     SAVED,
@@ -125,6 +126,7 @@ def predict(
 
     if out is not None:
         out = out.expanduser()
+        not_what_is_read(out, Path(source).expanduser())
         file_format(out, written=True)
         check_place(out)
     reading = SignalReading.of(options)

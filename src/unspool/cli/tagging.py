@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unspool.cli.answers import not_what_is_read
 from unspool.cli.console import print_table
 from unspool.cli.fit import places, save
 from unspool.cli.options import (
@@ -135,6 +136,7 @@ def predict(
             raise DataError(f"--file and --out read one file. Got {len(texts or [])} arguments.")
         if out is not None:
             out = out.expanduser()
+            not_what_is_read(out, Path(texts[0]).expanduser())
             check_place(out)
         read = read_tagged(texts[0], format=format, tokens=tokens, with_tags=False, encoding=encoding)
     else:

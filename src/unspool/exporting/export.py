@@ -133,6 +133,7 @@ def write(
 
     path = Path(os.path.expanduser(os.fspath(path)))
     check_place(path)
+    beside = [] if tokenizer is None else [_place_of_tokenizer(path, tokenizer)]
     ir, made = graph.ir, graph.finished("unspool")
     model = ir.Model(
         made,
@@ -146,12 +147,10 @@ def write(
         raise DataError(f"An ONNX file holds 2 GiB at most. The weights alone have {size:,} bytes.")
     content = ir.to_proto(model).SerializeToString()
     apart = difference(content, cases)
-    beside = []
-    if tokenizer is not None:
-        beside = [path.with_name(TOKENIZER)]
-        write_text(beside[0], tokenizer)
     with replacing(path) as file:
         file.write(content)
+        for place in beside:  # put in place just before the graph, once that is written
+            write_text(place, tokenizer or "")
     return Exported(
         path,
         apart,
@@ -161,6 +160,19 @@ def write(
         beside=tuple(beside),
         notes=tuple(notes),
     )
+
+
+def _place_of_tokenizer(path: Path, content: str) -> Path:
+    """Where the tokenizer goes. `DataError` where that of another graph is, which would then read other numbers."""
+    place = path.with_name(TOKENIZER)
+    check_place(place)
+    others = [p.name for p in path.parent.glob("*.onnx") if p.name != path.name] if place.exists() else []
+    if others and place.read_bytes() != content.encode():
+        raise DataError(
+            f"{str(place)!r} is another model's, maybe that of {others[0]!r} beside it, which would then read other "
+            "numbers. Export to another folder, or remove it."
+        )
+    return place
 
 
 def _check_options(

@@ -204,7 +204,8 @@ def _flat(source: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 def model_of(layer: Any) -> ImportedModel:
     """An `ImportedModel` of series whose output, one a step, is that of an `unspool.nn.LSTM`, `GRU` or `RNN`."""
-    if not isinstance(layer, (ours.LSTM, ours.GRU, ours.RNN)):
+    kinds: Any = tuple(KINDS.values())
+    if not isinstance(layer, kinds):
         bad_parameter("model_of", "layer", "an unspool.nn.LSTM, GRU or RNN, as from_torch gives", layer)
     nodes: list[Node] = []
     tensors: dict[str, Tensor] = {}

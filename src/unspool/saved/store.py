@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -44,8 +45,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
         ):
             trial = Path(work) / "old"
             if target.exists():
-                os.rename(target, trial)
-                os.rename(trial, target)
+                _try_to_move(target, trial)
             else:
                 trial.mkdir()
                 os.rename(trial, target)
@@ -53,6 +53,17 @@ def check_place(path: str | os.PathLike[str]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ModelFileError(f"A model cannot be saved to {name!r}: {reason}. Save elsewhere.") from error
+
+
+def _try_to_move(target: Path, place: Path) -> None:
+    """The `OSError` that moving `target` away would be. Nothing moves, since a folder that is not empty is at `place`:
+    that the system finds last."""
+    (place / "something").mkdir(parents=True)
+    try:
+        os.rename(target, place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
+            raise
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
