@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
+from unspool.errors import ModelFileError
 from unspool.ranks import under_torchrun
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a share of it, or what a file may hold
@@ -72,6 +73,25 @@ def system_error(error: Exception) -> int | None:
         return error.errno
     told = re.search(r"\(os error (\d+)\)", str(error))
     return None if told is None else int(told[1])
+
+
+@contextmanager
+def held(file: IO[bytes], told: str) -> Iterator[None]:
+    """Nobody else holds `file` in the block; the system lets go of it when the process ends, however it does. Raises
+    `ModelFileError` with what is `told` where another holds it."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ModelFileError(told) from None
+    except OSError as error:  # some network file systems know no locks
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+            raise
+    yield
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:

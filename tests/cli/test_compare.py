@@ -96,6 +96,12 @@ def test_errors_are_one_line(table, tmp_path, arguments, message):
     assert not (tmp_path / "study").exists()
 
 
+def test_a_device_that_is_not_there_leaves_no_study(table, tmp_path):
+    given = ["--input", "text", "--target", "score", "--device", "mps", "--out", tmp_path / "study"]
+    result = run("compare", table, *given, code=2)
+    assert "one that torch can use here" in result.stderr and not (tmp_path / "study").exists()
+
+
 def test_an_empty_table_and_a_folder_of_something_else(table, tmp_path):
     (tmp_path / "t.csv").write_text("")
     command = ["--input", "text", "--target", "score", "--out", tmp_path]

@@ -67,6 +67,8 @@ def test_what_is_printed_and_left(table, tmp_path):
         (["--trials", "1", "--search", "nothing"], "The 'search' parameter of unspool tune must be one of"),
         (["--trials", "1", "--search", "dropout=a:b"], "a range is two numbers, such as 32:256. Got 'a:b'."),
         (["--trials", "1", "--search", "cell=gru,lsm"], "Did you mean 'lstm'?"),
+        (["--trials", "1", "--search", "dropout", "--search", "dropout=0:0.1"], "has 'dropout' twice"),
+        (["--trials", "1", "--device", "mps"], "one that torch can use here"),
         (["--trials", "1", "--task", "tagging"], "does not work with the task 'tagging'"),
         (["--trials", "1", "--hidden-size", "0"], "an int in [1, inf). Got 0."),
     ],

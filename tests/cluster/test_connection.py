@@ -16,7 +16,8 @@ X, Y = ["a b", "c d"] * 20, [0, 1] * 20
 
 
 @pytest.mark.parametrize(
-    "address", ["ray://head:10001", "http://head:8265", "head", "head:", ":6379", 6379, ""]
+    "address",
+    ["ray://head:10001", "http://head:8265", "head", "head:", ":6379", "head:1:2", "head:123456", 6379, ""],
 )
 def test_what_is_no_address(address):
     with pytest.raises(

@@ -219,7 +219,7 @@ def test_answers_that_are_not_kept_are_told(start) -> None:
 
 
 def test_a_client_that_vanishes_leaves_its_stream_for_a_while(start) -> None:
-    url = start("score", idle=0.4)
+    url = start("score", idle=1.5)  # long enough for a busy machine to look before
     client, _ = opened(url, "score")
     say(client, {"text": "good "})
     cut(client)

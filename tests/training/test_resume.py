@@ -258,6 +258,14 @@ def test_sigterm_while_it_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     same(SequenceRegressor(**{**SMALL, **NOISY}).fit(TEXTS, Y, checkpoint=tmp_path / "state"), whole)
 
 
+def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "state"
+    with checkpoint_file.alone(path), pytest.raises(ModelFileError, match="Another process trains with the"):
+        SequenceRegressor(**SMALL).fit(TEXTS, Y, checkpoint=path)
+    SequenceRegressor(**{**SMALL, "epochs": 2, "ensemble": 2}).fit(TEXTS, Y, checkpoint=path)
+    assert sorted(one.name for one in path.parent.iterdir()) == ["state", "state.previous"]
+
+
 def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "state"
     whole = SequenceRegressor(**SMALL).fit(TEXTS, Y, checkpoint=path)

@@ -87,12 +87,22 @@ class Searching:
         return {
             "budget_seconds": None if self.budget is None else parse_duration(self.budget),
             "trials": self.trials,
-            "space": None if self.search is None else dict(map(_searched, self.search)),
+            "space": None if self.search is None else _space(self.search),
             "metric": self.metric,
             "repeats": self.repeats,
             "jobs": self.jobs,
             "cluster": self.cluster,
         }
+
+
+def _space(searched: Sequence[str]) -> dict[str, Any]:
+    """Name -> range; `DataError` for a name that comes twice."""
+    found: dict[str, Any] = {}
+    for name, given in map(_searched, searched):
+        if name in found:
+            raise DataError(f"--search has {name.replace('_', '-')!r} twice. Give it once, with its range.")
+        found[name] = given
+    return found
 
 
 def _searched(text: str) -> tuple[str, Any]:

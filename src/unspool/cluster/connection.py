@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -108,7 +109,14 @@ def check_address(address: Any) -> None:
     if address in ("auto", "local"):
         return
     host, _, port = str(address).rpartition(":")
-    if not isinstance(address, str) or not host or "/" in host or not port.isascii() or not port.isdigit():
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if (
+        not isinstance(address, str)
+        or not host
+        or "/" in host
+        or bare
+        or not re.fullmatch("[0-9]{1,5}", port)
+    ):
         bad_parameter("unspool", "cluster", EXPECTED, address)
 
 

@@ -20,6 +20,7 @@ from unspool.study.progress import StudyProgress
 from unspool.study.rounds import Budget, Loop, Plan
 from unspool.study.store import Store
 from unspool.study.workers import Workers
+from unspool.training.device import choose
 
 
 def compare(
@@ -111,7 +112,9 @@ def compare(
         check_int("compare", "budget_runs", budget_runs)
     if jobs is not None:
         check_int("compare", "jobs", jobs)
-    if cluster is not None:
+    if cluster is None:
+        choose(type(problem.estimator).__name__, getattr(problem.estimator, "device", "cpu"))
+    else:
         check_ready(cluster)
     plan = Plan(problem, problem.sizes(chosen, equal_parameters), metric, repeats, drop_hopeless, baselines)
     store = Store(out, problem.describe())

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,8 @@ class Checkpoint(Callback):
 
     parameters: of the estimator; compared too, by name.
 
-    Raises `ModelFileError` where both files are damaged or of another training, `OSError` where they cannot be written.
+    Raises `ModelFileError` where both files are damaged or of another training, or another process trains with them
+    (`path`.lock is there meanwhile), `OSError` where they cannot be written.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class Checkpoint(Callback):
         self.number = -1
         self.kept: Any = None
         self.release: Callable[[], None] = lambda: None
+        self.lock = ExitStack()
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self.number += 1
         self.depends = dependencies(trainer, self.parameters)
+        trainer.parallel.once(lambda: self.lock.enter_context(checkpoint_file.alone(self.path)))
         if self.trainings is None:
             self.trainings = trainer.parallel.once(lambda: _trainings(self.path))
         if self.number < len(self.trainings):
@@ -95,6 +99,7 @@ class Checkpoint(Callback):
     def on_train_end(self, trainer: Trainer) -> None:
         self.kept = None
         self.release()
+        self.lock.close()
 
     def _due(self, trainer: Trainer) -> bool:
         """After so many steps or seconds since the last one; always, if neither is told."""

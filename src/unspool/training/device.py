@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unspool.errors import bad_parameter
+from unspool.errors import bad_parameter, check_choice
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 CPU = torch.device("cpu")
@@ -22,6 +22,7 @@ def choose(owner: str, asked: str, verbose: int = 0) -> torch.device:
 
     `InvalidParameterError` for one that torch cannot use here.
     """
+    check_choice(owner, "device", asked, DEVICES)
     able = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if asked == "auto":
         found = next(name for name, there in able.items() if there)

@@ -10,6 +10,7 @@ from typing import Any
 from unspool.cluster import check_ready
 from unspool.errors import bad_parameter, check_float, check_int
 from unspool.estimators import SequenceEstimator
+from unspool.training import device
 from unspool.tuning.problem import given_part, make_problem
 from unspool.tuning.progress import TuningProgress
 from unspool.tuning.result import Tried, Tuning
@@ -84,7 +85,9 @@ def tune(
         check_int("tune", "trials", trials)
     if jobs is not None:
         check_int("tune", "jobs", jobs)
-    if cluster is not None:
+    if cluster is None:
+        device.choose(type(estimator).__name__, estimator.device)
+    else:
         check_ready(cluster)
     problem = make_problem(X, y, estimator, metric, validation, random_state)
     axes = choose(problem.estimator, problem.kind, space, keep)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unspool.errors import ModelFileError, UnspoolError
+from unspool.files import held
 from unspool.tuning.trials import Outcome
 
 FILE, NAME, FORMAT = "study.journal", "unspool tune", "unspool tuning study"
@@ -42,7 +42,7 @@ def sampler(seed: int, jobs: int) -> Any:
 
 
 class _Held:
-    """For optuna a lock that is always had: `_only_one` holds the file as long as the study is open."""
+    """For optuna a lock that is always had: `held` holds the file as long as the study is open."""
 
     def acquire(self) -> bool:
         return True
@@ -64,7 +64,10 @@ def opened(folder: Path | None, facts: dict[str, Any]) -> Iterator[Any]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    with _only_one(path):
+    with (
+        open(path, "ab") as file,
+        held(file, f"Another search is writing to {str(path)!r}. Wait for it, or end it."),
+    ):
         _cut_torn_line(path)
         try:
             backend = library.storages.journal.JournalFileBackend(str(path), lock_obj=_Held())
@@ -117,24 +120,6 @@ def _check(study: Any) -> None:
     for trial in study.get_trials(deepcopy=False):
         if "state" in trial.user_attrs:
             Outcome.read(trial.user_attrs, [*trial.intermediate_values.values()])
-
-
-@contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Holds the file; the system lets go of it when the process ends, however it does."""
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    with open(path, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ModelFileError(
-                f"Another search is writing to {str(path)!r}. Wait for it, or end it."
-            ) from None
-        yield
 
 
 def _cut_torn_line(path: Path) -> None:
