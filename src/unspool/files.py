@@ -22,23 +22,22 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a share of it, or 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write bytes to; it takes the place of `path` when the block ends, and is gone where it fails. A missing
-    folder is made; of a link, the file that it names is replaced.
+    folder is made; of a link, the file that it names is replaced. Who may read a file that was there, stays.
 
     Raises `OSError` where the disk is full, the folder cannot be written or `path` is a device; what was there is then
     unchanged.
     """
-    path = _place(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _named(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    place = _place(path)
+    with made_for_trial(place.parent), named(place, path):
+        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
-            sync_folder(path.parent)
+            os.chmod(name, place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask())
+            os.replace(name, place)
+            sync_folder(place.parent)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -55,15 +54,15 @@ def _place(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """An error of the file beside `path`, or of a full disk, is an `OSError` of `path`."""
+def named(path: Path, given: str | os.PathLike[str] | None = None) -> Iterator[None]:
+    """An error of the file beside `path`, or of a full disk, is an `OSError` of `path`. given: how it was called."""
     try:
         yield
     except Exception as error:
         code, name = system_error(error), getattr(error, "filename", None)
         beside = os.path.basename(str(name)).startswith(f".{path.name[:100]}")
         if code is not None and (beside or (name is None and code in FULL)):
-            raise OSError(code, os.strerror(code), str(path)) from error
+            raise OSError(code, os.strerror(code), str(given or path)) from error
         raise
 
 
@@ -119,9 +118,9 @@ def check_place(path: Path) -> None:
     ranks of torchrun that write nothing."""
     if under_torchrun()[0]:
         return
-    path = _place(path)
-    with made_for_trial(path.parent), _named(path):
-        tempfile.NamedTemporaryFile(prefix=f".{path.name[:100]}.", dir=path.parent).close()
+    place = _place(path)
+    with made_for_trial(place.parent), named(place, path):
+        tempfile.NamedTemporaryFile(prefix=f".{place.name[:100]}.", dir=place.parent).close()
 
 
 @contextmanager

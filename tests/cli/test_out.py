@@ -141,7 +141,10 @@ def test_links_and_devices(tmp_path):
     """Of a link the file that it names is replaced; a device stays what it is."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real" / "file")
+    write_text(tmp_path / "link", "first")
+    (tmp_path / "real" / "file").chmod(0o600)
     write_text(tmp_path / "link", "there")
+    assert stat.S_IMODE((tmp_path / "link").stat().st_mode) == 0o600
     assert (tmp_path / "real" / "file").read_text() == "there" and (tmp_path / "link").is_symlink()
     os.mkfifo(tmp_path / "pipe")
     for write in (check_place, lambda path: write_text(path, "x")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,14 @@ def test_texts_to_numbers(level: str, tmp_path: Path) -> None:
     ):
         to_onnx(SequenceRegressor(level=level, **QUICK).fit([*X, "more"], [*y, 0]), tmp_path / "n.onnx")
     assert not (tmp_path / "n.onnx").exists()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))  # bytes of a file, as on a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            to_onnx(model, tmp_path / "new" / "m.onnx")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "new").exists()
     new = [
         "",
         "The DAY",

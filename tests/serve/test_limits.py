@@ -96,7 +96,9 @@ def test_headers_that_do_not_come(small, before, sent) -> None:
     place = urlsplit(small)
     with socket.create_connection((place.hostname, place.port), timeout=10) as raw:
         raw.sendall(before)
-        assert not before or raw.recv(1000).startswith(b"HTTP/1.1 200 ")
+        answer = b"}" * (not before)
+        while b"}" not in answer:  # all of what comes before
+            answer += raw.recv(1000)
         raw.sendall(sent)
         assert raw.recv(1000) == b""  # the server has closed it
 

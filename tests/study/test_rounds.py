@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unspool.errors import DataError, InvalidParameterError
-from unspool.study import charts, compare
+from unspool.study import charts, compare, store
 from unspool.study.arrangements import TWELVE
 
 X = ["a b", "c d"] * 200
@@ -187,6 +187,17 @@ def test_what_is_refused(options, message):
     with pytest.raises(InvalidParameterError) as error:
         study(**options)
     assert message in str(error.value)
+
+
+def test_a_study_whose_head_was_not_written_begins_again(tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        store.Store(tmp_path / "study", {})
+    monkeypatch.undo()
+    assert store.Store(tmp_path / "study", {}).runs == {}
 
 
 def test_validation_data_and_folds_exclude_each_other():

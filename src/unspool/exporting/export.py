@@ -149,6 +149,7 @@ def write(
     apart = difference(content, cases)
     with replacing(path) as file:
         file.write(content)
+        file.flush()
         for place in beside:  # put in place just before the graph, once that is written
             write_text(place, tokenizer or "")
     return Exported(

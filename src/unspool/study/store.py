@@ -55,8 +55,10 @@ class Store:
                 raise ModelFileError(
                     f"{str(folder)!r} exists and is not a study. Choose another folder, or remove it."
                 )
-            (folder / "runs").mkdir(parents=True, exist_ok=True)
-            write_text(head, json.dumps(self.facts, indent=1))
+            write_text(
+                head, json.dumps(self.facts, indent=1)
+            )  # before any other, which without it were no study
+            (folder / "runs").mkdir(exist_ok=True)
             return
         found = _read(head)
         if not isinstance(found, dict) or found.get("format") != FORMAT:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from unspool.errors import ModelFileError, warn_caller
-from unspool.files import held, sync_folder
+from unspool.files import held, named, sync_folder
 from unspool.saved import tree
 
 MAGIC = b"unspool checkpoint 2\n"
@@ -45,7 +45,7 @@ def write(path: Path, value: Any) -> None:
     data = tree.to_bytes(value)
     part = path.with_name(path.name + ".part")
     try:
-        with open(part, "wb") as file:
+        with named(path), open(part, "wb") as file:
             write_all(file, MAGIC + hashlib.sha256(data).digest() + data)
             file.flush()
             os.fsync(file.fileno())
