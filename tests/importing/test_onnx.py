@@ -133,6 +133,37 @@ def test_models_that_torch_wrote(name: str, tmp_path: Path) -> None:
         assert np.allclose(one, same, atol=1e-6)
 
 
+def joined_by_shape(swapped: bool) -> Any:
+    """Both directions joined as torch's exporter by torch.export does it: by sizes taken from the value's shape."""
+    model = recurrent("GRU", direction="bidirectional")
+    cuts = [("time", 0), ("batch", 1), ("both", 2), ("each", 3)]
+    for number in range(5):
+        model.graph.initializer.append(numpy_helper.from_array(np.array([number]), str(number)))
+    order = ["batch", "time"] if swapped else ["time", "batch"]
+    model.graph.node.extend(
+        [
+            helper.make_node("Transpose", ["Y"], ["t"], perm=[0, 2, 1, 3]),
+            helper.make_node("Shape", ["t"], ["sizes"]),
+            *(helper.make_node("Slice", ["sizes", str(n), str(n + 1)], [name]) for name, n in cuts),
+            helper.make_node("Mul", ["both", "each"], ["width"]),
+            helper.make_node("Concat", [*order, "width"], ["shape"], axis=0),
+            helper.make_node("Reshape", ["t", "shape"], ["Z"], name="joins"),
+        ]
+    )
+    model.graph.output[0].name = "Z"
+    return model
+
+
+def test_sizes_that_a_graph_takes_from_a_value(tmp_path: Path) -> None:
+    model = joined_by_shape(swapped=False)
+    made = from_onnx(save(model, tmp_path / "m.onnx"))
+    for n in LENGTHS:
+        x = np.random.default_rng(n).normal(size=(n, F)).astype(np.float32)
+        assert np.abs(made.predict([x])[0] - run(model, x=x[:, None])[0][:, 0]).max() < 1e-5
+    with pytest.raises(ModelFileError, match=r"'joins' \(Reshape\), which does more than join"):
+        from_onnx(save(joined_by_shape(swapped=True), tmp_path / "m.onnx"))
+
+
 OURS: dict[str, Any] = {
     "lstm": (lambda: unspool.nn.LSTM(F, 4, 2, bidirectional=True, batch_first=True), {}),
     "gru": (lambda: unspool.nn.GRU(F, 4), {}),

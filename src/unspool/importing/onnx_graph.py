@@ -12,11 +12,12 @@ from unspool.errors import ModelFileError
 from unspool.importing import onnx_recurrent
 from unspool.importing.network import MAX_LAYERS, Node
 from unspool.importing.onnx_file import constant, lengths_behind
-from unspool.importing.onnx_recurrent import where
+from unspool.importing.onnx_recurrent import attribute, where
 
 #: Axes: "a", "b": the first two of the input, one of them time, the other the batch; "D" directions; "F" features;
 #: "1" an axis of size 1.
 Axes = tuple[str, ...]
+MOST_AXES = 64  # of a shape
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Builder:
         self.tensors: dict[str, np.ndarray] = {}
         self.flows: dict[str, Flow] = {}
         self.time: str | None = None
+        self.shapes: dict[int, list[int | str] | None] = {}  # of `sizes`, by the value's identity
         self.lengths: set[str] = set()  # inputs
         self.skipped: dict[str, str] = {}  # value -> the node that could not be followed
 
@@ -141,6 +143,50 @@ class Builder:
         if found is None:
             raise ModelFileError(f"{where(node)}, whose input {number} is no constant")
         return found
+
+    def sizes(self, value: Any, depth: int = 0) -> list[int | str] | None:
+        """The numbers of a shape, of free axes their names; None where it is computed as no exporter does."""
+        if value is None or depth > 20:
+            return None
+        if id(value) not in self.shapes:
+            self.shapes[id(value)] = self._sizes(value, depth)
+        return self.shapes[id(value)]
+
+    def _sizes(self, value: Any, depth: int) -> list[int | str] | None:
+        fixed, node = constant(value), value.producer()
+        if fixed is not None:
+            return [int(n) for n in fixed.ravel()] if fixed.size < MOST_AXES else None
+        if node is None:
+            return None
+        if node.op_type == "Shape":
+            return self._shape(node)
+        given = [self.sizes(one, depth + 1) for one in node.inputs]
+        if node.op_type in ("Reshape", "Squeeze", "Unsqueeze", "Identity", "Cast") and given:
+            return given[0]
+        found = [part for part in given if part is not None]
+        if not given or len(found) < len(given):
+            return None
+        numbers = [[n for n in part if isinstance(n, int)] for part in found]
+        if node.op_type == "Concat" and sum(map(len, found)) < MOST_AXES:
+            return [size for part in found for size in part]
+        if node.op_type == "Mul" and [len(part) for part in found + found] == [1, 1, *map(len, numbers)]:
+            return [numbers[0][0] * numbers[1][0]]
+        if node.op_type == "Gather" and all(n < len(found[0]) for n in map(abs, numbers[1])):
+            return [found[0][n] for n in numbers[1]]
+        plain = found[3:] in ([], [[0]], [[0], [1]]) and all(len(part) == 1 for part in numbers[1:])
+        if node.op_type == "Slice" and len(found) > 2 and plain:
+            return found[0][numbers[1][0] : numbers[2][0]]
+        return None
+
+    def _shape(self, node: Any) -> list[int | str] | None:
+        x = self.flows.get(node.inputs[0].name)
+        if x is None or x.node < -1:
+            return None
+        known: dict[str, int | str | None] = {"1": 1, "D": x.directions, "F": x.width}
+        part = slice(attribute(node, "start", 0), attribute(node, "end", None))
+        whole = [known.get(axis, axis) for axis in x.axes][part]
+        sizes = [size for size in whole if size is not None]
+        return sizes if len(sizes) == len(whole) else None
 
     def add(
         self, kind: str, node: Any, reads: tuple[int, ...], settings: dict[str, Any], **weights: Any

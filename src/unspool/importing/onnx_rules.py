@@ -150,6 +150,10 @@ def _new_shape(b: Builder, node: Any) -> tuple[int, Any]:
                 return -1, 0
         return len([n for n in shape[:-1] if n != 1]) + 1, shape[-1]
     except ModelFileError:
+        sizes = b.sizes(node.inputs[1])
+        if sizes is not None:
+            axes = [axis for axis in b.flow(node).axes if axis not in ("1", "D")]
+            return (len(sizes) if sizes[:-1] == axes[:-1] else -1), sizes[-1] if sizes else 0
         known = node.outputs[0].shape
         if known is None or len(known) == 0 or not isinstance(known[-1], int):
             raise
