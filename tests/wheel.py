@@ -90,15 +90,24 @@ def kept_kernels(source: Path, machine: str) -> Path:
     return ROOT / "build" / f"kernels-{machine}-{made.hexdigest()[:16]}"
 
 
-def compilers(place: Path, machine: str) -> dict[str, str]:
-    """CC and CXX that compile for `machine`."""
+def compilers(place: Path, machine: str, python: str) -> dict[str, str]:
+    """CC and CXX that compile for `machine` with the headers of `python`.
+
+    Debian's keep what depends on the machine in a folder beside them, which zig does not look into.
+    """
+    include, _ = run(python, "-c", LOOK).split()
+    beside = Path(include).parent / f"{platform.machine()}-linux-gnu" / Path(include).name
+    if beside.is_dir():
+        link = place / "include" / f"{machine}-linux-gnu" / beside.name
+        link.parent.mkdir(parents=True)
+        link.symlink_to(beside)
     import ziglang
 
     found, zig = {}, Path(ziglang.__file__).parent / "zig"
     for name, command in (("CC", "cc"), ("CXX", "c++")):
         script = place / f"zig-{command.replace('+', 'x')}"
         target = f"{machine}-linux-gnu.{GLIBC}"
-        script.write_text(f'#!/bin/sh\nexec {zig} {command} -target {target} "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec {zig} {command} -target {target} -isystem {place}/include "$@"\n')
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
         found[name] = str(script)
     return found
@@ -109,7 +118,7 @@ def build(python: str, source: Path, machine: str, out: Path, kernels: Path) -> 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         version = run(python, "-c", "import sys; print('%d%d' % sys.version_info[:2])").strip()
-        env = {**os.environ, **compilers(place, machine)}
+        env = {**os.environ, **compilers(place, machine, python)}
         env.pop("CMAKE_CXX_COMPILER_LAUNCHER", None)
         made = kernels.with_name(f"{kernels.name}.{os.getpid()}")
         share = f"cmake.define.UNSPOOL_KERNELS={kernels}" if kernels.exists() else f"build-dir={made}"

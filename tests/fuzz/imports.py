@@ -40,11 +40,13 @@ def target(folder: Path) -> Callable[[random.Random], None]:
 
 
 def of_several(folder: Path) -> Callable[[random.Random], None]:
-    """Networks of several inputs and outputs, saved, loaded and asked for answers."""
-    kept = []
-    for name, reference in several().items():
-        X: Any = reference.X
-        kept.append((_parts(write_keras(reference, folder / f"{name}.keras")), X))
+    """Networks of several inputs and outputs, of shapes, operations and models within them, saved, loaded and asked for
+    answers."""
+    nested = several("nested.npz")
+    shapes = {name: nested[name] for name in ("reshaped", "fixed", "dots", "operations")}
+    kept: list[Any] = [(_parts(FILES / "nested.keras"), nested["nested"].X)] * 3
+    for name, reference in {**several(), **shapes}.items():
+        kept.append((_parts(write_keras(reference, folder / f"{name}.keras")), reference.X))
 
     def case(rng: random.Random) -> None:
         parts, X = rng.choice(kept)
