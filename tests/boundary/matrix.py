@@ -26,16 +26,17 @@ SLOW = {surrounding.name for surrounding in SURROUNDINGS if surrounding.slow}
 
 
 def sample() -> list[Case]:
-    """By a hash of their names: every surrounding alone of every call, once (tracers and compilers of some calls);
+    """By a hash of their names: every surrounding alone of about half of the calls (tracers and compilers of some);
     every disturbance alone, of one call; one in 2500 of both at once. Every value of every axis occurs.
     """
     once: dict[tuple[str, ...], Case] = {}
     crossed = []
     for case in cases():
-        alone = case.surrounding == "calm" or case.disturbance == "none"
-        if _place(case) % ((1 if alone else 2500) * (7 if case.surrounding in SLOW else 1)):
+        slow = 7 if case.surrounding in SLOW else 1
+        both = case.surrounding != "calm" and case.disturbance != "none"
+        if _place(case) % (2500 * slow if both else max(4, slow) if case.disturbance == "none" else 1):
             continue
-        if not alone:
+        if both:
             crossed.append(case)
             continue
         key = (case.subject, case.surrounding) if case.disturbance == "none" else (case.disturbance,)

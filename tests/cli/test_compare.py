@@ -48,7 +48,7 @@ def test_table_report_and_model(table, tmp_path):
 
 
 def test_interrupted_then_finished(table, tmp_path):
-    command = ["compare", str(table), "--input", "text", "--target", "score", *NAMES, *TINY, "--epochs", "20"]
+    command = ["compare", str(table), "--input", "text", "--target", "score", *NAMES, *TINY, "--epochs", "8"]
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "unspool", *command, "--repeats", "40", "--out", "study"],
         cwd=tmp_path,

@@ -163,26 +163,6 @@ def test_an_unexpected_error_is_not_hidden(table, monkeypatch):
     assert isinstance(fit(table, code=1).exception, ZeroDivisionError)
 
 
-def test_in_a_process_of_its_own(tmp_path):
-    (tmp_path / "t.csv").write_text("text,score\na,1\nb,2\n")
-    command = [
-        sys.executable,
-        "-m",
-        "unspool",
-        "fit",
-        "t.csv",
-        "--input",
-        "txt",
-        "--target",
-        "score",
-        "--out",
-        "m",
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == "error: t.csv has no column 'txt'. It has 'text', 'score'. Did you mean 'text'?\n"
-
-
 def test_ctrl_c_saves_the_best_model_so_far(tmp_path):
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(["good", "awful", "the", "day"], 12)) for _ in range(400)]

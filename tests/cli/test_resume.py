@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 import unspool
-from unspool.training import checkpoint_file
+from unspool.training import Trainer, checkpoint_file
 
 from .conftest import reviews, run
 
@@ -33,21 +36,7 @@ SETTINGS = [
 ]
 
 
-TERMINATED = """
-import os, signal, sys
-from unspool.cli.app import app
-from unspool.training import Trainer
-own, calls = Trainer.train_step, iter(range(10**6))
-def step(trainer, batch):
-    if next(calls) == 4:
-        os.kill(os.getpid(), signal.SIGTERM)
-    return own(trainer, batch)
-Trainer.train_step = step
-app(sys.argv[1:])
-"""
-
-
-def test_a_killed_fit_goes_on(tmp_path: Path) -> None:
+def test_a_killed_fit_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reviews(300).write_csv(tmp_path / "reviews.csv")
     command = ["fit", tmp_path / "reviews.csv", "--input", "text", "--target", "score", *SETTINGS]
     keeping = ["--checkpoint-every", "1", "--out", tmp_path / "model"]
@@ -67,9 +56,16 @@ def test_a_killed_fit_goes_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert process.returncode == -9 and not (tmp_path / "model").exists()
-    call = [sys.executable, "-c", TERMINATED, *words, "--resume"]
-    ended = subprocess.run(call, stdout=subprocess.PIPE, text=True, env=env, timeout=100)
-    assert ended.returncode == 143
+    own, calls = Trainer.train_step, itertools.count()
+
+    def step(trainer: Trainer, batch: Any) -> Any:
+        if next(calls) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return own(trainer, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", step)
+        ended = run(*command, *keeping, "--resume", code=143)
     assert f"Terminated: the training so far is kept in {path}." in ended.stdout
     refused = run(*command, *keeping, code=2)
     assert "holds the state of a training. Give --resume to go on from it, or remove it" in refused.stderr

@@ -13,12 +13,12 @@ from unspool import _native
 
 HERE = Path(__file__).parent
 NARROW = ["test_frozen.py", "test_narrow.py"]
-FILES = ["test_contract.py", "../program/test_ops.py", *NARROW]
+FILES = ["test_contract.py", "../program/test_ops.py", "../program/test_accuracy.py", *NARROW]
 # What differs between instruction sets: every operation, and products of all sizes around a vector, in every form. Of
 # whole cells one arrangement each: their other tests run the same operations.
 KINDS = (
     "both_directions or widths or batches or values_and_gradients or sizes or tiny or zeros or not_finite or by_hand "
-    "or rest_of_the_batch"
+    "or rest_of_the_batch or test_accuracy"
 )
 
 

@@ -1,8 +1,7 @@
-"""The error of each function in units of the last place, on the instruction set of this process: as JSON on stdout."""
+"""The error of each function in units of the last place, on the instruction set of this process."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from unspool import _native
 
 from .test_ops import OnInput, apply
 
@@ -51,14 +48,11 @@ def worst(function: Callable[[Tensor], Tensor], x: Tensor) -> float:
     return float((np.abs(got - exact) / spacing)[normal].max())
 
 
-def main() -> None:
+def measured() -> dict[str, float]:
+    """The largest error by function."""
     found = {}
     with torch.no_grad():
         for name, (low, high, _) in stated().items():
             function = getattr(torch, name, None) or getattr(F, name)
             found[name] = worst(function, floats(low, high))
-    print(json.dumps({"isa": _native.isa(), "errors": found}))
-
-
-if __name__ == "__main__":
-    main()
+    return found

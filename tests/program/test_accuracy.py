@@ -1,19 +1,13 @@
-"""Every function keeps to the error that native/functions.h states above it, on every instruction set."""
+"""Every function keeps to the error that native/functions.h states above it.
+
+On the instruction set of this process; tests/engine/test_isa.py runs it on the others.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
-
-from unspool import _native
 from unspool.program.ir import UNARY
 
-from .accuracy import floats, stated
+from .accuracy import floats, measured, stated
 
 EXACT = set("neg abs relu floor ceil round trunc sign copy stop".split())
 
@@ -26,19 +20,7 @@ def test_every_function_states_its_error() -> None:
         assert len(floats(low, high)) > 9_000, name
 
 
-@pytest.mark.parametrize("isa", _native.isas())
-def test_accuracy(isa: str) -> None:
-    command = [sys.executable, "-m", f"{__package__}.accuracy"]
-    environment = {**os.environ, "UNSPOOL_ISA": isa}
-    done = subprocess.run(
-        command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
-    assert found["isa"] == isa
-    over = {
-        name: (found["errors"][name], ulp)
-        for name, (_, _, ulp) in stated().items()
-        if found["errors"][name] > ulp
-    }
+def test_accuracy() -> None:
+    found = measured()
+    over = {name: (found[name], ulp) for name, (_, _, ulp) in stated().items() if found[name] > ulp}
     assert not over, f"(measured, stated): {over}"

@@ -22,7 +22,7 @@ from .cases import Batch, results
 from .random_cells import ONE, ROW, TWO, WEIGHED, RandomCell, Spec, random_spec, smaller
 
 FIRST = int(os.environ.get("UNSPOOL_RANDOM_FROM", "0"))
-CELLS = int(os.environ.get("UNSPOOL_RANDOM_CELLS", "200"))
+CELLS = int(os.environ.get("UNSPOOL_RANDOM_CELLS", "120"))
 CHUNKS = 8
 
 
