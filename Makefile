@@ -25,13 +25,18 @@ test: export PYTHONDONTWRITEBYTECODE :=
 
 install: $(INSTALLED)
 
-# The core is compiled while the packages are unpacked, with what pip, which uses one core, leaves of the processor. Of
-# their bytecode only what most processes import is written now: pip would compile four times as much.
+# Side by side: the core is compiled, the two largest packages, half of all bytes, are unpacked, and the others are; the
+# compiler stands back a little. Then come what the two need. Of the packages' bytecode only what most
+# processes import is written now: pip would compile four times as much.
 $(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) scikit-build-core nanobind cmake ninja setuptools setuptools-scm wheel
 	$(BIN)/python -c '$(REQUIREMENTS)' > $(VENV)/requirements.txt
-	nice -n 19 $(PIP) --no-deps --no-build-isolation --editable . & core=$$!; \
+	grep -E '^(torch|triton)[>=]' $(VENV)/requirements.txt > $(VENV)/large.txt
+	grep -vE '^(torch|triton)[>=]' $(VENV)/requirements.txt > $(VENV)/others.txt
+	nice -n 5 $(PIP) --no-deps --no-build-isolation --editable . & core=$$!; \
+		$(PIP) --no-compile --no-deps --requirement $(VENV)/large.txt & large=$$!; \
+		$(PIP) --no-compile --no-warn-conflicts --requirement $(VENV)/others.txt; others=$$?; wait $$large && test $$others = 0 && \
 		$(PIP) --no-compile --requirement $(VENV)/requirements.txt && PYTHONDONTWRITEBYTECODE= $(BIN)/python -c \
 		'import matplotlib.pyplot, polars, scipy.stats, sklearn.pipeline, torch'; \
 		packages=$$?; wait $$core && exit $$packages

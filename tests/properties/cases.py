@@ -24,7 +24,7 @@ PROFILE = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=4,
+    max_examples=3,
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
 )
 
