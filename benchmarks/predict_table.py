@@ -31,6 +31,8 @@ finally:
     used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(json.dumps([(u.ru_utime + u.ru_stime, u.ru_maxrss) for u in used]), file=sys.stderr)
 """
+# Modules are compiled once, as an installation does: by the fit, whatever the environment says.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 WRITERS = {"csv": "write_csv", "jsonl": "write_ndjson", "parquet": "write_parquet"}
 
 
@@ -52,7 +54,9 @@ def predict(model: Path, table: Path) -> dict[str, Any]:
     out = table.with_stem("predictions")
     call = [sys.executable, "-c", RUN, "predict", model, table, "--input", "text", "--out", out]
     began = time.perf_counter()
-    done = subprocess.run(list(map(str, call)), stderr=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        list(map(str, call)), stderr=subprocess.PIPE, text=True, check=True, env=ENVIRONMENT
+    )
     wall = time.perf_counter() - began
     (cpu, peak), (cpu_reader, _) = json.loads(done.stderr.splitlines()[-1])
     return {
@@ -76,7 +80,7 @@ def main() -> None:
         del frame
         fit = [sys.executable, "-m", "unspool", "fit", folder / "training.csv", "--input", "text"]
         fit += ["--target", "score", "--out", folder / "model", "--quiet"]
-        subprocess.run(list(map(str, fit)), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(list(map(str, fit)), check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
         for stem, rows in (("few", 10), ("table", options.rows)):
             found = predict(folder / "model", folder / f"{stem}.{options.format}")
             print(json.dumps({"rows": rows, **found, "load": round(os.getloadavg()[0], 1)}), flush=True)

@@ -99,3 +99,21 @@ def test_no_circle_between_the_files_of_a_study() -> None:
 def test_circles_are_found() -> None:
     assert circles({("a", "b"): "", ("b", "c"): "", ("c", "a"): "", ("c", "d"): ""}) == [["a", "b", "c"]]
     assert circles({("a", "b"): "", ("b", "c"): "", ("a", "c"): ""}) == []
+
+
+def test_what_a_saved_model_needs_leaves_the_models_of_scikit_learn_alone():
+    """Imported where they are fitted: loading them is a third of a second of every prediction that is started."""
+    slow = {
+        "dummy",
+        "feature_extraction",
+        "linear_model",
+        "metrics",
+        "model_selection",
+        "preprocessing",
+        "svm",
+    }
+    for folder in ("cli", "encode", "estimators", "evaluation", "saved", "tables", "tasks", "training"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sklearn."):
+                    assert node.module.split(".")[1] not in slow, f"{path}:{node.lineno}"

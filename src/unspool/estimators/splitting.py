@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from unspool.stratify import stratified
 
@@ -28,5 +27,7 @@ def split_rows(
         else:
             validation = stratified(classes, size, random)
             return np.setdiff1d(rows, validation), validation
+    from sklearn.model_selection import train_test_split  # of fitting alone
+
     training, validation = train_test_split(rows, test_size=size, stratify=stratify, random_state=random)
     return np.sort(training), np.sort(validation)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from unspool.encode import Columns, read_rows
 from unspool.evaluation.linear import LinearText, fit_linear, fold_rows
@@ -108,13 +107,26 @@ class Baseline:
 
 def mean_baseline(y: np.ndarray, read: Callable[[Any], Given] = texts_alone) -> Baseline:
     """The mean of y (B,) or (B, K), for input of any kind."""
-    return Baseline("mean", {}, DummyRegressor().fit(np.zeros((len(y), 1)), y), ndim=y.ndim, read=read)
+    return Baseline("mean", {}, _means(y), ndim=y.ndim, read=read)
 
 
 def majority_baseline(y: np.ndarray, read: Callable[[Any], Given] = texts_alone) -> Baseline:
     """The most frequent class of y (B,); its probabilities are the classes' shares."""
-    model = DummyClassifier(strategy="prior").fit(np.zeros((len(y), 1)), y)
+    model = _shares(y)
     return Baseline("majority", {}, model, model.classes_, read=read)
+
+
+def _means(y: np.ndarray) -> Any:
+    from sklearn.dummy import DummyRegressor
+
+    return DummyRegressor().fit(np.zeros((len(y), 1)), y)
+
+
+def _shares(y: np.ndarray, counted: np.ndarray | None = None) -> Any:
+    """Of the classes y (B,); counted (B,): the weight of each row, None: 1."""
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier(strategy="prior").fit(np.zeros((len(y), 1)), y, sample_weight=counted)
 
 
 def regression_baselines(
@@ -201,9 +213,7 @@ def ordinal_baselines(
     None: the shares alone."""
     everyone = np.arange(len(order))
     counted = np.concatenate([np.ones(len(ranks)), np.zeros(len(order))])  # every class is known, seen or not
-    model = DummyClassifier(strategy="prior").fit(
-        np.zeros((len(counted), 1)), np.concatenate([ranks, everyone]), sample_weight=counted
-    )
+    model = _shares(np.concatenate([ranks, everyone]), counted)
     if X is None:
         return [Baseline("majority", {}, model, order)]
     read = _reader(X, settings)
@@ -240,7 +250,7 @@ def _logistic(
 
 def share_baseline(y: np.ndarray, read: Callable[[Any], Given] = texts_alone) -> Baseline:
     """The share of the rows that have each label, y (B, C) of 0 and 1; given are those of half of the rows or more."""
-    model = DummyRegressor().fit(np.zeros((len(y), 1)), y)
+    model = _means(y)
     names = np.arange(y.shape[1])
     return Baseline("majority", {}, model, names, 2, read, np.full(y.shape[1], USUAL))
 

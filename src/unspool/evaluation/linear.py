@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.preprocessing import normalize
 
 from unspool.errors import ModelFileError
 from unspool.evaluation.linear_models import Classes, Kind, Labels, Means, Numbers
@@ -118,6 +117,8 @@ def _folds(
     seed: int,
 ) -> Iterator[Trial]:
     """Of each fold, until `ENOUGH` rows were held out: terms that only its held-out rows have do not count."""
+    from sklearn.preprocessing import normalize
+
     seen = 0
     for held in fold_rows(y, folds, seed):
         if seen >= ENOUGH:

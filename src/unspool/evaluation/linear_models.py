@@ -1,15 +1,16 @@
-"""Linear models of sparse inputs: of numbers, of classes, of labels; fitted for a penalty, and their error."""
+"""Linear models of sparse inputs: of numbers, of classes, of labels; fitted for a penalty, and their error.
+
+scikit-learn's, imported where they are fitted: a saved model needs none of them.
+"""
 
 from __future__ import annotations
 
 import warnings
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import log_expit, log_softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge, TweedieRegressor
 
 UNSEEN = -20.0  # logit of a class or label that a fold has not
 TOLERANCE = 1e-5
@@ -60,6 +61,8 @@ class Numbers:
         tolerance: float = TOLERANCE,
     ) -> Fitted:
         """All targets at once."""
+        from sklearn.linear_model import Ridge
+
         alpha = penalty if len(penalty) == y.shape[1] else penalty[0]
         ridge = Ridge(alpha=alpha, solver="sparse_cg", tol=tolerance).fit(inputs, y, sample_weight=weight)
         return ridge.coef_.reshape(y.shape[1], -1).T, np.atleast_1d(ridge.intercept_)
@@ -92,6 +95,9 @@ class Means:
         tolerance: float = TOLERANCE,
     ) -> Fitted:
         """Target by target, of mean 1 while it is fitted; the penalty is of the summed loss, as ridge's."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import TweedieRegressor
+
         coefficients, bias = np.zeros((inputs.shape[1], y.shape[1])), np.zeros(y.shape[1])
         for k, own in enumerate(np.broadcast_to(penalty, y.shape[1])):
             mean = np.average(y[:, k], weights=weight)
@@ -184,7 +190,10 @@ class Labels:
 
 def _logistic(
     inputs: sp.csr_matrix, y: np.ndarray, weight: np.ndarray, penalty: float, tolerance: float
-) -> LogisticRegression:
+) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=1 / penalty, solver="newton-cg", tol=tolerance, max_iter=100)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
 from unspool.errors import DataError
 from unspool.text import Split, TextEncoder
@@ -26,31 +26,26 @@ class Terms:
         self.counts: WordCounts | CharacterCounts = (
             CharacterCounts(encoder) if encoder.level == "char" else WordCounts(encoder)
         )
-        self.weighting = TfidfTransformer(sublinear_tf=True)
+        self.idf = np.zeros(0)  # (terms,)
 
     def fit(self, texts: Texts) -> sp.csr_matrix:
         """Learn terms and their inverse document frequencies; the rows of these texts. `DataError` where the texts have
         no term."""
-        counts = self.counts.fit(texts)
-        return self.weighting.fit_transform(counts)
+        from sklearn.feature_extraction.text import TfidfTransformer
+
+        weighting = TfidfTransformer(sublinear_tf=True)
+        rows = weighting.fit_transform(self.counts.fit(texts))
+        self.idf = weighting.idf_
+        return rows
 
     def transform(self, texts: Texts) -> sp.csr_matrix:
         """(n, terms) float64, sublinear term frequencies x idf, rows of length 1."""
-        return self.weighting.transform(self.counts.of(texts), copy=False)
+        return weighted(self.counts.of(texts), self.idf)
 
     @property
     def names(self) -> list[str]:
         """The terms, in the order of the columns."""
         return self.counts.names
-
-    @property
-    def idf(self) -> np.ndarray:
-        """(terms,) float64."""
-        return self.weighting.idf_
-
-    @idf.setter
-    def idf(self, values: np.ndarray) -> None:
-        self.weighting.idf_ = values
 
     @property
     def ngrams(self) -> tuple[int, int]:
@@ -62,6 +57,19 @@ class Terms:
         self.counts.restore(names)
         self.idf = idf
         return self
+
+
+def weighted(counts: sp.csr_matrix, idf: np.ndarray) -> sp.csr_matrix:
+    """The counts, in place: (1 + ln count) idf, rows of length 1. Bit for bit what scikit-learn's `TfidfTransformer`
+    gives, whose import takes a quarter of a second of every prediction that is started."""
+    values, rows = counts.data, np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    np.log(values, values)
+    values += 1.0
+    values *= idf[counts.indices]
+    lengths = np.sqrt(np.bincount(rows, np.square(values), counts.shape[0]))
+    lengths[lengths == 0] = 1
+    values /= lengths[rows]
+    return counts
 
 
 class WordCounts:
@@ -178,7 +186,9 @@ class CharacterCounts:
         """(n, terms) float64."""
         return self.vectorizer.transform(texts)
 
-    def _new(self, names: list[str] | None) -> CountVectorizer:
+    def _new(self, names: list[str] | None) -> Any:
+        from sklearn.feature_extraction.text import CountVectorizer
+
         return CountVectorizer(
             analyzer="char_wb",
             ngram_range=CHAR_GRAMS,
