@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from unspool.errors import DataError
@@ -70,6 +69,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The accuracy; y: as in `fit`."""
+        from sklearn.metrics import accuracy_score
+
         predicted = self.predict(X)
         weights = read_weights(sample_weight, len(predicted))
         if isinstance(self.task_, MultiLabel):

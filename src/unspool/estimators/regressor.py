@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 
 from unspool.errors import DataError
 from unspool.estimators.base import SequenceEstimator
@@ -53,6 +52,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R2, of several targets their mean; y: as in `fit`."""
+        from sklearn.metrics import r2_score
+
         predicted = self.predict(X)
         numbers, weights = (
             self.task_.read(y, len(predicted), learn=False),
