@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from unspool.arrays import check_texts
 from unspool.cli.options import INTERRUPTED, Debug, Model, Weights, load_model
 from unspool.errors import DataError, check_choice
 
@@ -129,6 +128,8 @@ def _read(line: bytes) -> dict[str, Any]:
     if key is not None and (isinstance(key, bool) or not isinstance(key, (str, int))):
         raise DataError(f'"id" must be a string or a whole number. Got {key!r:.50}.')
     if isinstance(key, str):
+        from unspool.arrays import check_texts  # with torch, which `--help` does without
+
         check_texts([key], '"id"')
     for name in ("start", "end"):
         if not isinstance(given.get(name, False), bool):
