@@ -123,6 +123,9 @@ def test_packed_whose_parts_do_not_fit() -> None:
         ((data, sizes, order, back * 9), "sorted_indices"),
         ((data, sizes, order[:1], back[:1]), "sorted_indices"),
         ((data, sizes, torch.tensor([0, 1, 2]), back), "sorted_indices"),
+        ((data, sizes, order.float(), back), "sorted_indices"),
+        ((data, sizes, order.to("meta"), back), "sorted_indices"),
+        ((data, sizes.float(), order, back), "batch_sizes"),
     ):
         with pytest.raises(DataError, match=match):
             Ragged.from_packed(PackedSequence(*parts))

@@ -54,7 +54,7 @@ def described(value: Any) -> str:
         )
     shape = getattr(value, "shape", None)
     named = f"{'an' if type(value).__name__[0].lower() in 'aeiou' else 'a'} {type(value).__name__}"
-    return named if shape is None else f"{named} of shape {tuple(shape)}"
+    return f"{named} of shape {tuple(shape)}" if isinstance(shape, (tuple, list)) else named
 
 
 def bad_parameter(owner: str, name: str, expected: str, got: Any, hint: str = "") -> NoReturn:

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unspool.arrays import steps_tensor, unlisted
 from unspool.errors import DataError, check_choice, described
-from unspool.offsets import checked_lengths, count_up, keeping_numbers, offsets_of, own_offsets
+from unspool.offsets import as_numbers, checked_lengths, count_up, keeping_numbers, offsets_of, own_offsets
 from unspool.rows import Places, put, take
 
 
@@ -129,7 +129,9 @@ class Ragged:
         Raises `DataError` for one whose parts do not fit."""
         sizes = packed.batch_sizes.to(torch.int64)
         fit = (
-            sizes.dim() == 1 and len(sizes) > 0 and int(sizes[-1]) > 0 and not bool((sizes.diff() > 0).any())
+            not packed.batch_sizes.is_floating_point()
+            and (sizes.dim() == 1 and len(sizes) > 0 and int(sizes[-1]) > 0)
+            and not bool((sizes.diff() > 0).any())
         )
         if not fit or int(sizes.sum()) != len(packed.data):
             raise DataError(
@@ -140,11 +142,13 @@ class Ragged:
         lengths = (sizes[:, None] > count_up(batch)).sum(0)
         place = count_up(batch)
         if packed.unsorted_indices is not None:
-            place = packed.unsorted_indices.to("cpu", torch.int64)
-            order, back = torch.argsort(place), packed.sorted_indices
-            if not torch.equal(place[order], count_up(batch)) or not (
-                back is None or torch.equal(order, back.cpu())
-            ):
+            place = as_numbers("unsorted_indices", packed.unsorted_indices)
+            order = torch.argsort(place)
+            back = order if packed.sorted_indices is None else packed.sorted_indices
+            back = as_numbers("sorted_indices", back)
+            whole = not (place.is_floating_point() or back.is_floating_point())
+            place, back = place.to(torch.int64), back.to(torch.int64)
+            if not (whole and torch.equal(place[order], count_up(batch)) and torch.equal(order, back)):
                 raise DataError(
                     f"The sorted_indices and unsorted_indices of a PackedSequence must be 0 ... {batch - 1} in an "
                     "order, each the inverse of the other. Got others. Use torch.nn.utils.rnn.pack_padded_sequence."

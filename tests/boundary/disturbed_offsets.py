@@ -13,7 +13,7 @@ from torch import Tensor
 from .disturbing import disturb
 from .given import Given
 
-OFFSETS = ("offsets", "Offsets", "steps", "unwritable", "read-only", "int64")
+OFFSETS = ("offsets", "Offsets", "steps", "hidden size", "unwritable", "read-only", "int64")
 
 
 def offsets_of(name: str, wanted: str, change: Callable[[Tensor], Any]) -> None:

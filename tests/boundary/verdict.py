@@ -33,6 +33,7 @@ TORCHS = (  # what torch says, clearly, of its own: it is not ours to say it aga
     "Inference tensors cannot be saved for backward",
     "are out of bounds for storage of size",
     "Please convert all Tensors to FakeTensors first",
+    "forward differentiable view operations to have the tangent have the same layout",  # of torch.nn's layers too
     "run outside of compiled graphs: compile without fullgraph=True",  # the reason that we give it
 )
 

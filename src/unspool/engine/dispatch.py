@@ -114,7 +114,7 @@ def _run_now(
     index: Tensor | None,
     precision: str,
 ) -> tuple[Tensor, list[Any]]:
-    door.tensors(offsets, index)
+    door.tensors(values, offsets, index)
     if torch._is_functional_tensor(offsets):  # of torch.func.functionalize: the numbers are inside
         offsets = torch._from_functional_tensor(offsets)
     if not surroundings.watched() and not any(map(surroundings.is_fake, (values, offsets))):
@@ -197,10 +197,10 @@ def _run_compiled(
 
     taken, starts = as_computed(values, states)
     leaves = [taken, *(leaf for state in starts for leaf in flatten(state))]
-    leaves += [weight for d in directions for weight in d.all_weights() if weight.is_floating_point()]
+    leaves += [weight for d in directions for weight in d.all_weights() if _computes(weight)]
     taken_by_native = all(
         t.dtype == torch.float32 and t.device.type == "cpu" and t.layout is torch.strided for t in leaves
-    ) and (index is None or index.device.type == "cpu")
+    ) and all(places is None or places.device.type == "cpu" for places in (offsets, index))
     if engine in ("auto", "native") and taken_by_native:
         plan = compiled.plan(directions, taken, starts)
         if plan is not None and precision == "float32":
@@ -306,10 +306,15 @@ def _unusual(directions: Sequence[Direction], values: Tensor, states: Sequence[A
                 return f"{why[0]}, and the state is {why[1]}"
         for at, weight in enumerate(direction.parameters()):
             why = _why_not(weight, ("cpu", "meta"))
-            if why and (weight.is_floating_point() or weight.is_complex()):
+            if why and _computes(weight):
                 name = list(direction.named_weights())[at]
                 return f"{why[0]}, and '{name}' is {why[1]}"
     return None
+
+
+def _computes(weight: Tensor) -> bool:
+    """Whether a step may compute with it: it is no tensor of ids."""
+    return weight.is_floating_point() or weight.is_complex() or weight.is_quantized
 
 
 def _why_not(tensor: Tensor, places: Sequence[str] = ("cpu",)) -> tuple[str, str] | None:

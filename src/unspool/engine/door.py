@@ -24,8 +24,6 @@ def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | No
     transformed = torch._C._are_functorch_transforms_active()  # which wrap tensors
     if transformed and is_mapped(offsets):
         raise DataError(MAPPED)
-    if offsets.dim() != 1:
-        raise DataError(f"The offsets must be a tensor of one axis. Got shape {tuple(offsets.shape)}.")
     if not transformed:
         offsets, index = offsets.contiguous(), None if index is None else index.contiguous()
     if index is None:
@@ -36,19 +34,29 @@ def batch(values: Tensor, offsets: Any, index: Any) -> tuple[Tensor, Tensor | No
         with torch._C._DisableFuncTorch():
             tokens = _native.check_index(innermost(index).contiguous(), values.shape[0])
     if transformed:
+        if offsets.is_meta or offsets.dtype not in (torch.int64, torch.int32):
+            raise EngineError(
+                f"The offsets must be int64 on the CPU. Got {offsets.dtype} on {offsets.device}."
+            )
         _native.check_offset_numbers(numbers(offsets), tokens)
     else:
         _native.check_offsets(offsets, tokens)
     return offsets, index
 
 
-def tensors(offsets: Any, index: Any) -> None:
-    """Raises `TypeError` for offsets, or an index that is not None, that are no dense tensors."""
+def tensors(values: Tensor, offsets: Any, index: Any) -> None:
+    """Raises `TypeError` for offsets, or an index that is not None, that are no dense tensors; `DataError` for offsets
+    that are not (B + 1,); `EngineError` for either on the 'meta' device beside values with numbers, of which torch's
+    dispatcher would make shapes alone."""
     for name, given in (("offsets", offsets), ("index", index)):
         if name == "index" and given is None:
             continue
         if not isinstance(given, Tensor) or given.layout is not torch.strided:
             raise TypeError(f"The {name} must be a dense tensor. Got {described(given)}.")
+        if given.is_meta and not values.is_meta:
+            raise EngineError(f"The {name} must have numbers. Got some on the 'meta' device.")
+    if offsets.dim() != 1 or offsets.shape[0] == 0:
+        raise DataError(f"The offsets must be a tensor (B + 1,). Got shape {tuple(offsets.shape)}.")
 
 
 def states(given: Sequence[Any], rows: int) -> None:

@@ -154,6 +154,16 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Any, *d_finals: Any) -> Any:
+        if (
+            torch.compiler.is_compiling()
+        ):  # compiled autograd follows what a backward does, to the native call
+            from unspool.engine import compiled
+
+            return compiled.outside(_Run.gradients, ctx, dy, *d_finals)
+        return _Run.gradients(ctx, dy, *d_finals)
+
+    @staticmethod
+    def gradients(ctx: Any, dy: Any, *d_finals: Any) -> Any:
         values, offsets, index, output, kept, *tensors = ctx.saved_tensors
         call, needs = ctx.call, ctx.needs_input_grad
         wanted = (needs[1], *needs[4:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from unspool import _native
 from unspool.errors import EngineError
-from unspool.program import surroundings
+from unspool.program import failures, surroundings
 from unspool.program.fingerprint import Unseen
 from unspool.program.ir import LOCK, Program
 from unspool.program.lowering import Unsupported
@@ -122,10 +123,16 @@ def current(cell: nn.Module, sizes: tuple[int, Any]) -> _Current:
     made = memory.current.get(sizes)
     if made is None or not made.unchanged():
         with LOCK:
-            entry = _entry(cell, memory, sizes)
+            entry = _unfollowed(_entry, cell, memory, sizes)
             made = _Current(entry.found, Unchanged(cell, entry.reads))
             _put(memory.current, sizes, made, Memory.MOST)
     return made
+
+
+def _unfollowed(function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)`, of which torch.compile, where it is on, compiles nothing."""
+    disable = getattr(sys.modules.get("torch._dynamo"), "disable", None)
+    return function(*args) if disable is None else disable(function)(*args)
 
 
 def _entry(cell: nn.Module, memory: Memory, sizes: tuple[int, Any]) -> Entry:
@@ -187,6 +194,8 @@ def _traced(cell: nn.Module, input_size: int, shape: Any, seen: list[Watch]) -> 
     except EngineError:
         raise
     except Exception as error:  # the step may work for the call's own batch: the plain loop shows
+        if failures.of_surroundings(error):
+            raise
         return Reason(f"one step of {name} on zeros failed: {type(error).__name__}: {error}")
     for at, source in enumerate(program.sources):
         if isinstance(source, Captured):
@@ -220,4 +229,6 @@ def _stand_in(cell: nn.Module) -> tuple[nn.Module, dict[int, Tensor]]:
         try:
             return copy.deepcopy(cell, memo), originals
         except Exception as error:
+            if failures.of_surroundings(error):
+                raise
             raise Unsupported(f"weights without data, and no copy can be made ({error})") from error

@@ -271,7 +271,8 @@ class _Layers(LikeTorch):
             part = part if batched else part.unsqueeze(1)
             which = f"hidden[{k}]" if self.mode == "LSTM" else "hidden"
             self.check_hidden_size(part, (count, batch, width), f"Expected {which} size {{}}, got {{}}")
-            if part.dtype != values.dtype and not torch._C._is_any_autocast_enabled():
+            widened = part.is_floating_point() and torch._C._is_any_autocast_enabled()
+            if part.dtype != values.dtype and not widened:
                 raise InputError(
                     "Input and hidden tensors are not the same dtype, found input tensor with "
                     f"{values.dtype} and hidden tensor with {part.dtype}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ def ours(what: str) -> Iterator[None]:
     except (Unsupported, EngineError):
         raise
     except Exception as error:
+        if of_surroundings(error):
+            raise
         raise broken(what, error) from error
 
 
@@ -34,6 +37,21 @@ def broken(what: str, error: BaseException) -> EngineError:
         f"The engine failed at {what}: {type(error).__name__}: {error}. "
         "This is a fault of unspool's, not of the cell. engine='eager' computes without it."
     )
+
+
+def of_surroundings(error: BaseException) -> bool:
+    """Whether what surrounds the call failed, which tells nothing of the step: the stack or the memory is used up, or a
+    handler of a signal raised."""
+    if isinstance(error, (RecursionError, MemoryError)) or "can't allocate memory" in str(error):
+        return True
+    codes = handlers()
+    return any(id(frame.f_code) in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def handlers() -> set[int]:
+    """The code, by identity, of what Python calls between two operations of any other code when a signal comes."""
+    found = [signal.getsignal(number) for number in signal.valid_signals()]
+    return {id(getattr(handler, "__code__", None)) for handler in found if hasattr(handler, "__code__")}
 
 
 def of_kernel(trace: TracebackType | None) -> bool:

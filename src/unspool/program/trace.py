@@ -244,7 +244,7 @@ class Recorder(Tracer):
             self.failure = self.failure or error
             raise
         except Exception as error:
-            if failures.of_kernel(error.__traceback__):
+            if failures.of_kernel(error.__traceback__) or failures.of_surroundings(error):
                 raise
             self.failure = self.failure or failures.broken(f"tracing '{func}'", error)
             raise self.failure from error
@@ -276,7 +276,9 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Wa
         try:
             with watches[-1], tracer:
                 new = flatten(cell(x, unflatten(like, parts)))
-        except Exception:
+        except Exception as error:
+            if failures.of_surroundings(error):
+                raise
             if tracer.failure is None and not watches[-1].impure():
                 seen.append(watches[-1])
                 raise

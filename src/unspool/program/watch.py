@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unspool.program import surroundings
+from unspool.program import failures, surroundings
 from unspool.program.keep import Keep
 from unspool.program.layout import Unsupported
 from unspool.program.owners import OWN, STANDARD, TRUSTED, is_own_class, module_of, of_world, owner_of_frame
@@ -31,6 +31,7 @@ class Watch:
 
     Code of torch and numpy is taken to be pure; all other Python code that the step calls is followed like its own. The
     standard library's acts for who calls it: what it calls of the world, and the objects of others that it changes.
+    A handler of a signal that comes meanwhile is no part of the step.
     """
 
     def __init__(self, cell: nn.Module) -> None:
@@ -42,6 +43,10 @@ class Watch:
         self.closures: list[tuple[str, types.CellType]] = []
         self.world: str | None = None
         self.random = False  # whether it drew Python's random numbers
+        self.changed: str | None = None
+        self.drawn: tuple[bool, ...] = ()
+        self.handlers = failures.handlers()
+        self.handling: types.FrameType | None = None  # the call of a signal's handler that runs
         self.keep = Keep()
         self._owners: dict[types.CodeType, str] = {}
 
@@ -123,7 +128,12 @@ class Watch:
         self.closing.clear()
 
     def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
-        if event == "call":
+        if self.handling is not None:
+            if event == "return" and frame is self.handling:
+                self.handling = None
+        elif event == "call" and id(frame.f_code) in self.handlers:
+            self.handling = frame
+        elif event == "call":
             code = frame.f_code
             # `gauss` may answer with the half that it kept of its last pair, without a call of compiled code
             if code.co_filename == random.__file__ and not self._is_of_import(frame):
