@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 
 import pytest
+import typer.testing
+
+# Every call of the command line in this process would make all commands anew: a thirtieth of a second.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 
 def pytest_collectstart() -> None:
