@@ -1,5 +1,5 @@
-"""Steps written as in public repositories: gradient hooks and torch.jit, which the engine cannot see through, and named
-states, which it keeps."""
+"""Steps as public repositories write them: what changes gradients past autograd, torch.jit and torch.compile, which the
+engine cannot see through, and named states, which it keeps."""
 
 from __future__ import annotations
 
@@ -59,6 +59,38 @@ class ClippedInput(Plain):
         return super().forward(x, h)
 
 
+class NodeHook(Plain):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        new = super().forward(x, h)
+        if new.grad_fn is not None:
+            new.grad_fn.register_prehook(lambda gradients: tuple(0.5 * g for g in gradients))
+        return new
+
+
+class PastAutograd(Plain):
+    """Clipped where autograd does not see it: the gradient passes as if nothing were."""
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        new = super().forward(x, h)
+        new.data.clamp_(-0.2, 0.2)
+        return new
+
+
+class StoppedInPlace(Plain):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return super().forward(x, h) + (0.5 * h).detach_()
+
+
+class CopiedAside(Plain):
+    """Written into, and detached: a copy of its own."""
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        new = super().forward(x, h)
+        aside = new.detach().clone()
+        aside[:, 0].mul_(2.0)
+        return new + aside.relu_()
+
+
 class Scripted(Plain):
     """Another class: each warns once."""
 
@@ -69,6 +101,9 @@ class Scripted(Plain):
     [
         (Clipped, r"a hook on a gradient \('Tensor.register_hook'\)"),
         (ClippedInput, r"a hook on a gradient \('Tensor.register_hook'\)"),
+        (NodeHook, "hooks on a gradient with 'register_prehook'"),
+        (PastAutograd, "an operation in place on what '.data' or 'detach' shares"),
+        (StoppedInPlace, "stops a gradient in place with 'detach_'"),
         (lambda: Plain(torch.jit.script(scripted)), "reads self.act, which torch.jit runs unseen"),
         (
             lambda: Scripted(torch.jit.script(nn.Sequential(nn.Linear(H, H), nn.Tanh()))),
@@ -87,6 +122,18 @@ def test_what_the_engine_would_pass_by_runs_in_the_plain_loop(
     assert explain_path(Recurrent(cell), batch()).startswith("eager: ")
     for one, other in zip(ours, found(cell, "eager"), strict=True):
         assert torch.equal(one, other)
+
+
+def test_what_is_copied_first_stays_native() -> None:
+    cell = CopiedAside()
+    assert explain_path(Recurrent(cell), batch()) == "native"
+    for one, other in zip(found(cell, "auto"), found(cell, "eager"), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_compiled_cell_is_named() -> None:
+    cell = torch.compile(Plain(), backend="eager")
+    assert "a module that torch.compile compiled (give the cell" in explain_path(Recurrent(cell), batch())
 
 
 def scripted(x: Tensor) -> Tensor:

@@ -48,6 +48,10 @@ class Tracer(TorchDispatchMode):
         self.refused: dict[int, str] = {}
         self.in_storage: dict[int, list[Tensor]] = {}  # the tensors of the batch that share memory
         self.callers: set[int] = set()  # storages of what the step was given
+        self.detached: set[int] = (
+            set()
+        )  # storages that a detached tensor shares; torch's own kernels detach too
+        self.shared_write = False  # whether one of these was written into
         self.computed: dict[Any, int] = {}
         self.func: Any = None  # the operation being written down
         for name, tensor in [*cell.named_parameters(), *cell.named_buffers()]:
@@ -146,6 +150,8 @@ class Tracer(TorchDispatchMode):
             raise Unsupported(f"the operation 'aten.{name}'")
         result = self.run(func, args, kwargs)
         self.func = func
+        if name == "detach":
+            self.detached.add(storage_of(result))
         return result, lowering(self, args, kwargs, result)
 
     def write(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:
@@ -159,6 +165,8 @@ class Tracer(TorchDispatchMode):
             raise Unsupported(
                 f"the in-place operation 'aten.{name}' on the input or the state that the step is given"
             )
+        if storage_of(target) in self.detached:
+            self.shared_write = True
         like = self.values[id(target)]
         source = args[1] if len(args) > 1 else 0.0
         if name == "copy_" or name == "fill_" or name == "zero_":
@@ -290,6 +298,10 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Wa
     if tracer.failure is not None:
         raise tracer.failure
     watches[-1].check()
+    if tracer.shared_write and watches[-1].names & {"data", "detach"}:
+        raise Unsupported(
+            "an operation in place on what '.data' or 'detach' shares with a value that has a gradient"
+        )
     with failures.ours(f"writing down a step of {type(cell).__name__}"):
         return _program(tracer, new, input_size, sizes)
 
@@ -346,8 +358,13 @@ def trace(cell: nn.Module, input_size: int, like: Any, seen: list[Watch] | None 
     """
     if "program_of_step" in cell.__dict__:
         return cell.__dict__["program_of_step"](input_size)
-    if any(isinstance(module, torch.jit.ScriptModule) for module in cell.modules()):
-        raise Unsupported("a module of torch.jit, whose operations are not seen")
+    for module in cell.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise Unsupported("a module of torch.jit, whose operations are not seen")
+        if "_orig_mod" in module._modules:
+            raise Unsupported(
+                "a module that torch.compile compiled (give the cell itself, and compile the layer)"
+            )
     with surroundings.own():
         watches = [] if seen is None else seen
         sizes = _batches(cell, input_size, like)

@@ -20,6 +20,7 @@ from unspool.program.owners import OWN, STANDARD, TRUSTED, is_own_class, module_
 # What the standard library uses for itself.
 _LOCKS = frozenset(["acquire", "release", "__enter__", "__exit__", "fspath"])
 _NUMBERS = frozenset(["tolist", "numpy", "data_ptr"])
+_HOOKS = frozenset(["register_hook", "register_prehook"])
 
 
 class Impure(Unsupported):
@@ -156,10 +157,15 @@ class Watch:
         elif event == "c_call" and isinstance(getattr(arg, "__self__", None), random.Random):
             self.random = self.random or not self._is_of_import(frame)
         elif event == "c_call" and self._is_followed(frame):
-            if not isinstance(getattr(arg, "__self__", None), Tensor):
+            of = getattr(arg, "__self__", None)
+            if arg.__name__ in _HOOKS and hasattr(of, "next_functions"):
+                self.world = self.world or f"hooks on a gradient with '{arg.__name__}'"
+            elif not isinstance(of, Tensor):
                 self._calls(module_of(arg), arg.__name__, frame)
             elif arg.__name__ in _NUMBERS:
                 self.world = self.world or f"reads a tensor's numbers with '{arg.__name__}'"
+            elif arg.__name__ == "detach_":
+                self.world = self.world or "stops a gradient in place with 'detach_'"
 
     def _is_of_import(self, frame: types.FrameType | None) -> bool:
         """Whether a module is being imported, which happens once and is no part of the step."""
