@@ -38,7 +38,7 @@ def unflatten(like: Any, leaves: Sequence[Tensor]) -> Any:
 
 def _named(like: Any, parts: Sequence[Any]) -> Any:
     """`parts` as a tuple, a NamedTuple where `like` is one."""
-    make = getattr(type(like), "_make", None)
+    make = None if type(like) is tuple else getattr(type(like), "_make", None)
     return tuple(parts) if make is None else make(parts)
 
 
