@@ -27,7 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 GLIBC = "2.28"  # torch's wheels need it, too
-TOOLS = ("build", "wheel", "auditwheel", "ziglang")
+TOOLS = ("build", "scikit_build_core", "nanobind", "wheel", "auditwheel", "ziglang")
 LOOK = "import os, sysconfig as s; print(s.get_path('include'), s.get_config_var('Py_GIL_DISABLED') or 0)"
 TRY = """
 import sys, tempfile, torch, unspool
