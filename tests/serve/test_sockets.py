@@ -264,6 +264,16 @@ def test_a_message_that_is_too_long_ends_the_connection(start) -> None:
     assert closed.value.rcvd.code == 1009
 
 
+def test_a_text_that_is_no_utf8(url, caplog) -> None:
+    client, _ = opened(url, "score")
+    with client, pytest.raises(ConnectionClosed) as closed:
+        client.protocol.send_text(b"\xff")
+        client.socket.sendall(b"".join(client.protocol.data_to_send()))
+        client.recv(10)
+    assert closed.value.rcvd.code == 1007
+    assert "Invalid UTF-8" in caplog.text and "Traceback" not in caplog.text
+
+
 def test_millions_of_steps_leave_the_session_as_it_was(start) -> None:
     """Two million steps in chunks through one stream: what it keeps does not grow."""
     url = start("wave", steps=250_000)

@@ -22,6 +22,7 @@ LOG = logging.getLogger("unspool.serve")
 REFUSED = (
     "ASGI callable returned without completing handshake."  # what uvicorn logs of each refused WebSocket
 )
+NO_TEXT = "Invalid UTF-8 sequence received from client."  # of a WebSocket's message, with a traceback
 GRACE = 30  # seconds that what was taken may still need when the server stops
 
 
@@ -168,4 +169,6 @@ def _within(seconds: float) -> type[asyncio.Protocol]:
 
 
 def _worth_telling(record: logging.LogRecord) -> bool:
+    if record.msg == NO_TEXT:
+        record.exc_info = None
     return record.msg != REFUSED
