@@ -43,6 +43,8 @@ def own_offsets(values: Tensor, offsets: Tensor | Sequence[int]) -> Tensor:
         raise DataError(f"The offsets must be ints. Got {given.dtype}.")
     with keeping_numbers(given):
         own = given.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
+    if own.dim() != 1 or own.shape[0] == 0:
+        raise DataError(f"The offsets must have shape (B + 1,). Got {tuple(own.shape)}.")
     if not _traced(own):
         with keeping_numbers(given):
             _check(values, own)
@@ -98,8 +100,6 @@ def _traced(offsets: Tensor) -> bool:
 def _check(values: Tensor, offsets: Tensor) -> None:
     if values.dim() == 0:
         raise DataError("The values of a Ragged need a time axis. Got a single number.")
-    if offsets.dim() != 1 or len(offsets) == 0:
-        raise DataError(f"The offsets must have shape (B + 1,). Got {tuple(offsets.shape)}.")
     if offsets[0] != 0 or offsets[-1] != len(values) or bool((offsets.diff() < 0).any()):
         shown = numbers(offsets)
         raise DataError(

@@ -32,6 +32,8 @@ def _later(name: str) -> Callable[..., Any]:
 
 _LIBRARY.impl("forward", _later("forward"), "CPU")
 _LIBRARY.impl("backward", _later("backward"), "CPU")
+for kept in ("MkldnnCPU", "QuantizedCPU"):  # of which compilers' fake tensors say that they are dense
+    _LIBRARY.impl("forward", _later("not_dense"), kept)
 torch.library.register_fake("unspool::forward", _later("forward_shapes"), lib=_LIBRARY)
 torch.library.register_fake("unspool::backward", _later("backward_shapes"), lib=_LIBRARY)
 torch.library.register_autograd(

@@ -200,7 +200,7 @@ def _run_compiled(
     leaves += [weight for d in directions for weight in d.all_weights() if _computes(weight)]
     taken_by_native = all(
         t.dtype == torch.float32 and t.device.type == "cpu" and t.layout is torch.strided for t in leaves
-    ) and all(places is None or places.device.type == "cpu" for places in (offsets, index))
+    ) and all(isinstance(p, Tensor) and p.device.type == "cpu" for p in (offsets, index) if p is not None)
     if engine in ("auto", "native") and taken_by_native:
         plan = compiled.plan(directions, taken, starts)
         if plan is not None and precision == "float32":

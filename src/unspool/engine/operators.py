@@ -87,6 +87,16 @@ def _dense(offsets: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor | None
     return offsets.contiguous(), None if index is None else index.contiguous()
 
 
+def not_dense(
+    text: str, live: str, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]
+) -> list[Tensor]:
+    kinds = dict.fromkeys(f"{t.dtype}, {t.layout}" for t in (values, *tensors))
+    raise EngineError(
+        f"A compiled call takes dense tensors, torch.strided. Got {'; '.join(kinds)}. "
+        "Convert them with .to_dense() or .dequantize()."
+    )
+
+
 def forward_shapes(
     text: str, live: str, values: Tensor, offsets: Tensor, index: Tensor | None, tensors: list[Tensor]
 ) -> list[Tensor]:
