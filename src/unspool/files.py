@@ -46,11 +46,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def _place(path: str | os.PathLike[str]) -> Path:
     """The file that `path` names, behind links. `OSError` for a folder, and for what no file can take the place of."""
     place = Path(os.path.realpath(path))
+    check_name(place)
     if place.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if place.exists() and not place.is_file():
         raise OSError(errno.EINVAL, "A device or a pipe is there, and no file", str(path))
     return place
+
+
+def check_name(path: Path) -> None:
+    """`OSError` where a name in `path` is of blanks alone: a slip, whose file nobody would find."""
+    if any(not part.strip() for part in path.parts):
+        raise OSError(errno.EINVAL, "A name in it is blank", str(path))
 
 
 @contextmanager

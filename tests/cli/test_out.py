@@ -153,6 +153,14 @@ def test_links_and_devices(tmp_path):
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
+def test_names_of_blanks(tmp_path):
+    for write in (check_place, lambda path: write_text(path, "x"), saved.check_place):
+        for place in (tmp_path / "  ", tmp_path / " " / "file"):
+            with pytest.raises((OSError, ModelFileError), match="A name in it is blank"):
+                write(place)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_model_never_leaves_its_place_for_the_trial(tmp_path, monkeypatch):
     """However a process ends: what is there is looked at, not moved."""
     moved = []

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unspool.errors import ModelFileError
-from unspool.files import FULL, made_for_trial, move_over, sync_folder
+from unspool.files import FULL, check_name, made_for_trial, move_over, sync_folder
 from unspool.ranks import under_torchrun
 from unspool.saved.document import FORMAT
 
@@ -104,6 +104,7 @@ def _is_zip_path(path: Path) -> bool:
 
 
 def _check_replaceable(target: Path, name: str) -> None:
+    check_name(target)
     if not target.exists():
         return
     here = Path(os.path.realpath(os.curdir))
