@@ -28,6 +28,7 @@ FOUND = [
     "gru | compile eager | weights sparse | first",
     "indexed | compile eager | index meta | first",
     "step | export | state no columns | first",
+    "step | export | layer on meta | first",
     "gru | second derivative | weights replaced before backward | first",
 ]
 

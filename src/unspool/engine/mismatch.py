@@ -44,6 +44,8 @@ def shapes_of_weights(direction: Direction) -> str:
 
 def _of_operands(error: Exception) -> bool:
     """Whether an operation of torch complained about what it was given; nobody's `raise` did."""
+    if type(error).__name__ == "FakeTensorDeviceMismatchError":  # torch.export's, of a RuntimeError
+        return True
     if type(error) not in (RuntimeError, NotImplementedError, TypeError):
         return False
     if isinstance(error, TypeError) and not any(said in str(error) for said in _REFUSALS):
