@@ -42,7 +42,7 @@ SANITIZERS = {
         "tests": [
             ["tests/engine/test_contract.py", "-k", SMALL],
             [f"tests/engine/test_{name}.py" for name in ENGINE],
-            ["tests/training/test_optimizers.py", "tests/test_ragged.py"],
+            ["tests/training/test_optimizers.py", "tests/test_ragged.py", "tests/test_ragged_layouts.py"],
             ["tests/boundary/test_native.py", "tests/boundary/test_threads.py"],
             ["tests/streaming/test_layers.py", "-k", "option or gru or weights"],
             ["tests/streaming/test_pool.py", "tests/text/test_words.py"],
