@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
 from unspool.errors import ModelFileError
-from unspool.importing import keras_recurrent, keras_shapes, keras_windows
+from unspool.importing import keras_activations, keras_recurrent, keras_shapes, keras_windows
 from unspool.importing.functions import FUNCTIONS
+from unspool.importing.keras_activations import Arrays, Made
 from unspool.importing.keras_config import KerasLayer, layer_of
 from unspool.importing.keras_settings import Settings
 from unspool.saved import Fields
 
 MAX_CATEGORIES = 4096  # of one-hot steps
-Arrays = list[np.ndarray]
-#: (kind of our node, its settings, its weights); None: the layer does nothing in prediction.
-Made = tuple[str, dict[str, Any], dict[str, np.ndarray]] | None
 
 MERGES = {
     "Concatenate": "concat",
@@ -108,69 +105,6 @@ def _dense(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
     found = layer.shaped(arrays, (inputs, units), *([(units,)] if bias else []))
     tensors = {"weight": found[0].T, **({"bias": found[1]} if bias else {})}
     return "dense", {"inputs": inputs, "units": units, "bias": bias, "activation": activation}, tensors
-
-
-def _activation(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
-    settings = Settings(layer, version)
-    name = settings.activation("activation", FUNCTIONS)
-    settings.finish()
-    return "activation", {"name": name, "slope": 0.0}, {}
-
-
-def _leaky_relu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
-    settings = Settings(layer, version)
-    slope = settings.first(("negative_slope", "alpha"), float)
-    settings.finish()
-    return "activation", {"name": "leaky_relu", "slope": slope}, {}
-
-
-def _relu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
-    settings = Settings(layer, version)
-    top = settings.optional("max_value", float, math.inf)
-    slope, threshold = (settings.optional(name, float, 0.0) for name in ("negative_slope", "threshold"))
-    if layer.kind == "ThresholdedReLU":
-        threshold = settings.optional("theta", float, 1.0)
-    settings.finish()
-    if math.isinf(top) and slope == threshold == 0:
-        return "activation", {"name": "relu", "slope": 0.0}, {}
-    limit = None if math.isinf(top) else top
-    return "rectifier", {"top": limit, "slope": slope, "threshold": threshold}, {}
-
-
-def _prelu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
-    """Slopes (features,), or (1, features) where the steps share them."""
-    settings = Settings(layer, version)
-    shared = settings.value("shared_axes", None)
-    settings.finish()
-    width = arrays[0].shape[-1] if arrays and arrays[0].ndim else 0
-    if shared not in (None, 1, [1]) or not arrays or (arrays[0].ndim == 2 and shared is None):
-        settings.refuse("shared_axes", "[1], the steps,")
-    (slope,) = layer.shaped(arrays, (width,) if shared is None else (1, width))
-    return "prelu", {"size": width}, {"slope": slope.reshape(-1)}
-
-
-def _elu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
-    settings = Settings(layer, version)
-    scale = settings.optional("alpha", float, 1.0)
-    settings.finish()
-    return "activation", {"name": "elu" if scale == 1.0 else "scaled_elu", "slope": scale}, {}
-
-
-def _softmax(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
-    settings = Settings(layer, version)
-    axis = settings.optional("axis", int, -1)
-    if axis not in (-1, 1, 2):
-        settings.refuse("axis", "-1, the features, or 1, the steps,")
-    settings.finish()
-    return ("softmax_steps", {}, {}) if axis == 1 else ("activation", {"name": "softmax", "slope": 0.0}, {})
-
-
-def _unit_norm(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
-    settings = Settings(layer, version)
-    if settings.value("axis", -1) not in (-1, 2, [-1], [2]):
-        settings.refuse("axis", "-1, the features")
-    settings.finish()
-    return "activation", {"name": "unit", "slope": 0.0}, {}
 
 
 def _rescaling(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
@@ -378,17 +312,17 @@ _LAYERS: dict[str, Callable[[KerasLayer, Arrays, str | None], Made]] = {
     "Masking": _masking,
     "Dense": _dense,
     "TimeDistributedDense": _dense,
-    "Activation": _activation,
-    "ReLU": _relu,
-    "ThresholdedReLU": _relu,
-    "PReLU": _prelu,
-    "UnitNormalization": _unit_norm,
+    "Activation": keras_activations.activation,
+    "ReLU": keras_activations.relu,
+    "ThresholdedReLU": keras_activations.relu,
+    "PReLU": keras_activations.prelu,
+    "UnitNormalization": keras_activations.unit_norm,
     "Rescaling": _rescaling,
     "Normalization": _normalization,
     "CategoryEncoding": _category,
-    "LeakyReLU": _leaky_relu,
-    "ELU": _elu,
-    "Softmax": _softmax,
+    "LeakyReLU": keras_activations.leaky_relu,
+    "ELU": keras_activations.elu,
+    "Softmax": keras_activations.softmax,
     "GlobalMaxPooling1D": _pool("max"),
     "GlobalMaxPool1D": _pool("max"),
     "GlobalAveragePooling1D": _pool("mean"),
