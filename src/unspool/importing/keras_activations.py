@@ -17,6 +17,7 @@ Made = tuple[str, dict[str, Any], dict[str, np.ndarray]] | None
 
 
 def activation(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """An `Activation` layer: a function of one argument, by its name."""
     settings = Settings(layer, version)
     name = settings.activation("activation", FUNCTIONS)
     settings.finish()
@@ -24,6 +25,7 @@ def activation(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
 
 
 def leaky_relu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """`LeakyReLU`: its slope is called alpha before Keras 3."""
     settings = Settings(layer, version)
     slope = settings.first(("negative_slope", "alpha"), float)
     settings.finish()
@@ -31,6 +33,7 @@ def leaky_relu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
 
 
 def relu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """`ReLU` and `ThresholdedReLU`: a top, a slope and a threshold, or plain relu without them."""
     settings = Settings(layer, version)
     top = settings.optional("max_value", float, math.inf)
     slope, threshold = (settings.optional(name, float, 0.0) for name in ("negative_slope", "threshold"))
@@ -56,6 +59,7 @@ def prelu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
 
 
 def elu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """`ELU`, with its scale."""
     settings = Settings(layer, version)
     scale = settings.optional("alpha", float, 1.0)
     settings.finish()
@@ -63,6 +67,7 @@ def elu(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
 
 
 def softmax(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """`Softmax` over the features or over the steps."""
     settings = Settings(layer, version)
     axis = settings.optional("axis", int, -1)
     if axis not in (-1, 1, 2):
@@ -72,6 +77,7 @@ def softmax(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
 
 
 def unit_norm(layer: KerasLayer, arrays: Arrays, version: str | None) -> Made:
+    """`UnitNormalization` over the features."""
     settings = Settings(layer, version)
     if settings.value("axis", -1) not in (-1, 2, [-1], [2]):
         settings.refuse("axis", "-1, the features")
