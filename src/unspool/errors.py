@@ -123,3 +123,13 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(passed):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def check_fitted(model: Any, attribute: str = "network_") -> None:
+    """scikit-learn's `NotFittedError` unless `model` has what its `fit` sets."""
+    if not hasattr(model, attribute):
+        from sklearn.utils.validation import (
+            check_is_fitted,  # a second, which what is fitted need not wait for
+        )
+
+        check_is_fitted(model, attribute)

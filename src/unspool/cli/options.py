@@ -103,9 +103,9 @@ LabelSeparator = Annotated[
 
 def load_model(path: Path, weights: str) -> Any:
     """The saved model, its weights in the form of `--weights`."""
-    import unspool
+    from unspool import saved
 
-    model = unspool.load(path)
+    model = saved.load(path, to_fit=False)
     return model if weights == "float32" else model.freeze(weights)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from unspool.errors import check_choice
-from unspool.estimators.base import SequenceEstimator
-from unspool.estimators.classifier import SequenceClassifier
-from unspool.estimators.regressor import SequenceRegressor
+from unspool.lazy import lazily
 from unspool.saved import load
 from unspool.training import DivergenceError
+
+if TYPE_CHECKING:
+    from unspool.estimators.base import SequenceEstimator
+    from unspool.estimators.classifier import SequenceClassifier
+    from unspool.estimators.regressor import SequenceRegressor
 
 __all__ = [
     "DivergenceError",
@@ -18,14 +23,24 @@ __all__ = [
     "load",
 ]
 
-#: Name of a task -> its estimator.
-registry: dict[str, type[SequenceEstimator]] = {
-    task.name: estimator
-    for estimator in (SequenceRegressor, SequenceClassifier)
-    for task in (estimator.task, *estimator.other_tasks)
-}
+__getattr__ = lazily(
+    __name__,
+    {
+        "SequenceEstimator": "unspool.estimators.base",
+        "SequenceRegressor": "unspool.estimators.regressor",
+        "SequenceClassifier": "unspool.estimators.classifier",
+    },
+)
 
 
 def for_task(name: str) -> type[SequenceEstimator]:
     """The estimator of a task in `unspool.tasks.registry`; `InvalidParameterError` for another name."""
+    from unspool.estimators.classifier import SequenceClassifier
+    from unspool.estimators.regressor import SequenceRegressor
+
+    registry: dict[str, type[SequenceEstimator]] = {
+        task.name: estimator
+        for estimator in (SequenceRegressor, SequenceClassifier)
+        for task in (estimator.task, *estimator.other_tasks)
+    }
     return registry[check_choice("for_task", "name", name, registry)]

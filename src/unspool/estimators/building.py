@@ -16,13 +16,13 @@ from unspool.parameters import TABLE
 from unspool.training import Settings
 
 if TYPE_CHECKING:
-    from unspool.estimators.base import SequenceEstimator
+    from unspool.estimators.fitted import FittedSequences
 
 AUGMENT = ("crop", "noise", "time_mask")
 OF_SOUND = ("audio_features", "mel_bands", "sample_rate", "gain_invariant", "channel_invariant")
 
 
-def check_kind(model: SequenceEstimator, kind: str) -> None:
+def check_kind(model: FittedSequences, kind: str) -> None:
     """`InvalidParameterError` for what X of this kind cannot have."""
     for owners, names in ((("series", "audio"), AUGMENT), (("audio",), OF_SOUND)):
         for p in (p for p in TABLE if p.name in names and kind not in owners):
@@ -50,7 +50,7 @@ def check_kind(model: SequenceEstimator, kind: str) -> None:
         )
 
 
-def settings(model: SequenceEstimator, chosen: Training) -> Settings:
+def settings(model: FittedSequences, chosen: Training) -> Settings:
     """Of the training, with what was chosen by the kind of input."""
     return replace(
         Settings.of(model, rate_of(model.vectors, model.vectors_rate)),
@@ -61,13 +61,13 @@ def settings(model: SequenceEstimator, chosen: Training) -> Settings:
     )
 
 
-def network(model: SequenceEstimator) -> SequenceNetwork | Ensemble:
+def network(model: FittedSequences) -> SequenceNetwork | Ensemble:
     """A fresh one, or an ensemble of them, for the input and the task that were learnt."""
     count = getattr(model, "ensemble_", model.ensemble)
     return _member(model) if count == 1 else Ensemble([_member(model) for _ in range(count)])
 
 
-def _member(model: SequenceEstimator) -> SequenceNetwork:
+def _member(model: FittedSequences) -> SequenceNetwork:
     given, characters = None, None
     if isinstance(model.input_, TextInput) and model.input_.trained:
         given = model.input_.given_table()
@@ -106,7 +106,7 @@ def _member(model: SequenceEstimator) -> SequenceNetwork:
     )
 
 
-def _augment(model: SequenceEstimator) -> Augment | None:
+def _augment(model: FittedSequences) -> Augment | None:
     """What varies series and spectra in training; None for nothing, and for texts and ids."""
     chosen = {name: getattr(model, name) for name in AUGMENT}
     if not isinstance(model.input_, (SeriesInput, AudioInput)) or not any(chosen.values()):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
-import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
 
 from unspool.errors import DataError
+from unspool.estimators import fitted
 from unspool.estimators.base import SequenceEstimator
 from unspool.saved import register
 from unspool.tasks import Classification, MultiLabel, Ordinal, Task
@@ -18,7 +16,7 @@ from unspool.tasks.reading import read_labels, read_weights
 
 
 @register
-class SequenceClassifier(ClassifierMixin, SequenceEstimator):
+class SequenceClassifier(ClassifierMixin, SequenceEstimator, fitted.SequenceClassifier):
     """One of two or more classes for each sequence, by cross-entropy; labels of any one type, or one-hot rows. Or any
     number of labels for each: y (n, C) of 0 and 1, where a row may have no 1 or several.
 
@@ -32,10 +30,6 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
     With `order` classes have an order, which `classes_` is in; `predict` then gives the median of the probabilities.
     """
-
-    task = Classification
-    other_tasks = (MultiLabel, Ordinal)
-    task_: Any
 
     def kind_of(self, y: Any) -> type[Task]:
         if self.order is not None:
@@ -54,19 +48,6 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         """
         return self._partial_fit(X, y, classes, sample_weight)
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """float64 (n, classes), columns in the order of `classes_`; of one label a row they add up to 1."""
-        outputs = self._outputs(X)
-        return self.task_.probabilities(outputs)
-
-    def uncalibrated(self) -> Any:
-        """This model at temperature 1, sharing its network: what `calibrate` is measured against."""
-        check_is_fitted(self, "network_")
-        alone = copy.copy(self)
-        alone.task_ = copy.copy(self.task_)
-        alone.task_.temperature = 1.0
-        return alone
-
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The accuracy; y: as in `fit`."""
         from sklearn.metrics import accuracy_score
@@ -83,11 +64,6 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
                     f"Got {labels.tolist()[0]!r}."
                 )
         return float(accuracy_score(labels, predicted, sample_weight=weights))
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """(C,): the labels, sorted, or in their order."""
-        return self.task_.classes
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from sklearn.base import RegressorMixin
 
 from unspool.errors import DataError
+from unspool.estimators import fitted
 from unspool.estimators.base import SequenceEstimator
 from unspool.saved import register
 from unspool.tasks import Count, Positive, Regression, Task
@@ -15,7 +15,7 @@ from unspool.tasks.reading import read_weights
 
 
 @register
-class SequenceRegressor(RegressorMixin, SequenceEstimator):
+class SequenceRegressor(RegressorMixin, SequenceEstimator, fitted.SequenceRegressor):
     """One or several numbers for each sequence, by least squares on the standardised target; counts or numbers above 0
     by a likelihood whose mean is an exponential (`loss`).
 
@@ -23,22 +23,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     the training part. `predict(X)` gives float64 (n,), or (n, K) where y had K columns; `score(X, y)` is R2.
     """
 
-    task = Regression
-    other_tasks = (Count, Positive)
-    task_: Regression
-
     def kind_of(self, y: Any) -> type[Task]:
         return next((kind for kind in (Count, Positive) if self.loss in kind.losses), Regression)
-
-    @property
-    def target_mean_(self) -> np.ndarray:
-        """(K,): the means of the training targets."""
-        return self.task_.mean
-
-    @property
-    def target_scale_(self) -> np.ndarray:
-        """(K,): their standard deviations, 1 for a constant one."""
-        return self.task_.scale
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Go once over X and y, from the weights as they are; returns self.

@@ -15,13 +15,13 @@ from unspool.parameters import TABLE, check_parameters
 from unspool.saved import Fields, Weights, models
 
 if TYPE_CHECKING:
-    from unspool.estimators.base import SequenceEstimator
+    from unspool.estimators.fitted import FittedSequences
 
 # Parameters that the first files do not hold, and what those models do.
 ADDED = {p.name: p.default if p.before is ... else p.before for p in TABLE if p.later}
 
 
-def content(model: SequenceEstimator) -> dict[str, Any]:
+def content(model: FittedSequences) -> dict[str, Any]:
     """All of `model` but its weights, as JSON values."""
     linear = {}
     if model.linear_ is not None and model.blend_ is not None:
@@ -41,13 +41,13 @@ def content(model: SequenceEstimator) -> dict[str, Any]:
     }
 
 
-def tensors(model: SequenceEstimator) -> dict[str, torch.Tensor]:
+def tensors(model: FittedSequences) -> dict[str, torch.Tensor]:
     """The numbers of the network and of the linear part, by name."""
     linear = {} if model.linear_ is None else blending.tensors(model.linear_)
     return {**model.network_.state_dict(), **linear}
 
 
-def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> SequenceEstimator:
+def restore(cls: type[FittedSequences], fields: Fields, weights: Weights) -> FittedSequences:
     """The estimator whose `content` and weights were saved; `ModelFileError` where they do not hold."""
     model = cls(**_read_parameters(cls, fields.child("parameters")))
     model.input_ = input_from_fields(fields.child("input"))
@@ -87,14 +87,14 @@ def restore(cls: type[SequenceEstimator], fields: Fields, weights: Weights) -> S
     return model
 
 
-def _parameters(model: SequenceEstimator) -> dict[str, Any]:
+def _parameters(model: FittedSequences) -> dict[str, Any]:
     values = {**models.parameters_of(model), "vectors": names_of(model.vectors)}
     if isinstance(model.class_weight, dict):
         values["class_weight"] = models.plain(list(model.class_weight.items()))
     return values
 
 
-def _read_parameters(cls: type[SequenceEstimator], fields: Fields) -> dict[str, Any]:
+def _read_parameters(cls: type[FittedSequences], fields: Fields) -> dict[str, Any]:
     values = models.read_parameters(cls, fields, TABLE, ADDED)
     fields.get("pooling", str)
     if isinstance(values["class_weight"], list):

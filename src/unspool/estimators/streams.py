@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from unspool.encode import AudioInput, IdInput, SeriesInput, TextInput
 from unspool.engine.frozen import FORMS
-from unspool.errors import DataError, check_choice
+from unspool.errors import DataError, check_choice, check_fitted
 from unspool.estimators.network import members_of
 from unspool.streaming import AheadModel, StreamModel
 from unspool.streaming.feeds import Feed, Ids, Series
@@ -20,14 +19,14 @@ from unspool.streaming.spelled import SpelledWords, Spelling
 from unspool.streaming.text import Characters, Words
 
 if TYPE_CHECKING:
-    from unspool.estimators.base import SequenceEstimator
+    from unspool.estimators.fitted import FittedSequences
 
 
 def stream_model(
-    model: SequenceEstimator, weights: str = "float32", look_ahead: int | None = None
+    model: FittedSequences, weights: str = "float32", look_ahead: int | None = None
 ) -> StreamModel:
     """`model` as `unspool.streaming` runs it; raises as `SequenceEstimator.stream`."""
-    check_is_fitted(model, "network_")
+    check_fitted(model)
     check_choice("Stream", "weights", weights, list(FORMS))
     _check(model)
     members = members_of(model.network_)
@@ -59,7 +58,7 @@ def stream_model(
     )
 
 
-def _check(model: SequenceEstimator) -> None:
+def _check(model: FittedSequences) -> None:
     """`DataError` for what needs the whole sequence, or more than it."""
     if model.linear_ is not None:
         raise DataError(

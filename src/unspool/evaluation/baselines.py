@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
+import scipy
 
 from unspool.encode import Columns, read_rows
 from unspool.evaluation.linear import LinearText, fit_linear, fold_rows
@@ -99,7 +99,9 @@ class Baseline:
         texts, columns = self.read(X)
         if isinstance(self.model, LinearText):
             outputs = self.model.outputs(texts, columns)
-            return softmax(outputs, 1) if self.thresholds is None else expit(outputs)
+            return (
+                scipy.special.softmax(outputs, 1) if self.thresholds is None else scipy.special.expit(outputs)
+            )
         if self.thresholds is not None:
             return np.tile(self.model.constant_, (len(texts), 1))
         return self.model.predict_proba(np.zeros((len(texts), 1)))
@@ -276,7 +278,7 @@ def multilabel_baselines(
         TextEncoder(level=level), texts, y, labels=True, columns=columns, validation=held, seed=seed
     )
     if held is not None:
-        thresholds = best_thresholds(expit(model.outputs(held[0], held[2])), held[1])
+        thresholds = best_thresholds(scipy.special.expit(model.outputs(held[0], held[2])), held[1])
     else:
         some = fold_rows(y, 10, seed)[0]
         rest = np.setdiff1d(np.arange(len(y)), some)
@@ -288,7 +290,7 @@ def multilabel_baselines(
         trial = fit_linear(
             TextEncoder(level=level), inside, known, labels=True, columns=beside, penalty=model.penalty
         )
-        thresholds = best_thresholds(expit(trial.outputs(outside, other)), wanted)
+        thresholds = best_thresholds(scipy.special.expit(trial.outputs(outside, other)), wanted)
     chosen = _settings(model, C=(1 / model.penalty).tolist(), thresholds=thresholds.tolist())
     name, names = "TF-IDF + logistic regression", np.arange(y.shape[1])
     return [share_baseline(y, read), Baseline(name, chosen, model, names, 2, read, thresholds)]

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit, log_softmax
+import scipy
 
 from unspool.errors import DataError
 
@@ -60,20 +59,22 @@ def blend_logits(
     PRIOR (a² + (b - 1)²) / 2 is added to the sum over the rows.
     """
     weight = _checked(len(y), weight)
-    a, b = log_softmax(network, 1), log_softmax(linear, 1)
+    a, b = scipy.special.log_softmax(network, 1), scipy.special.log_softmax(linear, 1)
     rows = np.arange(len(y))
 
     alone = np.array([0.0, 1.0])
 
     def loss(pair: np.ndarray) -> tuple[float, np.ndarray]:
-        mixed = log_softmax(pair[0] * a + pair[1] * b, 1)
+        mixed = scipy.special.log_softmax(pair[0] * a + pair[1] * b, 1)
         wrong = np.exp(mixed)
         wrong[rows, y] -= 1
         slope = np.array([float((weight[:, None] * wrong * part).sum()) for part in (a, b)])
         total = PRIOR * ((pair - alone) ** 2).sum() / 2 - float((weight * mixed[rows, y]).sum())
         return total / len(y), (slope + PRIOR * (pair - alone)) / len(y)
 
-    found = minimize(loss, np.array([0.5, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0, 10)] * 2).x
+    found = scipy.optimize.minimize(
+        loss, np.array([0.5, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0, 10)] * 2
+    ).x
     first, second = found[:1], found[1:]
     return Blend(first, second, _share(first, second, a.std(1).mean(), b.std(1).mean()))
 
@@ -87,12 +88,14 @@ def blend_labels(
 
     def loss(pair: np.ndarray) -> tuple[float, np.ndarray]:
         mixed = pair[0] * network + pair[1] * linear
-        wrong = weight * (expit(mixed) - y)
+        wrong = weight * (scipy.special.expit(mixed) - y)
         slope = np.array([float((wrong * part).sum()) for part in (network, linear)])
-        error = -float((weight * log_expit(np.where(y == 1, mixed, -mixed))).sum())
+        error = -float((weight * scipy.special.log_expit(np.where(y == 1, mixed, -mixed))).sum())
         return PRIOR * ((pair - alone) ** 2).sum() / 2 + error, slope + PRIOR * (pair - alone)
 
-    found = minimize(loss, np.array([0.5, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0, 10)] * 2).x
+    found = scipy.optimize.minimize(
+        loss, np.array([0.5, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0, 10)] * 2
+    ).x
     first, second = found[:1], found[1:]
     return Blend(first, second, _share(first, second, network.std(0).mean(), linear.std(0).mean()))
 

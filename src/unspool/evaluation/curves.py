@@ -9,9 +9,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from sklearn.utils.validation import check_is_fitted
 
-from unspool.errors import DataError, described
+from unspool.errors import DataError, check_fitted, described
 from unspool.figures import save
 
 TRAINING, VALIDATION = "#1f5fa8", "#c8553d"
@@ -26,7 +25,7 @@ def plot_learning_curves(
     The lower panel, where the history has gradient norms: mean and maximum over the batches, before clipping.
     """
     if hasattr(history, "get_params"):
-        check_is_fitted(history, "history_")
+        check_fitted(history, "history_")
         best_epoch = history.best_epoch_ if best_epoch is None else best_epoch
         history = history.history_
     if not isinstance(history, (list, tuple)) or not all(isinstance(epoch, Mapping) for epoch in history):

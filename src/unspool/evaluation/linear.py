@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
+import scipy
 
 from unspool.errors import ModelFileError
 from unspool.evaluation.linear_models import Classes, Kind, Labels, Means, Numbers
@@ -105,11 +105,13 @@ def _single(values: np.ndarray) -> np.ndarray:
 
 
 # inputs, targets and weights of the rows to fit on, and of those to measure on
-Trial = tuple[sp.csr_matrix, np.ndarray, np.ndarray, sp.csr_matrix, np.ndarray, np.ndarray]
+Trial = tuple[
+    "scipy.sparse.csr_matrix", np.ndarray, np.ndarray, "scipy.sparse.csr_matrix", np.ndarray, np.ndarray
+]
 
 
 def _folds(
-    inputs: sp.csr_matrix,
+    inputs: scipy.sparse.csr_matrix,
     columns: np.ndarray | None,
     y: np.ndarray,
     weight: np.ndarray,
@@ -174,5 +176,9 @@ def fold_rows(y: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
     return [np.sort(order[i::folds]) for i in range(min(folds, len(y)))]
 
 
-def _joined(terms: sp.csr_matrix, columns: np.ndarray | None) -> sp.csr_matrix:
-    return terms if columns is None else sp.hstack([terms, sp.csr_matrix(columns)], format="csr")
+def _joined(terms: scipy.sparse.csr_matrix, columns: np.ndarray | None) -> scipy.sparse.csr_matrix:
+    return (
+        terms
+        if columns is None
+        else scipy.sparse.hstack([terms, scipy.sparse.csr_matrix(columns)], format="csr")
+    )

@@ -9,8 +9,7 @@ import warnings
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.sparse as sp
-from scipy.special import log_expit, log_softmax
+import scipy
 
 UNSEEN = -20.0  # logit of a class or label that a fold has not
 TOLERANCE = 1e-5
@@ -29,7 +28,7 @@ class Kind(Protocol):
 
     def fit(
         self,
-        inputs: sp.csr_matrix,
+        inputs: scipy.sparse.csr_matrix,
         y: np.ndarray,
         weight: np.ndarray,
         penalty: np.ndarray,
@@ -54,7 +53,7 @@ class Numbers:
 
     def fit(
         self,
-        inputs: sp.csr_matrix,
+        inputs: scipy.sparse.csr_matrix,
         y: np.ndarray,
         weight: np.ndarray,
         penalty: np.ndarray,
@@ -88,7 +87,7 @@ class Means:
 
     def fit(
         self,
-        inputs: sp.csr_matrix,
+        inputs: scipy.sparse.csr_matrix,
         y: np.ndarray,
         weight: np.ndarray,
         penalty: np.ndarray,
@@ -133,7 +132,7 @@ class Classes:
 
     def fit(
         self,
-        inputs: sp.csr_matrix,
+        inputs: scipy.sparse.csr_matrix,
         y: np.ndarray,
         weight: np.ndarray,
         penalty: np.ndarray,
@@ -151,7 +150,7 @@ class Classes:
 
     def error(self, outputs: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """(1,): cross-entropy."""
-        return -(weight * log_softmax(outputs, 1)[np.arange(len(y)), y]).sum(keepdims=True)
+        return -(weight * scipy.special.log_softmax(outputs, 1)[np.arange(len(y)), y]).sum(keepdims=True)
 
 
 class Labels:
@@ -167,7 +166,7 @@ class Labels:
 
     def fit(
         self,
-        inputs: sp.csr_matrix,
+        inputs: scipy.sparse.csr_matrix,
         y: np.ndarray,
         weight: np.ndarray,
         penalty: np.ndarray,
@@ -185,11 +184,11 @@ class Labels:
 
     def error(self, outputs: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """(C,): cross-entropy."""
-        return -(weight[:, None] * log_expit(np.where(y == 1, outputs, -outputs))).sum(0)
+        return -(weight[:, None] * scipy.special.log_expit(np.where(y == 1, outputs, -outputs))).sum(0)
 
 
 def _logistic(
-    inputs: sp.csr_matrix, y: np.ndarray, weight: np.ndarray, penalty: float, tolerance: float
+    inputs: scipy.sparse.csr_matrix, y: np.ndarray, weight: np.ndarray, penalty: float, tolerance: float
 ) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy
 
 from unspool.errors import DataError
 from unspool.text import Split, TextEncoder
@@ -28,7 +28,7 @@ class Terms:
         )
         self.idf = np.zeros(0)  # (terms,)
 
-    def fit(self, texts: Texts) -> sp.csr_matrix:
+    def fit(self, texts: Texts) -> scipy.sparse.csr_matrix:
         """Learn terms and their inverse document frequencies; the rows of these texts. `DataError` where the texts have
         no term."""
         from sklearn.feature_extraction.text import TfidfTransformer
@@ -38,7 +38,7 @@ class Terms:
         self.idf = weighting.idf_
         return rows
 
-    def transform(self, texts: Texts) -> sp.csr_matrix:
+    def transform(self, texts: Texts) -> scipy.sparse.csr_matrix:
         """(n, terms) float64, sublinear term frequencies x idf, rows of length 1."""
         return weighted(self.counts.of(texts), self.idf)
 
@@ -59,7 +59,7 @@ class Terms:
         return self
 
 
-def weighted(counts: sp.csr_matrix, idf: np.ndarray) -> sp.csr_matrix:
+def weighted(counts: scipy.sparse.csr_matrix, idf: np.ndarray) -> scipy.sparse.csr_matrix:
     """The counts, in place: (1 + ln count) idf, rows of length 1. Bit for bit what scikit-learn's `TfidfTransformer`
     gives, whose import takes a quarter of a second of every prediction that is started."""
     values, rows = counts.data, np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
@@ -83,7 +83,7 @@ class WordCounts:
         self.encoder = encoder
         self.names: list[str] = []
 
-    def fit(self, texts: Texts) -> sp.csr_matrix:
+    def fit(self, texts: Texts) -> scipy.sparse.csr_matrix:
         """Learn the terms, in alphabetical order; the counts of these texts."""
         split = self._split(texts)
         found = []
@@ -119,12 +119,12 @@ class WordCounts:
         order = self.pairs.argsort()
         self.pairs, self.double = self.pairs[order], self.double[order]
 
-    def of(self, texts: Texts) -> sp.csr_matrix:
+    def of(self, texts: Texts) -> scipy.sparse.csr_matrix:
         """(n, terms) float64, columns ascending in each row."""
         parts = [self._count(part) for part in self._split(texts).blocks()]
-        return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
+        return parts[0] if len(parts) == 1 else scipy.sparse.vstack(parts, format="csr")
 
-    def _count(self, split: Split) -> sp.csr_matrix:
+    def _count(self, split: Split) -> scipy.sparse.csr_matrix:
         rows = np.repeat(np.arange(len(split)), np.diff(split.offsets))
         word = split.numbers(self.words, -1)
         single = np.where(word < 0, -1, self.single[word])
@@ -143,7 +143,7 @@ class WordCounts:
         counts = np.diff(begins, append=len(cells))
         row, column = np.divmod(cells[begins], width)
         ends = np.concatenate([[0], np.bincount(row, minlength=len(split)).cumsum()])
-        return sp.csr_matrix(
+        return scipy.sparse.csr_matrix(
             (counts.astype(np.float64), column.astype(np.int32), ends.astype(np.int32)), (len(split), width)
         )
 
@@ -171,7 +171,7 @@ class CharacterCounts:
         """The terms, in order."""
         return self.vectorizer.get_feature_names_out().tolist()
 
-    def fit(self, texts: Texts) -> sp.csr_matrix:
+    def fit(self, texts: Texts) -> scipy.sparse.csr_matrix:
         """Learn the terms; the counts of these texts."""
         try:
             return self.vectorizer.fit_transform(texts)
@@ -182,7 +182,7 @@ class CharacterCounts:
         """Know these terms, in this order."""
         self.vectorizer = self._new(names)
 
-    def of(self, texts: Texts) -> sp.csr_matrix:
+    def of(self, texts: Texts) -> scipy.sparse.csr_matrix:
         """(n, terms) float64."""
         return self.vectorizer.transform(texts)
 

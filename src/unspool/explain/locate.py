@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from unspool.encode import read_rows
 from unspool.engine.dispatch import Direction, run
-from unspool.errors import DataError, bad_parameter, check_int, described
+from unspool.errors import DataError, bad_parameter, check_fitted, check_int, described
 from unspool.nn import GRU, LSTM, RNN, Recurrent, Stack
 from unspool.nn.layout import to_ragged
 from unspool.ragged import Ragged
@@ -67,7 +66,7 @@ def locate(model: Any, X: Any, layer: int = 1) -> Layer:
 def _check_model(model: Any) -> None:
     """`DataError` for what has no layers to look at here, `NotFittedError` for an estimator before its fit."""
     if hasattr(model, "get_params"):
-        check_is_fitted(model, "network_")
+        check_fitted(model)
     if hasattr(model, "network_"):
         good, hint = hasattr(model.network_, "stack") and "text_column" in model.get_params(), ""
         if hasattr(model.network_, "stack"):

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from sklearn.utils.validation import check_is_fitted
 
 from unspool.encode import Columns
-from unspool.errors import DataError
+from unspool.errors import DataError, check_fitted
 from unspool.exporting.checking import Case
 from unspool.exporting.forecast_networks import Read, forecast_outputs, point_of, positive
 from unspool.exporting.forecast_windows import (
@@ -46,7 +45,7 @@ class ForecastGraph:
     tokenizer: str | None = None
 
     def __init__(self, model: Forecaster, level: float | Sequence[float] | None) -> None:
-        check_is_fitted(model, "network_")
+        check_fitted(model)
         self.model = copy.copy(model)
         self.model.__dict__.pop("frozen_", None)
         self.model.network_ = copy.deepcopy(model.network_).cpu().eval()

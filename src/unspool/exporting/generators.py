@@ -7,8 +7,8 @@ import json
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
+from unspool.errors import check_fitted
 from unspool.exporting.checking import Case
 from unspool.exporting.graph import FLOAT, INT64, Graph
 from unspool.exporting.stack import Layers, linear
@@ -25,7 +25,7 @@ class GeneratorGraph:
     which go in again with the next token."""
 
     def __init__(self, model: SequenceGenerator) -> None:
-        check_is_fitted(model, "network_")
+        check_fitted(model)
         self.model, self.network = model, copy.deepcopy(model.network_).cpu().eval()
         self.tokenizer = model.vocabulary_.tokenizer().to_str(pretty=True)
         self.notes = (

@@ -7,10 +7,9 @@ import json
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from unspool.encode import AudioInput, TextInput
-from unspool.errors import DataError
+from unspool.errors import DataError, check_fitted
 from unspool.estimators.base import SequenceEstimator
 from unspool.exporting.answers import answer, expected, units
 from unspool.exporting.checking import SHAPES, Case, lengths_for
@@ -28,7 +27,7 @@ class ModelGraph:
     """
 
     def __init__(self, model: SequenceEstimator, part: str) -> None:
-        check_is_fitted(model, "network_")
+        check_fitted(model)
         self.notes: list[str] = []
         if model.linear_ is not None and part == "all":
             raise DataError(

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
+from unspool.errors import check_fitted
 from unspool.exporting.checking import SHAPES, Case, lengths_for
 from unspool.exporting.graph import BOOL, DOUBLE, FLOAT, INT64, Graph
 from unspool.exporting.stack import Layers, linear
@@ -32,7 +32,7 @@ class PairsGraph:
     """
 
     def __init__(self, model: Seq2Seq) -> None:
-        check_is_fitted(model, "network_")
+        check_fitted(model)
         self.model = model
         self.network: EncoderDecoder = copy.deepcopy(model.network_).cpu().eval()
         self.tokenizer = model.source_.vocabulary.tokenizer().to_str(pretty=True)

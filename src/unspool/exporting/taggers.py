@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
+from unspool.errors import check_fitted
 from unspool.exporting.answers import labels_of
 from unspool.exporting.checking import SHAPES, Case, lengths_for
 from unspool.exporting.graph import FLOAT, Graph
@@ -31,7 +31,7 @@ class TaggerGraph:
     notes: tuple[str, ...] = ()
 
     def __init__(self, model: SequenceTagger) -> None:
-        check_is_fitted(model, "network_")
+        check_fitted(model)
         self.model = model
         self.network = copy.deepcopy(model.network_).cpu().eval()
         self.tokenizer = model.input_.encoder.tokenizer().to_str(pretty=True)

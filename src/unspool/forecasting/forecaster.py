@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from unspool import saved
-from unspool.errors import check_int
+from unspool.errors import check_fitted, check_int
 from unspool.estimators.network import count_parameters
 from unspool.forecasting import backtest, saving
 from unspool.forecasting.answers import ahead
@@ -202,13 +201,13 @@ class Forecaster(BaseEstimator):
     def freeze(self, weights: str = "float32") -> Forecaster:
         """Forecast from now on with weights laid out once, until the next `fit`; returns self. weights: see
         `SequenceRegressor.freeze`."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         self.frozen_ = self.network_.freeze(weights)
         return self
 
     def summary(self) -> str:
         """`describe`, and the layers with their widths and trainable numbers, as a table."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         rows = []
         for name, module in self.network_.named_children():
             layers = getattr(module, "layers", None)
@@ -235,7 +234,7 @@ class Forecaster(BaseEstimator):
         level: per cent, such as [80, 90]: columns lo-80, hi-80, ... quantiles: such as [0.05, 0.95]: columns q-0.05,
         q-0.95. The forecast's column has the target's name. Raises `DataError`.
         """
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         h = self.horizon if h is None else check_int("Forecaster.predict", "h", h)
         wanted = Wanted.of(level, quantiles)
         panel = self.tail_ if df is None else self._read(df)
@@ -277,7 +276,7 @@ class Forecaster(BaseEstimator):
     @all_or_nothing
     def go_on(self, df: Any) -> Forecaster:
         """Take the ends of the series in `df` for those that `predict` goes on from, nothing learnt; returns self."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         panel = self._read(df)
         self.preparation_ = self.preparation_.with_series(panel)
         remember(self, panel)
@@ -296,7 +295,7 @@ class Forecaster(BaseEstimator):
         adaptive: float = 0.0,
     ) -> Backtest:
         """Forecasts of the last steps of `df` by this model as it is: nothing is learnt. See `cross_validation`."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         panel = self._read(df)
         wanted = Wanted.of(level, quantiles)
         return backtest.run(self, panel, n_windows, step_size, h, wanted, adaptive)
@@ -330,7 +329,7 @@ class Forecaster(BaseEstimator):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, and the end of each series, to `path`: a folder, or one file if it ends in ".zip"."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         saved.save(path, *saving.content(self))
 
     @classmethod
@@ -341,7 +340,7 @@ class Forecaster(BaseEstimator):
 
     def describe(self) -> str:
         """Series, model and step, in a line."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         reads = f"windows of {self.input_size_} steps of {self.calendar_.describe()}"
         what = f"{self.model}, {cell_name(self.cell)} {self.hidden_size}, {self.n_parameters_:,} parameters"
         return f"{len(self.preparation_.ids)} series, {reads}, season {self.season_}, horizon {self.horizon}; {what}"

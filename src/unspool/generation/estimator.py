@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from unspool import saved
-from unspool.errors import DataError
+from unspool.errors import DataError, check_fitted
 from unspool.generation import measuring, prompting, pushed, saving
 from unspool.generation.choosing import Choice
 from unspool.generation.network import LanguageModel, next_token_loss
@@ -315,19 +314,19 @@ class SequenceGenerator(BaseEstimator):
         at one prompt, less exact (`Recurrent.freeze`); `evaluate` tells what that costs. Not saved. Raises
         `EngineError` for a cell that the native engine cannot run.
         """
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         self.frozen_ = self.network_.freeze(weights)
         self._form = weights
         return self
 
     def summary(self) -> str:
         """The layers with their widths and trainable numbers, as a table."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         return saving.summary(self)
 
     def describe(self) -> str:
         """Tokens and network, in a line."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         names = {"char": "characters", "word": "words", "subword": "subwords"}
         cell = cell_name(self.cell)
         return f"{len(self.vocabulary_) - 2:,} {names[self.level]} known; {cell}, {self.n_parameters_:,} parameters"
@@ -337,7 +336,7 @@ class SequenceGenerator(BaseEstimator):
 
         Raises `InvalidParameterError` where `cell` is not a name, `ModelFileError` where it cannot write.
         """
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         saved.save(path, saving.content(self), self.network_.state_dict())
 
     @classmethod

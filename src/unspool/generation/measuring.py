@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch.nn import functional as F
 
-from unspool.errors import DataError
+from unspool.errors import DataError, check_fitted
 from unspool.generation.vocabulary import UNKNOWN_ID, read_texts
 from unspool.program import surroundings
 from unspool.training.device import CPU, asking, device_of
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 @surroundings.defaults()
 def log_probabilities(model: SequenceGenerator, X: Any) -> tuple[np.ndarray, np.ndarray, int]:
     """(log p of each text, its tokens, unknown tokens in all)."""
-    check_is_fitted(model, "network_")
+    check_fitted(model)
     texts = read_texts(type(model).__name__, X)
     data = model._data(texts)
     counts = data.inputs.lengths.numpy()

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from unspool.arrays import random_of
-from unspool.errors import DataError, bad_parameter, check_int, warn_caller
+from unspool.errors import DataError, bad_parameter, check_fitted, check_int, warn_caller
 from unspool.generation.choosing import OWNER, Choice, check_greedy
 from unspool.generation.decoding import beam_search, sample
 from unspool.generation.stepping import Stepper
@@ -131,7 +130,7 @@ def _one_by_one(source: Iterator[tuple[int, str]]) -> Iterator[str]:
 
 def _read_prompts(model: SequenceGenerator, prompts: Sequence[str]) -> list[np.ndarray]:
     """The mark and the tokens of each."""
-    check_is_fitted(model, "network_")
+    check_fitted(model)
     vocabulary = model.vocabulary_
     unknown = dict.fromkeys(piece for prompt in set(prompts) for piece in vocabulary.unknown(prompt))
     if unknown:
@@ -146,7 +145,7 @@ def _read_prompts(model: SequenceGenerator, prompts: Sequence[str]) -> list[np.n
 @surroundings.defaults()
 def ready(model: SequenceGenerator) -> Stepper:
     """The network as it is now, ready to step; kept with the model."""
-    check_is_fitted(model, "network_")
+    check_fitted(model)
     network = getattr(model, "frozen_", model.network_)
     state = (id(network), *(p._version for p in network.parameters()))
     known = model.__dict__.get("_stepper")

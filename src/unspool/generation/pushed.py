@@ -8,14 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 import torch
-from scipy.special import softmax
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unspool.engine.frozen import FORMS
-from unspool.errors import DataError, check_choice
+from unspool.errors import DataError, check_choice, check_fitted
 from unspool.generation.network import LanguageModel
 from unspool.generation.vocabulary import END_ID, Characters, Vocabulary, Words
 from unspool.nn.rows import OfRows
@@ -33,7 +32,7 @@ def stream_model(
     model: SequenceGenerator, weights: str = "float32", look_ahead: int | None = None
 ) -> StreamModel:
     """`model` as `unspool.streaming` runs it; its answers: float64 (V,), the probability of each token to be next."""
-    check_is_fitted(model, "network_")
+    check_fitted(model)
     if look_ahead is not None:
         raise DataError(
             "look_ahead is for a model with a backward direction. A language model has none: leave look_ahead out."
@@ -50,7 +49,7 @@ def stream_model(
     names = [vocabulary.decode([k]) for k in range(len(vocabulary))]
 
     def probabilities(outputs: np.ndarray) -> np.ndarray:
-        return softmax(outputs.astype(np.float64), axis=1)
+        return scipy.special.softmax(outputs.astype(np.float64), axis=1)
 
     def columns(outputs: np.ndarray) -> dict[str, np.ndarray]:
         likeliest = probabilities(outputs)

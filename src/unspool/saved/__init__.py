@@ -25,13 +25,19 @@ registry: dict[str, Any] = {}
 
 #: Name -> the module whose import registers it.
 MODULES = {
-    "SequenceRegressor": "unspool.estimators",
-    "SequenceClassifier": "unspool.estimators",
+    "SequenceRegressor": "unspool.estimators.regressor",
+    "SequenceClassifier": "unspool.estimators.classifier",
     "SequenceTagger": "unspool.tagging",
     "SequenceGenerator": "unspool.generation",
     "Forecaster": "unspool.forecasting",
     "Seq2Seq": "unspool.seq2seq",
     "ImportedModel": "unspool.importing",
+}
+
+#: Name -> the module of what a model of the class does once it is fitted, a class of the same name.
+FITTED = {
+    "SequenceRegressor": "unspool.estimators.fitted",
+    "SequenceClassifier": "unspool.estimators.fitted",
 }
 
 
@@ -63,8 +69,11 @@ def class_of(path: str | os.PathLike[str]) -> str:
     return content_of(path).get("class", str)
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], to_fit: bool = True) -> Any:
     """The estimator that `save` wrote to `path` (a folder or a zip), ready to predict.
+
+    to_fit: False: of the kinds in `FITTED` what predicts alone, of a class of the same name without `fit`, `score` and
+    scikit-learn's contract; scikit-learn, whose import takes a second and 120 MB, is then not loaded.
 
     Nothing in the file is run, and no more memory is taken than the file itself accounts for. Raises
     `ModelFileError`, with the reason, where the model is missing, damaged, truncated, inconsistent or newer
@@ -75,13 +84,20 @@ def load(path: str | os.PathLike[str]) -> Any:
         with read_parts(name) as (document, stream, size):
             content, checksum = decode(document)
             name_of_class = content.choice("class", {**MODULES, **registry})
-            if name_of_class not in registry:
-                importlib.import_module(MODULES[name_of_class])
             form = content.choice(FIELD, FORMS) if FIELD in content.data else None
-            return registry[name_of_class].from_saved(content, Weights(stream, size, checksum, form))
+            model = _class(name_of_class, to_fit)
+            return model.from_saved(content, Weights(stream, size, checksum, form))
     except ModelFileError as error:
         raise ModelFileError(f"Cannot load the model {name!r}: {error}") from error
     except UnspoolError as error:
         raise ModelFileError(f"Cannot load the model {name!r}: its settings do not hold. {error}") from error
     except MemoryError as error:
         raise ModelFileError(f"Cannot load the model {name!r}: it does not fit into memory.") from error
+
+
+def _class(name: str, to_fit: bool) -> Any:
+    if name in FITTED and not to_fit:
+        return getattr(importlib.import_module(FITTED[name]), name)
+    if name not in registry:
+        importlib.import_module(MODULES[name])
+    return registry[name]

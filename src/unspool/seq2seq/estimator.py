@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn import functional as F
 
 from unspool import saved
-from unspool.errors import bad_parameter
+from unspool.errors import bad_parameter, check_fitted
 from unspool.parameters import check_parameters, described
 from unspool.program import surroundings
 from unspool.ragged import Ragged
@@ -277,7 +276,7 @@ class Seq2Seq(BaseEstimator):
     @surroundings.defaults()
     def log_probability(self, X: Sequence[str], y: Sequence[str]) -> np.ndarray:
         """(n,) float64: log p of each target y, with its end, for its source X, in nats."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         data = self._data(*read_pairs(X, y))
         total = torch.zeros(len(data), dtype=torch.float64)
         with asking(self) as network, torch.inference_mode():
@@ -306,7 +305,7 @@ class Seq2Seq(BaseEstimator):
     def align(self, source: str, target: str | None = None) -> tuple[list[str], list[str], np.ndarray]:
         """(source tokens, target tokens, weights): what each target token attended to: weights (target tokens + 1,
         source tokens), the last row that of the end; each sums to 1. target: None: the greedy prediction."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         if target is None:
             target = str(self.predict([source])[0])
         (source,), (target,) = read_pairs([source], [target])
@@ -329,18 +328,18 @@ class Seq2Seq(BaseEstimator):
         memory, less exact (`Recurrent.freeze`); `score` tells what that costs. Not saved. Raises `EngineError` for a
         cell that the native engine cannot run.
         """
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         self.frozen_ = self.network_.freeze(weights)
         return self
 
     def summary(self) -> str:
         """The layers with their widths and trainable numbers, as a table."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         return saving.summary(self)
 
     def describe(self) -> str:
         """Tokens and network, in a line."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         names = {"char": "characters", "word": "words", "subword": "subwords"}
         source, target = (
             f"{len(side.vocabulary.tokens):,} {names[side.level]}" for side in (self.source_, self.target_)
@@ -353,7 +352,7 @@ class Seq2Seq(BaseEstimator):
 
         Raises `InvalidParameterError` where `cell` is not a name, `ModelFileError` where it cannot write.
         """
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         saved.save(path, saving.content(self), self.network_.state_dict())
 
     @classmethod

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
-from unspool.errors import bad_parameter, check_choice, check_float, check_int, warn_caller
+from unspool.errors import bad_parameter, check_choice, check_fitted, check_float, check_int, warn_caller
 from unspool.program import surroundings
 from unspool.ragged import Ragged
 from unspool.seq2seq.beams import EARLY_STOPPING, Beams, beam_search
@@ -35,7 +34,7 @@ def best_targets(
     num_return_sequences: int = 1,
 ) -> list[list[Found]]:
     """The best targets of each source, in the order of X; see `Seq2Seq.predict`, which says what is raised."""
-    check_is_fitted(model, "network_")
+    check_fitted(model)
     K, wanted = (
         check_int(OWNER, "num_beams", num_beams),
         check_int(OWNER, "num_return_sequences", num_return_sequences),

@@ -146,7 +146,7 @@ class Repository:
             await version.close()
 
     def _new(self, name: str, number: int) -> Version:
-        model = load(self.paths[name])
+        model = load(self.paths[name], to_fit=False)
         if self.weights != "float32":
             model = model.freeze(self.weights)
         version = Version(

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from unspool.engine.frozen import FORMS
-from unspool.errors import DataError, check_choice
+from unspool.errors import DataError, check_choice, check_fitted
 from unspool.streaming import AheadModel, StreamModel
 from unspool.streaming.network import chain_of_networks, layers_of_networks, spelling_of
 from unspool.streaming.spelled import Tokens
@@ -23,7 +22,7 @@ def stream_model(
     model: SequenceTagger, weights: str = "float32", look_ahead: int | None = None
 ) -> StreamModel:
     """`model` as `unspool.streaming` runs it: the tag of each token that comes; raises as `SequenceTagger.stream`."""
-    check_is_fitted(model, "network_")
+    check_fitted(model)
     check_choice("Stream", "weights", weights, list(FORMS))
     if model.network_.crf is not None:
         raise DataError(

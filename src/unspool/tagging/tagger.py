@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from unspool import saved
 from unspool.encode.reading import Raw
 from unspool.encode.tokens import TokenInput, read_sentences
-from unspool.errors import DataError, bad_parameter
+from unspool.errors import DataError, bad_parameter, check_fitted
 from unspool.estimators.network import count_parameters, layer_table
 from unspool.estimators.splitting import split_rows
 from unspool.evaluation.spans import Span, spans
@@ -193,7 +192,7 @@ class SequenceTagger(TaggerParameters):
 
         weights: as of `SequenceEstimator.freeze`.
         """
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         self.frozen_ = self.network_.freeze(weights)
         return self
 
@@ -238,14 +237,14 @@ class SequenceTagger(TaggerParameters):
 
     def spans(self, X: Any) -> list[list[Span]]:
         """The spans (label, start, end) of each sentence, `end` not in it; `DataError` where tags mark none."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         if self.scheme_ is None:
             raise DataError("The tags of this model mark no spans: use predict.")
         return [spans(tags) for tags in self.predict(X)]
 
     def measure(self, X: Any, y: Any, labels: Any = None) -> Measures:
         """How good the predictions for X are. labels: (n,), where the model has them."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         sentences, tags, kinds = self._read(X, y, labels)
         if kinds is not None:
             self._check_labels()
@@ -257,13 +256,13 @@ class SequenceTagger(TaggerParameters):
         return self.measure(X, y).score
 
     def _check_labels(self) -> None:
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         if self.numbers_.labels is None:
             raise DataError("This model has no labels of sentences: give fit the argument labels.")
 
     @surroundings.defaults()
     def _predicted(self, X: Any, probabilities: bool = False) -> Answers:
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         sentences = read_sentences(X)
         if not sentences:
             return none_at_all(self.numbers_)
@@ -273,7 +272,7 @@ class SequenceTagger(TaggerParameters):
 
     def summary(self) -> str:
         """The layers with their widths and trainable numbers, as a table."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         rows = layer_table(self.network_, self.cell)
         if self.network_.crf is not None:
             rows.append(("crf", len(self.classes_), count_parameters(self.network_.crf)))
@@ -285,14 +284,14 @@ class SequenceTagger(TaggerParameters):
 
     def describe(self) -> str:
         """Input, tags and labels, in a line."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         found = f"{self.input_.describe()}; {len(self.classes_)} tags"
         found += f" ({self.scheme_})" if self.scheme_ else ""
         return found if self.labels_ is None else f"{found}, {len(self.labels_)} labels"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to `path`: a folder, or one file if it ends in ".zip". `unspool.load` reads it."""
-        check_is_fitted(self, "network_")
+        check_fitted(self)
         saved.save(path, saving.content(self), dict(self.network_.state_dict()))
 
     @classmethod

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_expit, log_softmax
+import scipy
 
 from unspool.errors import ModelFileError
 from unspool.saved.fields import Fields
@@ -38,11 +37,13 @@ def temperature(logits: np.ndarray, target: np.ndarray, class_weight: np.ndarray
     def loss(log: float) -> float:
         scaled = logits / np.exp(log)
         if target.ndim == 2:
-            return -float(log_expit(np.where(target == 1, scaled, -scaled)).mean())
-        return -float(np.average(log_softmax(scaled, 1)[np.arange(len(target)), target], weights=weight))
+            return -float(scipy.special.log_expit(np.where(target == 1, scaled, -scaled)).mean())
+        return -float(
+            np.average(scipy.special.log_softmax(scaled, 1)[np.arange(len(target)), target], weights=weight)
+        )
 
     bounds = tuple(np.log(RANGE))
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
 def to_dict(value: float) -> dict[str, float]:

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import scipy
 import torch
-from scipy.special import softmax
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
 from unspool.arrays import check_texts, frame, is_missing, named_matrix
@@ -83,6 +80,8 @@ class Classification(Task):
         """The classes' weights, brought to a mean of 1 over the rows of `target`."""
         if self.class_weight is None:
             return
+        from sklearn.utils.class_weight import compute_class_weight
+
         try:
             found = compute_class_weight(self.class_weight, classes=self.classes, y=self.classes[target])
         except ValueError as error:
@@ -116,7 +115,7 @@ class Classification(Task):
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """float64 (n, C), rows adding up to 1, columns in the order of `classes`."""
-        return softmax(outputs / self.temperature, axis=1)
+        return scipy.special.softmax(outputs / self.temperature, axis=1)
 
     def tune(self, outputs: np.ndarray, target: Any) -> None:
         """The temperature, and what the true classes of held-back rows lack in probability (Sadinle, Lei, Wasserman
@@ -294,6 +293,9 @@ def _tell_near_ones(labels: np.ndarray) -> None:
 
 def class_labels(y: np.ndarray) -> np.ndarray:
     """(n,) labels of one type, of y as `read_labels` gives it; `DataError` for what is none."""
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import column_or_1d
+
     y = class_numbers(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)

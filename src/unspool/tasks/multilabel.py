@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import scipy
 import torch
-from scipy.special import expit
 from torch import Tensor
 
 from unspool.arrays import frame, named_matrix
@@ -121,7 +121,7 @@ class MultiLabel(Task):
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """float64 (n, C), of each label."""
-        return expit(outputs / self.temperature)
+        return scipy.special.expit(outputs / self.temperature)
 
     @property
     def columns_wanted(self) -> int:
