@@ -117,43 +117,36 @@ def test_scikit_learn_is_imported_where_it_is_used() -> None:
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
                 names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
                 for name in names:
-                    slow = name.split(".")[0] in ("sklearn", "pandas", "matplotlib") or name == "scipy.stats"
+                    slow = name.split(".")[0] in ("sklearn", "pandas") or name == "scipy.stats"
                     assert not slow or str(path.relative_to(ROOT)) in contract, f"{path}:{node.lineno}"
 
 
 HEAVY = ("sklearn", "scipy.stats", "scipy.optimize", "pandas", "pyarrow", "matplotlib", "torch._dynamo")
 
 
-def loaded_by(folder: Path, command: str, model: Path, given: str) -> tuple[str, list[str]]:
-    """(what `unspool COMMAND MODEL` prints for these lines of stdin, the slow modules that it has loaded)."""
-    code = (
-        "import sys\nfrom unspool.cli import main\ntry:\n    main()\nfinally:\n"
-        f"    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, command, str(model)],
-        input=given,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, ast.literal_eval(done.stderr.splitlines()[-1])
-
-
 def test_what_a_saved_model_answers_needs_no_scikit_learn(tmp_path: Path) -> None:
-    """Its import takes a second and 120 MB: more than the rest of a prediction of ten texts, without torch's."""
+    """Its import takes a second and 120 MB: as much as the rest of a prediction of ten texts, without torch's."""
     texts = ["a good day", "an awful day", "good, good", "what an awful film"] * 60
-    model = SequenceClassifier(hidden_size=4, embedding_dim=4, epochs=1, random_state=0, verbose=0)
+    model = SequenceClassifier(
+        hidden_size=4, embedding_dim=4, bidirectional=False, epochs=1, random_state=0, verbose=0
+    )
     model.fit(texts, ["yes", "no", "yes", "no"] * 60).save(tmp_path / "model")
-    printed, loaded = loaded_by(tmp_path, "predict", tmp_path / "model", "a good film\n")
-    label = model.predict(["a good film"])[0]
-    assert printed == f"{label}\t{model.predict_proba(['a good film']).max():.4f}\ta good film\n"
-    assert model.linear_ is not None and loaded == []
-    model.set_params(bidirectional=False, blend=False).fit(texts, ["yes", "no", "yes", "no"] * 60)
-    model.save(tmp_path / "stream")
-    printed, loaded = loaded_by(tmp_path, "stream", tmp_path / "stream", '{"text": "a good film"}\n')
-    assert '"prediction": ' in printed and loaded == []
+    assert model.linear_ is not None
+    model.network_alone().save(tmp_path / "network")
+    (tmp_path / "lines").write_text('{"text": "a good film"}\n')
+    code = (
+        "import sys\nfrom unspool.cli.app import app\n"
+        "app(['predict', 'model', 'a good film'], standalone_mode=False)\nsys.stdin = open('lines')\n"
+        "app(['stream', 'network'], standalone_mode=False)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    label, share = model.predict(["a good film"])[0], model.predict_proba(["a good film"]).max()
+    predicted, *streamed, loaded = done.stdout.splitlines()
+    assert predicted == f"{label}\t{share:.4f}\ta good film"
+    assert len(streamed) == 2 and '"prediction": ' in streamed[0]
+    assert loaded == "[]"
 
 
 def test_what_predicts_is_what_the_library_gives(tmp_path: Path) -> None:
