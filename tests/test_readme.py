@@ -49,8 +49,3 @@ def test_commands(folder):
     assert (folder / "model" / "model.json").is_file()
     assert (folder / "model-report" / "predicted_vs_true.png").is_file()
     assert pl.read_csv(folder / "predictions.csv").height == 60
-
-
-def test_links_point_at_files_that_exist():
-    for target in re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8")):
-        assert (README.parent / target).exists(), target

@@ -51,6 +51,9 @@ def fit(
     unspool fit reviews.csv --input text --target score --out model
 
     unspool fit big.parquet --input text --target score --stream --out model
+
+    Other jobs have options of their own: --task tagging, forecasting, generation or seq2seq with --help, and, of series
+    and recordings, --input-kind series with --help.
     """
     from unspool.cli.data import Beside, prepare
     from unspool.cli.report import measure_baselines, tell, write_report

@@ -31,7 +31,6 @@ class Plan:
     training: bool
     widths: dict[str, int]
     tapes: dict[str, Tape]
-    reaches_input: bool  # whether a gradient arrives at x
 
 
 class Planner:
@@ -81,7 +80,7 @@ class Planner:
             outers=outers,
             sums=sums,
         )
-        return Plan(self.program, native, self.training, widths, tapes, bool(back and back.dx))
+        return Plan(self.program, native, self.training, widths, tapes)
 
     def _loop_tape(self, pro: dict[int, Place], stash: dict[int, Place]) -> Tape:
         readable = {**pro, **{s: state_in(k) for k, s in enumerate(self.states)}}

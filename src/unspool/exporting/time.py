@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unspool.engine.dispatch import Direction
-from unspool.exporting.graph import BOOL, FLOAT, INT32, INT64, Graph
+from unspool.exporting.graph import BOOL, FLOAT, INT32, Graph
 from unspool.exporting.operators import Operator, find_operator
 from unspool.exporting.steps import Step
 
@@ -116,13 +116,3 @@ def _by_scan(
         scan_output_directions=[way],
     )
     return results[-1], results[:-1]
-
-
-def batch_and_time(g: Graph, value: Any) -> Any:
-    """(T, B, ...) as (B, T, ...), or back."""
-    return g.op("Transpose", value, perm=[1, 0, 2])
-
-
-def lengths_input(g: Graph) -> Any:
-    """The input `lengths` (batch,) int64."""
-    return g.input("lengths", INT64, ["batch"])

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from unspool.training.losses import quantile
 
-POINTS = ("squared", "absolute", "huber")
-LOSSES = (*POINTS, "quantile", "normal", "student_t", "negative_binomial")
+LOSSES = ("squared", "absolute", "huber", "quantile", "normal", "student_t", "negative_binomial")
 _OUTPUTS = {"normal": 2, "student_t": 3, "negative_binomial": 2}
 SMALLEST = 1e-4  # of a scale, in units of the series' deviation
 
@@ -37,11 +36,6 @@ class ForecastLoss:
     def outputs(self) -> int:
         """P."""
         return len(self.levels) if self.name == "quantile" else _OUTPUTS.get(self.name, 1)
-
-    @property
-    def has_quantiles(self) -> bool:
-        """Whether the outputs tell of more than a point."""
-        return self.name not in POINTS
 
     def __call__(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """A scalar."""

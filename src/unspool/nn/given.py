@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,8 +35,3 @@ class GivenEmbedding(nn.Embedding):
 
     def extra_repr(self) -> str:
         return f"{len(self.given)}, {self.embedding_dim}, trained={self.num_embeddings}"
-
-
-def given_embedding(size: int, dimensions: int, trained: int, sparse: bool = False) -> GivenEmbedding:
-    """With zeros, to be loaded into."""
-    return GivenEmbedding(torch.zeros(size, dimensions), trained, sparse)
