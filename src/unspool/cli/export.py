@@ -32,7 +32,7 @@ def export(
 
     Padded ids or series and their lengths go in, predictions come out; of a model that generates text one step, the
     state in and out; of texts to texts the whole, to the likeliest token at each step; of a forecaster the past of
-    series in, forecasts out. ONNX Runtime runs the graph at once, beside the model; they must agree to 1e-5, or nothing is written. Beside the
+    series in, forecasts out. Where the graph and the model differ by more than 1e-5, nothing is written. Beside the
     graph of a model of texts comes tokenizer.json, for the tokenizers library.
 
     unspool export model --out model.onnx
