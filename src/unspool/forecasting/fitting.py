@@ -170,19 +170,7 @@ def train_network(
     device: torch.device,
 ) -> Any:
     """A new network for the model, and its training's `Outcome`."""
-    settings = Settings(
-        epochs=epochs,
-        batch_size=model.batch_size,
-        learning_rate=model.learning_rate,
-        weight_decay=model.weight_decay,
-        gradient_clip=model.gradient_clip,
-        gradient_clip_value=model.gradient_clip_value,
-        patience=model.patience,
-        verbose=model.verbose,
-        schedule=model.schedule,
-        warmup=model.warmup,
-        average=model.averaging,
-    )
+    settings = replace(Settings.of(model), epochs=epochs)
     with seeded(seed, device):
         model.network_ = build_network(model)
         with on(model.network_, device):

@@ -44,7 +44,7 @@ class Settings:
 
     @classmethod
     def of(cls, model: Any, vectors_rate: float = 1.0) -> Settings:
-        """Of an estimator whose parameters have these names."""
+        """Of an estimator whose parameters have these names; one without `early_stopping` always stops early."""
         return cls(
             epochs=model.epochs,
             batch_size=model.batch_size,
@@ -52,7 +52,7 @@ class Settings:
             weight_decay=model.weight_decay,
             gradient_clip=model.gradient_clip,
             gradient_clip_value=model.gradient_clip_value,
-            patience=model.patience if model.early_stopping else None,
+            patience=model.patience if getattr(model, "early_stopping", True) else None,
             verbose=model.verbose,
             schedule=model.schedule,
             warmup=model.warmup,
