@@ -44,6 +44,11 @@ def test_links(page: Path) -> None:
         assert not anchor or anchor in anchors(there), target
 
 
+def test_the_readme_links_every_page() -> None:
+    linked = re.findall(r"\]\((docs/[\w.]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert set(linked) == {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"}
+
+
 @pages
 def test_files_and_targets(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
