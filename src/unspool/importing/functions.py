@@ -20,4 +20,12 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu6": functional.relu6,
     "mish": functional.mish,
     "hard_silu": functional.hardswish,
+    "leaky_relu_0.2": lambda x: functional.leaky_relu(x, 0.2),
+    "celu": functional.celu,
+    "hard_tanh": functional.hardtanh,
+    "hard_shrink": functional.hardshrink,
+    "soft_shrink": functional.softshrink,
+    "tanh_shrink": functional.tanhshrink,
+    "log_sigmoid": functional.logsigmoid,
+    "squareplus": lambda x: (x + torch.sqrt(x * x + 4)) / 2,
 }

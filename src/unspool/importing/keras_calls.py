@@ -24,6 +24,7 @@ MASK_OPERATIONS = {
     "Any",
     "All",
     "Cast",
+    "ConvertToTensor",
 }
 
 
@@ -34,6 +35,8 @@ BESIDE = {
     ),
     "MultiHeadAttention": ("query", "value", "key"),
 }
+#: What Keras 2 makes of functions and slices between layers.
+TENSORFLOW = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "InstanceMethod", "ClassMethod")
 #: Layers that take their tensors as several arguments.
 ATTENDS = ("MultiHeadAttention",)
 
@@ -105,6 +108,12 @@ def _entry(architecture: Architecture, call: Call) -> tuple[KerasLayer, Any]:
 
 def _reads(architecture: Architecture, call: Call) -> Reading:
     layer, entry = _entry(architecture, call)
+    if layer.kind in TENSORFLOW:
+        function = str(layer.config.data.get("function"))[:80]
+        raise ModelFileError(
+            f"{layer.where} is a call of TensorFlow, {function!r}, which is not supported. Put a layer in its place, "
+            "or save the model with Keras 3, of whose operations between layers many are."
+        )
     if layer.operation:
         return Reading(tuple(read for read, _ in keras_operations.tensors(layer, entry)))
     if isinstance(entry, dict):

@@ -155,7 +155,11 @@ def _functional(config: Fields, depth: int) -> Architecture:
         name = entry.data.get("name")
         layer = layer_of(entry, name if isinstance(name, str) else None)
         layer = _with_inside(layer, entry, depth)
-        layers[layer.name] = replace(layer, calls=tuple(entry.get("inbound_nodes", list)) or ([],))
+        calls = tuple(entry.get("inbound_nodes", list)) or ([],)
+        operation = layer.operation or (
+            "module" not in entry.data and layer.inside is None and _of_operation(layer.config, calls[0])
+        )
+        layers[layer.name] = replace(layer, calls=calls, operation=operation)
     inputs, outputs = (_ends(config, name) for name in ("input_layers", "output_layers"))
     shapes: dict[str, Shape | None] = {}
     for name, (layer_name, _, _) in inputs.items():
@@ -163,6 +167,12 @@ def _functional(config: Fields, depth: int) -> Architecture:
             raise ModelFileError(f"its input {layer_name!r} is no input layer of it.")
         shapes[name] = _shape_of(layers[layer_name])
     return Architecture(layers, outputs, shapes, {end[:2]: name for name, end in inputs.items()})
+
+
+def _of_operation(config: Fields, call: Any) -> bool:
+    """Whether an entry without a module, as Keras 3 writes them to HDF5, is of a function: layers say what they are
+    computed in, or whether they are trained."""
+    return isinstance(call, dict) and not {"dtype", "trainable"} & set(config.data)
 
 
 def _ends(config: Fields, field: str) -> dict[str, Read]:

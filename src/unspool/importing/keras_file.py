@@ -147,11 +147,13 @@ def _by_class(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, l
             inner = _by_class(top.group(place), layer.inside.layers) if place in top else {}
             found |= {f"{name}/{part}": arrays for part, arrays in inner.items()}
             continue
-        # Keras 2.12 to 2.15 write the parts of an attention under private names.
+        # Keras 2.12 to 2.15 write the parts of an attention under private names; cuDNN's layers have no cell.
         found[name] = [
             array
             for part in _parts(layer.kind)
-            for array in _vars(top, f"{place}/{part}") or _vars(top, f"{place}/_{part}")
+            for array in _vars(top, f"{place}/{part}")
+            or _vars(top, f"{place}/_{part}")
+            or _vars(top, f"{place}/{part.replace('cell/', '')}")
         ]
     return found
 

@@ -129,6 +129,10 @@ def _normalization(layer: KerasLayer, arrays: Arrays, version: str | None) -> Ma
         except (ValueError, TypeError, OverflowError):
             settings.refuse("mean", "and variance lists of numbers")
         layer.shaped([mean, variance], *[(mean.size,)] * 2)
+        if mean.size == 1:  # of all features
+            deviation, shift = max(float(variance[0]) ** 0.5, 1e-7), float(mean[0])
+            scale, shift = (deviation, shift) if invert else (1 / deviation, -shift / deviation)
+            return "rescale", {"scale": scale, "shift": shift}, {}
     else:
         width = arrays[0].shape[0] if arrays and arrays[0].ndim == 1 else 0
         mean, variance, *_ = layer.shaped(arrays[:2], (width,), (width,))

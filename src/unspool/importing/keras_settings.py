@@ -16,7 +16,7 @@ HARMLESS = set(
     "init inner_init forget_bias_init input_dim input_length weights build_config".split()
 )
 ENDINGS = ("_initializer", "_regularizer", "_constraint")
-NAMES = {"swish": "silu", "hard_swish": "hard_silu"}
+NAMES = {"swish": "silu", "hard_swish": "hard_silu", "leaky_relu": "leaky_relu_0.2"}
 
 
 class Settings:

@@ -78,6 +78,8 @@ def _kernel(
         return whole, arrays[1:]
     # of each feature by itself, then, in a separable one, of these together
     many = settings.optional("depth_multiplier", int, 1)
+    if settings.value("groups", 1) != 1:  # Keras 2 writes it
+        settings.refuse("groups", "1")
     separable = layer.kind.startswith("Separable")
     expected: list[tuple[int, ...]] = [(width, inputs, many)]
     if separable:
