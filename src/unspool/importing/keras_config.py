@@ -171,8 +171,11 @@ def _functional(config: Fields, depth: int) -> Architecture:
 
 def _of_operation(config: Fields, call: Any) -> bool:
     """Whether an entry without a module, as Keras 3 writes them to HDF5, is of a function: layers say what they are
-    computed in, or whether they are trained."""
-    return isinstance(call, dict) and not {"dtype", "trainable"} & set(config.data)
+    computed in, or whether they are trained, and those that merge are called with one list."""
+    args = call.get("args") if isinstance(call, dict) else None
+    if not isinstance(args, list) or (args and isinstance(args[0], list)):
+        return False
+    return not {"dtype", "trainable"} & set(config.data)
 
 
 def _ends(config: Fields, field: str) -> dict[str, Read]:
