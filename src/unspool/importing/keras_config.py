@@ -156,9 +156,7 @@ def _functional(config: Fields, depth: int) -> Architecture:
         layer = layer_of(entry, name if isinstance(name, str) else None)
         layer = _with_inside(layer, entry, depth)
         calls = tuple(entry.get("inbound_nodes", list)) or ([],)
-        operation = layer.operation or (
-            "module" not in entry.data and layer.inside is None and _of_operation(layer.config, calls[0])
-        )
+        operation = layer.operation or ("module" not in entry.data and _of_operation(layer, calls[0]))
         layers[layer.name] = replace(layer, calls=calls, operation=operation)
     inputs, outputs = (_ends(config, name) for name in ("input_layers", "output_layers"))
     shapes: dict[str, Shape | None] = {}
@@ -169,13 +167,13 @@ def _functional(config: Fields, depth: int) -> Architecture:
     return Architecture(layers, outputs, shapes, {end[:2]: name for name, end in inputs.items()})
 
 
-def _of_operation(config: Fields, call: Any) -> bool:
+def _of_operation(layer: KerasLayer, call: Any) -> bool:
     """Whether an entry without a module, as Keras 3 writes them to HDF5, is of a function: layers say what they are
-    computed in, or whether they are trained, and those that merge are called with one list."""
+    computed in, or whether they are trained, and of functions only `concatenate` takes a list."""
     args = call.get("args") if isinstance(call, dict) else None
-    if not isinstance(args, list) or (args and isinstance(args[0], list)):
+    if not isinstance(args, list) or (args and isinstance(args[0], list) and layer.kind != "Concatenate"):
         return False
-    return not {"dtype", "trainable"} & set(config.data)
+    return layer.inside is None and not {"dtype", "trainable"} & set(layer.config.data)
 
 
 def _ends(config: Fields, field: str) -> dict[str, Read]:
