@@ -33,9 +33,9 @@ def test_against_crepes() -> None:
             np.testing.assert_allclose(found[:, k], expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("level", [50, 80, 90, 95, 99])
+@pytest.mark.parametrize("level", [50, 55, 80, 81, 90, 95, 99])
 def test_ranks_are_exact(level: int) -> None:
-    """⌈(n + 1) level⌉ in whole numbers, where floats alone would be one too high (99 scores at 90 %: 90)."""
+    """⌈(n + 1) level⌉ in whole numbers, where floats alone would be one too high (99 scores at 55 %: 55)."""
     share = Fraction(level, 100)
     for n in range(1, 400):
         assert rank(n, level / 100) == ceil((n + 1) * share)
@@ -48,6 +48,14 @@ def test_by_hand() -> None:
     values = np.stack([np.arange(1.0, 10), np.r_[np.arange(1.0, 9), np.nan]], 1)[::-1]
     found = Scores(values, np.zeros(9, int)).widths(0.8, np.zeros(2, int), 2)
     np.testing.assert_array_equal(found, [[8, 8], [8, 8]])
+
+
+def test_as_few_scores_as_there_can_be() -> None:
+    """At 90 % nine, whose 9th is taken; not eight."""
+    values = np.arange(1.0, 10)[:, None]
+    assert Scores(values, np.zeros(9, int)).widths(0.9, np.zeros(1, int), 1) == 9
+    with pytest.raises(DataError, match="needs 9 held-back forecasts"):
+        Scores(values[:8], np.zeros(8, int)).widths(0.9, np.zeros(1, int), 1)
     own = Scores(np.arange(1.0, 19)[:, None], np.repeat([0, 1], 9), pooled=False)
     np.testing.assert_array_equal(own.widths(0.5, np.array([1, 0]), 1), [[14], [5]])
     np.testing.assert_array_equal(

@@ -39,9 +39,10 @@ def doctor(seed: int = typer.Option(0, help="Of the random cases."), debug: Debu
     print_table(("package", "version"), [(name, _version(name)) for name in PACKAGES])
     typer.echo(f"Python {sys.version.split()[0]} on {platform.system()} {platform.machine()}: {cpu_name()}")
     for name, value in native.info().items():
-        typer.echo(f"native {name}: {value}")
+        shown = ", ".join(value) if isinstance(value, list) else value
+        typer.echo(f"native {name.replace('_', ' ')}: {shown}")
     typer.echo(
-        f"native bfloat16_products: {native.bfloat16_gain():.2f} times as fast as float32's (precision=)"
+        f"native bfloat16 products: {native.bfloat16_gain():.2f} times as fast as float32's (precision=)"
     )
     for name, value in other_devices().items():
         typer.echo(f"{name}: {value}")

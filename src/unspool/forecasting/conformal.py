@@ -57,7 +57,7 @@ class Scores:
 
 
 def rank(count: int, coverage: float) -> int:
-    """⌈(n + 1) coverage⌉; the product is rounded at 1e-9, so that 100 * 0.9 is 90."""
+    """⌈(n + 1) coverage⌉; the product is rounded at 1e-9, so that 100 * 0.55 is 55."""
     return math.ceil(round((count + 1) * coverage, 9))
 
 
