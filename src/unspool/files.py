@@ -100,6 +100,19 @@ def held(file: IO[bytes], told: str) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def alone(path: Path, told: str) -> Iterator[None]:
+    """No other process is in such a block of the same `path`, beside which a file PATH.lock is meanwhile; its folder is
+    made. Raises `ModelFileError` with what is `told` where one is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.with_name(path.name + ".lock")
+    with open(place, "ab") as file, held(file, told):
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
+
+
 def sync_folder(path: str | os.PathLike[str]) -> None:
     """The names in a folder are on the disk when this returns, where the system can say so."""
     if os.name != "posix":

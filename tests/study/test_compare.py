@@ -20,6 +20,7 @@ from unspool.evaluation.baselines import classification_baselines
 from unspool.study.jobs import one_thread
 from unspool.study.kinds import make_problem
 from unspool.study.report import page as page_of
+from unspool.study.store import Store
 
 from .conftest import SMALL, TWO, reviews
 
@@ -193,6 +194,20 @@ def test_a_folder_of_something_else_is_left_alone(small, tmp_path, made_up):
     texts[0] = "changed"
     with pytest.raises(ModelFileError, match="'training data'"):
         run()
+
+
+def test_one_process_at_a_time_goes_on_with_a_study(small, tmp_path, made_up):
+    made_up(lambda *_: 0.5)
+    texts, worth = reviews(40)
+    given = {"estimator": small, "arrangements": TWO, "repeats": 1, "verbose": 0, "jobs": 1}
+    first = study.compare(texts, worth > 0, out=tmp_path / "s", budget_runs=1, **given)
+    assert not (tmp_path / "s" / "study.lock").exists()
+    (tmp_path / "s" / "study.lock").touch()  # as a killed process leaves it
+    store = Store(tmp_path / "s", make_problem(texts, worth > 0, small, None, None, None, 0).describe())
+    with store.alone(), pytest.raises(ModelFileError, match="Another process goes on with the study in"):
+        study.compare(texts, worth > 0, out=tmp_path / "s", **given)
+    again = study.compare(texts, worth > 0, out=tmp_path / "s", **given)
+    assert len(again.runs) > len(first.runs)
 
 
 def test_folds_cover_the_rows_and_are_the_same_for_all(small):

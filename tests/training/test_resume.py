@@ -29,6 +29,7 @@ from unspool import (
     SequenceTagger,
 )
 from unspool.errors import InvalidParameterError, ModelFileError
+from unspool.files import alone
 from unspool.training import Callback, Trainer, checkpoint_file
 
 SMALL = {**golden.SETTINGS, "epochs": 4}
@@ -260,7 +261,7 @@ def test_sigterm_while_it_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "new" / "state"
-    with checkpoint_file.alone(path), pytest.raises(ModelFileError, match="Another process trains with the"):
+    with alone(path, "told"), pytest.raises(ModelFileError, match="Another process trains with the"):
         SequenceRegressor(**SMALL).fit(TEXTS, Y, checkpoint=path)
     SequenceRegressor(**{**SMALL, "epochs": 2, "ensemble": 2}).fit(TEXTS, Y, checkpoint=path)
     assert sorted(one.name for one in path.parent.iterdir()) == ["state", "state.previous"]

@@ -96,8 +96,9 @@ def compare(
 
     Ctrl-C ends the study; the result then holds what was finished (`interrupted`).
 
-    Raises `DataError`, `InvalidParameterError`, `ModelFileError` where `out` holds another study, and `UnspoolError`
-    where Ray is not installed or the cluster does not answer.
+    Raises `DataError`, `InvalidParameterError`, `ModelFileError` where `out` holds another study or another process
+    goes on with it (study.lock is there meanwhile), and `UnspoolError` where Ray is not installed or the cluster does
+    not answer.
     """
     started = time.monotonic()
     varied = {"pooling": poolings, "model": models, "attention": attentions}
@@ -120,7 +121,7 @@ def compare(
     store = Store(out, problem.describe())
     names = {a.cell for a in chosen}
     budget = Budget(started, budget_seconds, budget_runs, reserve=out is not None)
-    with StudyProgress(metric, problem.folds, verbose) as progress:
+    with store.alone(), StudyProgress(metric, problem.folds, verbose) as progress:
         loop = Loop(plan, store, budget, progress)
         try:
             context = problem, {name: cells_by_name.get(name) for name in names}

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import re
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import unspool
 from unspool.errors import ModelFileError
-from unspool.files import write_text
+from unspool.files import alone, write_text
 from unspool.study.jobs import Job, Run
 
 FORMAT = "unspool study"
@@ -47,6 +48,13 @@ class Store:
         if self.folder is not None:
             path = self.folder / "runs" / f"{self.key(task)}.json"
             write_text(path, json.dumps([asdict(run) for run in runs], allow_nan=False))
+
+    def alone(self) -> AbstractContextManager[None]:
+        """A block in which no other process goes on with the study in this folder; `ModelFileError` where one does."""
+        if self.folder is None:
+            return nullcontext()
+        told = f"Another process goes on with the study in {str(self.folder)!r}."
+        return alone(self.folder / "study", f"{told} Wait for it, end it, or choose another folder.")
 
     def _open(self, folder: Path) -> None:
         head = folder / "study.json"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unspool.errors import ModelFileError, bad_parameter
+from unspool.files import alone
 from unspool.training import checkpoint_file
 from unspool.training.callbacks import Callback
 from unspool.training.depends import compare, dependencies
@@ -62,7 +63,9 @@ class Checkpoint(Callback):
     def on_train_begin(self, trainer: Trainer) -> None:
         self.number += 1
         self.depends = dependencies(trainer, self.parameters)
-        trainer.parallel.once(lambda: self.lock.enter_context(checkpoint_file.alone(self.path)))
+        told = f"Another process trains with the checkpoint {str(self.path)!r}."
+        told += " Wait for it, end it, or choose another file."
+        trainer.parallel.once(lambda: self.lock.enter_context(alone(self.path, told)))
         if self.trainings is None:
             self.trainings = trainer.parallel.once(lambda: _trainings(self.path))
         if self.number < len(self.trainings):

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from unspool.errors import ModelFileError, warn_caller
-from unspool.files import held, named, sync_folder
+from unspool.files import named, sync_folder
 from unspool.saved import tree
 
 MAGIC = b"unspool checkpoint 2\n"
@@ -25,19 +24,6 @@ HEAD = len(MAGIC) + 32
 def before(path: Path) -> Path:
     """Where the checkpoint before the newest is."""
     return path.with_name(path.name + ".previous")
-
-
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """No other process writes the checkpoint at `path` in the block; `ModelFileError` where one does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    place = path.with_name(path.name + ".lock")
-    told = f"Another process trains with the checkpoint {str(path)!r}. Wait for it, end it, or choose another file."
-    with open(place, "ab") as file, held(file, told):
-        try:
-            yield
-        finally:
-            place.unlink(missing_ok=True)
 
 
 def write(path: Path, value: Any) -> None:
