@@ -39,6 +39,7 @@ def test_measures_by_hand() -> None:
     y, f = np.array([[1.0, 2.0], [NAN, 4.0]]), np.array([[2.0, 2.0], [9.0, 2.0]])
     assert metrics.mae(y, f) == 1 and metrics.mse(y, f) == pytest.approx(5 / 3)
     assert metrics.smape(y, f) == pytest.approx((200 / 3 + 0 + 400 / 6) / 3)
+    assert metrics.smape(np.array([[0.0, 1.0]]), np.array([[0.0, 3.0]])) == 50  # 0 where both are 0, and 100
     scales = np.array([metrics.seasonal_scale(np.array([1.0, 3, 2, 7]), 2), 1.0])
     assert scales[0] == 2.5 and metrics.mase(y, f, scales) == pytest.approx((1 / 2.5 + 0 + 2) / 3)
     low, high = np.array([[0.0, 3.0], [0.0, 3.0]]), np.array([[1.0, 4.0], [9.0, 5.0]])
