@@ -21,6 +21,7 @@ from unspool.importing.keras_nested import flattened
 from unspool.importing.model import ImportedModel
 from unspool.importing.network import Node
 from unspool.importing.tokenizers import read_tokenizer
+from unspool.importing.vectorizer import Vectorizer, vectorizer_of
 from unspool.text import Tokenizer
 
 ATokenizer: TypeAlias = "Tokenizer | str | os.PathLike[str]"
@@ -62,14 +63,15 @@ def from_keras(
         said = data.get("keras_version")
         version = keras_version or file.version or (said if isinstance(said, str) else None)
         architecture = read_architecture(data)
-        arrays = file.arrays(architecture.layers)
+        arrays, words = file.arrays(architecture.layers), file.words(architecture.layers)
         architecture = flattened(architecture)
+        vectors = _vectorizers(architecture, words, version)
         nodes, tensors, outputs = _convert(architecture, arrays, version)
         pads = Padding(None, padding, truncating)
         return ImportedModel(
             nodes,
             tensors,
-            inputs=_inputs(architecture, nodes, tokenizer, maxlen, pads),
+            inputs=_inputs(architecture, nodes, tokenizer, maxlen, pads, vectors),
             outputs=outputs,
             source={"format": "keras", "version": version or "unknown"},
         )
@@ -127,6 +129,9 @@ def _convert(
         check_masks(architecture, order)
     for call, reading in order.items():
         layer = architecture.layers[call[0]]
+        if layer.kind == keras_file.VECTORS:
+            at[call] = place(reading.tensors[0])
+            continue
         if call in architecture.input_calls:
             keras_layers.convert(layer, [], version)
             continue
@@ -171,10 +176,40 @@ def _convert(
     return nodes, tensors, outputs
 
 
+def _vectorizers(
+    architecture: Architecture, words: Mapping[str, list[str]], version: str | None
+) -> dict[str, tuple[Vectorizer, int | None]]:
+    """Of each input that a `TextVectorization` reads: that, and the number of ids of a text."""
+    found: dict[str, tuple[Vectorizer, int | None]] = {}
+    for call, reading in running_order(architecture).items():
+        layer = architecture.layers[call[0]]
+        inputs = [architecture.input_calls.get(read[:2]) for read in reading.tensors]
+        if layer.kind == keras_file.VECTORS:
+            if len(inputs) != 1 or inputs[0] is None:
+                raise ModelFileError(f"{layer.where} must read an input, and nothing else.")
+            if inputs[0] in found:
+                raise ModelFileError(f"{layer.where} reads an input that another one reads, too.")
+            found[inputs[0]] = vectorizer_of(layer, version, words.get(layer.name))
+    for call, reading in running_order(architecture).items():
+        layer = architecture.layers[call[0]]
+        for read in reading.tensors:
+            if architecture.input_calls.get(read[:2]) in found and layer.kind != keras_file.VECTORS:
+                raise ModelFileError(f"{layer.where} reads texts, which only TextVectorization may.")
+    return found
+
+
 def _inputs(
-    architecture: Architecture, nodes: list[Node], tokenizer: Any, maxlen: Any, pads: Padding
+    architecture: Architecture,
+    nodes: list[Node],
+    tokenizer: Any,
+    maxlen: Any,
+    pads: Padding,
+    vectors: Mapping[str, tuple[Vectorizer, int | None]],
 ) -> list[Input]:
     """What the network reads, and how values of it are prepared."""
+    if len(architecture.inputs) == 1 and vectors and (tokenizer is not None or maxlen is not None):
+        what = "maxlen" if tokenizer is None else "tokenizer"
+        raise ModelFileError(f"its TextVectorization makes ids of texts by itself. Give no {what}.")
     for what, given in (("tokenizer", tokenizer), ("maxlen", maxlen)):
         for name in given if isinstance(given, Mapping) else ():
             if name not in architecture.inputs:
@@ -185,6 +220,14 @@ def _inputs(
     found = []
     for number, (name, shape) in enumerate(architecture.inputs.items()):
         readers = [node for node in nodes if -1 - number in node.inputs]
+        if name in vectors:
+            if any(isinstance(one, Mapping) and name in one for one in (tokenizer, maxlen)):
+                raise ModelFileError(
+                    f"the TextVectorization of {name!r} makes ids of texts. Give nothing for it."
+                )
+            vectorizer, length = vectors[name]
+            found.append(Input(name, "ids", None, vectorizer, Padding(length, "post", "post")))
+            continue
         kind, features, length = _kind(name, shape, readers)
         single = kind == "row" or (kind == "ids" and length == 1 and len(architecture.inputs) > 1)
         long = maxlen.get(name) if isinstance(maxlen, Mapping) else None if single else maxlen

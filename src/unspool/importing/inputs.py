@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unspool.errors import DataError, ModelFileError, bad_parameter, check_choice, check_int
 from unspool.importing.signal import Signal
+from unspool.importing.vectorizer import Vectorizer
 from unspool.ragged import Ragged
 from unspool.saved import Fields
 from unspool.text import Tokenizer, pad_sequences
@@ -53,7 +54,7 @@ class Input:
     name: str
     kind: str
     features: int | None = None
-    tokenizer: Tokenizer | None = None
+    tokenizer: Tokenizer | Vectorizer | None = None
     padding: Padding = field(default_factory=Padding)
 
     KINDS = ("ids", "series", "row")
@@ -188,7 +189,11 @@ class Input:
             inner.get("value", float),
         )
         state = fields.optional("tokenizer", dict)
-        tokenizer = None if state is None else Tokenizer.from_dict(state)
+        tokenizer: Tokenizer | Vectorizer | None = None
+        if state is not None and state.get("kind") == "vectorizer":
+            tokenizer = Vectorizer.from_fields(fields.child("tokenizer"))
+        elif state is not None:
+            tokenizer = Tokenizer.from_dict(state)
         return cls(
             fields.get("name", str),
             fields.choice("kind", cls.KINDS),

@@ -21,6 +21,8 @@ from unspool.saved.store import BAD_ZIP
 MAX_JSON = 64 * 2**20  # bytes
 RATIO = 20  # times that weights may grow when they are unpacked
 ROOTS = ("layers", "_layer_checkpoint_dependencies")
+VECTORS = "TextVectorization"
+ASSETS = re.compile(rf"assets/(?:{'|'.join(ROOTS)})/(text_vectorization(?:_\d+)?)/vocabulary\.txt")
 CONVOLUTIONS = ("Conv1D", "Convolution1D")
 RNNS = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "RNN")
 
@@ -28,8 +30,22 @@ RNNS = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "RNN")
 class KerasFile:
     """What a file holds. version: of the Keras that wrote it, None where it does not say; config: None likewise."""
 
-    def __init__(self, version: str | None, config: dict[str, Any] | None, root: hdf5.Group) -> None:
-        self.version, self.config, self._root = version, config, root
+    def __init__(
+        self,
+        version: str | None,
+        config: dict[str, Any] | None,
+        root: hdf5.Group,
+        words: Mapping[str, list[str]] | None = None,
+    ) -> None:
+        self.version, self.config, self._root, self._words = version, config, root, words or {}
+
+    def words(self, layers: Mapping[str, KerasLayer]) -> dict[str, list[str]]:
+        """The words of each `TextVectorization` by its name, of those that the file has beside its settings."""
+        names = [name for name, layer in layers.items() if layer.kind == VECTORS]
+        places = [
+            f"text_vectorization_{number}" if number else "text_vectorization" for number in range(len(names))
+        ]
+        return {name: self._words[place] for name, place in zip(names, places) if place in self._words}
 
     def arrays(self, layers: Mapping[str, KerasLayer]) -> dict[str, list[np.ndarray]]:
         """The weights of each layer by its name, in Keras' order; of a layer "b" of a model "a" by "a/b"."""
@@ -59,7 +75,9 @@ def read(path: str | os.PathLike[str]) -> KerasFile:
         with tempfile.TemporaryDirectory() as folder:
             weights = Path(folder) / "model.weights.h5"
             weights.write_bytes(parts["model.weights.h5"])
-            return KerasFile(_version(version), parse(parts["config.json"]), hdf5.read(weights))
+            return KerasFile(
+                _version(version), parse(parts["config.json"]), hdf5.read(weights), _words(parts)
+            )
     root = hdf5.read(name)
     config = root.text("model_config")
     version = root.text("keras_version")
@@ -143,6 +161,8 @@ def _by_class(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, l
         stem = snake_case(layer.kind)
         place = f"{stem}_{counts[stem]}" if counts[stem] else stem
         counts[stem] += 1
+        if layer.kind == VECTORS:  # it has words
+            continue
         if layer.inside is not None:
             inner = _by_class(top.group(place), layer.inside.layers) if place in top else {}
             found |= {f"{name}/{part}": arrays for part, arrays in inner.items()}
@@ -192,15 +212,29 @@ def _read_zip(path: str) -> dict[str, bytes]:
             missing = [name for name in needed if names.count(name) != 1]
             if missing:
                 raise ModelFileError(f"the zip must hold {missing[0]!r}, once. Is it a .keras file?")
-            return {name: _read_member(archive, archive.getinfo(name)) for name in needed}
+            wanted = [*needed, *(name for name in names if ASSETS.fullmatch(name))]
+            return {name: _read_member(archive, archive.getinfo(name)) for name in wanted}
     except ModelFileError:
         raise
     except (*BAD_ZIP, OSError) as e:
         raise ModelFileError(f"it is not a readable zip ({e}).") from e
 
 
+def _words(parts: Mapping[str, bytes]) -> dict[str, list[str]]:
+    """Of each `TextVectorization` by its place in the file: a word a line."""
+    found = {}
+    for name, data in parts.items():
+        place = ASSETS.fullmatch(name)
+        if place is not None:
+            try:
+                found[place[1]] = data.decode().split("\n") if data else []
+            except UnicodeDecodeError as error:
+                raise ModelFileError(f"{name!r} is not UTF-8 text.") from error
+    return found
+
+
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    limit = MAX_JSON if info.filename.endswith(".json") else RATIO * info.compress_size + 2**20
+    limit = MAX_JSON if info.filename.endswith((".json", ".txt")) else RATIO * info.compress_size + 2**20
     if info.file_size > limit:
         raise ModelFileError(f"{info.filename!r} unpacks to {info.file_size:,} bytes, more than is read.")
     with archive.open(info) as part:
