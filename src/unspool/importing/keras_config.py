@@ -15,6 +15,11 @@ from unspool.saved import Fields
 MODELS = ("Sequential", "Functional", "Model")
 MAX_LAYERS = 10_000
 MAX_DEPTH = 20  # of models within models
+#: The functions between layers of Keras 3 that are read, by the names of their classes.
+OPERATIONS = set(
+    "GetItem TrueDivide Divide Add Subtract Multiply Maximum Minimum Mean Sum Max ExpandDims Softmax Concatenate Tanh "
+    "Sigmoid Relu Relu6 Silu Softplus Softsign Exp".split()
+)
 TENSOR = "__keras_tensor__"  # the class of what a call of Keras 3 reads
 
 Call = tuple[str, int]  # a layer's name and which of its calls
@@ -173,7 +178,7 @@ def _of_operation(layer: KerasLayer, call: Any) -> bool:
     args = call.get("args") if isinstance(call, dict) else None
     if not isinstance(args, list) or (args and isinstance(args[0], list) and layer.kind != "Concatenate"):
         return False
-    return layer.inside is None and not {"dtype", "trainable"} & set(layer.config.data)
+    return layer.kind in OPERATIONS and not {"dtype", "trainable"} & set(layer.config.data)
 
 
 def _ends(config: Fields, field: str) -> dict[str, Read]:
