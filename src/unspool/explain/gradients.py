@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from unspool import cells as registry
@@ -174,6 +175,7 @@ def plot_gradient_flow(path: str | Path, flow: GradientFlow, title: str = "") ->
     axes.axhline(1.0, color="0.5", linewidth=0.8, linestyle=":")
     axes.set_yscale("log")
     axes.set(xlabel="steps before the last", ylabel=f"norm of the gradient of the {flow.of}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0)
     axes.set_title(title or "How far back a loss at the last step reaches", fontsize=11)
     axes.grid(True, which="major", color="0.9", linewidth=0.8)
