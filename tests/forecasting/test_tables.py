@@ -206,6 +206,13 @@ def test_gaps_and_missing_values_are_masked_and_told_of() -> None:
     np.testing.assert_array_equal(panel.values[0][:, 0], [0, 1, 2, np.nan, np.nan, 3, 4, 5])
 
 
+def test_texts_of_moments_in_utc_are_read_and_written() -> None:
+    written = [f"2024-01-31T{hour}:00:00Z" for hour in (21, 22, 23)]
+    panel = read_panel(one(written), Names())
+    ahead = panel.stamps.column("ds", panel.stamps.numbers(pl.Series("ds", written)) + 3_600_000_000)
+    assert ahead.to_list() == [*written[1:], "2024-02-01T00:00:00Z"]
+
+
 @pytest.mark.parametrize(
     ("data", "match"),
     [
@@ -216,6 +223,7 @@ def test_gaps_and_missing_values_are_masked_and_told_of() -> None:
             "not a whole number of steps .1 hour.",
         ),
         (one(["01.02.2024", "02.02.2024"]), "must hold time stamps: dates.*Got '01.02.2024'"),
+        (one(["2024-01-01", "2024-01-02", "03.01.2024"]), "must hold time stamps: dates.*Got '03.01.2024'"),
         (one([None, dt.date(2024, 1, 1)]), "no time stamp in row 0"),
         (one([1.5, 2.5]), "must hold time stamps or whole numbers. Got Float64"),
         (one(days(3), ["1", "x", "3"]), "Column 'y' must hold numbers. Got 'x' in row 1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,6 +13,7 @@ from unspool.tables import (
     Table,
     by_column,
     by_fraction,
+    columns_beside,
     decide_task,
     label_column,
     number_columns,
@@ -143,3 +146,15 @@ def test_shares_of_classes_are_within_a_row_of_exact():
         test = labels[by_fraction(500, fraction, seed, labels).test]
         exact = np.bincount(labels) * round(500 * fraction) / 500
         assert (np.abs(np.bincount(test, minlength=12) - exact) < 1).all()
+
+
+def test_what_is_no_category_says_so():
+    for kind, cells in {
+        "Duration": pl.Series([dt.timedelta(1)]),
+        "Binary": pl.Series([b"\xff"]),
+        "List": pl.Series([[1]]),
+    }.items():
+        with pytest.raises(
+            DataError, match=f"Column 'c' of t.csv holds {kind}.* values, which are no categories"
+        ):
+            columns_beside(make(c=cells), [], ["c"])

@@ -57,6 +57,8 @@ def test_numbers_as_they_are_written(cells, style, numbers):
         ([f"{i},{i % 10}" for i in range(150)], "decimal comma.*--decimal ,"),
         (["1.234,56", "2.345,67", "3"], "decimal comma.*--decimal ,"),
         (["3,50 €", "4,20 €"], "decimal comma.*--decimal ,"),
+        (["6,000", "12,500", "900"], "numbers with a comma.*--thousands ,.*or with --decimal ,"),
+        (["0,125", "1,250"], "decimal comma.*--decimal ,"),
         ([f"{i},{i:03d}.5" for i in range(1, 30)], "between thousands.*--thousands"),
         (["1'234", "5'678"], "between thousands.*--thousands"),
         (["1 234 567", "1 234 568"], "between thousands.*--thousands"),

@@ -72,6 +72,12 @@ def test_encodings(tmp_path):
         table(tmp_path, "text\na\n", encoding="klingon")
 
 
+def test_a_delimiter_is_one_character(tmp_path):
+    for mark in ("", ";;"):
+        with pytest.raises(DataError, match=f"must be one character. Got '{mark}'"):
+            table(tmp_path, "text,n\na,1\n", delimiter=mark)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [

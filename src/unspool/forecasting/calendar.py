@@ -22,7 +22,7 @@ FORMATS: tuple[str, ...] = (
     "%Y-%m-%dT%H:%M",
     "%Y-%m-%d",
 )
-FORMATS += ("%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%Y-%m")
+FORMATS += ("%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%Y-%m", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%SZ")
 
 #: Name -> period and the number of a stamp (n,) within it, from 0.
 FEATURES = ("minute", "hour", "weekday", "day", "week", "month")
@@ -78,10 +78,14 @@ class Stamps:
             text = column.drop_nulls()
             if len(text) and text.str.contains(r"^-?\d{1,18}$").all():
                 return cls("int")
-            for form in FORMATS:
-                if len(text) and _parsed(text, form, strict=False).null_count() == 0:
+            shown, first = "nothing", -1
+            for form in FORMATS if len(text) else ():
+                unread = _parsed(text, form, strict=False).is_null()
+                at = int(unread.arg_max() or 0)
+                if not unread.any():
                     return cls("text", form)
-            shown = repr(text[0]) if len(text) else "nothing"
+                if at > first:  # what the form that fits longest cannot read
+                    shown, first = repr(text[at]), at
             raise DataError(
                 f"Column {column.name!r} must hold time stamps: dates, numbers of steps, or texts such as "
                 f"'2024-01-31' or '2024-01-31 18:00:00'. Got {shown}. Write all of them in one such form."

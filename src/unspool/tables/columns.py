@@ -220,7 +220,7 @@ def columns_beside(
         found[name] = values
     for name in categorical:
         column = table.frame[name]
-        if column.dtype.is_nested():
+        if column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Binary):
             raise DataError(
                 f"Column {name!r} of {table.name} holds {column.dtype} values, which are no categories."
             )

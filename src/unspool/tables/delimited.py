@@ -82,7 +82,8 @@ def delimiter_of(text: str, asked: str | None) -> tuple[str, int]:
     start = 0
     if said and (asked is None or asked == said[1]):
         asked, start = said[1], said.end()
-    found = {"tab": "\t", "\\t": "\t"}.get(asked or ",", asked or ",")
+    asked = "," if asked is None else asked
+    found = {"tab": "\t", "\\t": "\t"}.get(asked, asked)
     if len(found) != 1 or found in '\r\n"':
         raise DataError(f"The delimiter must be one character. Got {found!r}.")
     return found, start

@@ -62,6 +62,12 @@ _LOOKS = {
         "write bare decimal numbers",
     ),
 }
+# Of these a comma before thousands cannot be told from a decimal one.
+_EITHER = rf"{_SIGNED}[1-9]\d{{0,2}},\d{{3}}$"
+_WHICH = (
+    "read them with --thousands , (thousands=',') if the comma stands before the last three digits of whole numbers, "
+    "or with --decimal , (decimal=',') if it stands before a fraction"
+)
 
 
 @dataclass(frozen=True)
@@ -139,5 +145,7 @@ def looks_like(cells: pl.Series) -> tuple[str, str] | None:
     bare = words.str.replace_all(_APOSTROPHES, "'").str.replace_all(rf"^{UNIT}\s*|\s*{UNIT}$", "")
     for what, (form, advice) in _LOOKS.items():
         if int(bare.str.contains(f"(?i){form}").sum()) > len(words) / 2:
+            if what == "numbers with a decimal comma" and bool(bare.str.contains(_EITHER).all()):
+                return "numbers with a comma", _WHICH
             return what, advice
     return None

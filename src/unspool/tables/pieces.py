@@ -63,7 +63,7 @@ def read_pieces(
     elif kind == "jsonl":
         frames = _json_lines(path, columns, rows, encoding)
     elif kind in ("csv", "tsv"):
-        mark = delimiter or ("\t" if kind == "tsv" else None)
+        mark = ("\t" if kind == "tsv" else None) if delimiter is None else delimiter
         frames = _delimited(path, columns, rows, encoding, mark, quotes, header)
     else:
         raise DataError(

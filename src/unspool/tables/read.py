@@ -150,7 +150,7 @@ def read_table(
         if kind in ("jsonl", "json"):
             frame = _read_json(text, path, lines=kind == "jsonl")
         else:
-            mark = delimiter or ("\t" if kind == "tsv" else None)
+            mark = ("\t" if kind == "tsv" else None) if delimiter is None else delimiter
             frame, repeated = read_delimited(text, str(path), mark, quotes, header)
     if frame.height == 0:
         raise DataError(f"{str(path)!r} has no rows{' below its header' if frame.width else ''}.")
