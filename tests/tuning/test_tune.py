@@ -12,7 +12,7 @@ from tests.cli.conftest import reviews
 
 import unspool
 from unspool.errors import DataError, InvalidParameterError, ModelFileError, UnspoolError
-from unspool.tuning import trials
+from unspool.tuning import searching, trials
 from unspool.tuning.problem import make_problem
 from unspool.tuning.search import Budget
 from unspool.tuning.trials import Trial, perform
@@ -212,6 +212,20 @@ def test_a_clock_ends_the_search_and_the_end_is_reached():
     assert all(t.outcome.state in ("complete", "pruned", "cut") for t in result.trials)
     assert result.kept in ("default", "chosen") and result.verdict()
     assert len(result.repeats) == (2 if result.chosen else 0)  # two at least, whatever the budget
+
+
+def test_no_more_processes_than_trials_or_repeats(monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def side_by_side(problem, jobs, *_):
+        raise Asked(jobs)
+
+    monkeypatch.setattr(searching, "side_by_side", side_by_side)
+    for jobs, given in ((99, 7), (3, 3), (None, None)):
+        with pytest.raises(Asked) as found:
+            search(count=7, jobs=jobs)
+        assert found.value.args == (given,)
 
 
 @pytest.mark.parametrize(

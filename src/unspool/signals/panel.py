@@ -43,7 +43,9 @@ def from_panel(X: Any, layout: str, y: Any = None) -> Labelled:
 def read_panel(path: str | os.PathLike[str], layout: str | None) -> Labelled:
     """Of a .npy file with X, or a .npz with arrays X and, where there are targets, y; layout as of `from_panel`."""
     if layout is None:
-        bad_parameter("read_panel", "layout", f"one of {list(LAYOUTS)}: an array does not say it", None)
+        bad_parameter(
+            "read_panel", "layout", f"one of {list(LAYOUTS)} (--layout): an array does not say it", None
+        )
     path = Path(path).expanduser()
     try:
         found = np.load(path, allow_pickle=False)

@@ -96,6 +96,8 @@ def tune(
     place = {name: label for axis in axes for name, label in axis.drawn(stands[axis.name]).items()}
     folder = None if out is None else Path(out).expanduser()
     progress = TuningProgress(problem.metric, verbose)
+    if jobs is not None and trials is not None and cluster is None:
+        jobs = min(jobs, max(trials, 2 * repeats))  # more processes would have nothing to do
     with opened(folder, problem.facts(axes)) as study, progress:
         budget = Budget(budget_seconds, trials, study.user_attrs.get("spent", 0.0))
         search = Search(problem, axes, place, study, budget, repeats, progress)
