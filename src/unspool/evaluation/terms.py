@@ -12,6 +12,7 @@ from unspool.errors import DataError
 from unspool.text import Split, TextEncoder
 
 CHAR_GRAMS, WORD_GRAMS = (1, 5), (1, 2)
+BLOCK = 2**15  # words that are counted at a time: the numbers of 20,000 short texts would be 20 MB
 Texts = Sequence[str] | Split
 
 
@@ -121,12 +122,13 @@ class WordCounts:
 
     def of(self, texts: Texts) -> scipy.sparse.csr_matrix:
         """(n, terms) float64, columns ascending in each row."""
-        parts = [self._count(part) for part in self._split(texts).blocks()]
+        split = self._split(texts)
+        numbers = split.numbers_of_names(self.words, -1)
+        parts = [self._count(part, numbers[part.codes]) for part in split.blocks(BLOCK)]
         return parts[0] if len(parts) == 1 else scipy.sparse.vstack(parts, format="csr")
 
-    def _count(self, split: Split) -> scipy.sparse.csr_matrix:
+    def _count(self, split: Split, word: np.ndarray) -> scipy.sparse.csr_matrix:
         rows = np.repeat(np.arange(len(split)), np.diff(split.offsets))
-        word = split.numbers(self.words, -1)
         single = np.where(word < 0, -1, self.single[word])
         both = np.flatnonzero(_neighbours(split) & (word[:-1] >= 0) & (word[1:] >= 0))
         wanted = word[both] * len(self.words) + word[both + 1]

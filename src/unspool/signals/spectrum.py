@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.fft import dct, rfft
+import scipy
 
 FRAME, HOP = 0.025, 0.010  # seconds
 RANGE = 80.0  # decibels below the loudest
@@ -33,7 +33,7 @@ def power_spectrum(x: np.ndarray, rate: int) -> np.ndarray:
     window = np.zeros(points)
     window[left : left + frame] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(frame) / frame)
     frames = np.lib.stride_tricks.sliding_window_view(padded, points)[::hop]
-    return np.abs(rfft(frames * window, axis=1)) ** 2
+    return np.abs(scipy.fft.rfft(frames * window, axis=1)) ** 2
 
 
 def to_mel(hertz: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ def log_mel(x: np.ndarray, rate: int, bands: int = 40) -> np.ndarray:
 
 def mfcc(x: np.ndarray, rate: int, coefficients: int = 20, bands: int = 40) -> np.ndarray:
     """x (n,), n ≥ 1 -> (1 + n // hop, coefficients), the first of them the loudness."""
-    return dct(log_mel(x, rate, bands), type=2, norm="ortho", axis=1)[:, :coefficients]
+    return scipy.fft.dct(log_mel(x, rate, bands), type=2, norm="ortho", axis=1)[:, :coefficients]
 
 
 def at_full_scale(x: np.ndarray) -> np.ndarray:

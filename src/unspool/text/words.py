@@ -38,8 +38,11 @@ class Split:
 
     def numbers(self, of: Mapping[str, int], unknown: int) -> np.ndarray:
         """(N,) int64: the number of each word."""
-        each = map(of.get, self.names, repeat(unknown))
-        return np.fromiter(each, np.int64, len(self.names))[self.codes]
+        return self.numbers_of_names(of, unknown)[self.codes]
+
+    def numbers_of_names(self, of: Mapping[str, int], unknown: int) -> np.ndarray:
+        """(names,) int64: the number of each different word."""
+        return np.fromiter(map(of.get, self.names, repeat(unknown)), np.int64, len(self.names))
 
     def blocks(self, words: int = 2**20) -> Iterator[Split]:
         """The same texts, some at a time: of about so many words."""
