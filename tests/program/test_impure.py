@@ -17,6 +17,7 @@ from engine.compare import ragged
 from torch import Tensor, nn
 
 from unspool import cells, explain_path
+from unspool.errors import SlowPathWarning
 from unspool.nn import Recurrent
 
 from .scaled_cells import F_IN, H, made, outputs
@@ -170,6 +171,38 @@ READS_THE_WORLD = {
 def test_what_cannot_be_watched_runs_in_the_plain_loop(name: str) -> None:
     cell = made(READS_THE_WORLD[name])
     assert "calls '" in explain_path(Recurrent(cell), ragged(F_IN, (2,)))
+
+
+READS_THE_CALL = {
+    "grad mode": lambda c, x, h: 3.0 if torch.is_grad_enabled() else 1.0,
+    "inference mode": lambda c, x, h: 3.0 if torch.is_inference_mode_enabled() else 1.0,
+    "inference tensor": lambda c, x, h: 3.0 if h.is_inference() else 1.0,
+    "autocast": lambda c, x, h: 3.0 if torch.is_autocast_enabled("cpu") else 1.0,
+    "deterministic": lambda c, x, h: 3.0 if torch.are_deterministic_algorithms_enabled() else 1.0,
+    "threads": lambda c, x, h: float(torch.get_num_threads()),
+    "requires_grad": lambda c, x, h: 3.0 if x.requires_grad else 1.0,
+    "grad_fn": lambda c, x, h: 3.0 if h.grad_fn is None else 1.0,
+    "leaf": lambda c, x, h: 3.0 if x.is_leaf else 1.0,
+    "one sequence": lambda c, x, h: 3.0 if len(x) == 1 else 1.0,
+    "one sequence's number": lambda c, x, h: {1: 3.0}.get(x.size(0), 1.0),
+    "one sequence's text": lambda c, x, h: 3.0 if str(x.shape[0]) == "1" else 1.0,
+    "one sequence's numel": lambda c, x, h: 3.0 if x.numel() == F_IN else 1.0,
+    "many sequences": lambda c, x, h: 3.0 if len(x) > 64 else 1.0,
+    "globals": lambda c, x, h: 1.0 + globals().get("COUNT", 0),
+    "dlpack": lambda c, x, h: float(np.from_dlpack(h.detach()).sum()),
+}
+
+
+@pytest.mark.parametrize("name", READS_THE_CALL)
+def test_what_the_call_has_and_no_trace(name: str) -> None:
+    """What surrounds a call, how many sequences there are and what torch keeps of a tensor are not those of a trace."""
+    cell = made(READS_THE_CALL[name])
+    cell.forward = lambda x, h: torch.tanh(cell.a(x) + cell.b(h) * cell.scale(x, h))
+    x = ragged(F_IN, (2,) * 70 if name == "many sequences" else (3, 1, 0, 5))
+    with pytest.warns(SlowPathWarning, match="reads|calls|batch of one"), torch.no_grad():
+        got, _ = Recurrent(cell)(x)
+    with torch.no_grad():
+        assert torch.equal(got.values, Recurrent(cell, engine="eager")(x)[0].values)
 
 
 def test_a_trace_leaves_no_mark_on_the_cell() -> None:

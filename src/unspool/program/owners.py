@@ -73,13 +73,21 @@ _WORLD = frozenset(
     "tempfile shutil pathlib logging threading _thread numpy.random select signal _signal warnings _warnings "
     "contextvars _contextvars queue _queue multiprocessing asyncio _asyncio sqlite3 mmap fcntl resource".split()
 )
-_WORLDLY = frozenset(["print", "open", "input"])
+_WORLDLY = frozenset(["print", "open", "input", "globals"])
+#: What torch answers by what surrounds the call, which a trace has its own of.
+_SURROUNDINGS = frozenset(
+    "is_grad_enabled is_inference_mode_enabled is_anomaly_enabled is_autocast_enabled is_autocast_cpu_enabled "
+    "get_autocast_dtype get_autocast_cpu_dtype are_deterministic_algorithms_enabled get_deterministic_debug_mode "
+    "get_num_threads get_num_interop_threads get_float32_matmul_precision".split()
+)
 
 
 def of_world(module: str, name: str) -> str | None:
     """The name, in quotes, of a function of a module that acts on the world or answers anew each time; else None."""
     if module == "builtins":
         return f"'{name}'" if name in _WORLDLY else None
+    if name in _SURROUNDINGS:
+        return f"'torch.{name}'"
     known = module in _WORLD or module.split(".")[0] in _WORLD or module.startswith("numpy.random")
     return f"'{module}.{name}'" if known else None
 

@@ -21,6 +21,7 @@ from unspool.program.origins import Parameter as Parameter
 from unspool.program.origins import Ref as Ref
 from unspool.program.origins import leaves, mapped
 from unspool.program.simplify import simplify
+from unspool.program.sizes import same_alone
 from unspool.program.watch import Watch
 from unspool.program.writes import overwritten, storage_of
 from unspool.state import flatten, unflatten
@@ -371,5 +372,7 @@ def trace(cell: nn.Module, input_size: int, like: Any, seen: list[Watch] | None 
         programs = [_step(cell, input_size, batch, like, watches) for batch in sizes]
         if programs[0].graph.nodes != programs[1].graph.nodes or programs[0].outputs != programs[1].outputs:
             raise Unsupported("a step that depends on the batch size")
+        if not same_alone(cell, input_size, like, sizes[0]):
+            raise Unsupported("a step that does something else for a batch of one, or for a large one")
         with failures.ours(f"simplifying a step of {type(cell).__name__}"):
             return simplify(programs[0])

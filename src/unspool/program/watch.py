@@ -21,6 +21,8 @@ from unspool.program.owners import OWN, STANDARD, TRUSTED, is_own_class, module_
 _LOCKS = frozenset(["acquire", "release", "__enter__", "__exit__", "fspath"])
 _NUMBERS = frozenset(["tolist", "numpy", "data_ptr"])
 _HOOKS = frozenset(["register_hook", "register_prehook"])
+# What a tensor says of its gradient and its past, which is the call's and not the step's.
+_OF_THE_CALL = frozenset(["requires_grad", "grad_fn", "is_leaf", "_version"])
 
 
 class Impure(Unsupported):
@@ -152,7 +154,7 @@ class Watch:
                 self._closes(frame)
             if owner != OWN and self._is_followed(frame.f_back):
                 self._calls(str(frame.f_globals.get("__name__", "")), code.co_name, frame.f_back)
-            if code.co_name == "__array__":
+            if code.co_name in ("__array__", "__dlpack__"):
                 self.world = self.world or "reads a tensor's numbers as an array"
         elif event == "c_call" and isinstance(getattr(arg, "__self__", None), random.Random):
             self.random = self.random or not self._is_of_import(frame)
@@ -164,6 +166,8 @@ class Watch:
                 self._calls(module_of(arg), arg.__name__, frame)
             elif arg.__name__ in _NUMBERS:
                 self.world = self.world or f"reads a tensor's numbers with '{arg.__name__}'"
+            elif arg.__name__ == "is_inference":
+                self.world = self.world or "reads 'is_inference' of a tensor, which a program would read once"
             elif arg.__name__ == "detach_":
                 self.world = self.world or "stops a gradient in place with 'detach_'"
 
@@ -205,6 +209,8 @@ class Watch:
         self.keep.entries_of_modules(self.names)
         if "environ" in code.co_names:
             self._say("'os.environ'")
+        for name in _OF_THE_CALL.intersection(code.co_names):
+            self.world = self.world or f"reads '{name}' of a tensor, which a program would read once"
         self._use_up(code.co_names)
 
     def _closes(self, frame: types.FrameType) -> None:
