@@ -23,7 +23,7 @@ from wheel import wheels
 
 ROOT = Path(__file__).parents[1]
 # the oldest torch that is promised, the one that constraints.txt pins, the newest
-PAIRS = "3.10=2.8.0 3.11=2.13.0 3.12=2.13.0 3.13=2.14.1 3.14=2.14.1"
+PAIRS = "3.10=2.8.0 3.11=2.13.0 3.12=2.13.0 3.13=2.14.1 3.14=2.14.1 3.11=2.15.0"
 # what meets torch and the interpreter most, a minute and a half of a processor
 TESTS = (
     "tests/nn/test_recurrent.py tests/nn/test_state.py tests/nn/test_drop_in.py tests/test_ragged.py tests/streaming "

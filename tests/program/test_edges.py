@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unspool.program import ties
+
 from .function_cases import ONE, TWO
 from .test_ops import CASES, OnInput, apply
 
@@ -99,6 +101,38 @@ def test_between_edges() -> None:
     low = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 3.0, 2.0, 3.0, 3.0])
     high = torch.tensor([3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 2.0, 1.0, 1.0])
     check(torch.clamp, [a, low, high], torch.ones(9, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_ties_of_either_torch(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients at ties as in torch before 2.15 and since, by hand; values and the other gradients stay."""
+    monkeypatch.setattr(ties, "are_shared", lambda: shared)
+    a, one, three = torch.tensor([1.0, 3.0, 2.0, 0.0, 5.0]), torch.ones(5), torch.full((5,), 3.0)
+    for function, parts, halved, whole in (
+        (lambda v: v.clamp(1.0, 3.0), [a], [[0, 0, 1, 0, 0]], [[1, 1, 1, 0, 0]]),
+        (
+            lambda v, low, high: v.clamp(low, high),  # a program each, as those of torch's are kept
+            [a, one, three],
+            [[0.5, 0.5, 1, 0, 0], [0.5, 0, 0, 1, 0], [0, 0.5, 0, 0, 1]],
+            [[1, 1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1]],
+        ),
+        (
+            lambda v, w: torch.fmax(v, w),
+            [a, one],
+            [[0.5, 1, 1, 0, 1], [0.5, 0, 0, 1, 0]],
+            [[1, 1, 1, 0, 1], [0, 0, 0, 1, 0]],
+        ),
+        (
+            lambda v, w: torch.fmin(v, w),
+            [a, three],
+            [[1, 0.5, 1, 1, 0], [0, 0.5, 0, 0, 1]],
+            [[1, 1, 1, 1, 0], [0, 0, 0, 0, 1]],
+        ),
+    ):
+        rows = [p[None] for p in parts]
+        value, *got = values_and_gradients(lambda *ps, f=function: apply(OnInput, f, list(ps)), rows)
+        assert torch.equal(value, function(*rows))
+        assert [(g[0] / 0.75).tolist() for g in got] == (halved if shared else whole)
 
 
 @pytest.mark.parametrize("number", [0.1, 0.0, 3e5])

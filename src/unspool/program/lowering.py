@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from unspool.program import ties
 from unspool.program.layout import Unsupported as Unsupported
 from unspool.program.layout import Value
+from unspool.program.maths import Maths
 from unspool.program.operands import aligned, layout
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ def elementwise(name: str, build: Callable[..., int], arity: int) -> None:
 
 def _clamp(t: Tracer, a: Any, low: Any, high: Any, result: Any) -> Value:
     out = layout(t, (a, low, high), result)
-    edges = [
-        t.graph.const(no_edge) if bound is None else aligned(t, bound, out)
-        for bound, no_edge in ((low, -math.inf), (high, math.inf))
-    ]
-    return out.of(t.graph.spread(t.graph.each("clamp", aligned(t, a, out), *edges), out.width))
+    a, m = aligned(t, a, out), Maths(t.graph)
+    edges = [None if bound is None else aligned(t, bound, out) for bound in (low, high)]
+    if any(isinstance(bound, (Tensor, Value)) for bound in (low, high)):
+        clamped = ties.between_tensors(m, a, *edges)
+    else:
+        clamped = ties.between_numbers(m, a, *edges)
+    return out.of(t.graph.spread(clamped, out.width))
 
 
 @lowers("clamp", "clamp_min")

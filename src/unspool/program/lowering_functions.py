@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from unspool.program import ties
 from unspool.program.lowering import elementwise
 from unspool.program.maths import Maths
 
@@ -74,9 +75,15 @@ def _signed(m: Maths, a: int) -> int:
     return m.max(m.lt(a, 0.0), m.lt(m.div(1.0, a), 0.0))
 
 
-def _larger(compare: str) -> Callable[..., int]:
-    """fmax, fmin: the number where the other is NaN; the first where they are equal."""
-    return lambda m, a, b: m.where(m.max(getattr(m, compare)(a, b), m.ne(b, b)), a, b)
+def _larger(compare: str, larger: str) -> Callable[..., int]:
+    """fmax, fmin: the number where the other is NaN."""
+
+    def larger_of(m: Maths, a: int, b: int) -> int:
+        if ties.are_shared():
+            return m.where(m.ne(b, b), a, m.where(m.ne(a, a), b, getattr(m, larger)(a, b)))
+        return m.where(m.max(getattr(m, compare)(a, b), m.ne(b, b)), a, b)
+
+    return larger_of
 
 
 def _sinc(m: Maths, a: int) -> int:
@@ -115,8 +122,8 @@ function("addcmul", lambda m, a, b, c, value=1: _scaled("add")(m, a, m.mul(b, c)
 function("addcdiv", lambda m, a, b, c, value=1: _scaled("add")(m, a, m.div(b, c), value), 3)
 function("lerp", _lerp, 3)
 function("pow", lambda m, a, b: m.power(a, b), 2)
-function("fmax", _larger("ge"), 2)
-function("fmin", _larger("le"), 2)
+function("fmax", _larger("ge", "max"), 2)
+function("fmin", _larger("le", "min"), 2)
 function("sgn", lambda m, a: m.sign(a))
 function("signbit", lambda m, a: _signed(m, a))
 function("copysign", lambda m, a, b: m.mul(m.abs(a), m.where(_signed(m, b), -1.0, 1.0)), 2)
