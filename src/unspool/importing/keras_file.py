@@ -7,7 +7,7 @@ import re
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -153,14 +153,9 @@ def _names(layer: KerasLayer) -> Iterator[str]:
 def _by_class(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, list[np.ndarray]]:
     """Groups named by class and counter, with weights in `vars/0`, `vars/1`, ..."""
     top = next((root.group(name) for name in ROOTS if name in root), root)
-    counts: Counter[str] = Counter()
     found: dict[str, list[np.ndarray]] = {}
-    for name, layer in layers.items():
-        if layer.operation:
-            continue
-        stem = snake_case(layer.kind)
-        place = f"{stem}_{counts[stem]}" if counts[stem] else stem
-        counts[stem] += 1
+    placed = {name: layer for name, layer in layers.items() if not layer.operation}
+    for (name, layer), place in zip(placed.items(), _numbered(layer.kind for layer in placed.values())):
         if layer.kind == VECTORS:  # it has words
             continue
         if layer.inside is not None:
@@ -170,7 +165,7 @@ def _by_class(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, l
         # Keras 2.12 to 2.15 write the parts of an attention under private names; cuDNN's layers have no cell.
         found[name] = [
             array
-            for part in _parts(layer.kind)
+            for part in _parts(layer)
             for array in _vars(top, f"{place}/{part}")
             or _vars(top, f"{place}/_{part}")
             or _vars(top, f"{place}/{part.replace('cell/', '')}")
@@ -178,14 +173,41 @@ def _by_class(root: hdf5.Group, layers: Mapping[str, KerasLayer]) -> dict[str, l
     return found
 
 
-def _parts(kind: str) -> list[str]:
+def _parts(layer: KerasLayer) -> list[str]:
+    kind, config = layer.kind, layer.config.data
     if kind == "Bidirectional":
-        return ["forward_layer/cell/vars", "backward_layer/cell/vars"]
+        forward = config.get("layer")
+        backward = config.get("backward_layer") or forward
+        return [
+            f"{way}_layer/{part}"
+            for way, one in (("forward", forward), ("backward", backward))
+            for part in _cells(one)
+        ]
     if kind in RNNS:
-        return ["cell/vars"]
+        return _cells({"config": config})
     if kind == "MultiHeadAttention":
         return [f"{part}_dense/vars" for part in ("query", "key", "value", "output")]
     return ["layer/vars"] if kind == "TimeDistributed" else ["vars"]
+
+
+def _cells(layer: Any) -> list[str]:
+    """Of a recurrent layer, whose cell may be a stack of them."""
+    place = layer
+    for name in ("config", "cell", "config"):
+        place = place.get(name) if isinstance(place, dict) else None
+    cells = place.get("cells") if isinstance(place, dict) else None
+    if not isinstance(cells, list):
+        return ["cell/vars"]
+    kinds = [str(cell.get("class_name")) if isinstance(cell, dict) else "" for cell in cells]
+    return [f"cell/cells/{one}/vars" for one in _numbered(kinds)]
+
+
+def _numbered(kinds: Iterable[str]) -> Iterator[str]:
+    """The groups of layers of these classes: by class, and by counter."""
+    counts: Counter[str] = Counter()
+    for stem in map(snake_case, kinds):
+        yield f"{stem}_{counts[stem]}" if counts[stem] else stem
+        counts[stem] += 1
 
 
 def _vars(top: hdf5.Group, place: str) -> list[np.ndarray]:

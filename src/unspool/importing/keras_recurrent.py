@@ -16,6 +16,7 @@ from unspool.saved import Fields
 
 Tensors = dict[str, np.ndarray]
 CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
+STACK = "StackedRNNCells"
 KINDS = (*CELLS, "RNN", "Bidirectional")
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 ORDERS = {"lstm": gates.KERAS_LSTM, "gru": gates.KERAS_GRU, "rnn": gates.PLAIN}
@@ -26,8 +27,7 @@ def convert(layer: KerasLayer, arrays: list[np.ndarray], version: str | None) ->
     """(kind, settings, weights) of a recurrent layer or of `Bidirectional` around one."""
     if layer.kind == "Bidirectional":
         return _bidirectional(layer, arrays, version)
-    layer = _around_a_cell(layer)
-    direction = _Direction(layer, arrays, version)
+    direction = _direction(_around_a_cell(layer), arrays, version)
     outputs = "last"
     if direction.return_sequences:
         outputs = "reversed_steps" if direction.go_backwards else "steps"
@@ -47,6 +47,10 @@ def _around_a_cell(layer: KerasLayer) -> KerasLayer:
     if layer.kind != "RNN":
         return layer
     cell = layer_of(Fields(layer.config.get("cell", dict), f"{layer.where}, 'cell',"))
+    if cell.kind == STACK:
+        own = {name: value for name, value in layer.config.data.items() if name != "cell"}
+        where = f"the layer {layer.name!r} ({STACK})"
+        return KerasLayer(STACK, layer.name, Fields({**cell.config.data, **own}, where))
     kind = cell.kind.removesuffix("Cell")
     if kind == cell.kind or kind not in CELLS:
         raise ModelFileError(f"{layer.where} goes around {cell.kind!r}, which is not supported.")
@@ -66,8 +70,8 @@ def _bidirectional(layer: KerasLayer, arrays: list[np.ndarray], version: str | N
     inner.append(inner[0] if second is None else _inner(layer, settings, "backward_layer"))
     settings.finish()
     half = _count(inner[0], len(arrays))
-    forward = _Direction(inner[0], arrays[:half], version)
-    backward = _Direction(inner[1], arrays[half:], version)
+    forward = _direction(inner[0], arrays[:half], version)
+    backward = _direction(inner[1], arrays[half:], version)
     if forward.go_backwards or (second is not None and not backward.go_backwards):
         raise ModelFileError(f"{layer.where} must have a forward layer and a backward one.")
     if forward.return_sequences != backward.return_sequences or forward.stateful != backward.stateful:
@@ -103,7 +107,7 @@ def _of_tensorflow(version: str | None) -> bool:
 
 def _inner(layer: KerasLayer, settings: Settings, name: str) -> KerasLayer:
     found = _around_a_cell(layer_of(Fields(settings.get(name, dict), f"{layer.where}, {name!r},")))
-    if found.kind not in CELLS:
+    if found.kind not in CELLS and found.kind != STACK:
         raise ModelFileError(f"{layer.where} goes around {found.kind!r}, which is not supported.")
     place = f"{layer.name}/{found.name}"
     return KerasLayer(found.kind, place, Fields(found.config.data, f"the layer {place!r} ({found.kind})"))
@@ -111,9 +115,54 @@ def _inner(layer: KerasLayer, settings: Settings, name: str) -> KerasLayer:
 
 def _count(layer: KerasLayer, total: int) -> int:
     """How many of the arrays belong to the forward layer: two kernels and a bias, but in Keras 1 those of each gate."""
+    if layer.kind == STACK:
+        return sum(_count(cell, 0) for cell in cells_of(layer))
     if total > 6:
         return total // 2
     return 2 if layer.config.data.get("use_bias") is False else 3
+
+
+def cells_of(layer: KerasLayer) -> list[KerasLayer]:
+    """The layers of the cells of a stack, first to last."""
+    found = []
+    for number, entry in enumerate(layer.config.items("cells", dict)):
+        cell = layer_of(Fields(entry, f"{layer.where}, cell {number},"))
+        kind = cell.kind.removesuffix("Cell")
+        if kind == cell.kind or kind not in CELLS:
+            raise ModelFileError(f"{layer.where} has a cell {cell.kind!r}, which is not supported.")
+        place = f"{layer.name}/{cell.name}"
+        found.append(KerasLayer(kind, place, Fields(cell.config.data, f"the layer {place!r} ({kind})")))
+    return found
+
+
+def _direction(layer: KerasLayer, arrays: list[np.ndarray], version: str | None) -> _Direction | _Stacked:
+    return (_Stacked if layer.kind == STACK else _Direction)(layer, arrays, version)
+
+
+class _Stacked:
+    """Cells one after the other within one step, and their surroundings."""
+
+    stateful = False
+
+    def __init__(self, layer: KerasLayer, arrays: list[np.ndarray], version: str | None) -> None:
+        settings = Settings(layer, version).ignore("unroll", "cells", "return_state")
+        self.return_sequences = settings.optional("return_sequences", bool, False)
+        self.go_backwards = settings.optional("go_backwards", bool, False)
+        self.zeros_at_skipped = settings.optional("zero_output_for_mask", bool, False)
+        settings.require_off("time_major", "stateful", "reverse_state_order")
+        settings.finish()
+        self.tensors: Tensors = {}
+        cells = []
+        for number, one in enumerate(cells_of(layer)):
+            count = _count(one, 0)
+            direction = _Direction(one, arrays[:count], version)
+            arrays = arrays[count:]
+            cells.append(direction.cell)
+            self.tensors |= {f"cells.{number}.{name}": tensor for name, tensor in direction.tensors.items()}
+        if not cells or arrays:
+            raise ModelFileError(f"{layer.where} has {len(cells)} cells, and {len(arrays)} weights too many.")
+        ends = {"input_size": cells[0]["input_size"], "hidden_size": cells[-1]["hidden_size"]}
+        self.cell = {"cell": "stack", "cells": cells, **ends}
 
 
 class _Direction:

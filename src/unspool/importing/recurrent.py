@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
 
-from unspool.cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
-from unspool.errors import DataError, ModelFileError
+from unspool.cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell, StackedCell
+from unspool.errors import DataError, InvalidParameterError, ModelFileError
 from unspool.importing.signal import Signal, kept_offsets, spread
 from unspool.importing.step_cell import StepCell
 from unspool.nn import Recurrent
@@ -29,14 +30,31 @@ CELLS: dict[str, tuple[Callable[..., nn.Module], dict[str, type]]] = {
     "peephole_lstm": (PeepholeLSTMCell, {"bias": bool, "peepholes": str}),
 }
 STEPS = "steps"  # a cell of single operations
+STACK = "stack"  # cells one after the other, within one step
 MERGES = ("concat", "sum", "mean", "product")
 
 
+STACKED = {"cell", "cells", "input_size", "hidden_size"}
+
+
 def build_cell(fields: Fields) -> nn.Module:
-    """A cell from {"cell", "input_size", "hidden_size", options...}, or a `StepCell` from what it takes;
-    `ModelFileError` for anything else."""
+    """A cell from {"cell", "input_size", "hidden_size", options...}, a stack of them, or a `StepCell` from what it
+    takes; `ModelFileError` for anything else."""
     if fields.data.get("cell") == STEPS:
         return StepCell.from_fields(fields)
+    if fields.data.get("cell") == STACK:
+        cells = [Fields(cell, f"{fields.where}, 'cells',") for cell in fields.items("cells", dict)]
+        if not cells or any(cell.data.get("cell") not in CELLS for cell in cells):
+            raise ModelFileError(f"{fields.where} must be a stack of cells that are no stacks.")
+        ends = fields.get("input_size", int), fields.get("hidden_size", int)
+        widths = [(cell.get("input_size", int), cell.get("hidden_size", int)) for cell in cells]
+        met = [one[1] == other[0] for one, other in pairwise(widths)]
+        if not all(met) or ends != (widths[0][0], widths[-1][1]) or set(fields.data) - STACKED:
+            raise ModelFileError(f"{fields.where} has cells whose widths do not meet.")
+        try:
+            return StackedCell(map(build_cell, cells))
+        except InvalidParameterError as error:  # of projections
+            raise ModelFileError(f"{fields.where}: {error}") from error
     make, kinds = CELLS[fields.choice("cell", CELLS)]
     options: dict[str, Any] = {
         name: fields.get(name, kind) for name, kind in kinds.items() if name in fields.data
@@ -118,7 +136,7 @@ class RecurrentLayer(nn.Module):
         output, finals = self.layer.run(values, inner, states, index)
         if self.stateful:
             self.carried = [[leaf.detach() for leaf in flatten(final)] for final in finals]
-        ends = tuple(leaf for final in finals for leaf in flatten(final))
+        ends = tuple(leaf for final in finals for leaf in _in_order(self.layer.cell, final))
         if self.outputs == "last":
             return Signal(self._merged([flatten(final)[0] for final in finals]), states=ends)
         parts = [output]
@@ -149,6 +167,8 @@ class RecurrentLayer(nn.Module):
     def _states(self, batch: int, given: tuple[Signal, ...] = ()) -> list[Any]:
         initial = self.layer.initial_state(batch)
         states = list(initial) if self.layer.bidirectional else [initial]
+        if given and isinstance(self.layer.cell, StackedCell):
+            raise DataError("Cells one after the other cannot start from given states here.")
         if given:
             return _filled(states, given)
         if not self.stateful or self.carried is None:
@@ -160,6 +180,13 @@ class RecurrentLayer(nn.Module):
             )
         carried = [tuple(leaves) if len(leaves) > 1 else leaves[0] for leaves in self.carried]
         return carried
+
+
+def _in_order(cell: nn.Module, state: Any) -> list[Tensor]:
+    """The parts of a state; of a stack those of its first cell first."""
+    if isinstance(cell, StackedCell):
+        return [leaf for part in reversed(state) for leaf in flatten(part)]
+    return list(flatten(state))
 
 
 def _filled(states: list[Any], given: tuple[Signal, ...]) -> list[Any]:
