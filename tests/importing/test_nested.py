@@ -133,8 +133,8 @@ def within(model: str, at: int, **values: Any) -> Callable[[dict[str, Any]], Non
         ),
         (
             "functions",
-            lambda ls: ls["rnn"]["config"]["cell"].update(class_name="StackedRNNCells"),
-            r"'rnn' \(RNN\) goes around 'StackedRNNCells'",
+            lambda ls: ls["rnn"]["config"]["cell"].update(class_name="ConvLSTM1DCell"),
+            r"'rnn' \(RNN\) goes around 'ConvLSTM1DCell'",
         ),
         (
             "functions",
