@@ -33,7 +33,7 @@ enum Buffer : int32_t {
   BUFFERS = ADJ_OUT + 8
 };
 constexpr int MAX_STATES = 8;
-constexpr int MAX_ROWS = 12;
+constexpr int MAX_ROWS = 36;
 constexpr int MAX_AXES = 8;
 
 struct Operand {
@@ -85,6 +85,10 @@ struct Factor {
   int32_t* sums = nullptr;     // INT8: of each column, times 128
 };
 
+// Whether a matrix is larger than what a second cache of 1 to 2 MB keeps from step to step: each step reads it anew.
+inline bool is_far(int64_t inner, int64_t width, Form form) { return groups((int32_t)inner, form) * width > 1 << 18; }
+inline bool is_far(const Factor& m) { return is_far(m.view.inner, m.view.width, m.form); }
+
 // Sums over tokens of what rows `a` hold, alone or times other rows. Those that read the same rows go together: a
 // block of tokens comes from memory once.
 struct Outer {               // c (m, n) += sum over t of a[t][a_offset ...] (m) outer b[t][b_offset ...] (n)
@@ -111,7 +115,7 @@ struct Sums {
 struct Kernels {
   const char* name;
   int lanes;               // floats in a vector
-  int tile_rows;           // rows of a tile, at most MAX_ROWS
+  int tile_rows;           // rows whose sums a product keeps in registers: a tile has as many, or up to MAX_ROWS
   void (*run)(const Tape&, const Tile&, const Factor* matrices, Member*);   // of a team, or null
   int64_t (*packed_size)(int32_t groups, int32_t width);
   int32_t (*panels)(int32_t width);

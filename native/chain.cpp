@@ -68,9 +68,9 @@ void Chain::step(Lane* lanes, int first, int last, bool ends) const {
     const Prepared& ready = link.of->ready(0);
     Tile tile;
     task_space.reset();
-    lay_out(tile, std::max(p.prologue.scratch, p.loop.scratch), ready);
-    fix_rows(tile, PRO, task_space.floats((int64_t)p.pro * k.tile_rows), p.pro);
     tile.rows = last - first;
+    lay_out(tile, tile.rows, std::max(p.prologue.scratch, p.loop.scratch), ready);
+    fix_rows(tile, tile.rows, PRO, task_space.floats((int64_t)p.pro * tile.rows), p.pro);
     for (int r = 0; r < tile.rows; r++) {
       const Lane& lane = lanes[first + r];
       tile.row[X][r] = lane.at(link.x);

@@ -9,8 +9,8 @@ namespace unspool::UNSPOOL_NS {
 
 // Rows as a product takes them: groups of numbers in 32 bits, and for INT8 what one step of each row stands for.
 struct Rows {
-  const float* groups[TILE_ROWS];
-  float step[TILE_ROWS];
+  const float* groups[MAX_ROWS];
+  float step[MAX_ROWS];
 };
 
 template <Form FORM>
@@ -40,7 +40,8 @@ static inline Sum<FORM> multiply_add(Sum<FORM> sum, V x, V w) {
 
 // R rows by P panels of C vectors side by side, R*P*C sums in registers; several panels where one would leave too few
 // sums to hide an addition's latency. From column `first` of the matrix; WHOLE: all columns exist, else `valid` of them.
-template <Form FORM, int R, int P, int C, bool WHOLE>
+// FAR: the matrix comes from a cache so far away that its panels are asked for ahead.
+template <Form FORM, int R, int P, int C, bool WHOLE, bool FAR = false>
 static inline void panel(const Rows& a, int groups, const Factor& m, const float* w, int first, const float* const* init,
                          float* const* out, int valid) {
   Sum<FORM> acc[R][P * C] = {};
@@ -56,7 +57,10 @@ static inline void panel(const Rows& a, int groups, const Factor& m, const float
   for (int k = 0; k < groups; k++, w += C * W) {
     V column[P * C];
     for (int p = 0; p < P; p++)
-      for (int c = 0; c < C; c++) column[p * C + c] = load(w + p * apart + c * W);
+      for (int c = 0; c < C; c++) {
+        column[p * C + c] = load(w + p * apart + c * W);
+        if (FAR) __builtin_prefetch(w + p * apart + (16 * C + c) * W);
+      }
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
       V x = splat(a.groups[r][k]);
@@ -85,6 +89,7 @@ static void rows_by_matrix(const Rows& a, int inner, const Factor& m, int first,
                            const float* const* init_rows, float* const* out_rows) {
   constexpr int P = R == 1 ? 4 : R == 2 ? 3 : R == 3 ? 2 : 1;
   const int groups = unspool::groups(inner, FORM);
+  const bool far = is_far(m);
   const float* w = m.packed + (int64_t)first * groups;
   const float* init[R];
   float* out[R];
@@ -96,7 +101,8 @@ static void rows_by_matrix(const Rows& a, int inner, const Factor& m, int first,
     const int left = width - n;
     const float* const* start = init_rows ? init : nullptr;
     const int step = left >= P * 2 * W ? P * 2 * W : 2 * W;
-    if (left >= P * 2 * W) panel<FORM, R, P, 2, true>(a, groups, m, w, first + n, start, out, P * 2 * W);
+    if (left >= P * 2 * W && far) panel<FORM, R, P, 2, true, true>(a, groups, m, w, first + n, start, out, P * 2 * W);
+    else if (left >= P * 2 * W) panel<FORM, R, P, 2, true>(a, groups, m, w, first + n, start, out, P * 2 * W);
     else if (left >= 2 * W) panel<FORM, R, 1, 2, true>(a, groups, m, w, first + n, start, out, 2 * W);
     else if (left > W) panel<FORM, R, 1, 2, false>(a, groups, m, w, first + n, start, out, left);
     else panel<FORM, R, 1, 1, false>(a, groups, m, w, first + n, start, out, left);
@@ -168,11 +174,37 @@ static void matmul_rows(int rows, const Rows& a, int inner, const Factor& m, int
   }
 }
 
-static void matmul_any(int rows, const Rows& a, int inner, const Factor& m, int first, int width,
-                       const float* const* init, float* const* out) {
+static void matmul_block(int rows, const Rows& a, int inner, const Factor& m, int first, int width,
+                         const float* const* init, float* const* out) {
   if (m.form == FLOAT32) matmul_rows<FLOAT32, TILE_ROWS>(rows, a, inner, m, first, width, init, out);
   else if (m.form == BFLOAT16) matmul_rows<BFLOAT16, TILE_ROWS>(rows, a, inner, m, first, width, init, out);
   else matmul_rows<INT8, TILE_ROWS>(rows, a, inner, m, first, width, init, out);
+}
+
+// Where there are more rows than sums fit registers: panel by panel, so that a matrix from far away is read once.
+static void matmul_any(int rows, const Rows& a, int inner, const Factor& m, int first, int width,
+                       const float* const* init, float* const* out) {
+  const int blocks = (rows + TILE_ROWS - 1) / TILE_ROWS;
+  if (blocks == 1) return matmul_block(rows, a, inner, m, first, width, init, out);
+  Rows some[MAX_ROWS / TILE_ROWS];
+  for (int r = 0, b = 0; b < blocks; b++)
+    for (const int r0 = r; r < rows * (b + 1) / blocks; r++) {
+      some[b].groups[r - r0] = a.groups[r];
+      some[b].step[r - r0] = a.step[r];
+    }
+  const float* from[MAX_ROWS];
+  float* to[MAX_ROWS];
+  for (int n = 0; n < width; n += 2 * W) {
+    const int columns = width - n < 2 * W ? width - n : 2 * W;
+    for (int r = 0; r < rows; r++) {
+      to[r] = out[r] + n;
+      if (init) from[r] = init[r] + n;
+    }
+    for (int b = 0; b < blocks; b++) {
+      const int r0 = rows * b / blocks;
+      matmul_block(rows * (b + 1) / blocks - r0, some[b], inner, m, first + n, columns, init ? from + r0 : nullptr, to + r0);
+    }
+  }
 }
 
 static int32_t panels(int32_t width) { return (width + 2 * W - 1) / (2 * W); }

@@ -130,7 +130,7 @@ static void matmul_together(int rows, const Rows& a, const Instr& i, const Facto
 static void narrow(Rows& a, int rows, int inner, Form form) {
   static thread_local std::vector<uint32_t> space;
   const size_t each = groups(inner, form) + 2 * W;
-  if (space.size() < each * TILE_ROWS) space.resize(each * TILE_ROWS);
+  if (space.size() < each * rows) space.resize(each * rows);
   for (int r = 0; r < rows; r++) {
     uint32_t* to = space.data() + r * each;
     a.step[r] = narrow_row(a.groups[r], inner, form, to);

@@ -11,15 +11,33 @@ inline thread_local Workspace task_space;   // of the thread that runs a task
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-inline void fix_rows(Tile& tile, int buffer, float* base, int64_t stride) {
-  for (int r = 0; r < MAX_ROWS; r++) tile.row[buffer][r] = base + r * stride;
+// The rows of a buffer in a tile of `rows`.
+inline void fix_rows(Tile& tile, int rows, int buffer, float* base, int64_t stride) {
+  for (int r = 0; r < rows; r++) tile.row[buffer][r] = base + r * stride;
 }
 
 // The places that are the same for all tiles of a task: so many floats of scratch a row, and the vectors.
-inline void lay_out(Tile& tile, int64_t scratch, const Prepared& ready) {
+inline void lay_out(Tile& tile, int rows, int64_t scratch, const Prepared& ready) {
   scratch = round_up(scratch, 16);
-  fix_rows(tile, SCRATCH, task_space.floats(scratch * kernels().tile_rows), scratch);
-  fix_rows(tile, VEC, ready.vectors, 0);
+  fix_rows(tile, rows, SCRATCH, task_space.floats(scratch * rows), scratch);
+  fix_rows(tile, rows, VEC, ready.vectors, 0);
+}
+
+// Rows of a tile that runs a tape: three times as many where a matrix comes from far away, which is then read as seldom.
+inline int tile_rows(const Tape& tape, const Prepared& ready) {
+  for (const Instr& i : tape.code)
+    if (i.op == Op::matmul_ && is_far(ready.matrices[i.matrix])) return 3 * kernels().tile_rows;
+  return kernels().tile_rows;
+}
+
+// f(first, count) for the tiles of so many rows, about equally full.
+template <class F>
+inline void in_tiles(int64_t rows, int64_t most, F f) {
+  const int64_t tiles = (rows + most - 1) / most;
+  for (int64_t t = 0; t < tiles; t++) {
+    const int64_t first = rows * t / tiles;
+    f(first, (int)(rows * (t + 1) / tiles - first));
+  }
 }
 
 // Asks for a row of the next step, into the second cache: 5 to 8 % of a training step at 256 units.
@@ -50,12 +68,13 @@ class Forward {
     task_space.reset();
     if (member_ && member_->ahead() && member_->rank) return work_ahead(sequences);
     Lanes lanes(sequences, batch_.offsets, s_.reverse, k_.tile_rows);
-    lay_out(loop_, p_.loop.scratch, ready_);
-    lay_out(pro_, p_.prologue.scratch, ready_);
+    const int rows = tile_rows(p_.loop, ready_);
+    lay_out(loop_, rows, p_.loop.scratch, ready_);
+    lay_out(pro_, pro_rows_, p_.prologue.scratch, ready_);
     const int64_t tile = k_.tile_rows, four_tiles = 4 * tile / std::max(lanes.count(), 1);
     ring_rows_ = std::min(tile, std::max(tile / 4, four_tiles));   // short: rows are read while still in the cache
     const bool own_prologue = !table_ && !p_.prologue.code.empty();
-    const Written lstash(s_.lstash, p_.lstash, member_, k_.tile_rows), pstash(s_.pstash, p_.pstash, member_, k_.tile_rows);
+    const Written lstash(s_.lstash, p_.lstash, member_, rows), pstash(s_.pstash, p_.pstash, member_, pro_rows_);
     lstash_ = &lstash;
     pstash_ = &pstash;
     if (own_prologue && !helped()) ring_ = task_space.floats((int64_t)lanes.count() * ring_rows_ * p_.pro);
@@ -64,9 +83,7 @@ class Forward {
         kept_[k] = task_space.floats(2 * (int64_t)lanes.count() * round_up(p_.state_widths[k], 16));
     while (!lanes.active.empty()) {
       if (own_prologue) fill_ring(lanes.active);
-      const int m = (int)lanes.active.size(), tiles = (m + k_.tile_rows - 1) / k_.tile_rows;
-      for (int t = 0; t < tiles; t++) step(lanes.active.data() + (int64_t)m * t / tiles,
-                                           (int)((int64_t)m * (t + 1) / tiles - (int64_t)m * t / tiles));
+      in_tiles(lanes.active.size(), rows, [&](int64_t first, int count) { step(lanes.active.data() + first, count); });
       lanes.advance();
     }
     if (helped()) member_->use(tiles_);
@@ -82,7 +99,7 @@ class Forward {
 
   // Makes the tiles of the prologue that nobody else does, in the order in which the lane of `run` takes them.
   void work_ahead(const std::vector<int64_t>& sequences) {
-    lay_out(pro_, p_.prologue.scratch, ready_);
+    lay_out(pro_, k_.tile_rows, p_.prologue.scratch, ready_);
     unsigned number = 0;
     for (int64_t s : sequences) {
       const int64_t length = batch_.offsets[s + 1] - batch_.offsets[s];
@@ -134,7 +151,7 @@ class Forward {
         pro_.row[PSTASH][r] = pstash_->at(row, r);
         ahead(batch_.x + (row + n * lane.step_row) * batch_.x_stride, p_.input);
         ahead<WRITE>(pstash_->at(row + n * lane.step_row, r), p_.pstash);
-        if (pro_.rows == k_.tile_rows) flush_prologue();
+        if (pro_.rows == pro_rows_) flush_prologue();
       }
     }
     if (pro_.rows) flush_prologue();
@@ -186,6 +203,7 @@ class Forward {
   const Kernels& k_;
   const Written *lstash_ = nullptr, *pstash_ = nullptr;
   Tile loop_, pro_;
+  const int pro_rows_ = tile_rows(p_.prologue, ready_);
   float* ring_ = nullptr;              // (lanes, ring_rows_, pro)
   int64_t ring_rows_ = 1;
   unsigned tiles_ = 0;                 // taken from the team's ring
@@ -201,16 +219,15 @@ class Backward {
   void run(const std::vector<int64_t>& sequences) {
     task_space.reset();
     Lanes lanes(sequences, batch_.offsets, !s_.reverse, k_.tile_rows);
-    lay_out(tile_, p_.loop_back.scratch, ready_);
-    const Written bstash(s_.bstash, p_.bstash, member_, k_.tile_rows), pgrad(s_.pgrad, p_.pgrad, member_, k_.tile_rows);
+    const int rows = tile_rows(p_.loop_back, ready_);
+    lay_out(tile_, rows, p_.loop_back.scratch, ready_);
+    const Written bstash(s_.bstash, p_.bstash, member_, rows), pgrad(s_.pgrad, p_.pgrad, member_, rows);
     bstash_ = &bstash;
     pgrad_ = &pgrad;
     for (size_t k = 0; k < p_.state_widths.size(); k++)
       carried_[k] = task_space.floats(2 * (int64_t)lanes.count() * round_up(p_.state_widths[k], 16));
     while (!lanes.active.empty()) {
-      const int m = (int)lanes.active.size(), tiles = (m + k_.tile_rows - 1) / k_.tile_rows;
-      for (int t = 0; t < tiles; t++) step(lanes.active.data() + (int64_t)m * t / tiles,
-                                           (int)((int64_t)m * (t + 1) / tiles - (int64_t)m * t / tiles));
+      in_tiles(lanes.active.size(), rows, [&](int64_t first, int count) { step(lanes.active.data() + first, count); });
       lanes.advance();
     }
   }

@@ -22,9 +22,10 @@ void run_rows(const Tape& tape, const Prepared& ready, int64_t first, int64_t la
   const Kernels& k = kernels();
   task_space.reset();
   Tile tile;
-  lay_out(tile, tape.scratch, ready);
-  for (int64_t row = first; row < last; row += k.tile_rows) {
-    tile.rows = (int)std::min<int64_t>(k.tile_rows, last - row);
+  const int rows = tile_rows(tape, ready);
+  lay_out(tile, rows, tape.scratch, ready);
+  for (int64_t row = first; row < last; row += rows) {
+    tile.rows = (int)std::min<int64_t>(rows, last - row);
     for (const RowBuffer& b : buffers)
       for (int r = 0; r < tile.rows; r++) tile.row[b.buffer][r] = b.base + (row + r) * b.stride;
     k.run(tape, tile, ready.matrices.data(), nullptr);
@@ -34,7 +35,7 @@ void run_rows(const Tape& tape, const Prepared& ready, int64_t first, int64_t la
 // `body(first, last)` over rows in chunks.
 template <class F>
 Phase over_rows(int threads, int64_t rows, F body) {
-  const int64_t chunk = 4 * MAX_ROWS;
+  const int64_t chunk = 2 * MAX_ROWS;
   return {(int)((rows + chunk - 1) / chunk), rows > 32 ? threads : 1,
           [=](int i) { body(i * chunk, std::min(rows, (i + 1) * chunk)); }};
 }
@@ -163,8 +164,8 @@ void run_step(int64_t rows, const float* x, int threads, const Stream& s, const 
   const auto some_rows = [&](int64_t first, int64_t last) {
     task_space.reset();
     Tile tile;
-    lay_out(tile, std::max(p.prologue.scratch, p.loop.scratch), ready);
-    fix_rows(tile, PRO, task_space.floats((int64_t)p.pro * k.tile_rows), p.pro);
+    lay_out(tile, k.tile_rows, std::max(p.prologue.scratch, p.loop.scratch), ready);
+    fix_rows(tile, k.tile_rows, PRO, task_space.floats((int64_t)p.pro * k.tile_rows), p.pro);
     for (int64_t row = first; row < last; row += k.tile_rows) {
       tile.rows = (int)std::min<int64_t>(k.tile_rows, last - row);
       for (int r = 0; r < tile.rows; r++) {
