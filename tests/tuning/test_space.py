@@ -72,6 +72,7 @@ def test_ranges_and_choices_that_are_given():
         ({"hidden_size": (0.5, 8)}, "whole numbers, the lower first"),
         ({"dropout": (0.5, 0.1)}, "numbers, the lower first"),
         ({"dropout": [0.5]}, "two choices or more"),
+        ({"cell": ["gru", "gru"]}, "two choices or more, each of them once"),
         ({"crop": None}, "must be parameters of text. Got 'crop'"),
         ("dropout", "a list of names, or a dict"),
         ([], "There is nothing to search"),

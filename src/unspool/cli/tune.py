@@ -109,11 +109,15 @@ def _searched(text: str) -> tuple[str, Any]:
     """(name, range) of "dropout", "hidden-size=32:256" or "cell=gru,lstm"."""
     from unspool.tuning.space import SEARCHED
 
-    name, _, given = (part.strip() for part in text.partition("="))
+    name, mark, given = (part.strip() for part in text.partition("="))
     name = name.replace("-", "_")
     check_choice("unspool tune", "search", name, SEARCHED)
-    if not given:
+    if not mark:
         return name, None
+    if not given:
+        raise DataError(
+            f"--search {text!r} names no range after the mark. For that of the page leave the mark out."
+        )
     try:
         if ":" in given:
             low, high = given.split(":")

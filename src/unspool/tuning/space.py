@@ -148,8 +148,8 @@ def _search(p: Parameter, given: Any) -> Search:
     """The range or the choices that were given in place of the table's."""
     assert p.search is not None
     if isinstance(given, (list, set, frozenset)):
-        if len(given) < 2:
-            bad_parameter("tune", f"space[{p.name!r}]", "two choices or more", given)
+        if len({repr(choice) for choice in given}) < max(2, len(given)):
+            bad_parameter("tune", f"space[{p.name!r}]", "two choices or more, each of them once", given)
         return replace(p.search, choices=tuple(given), given=None)
     expected = "None, a list of choices" + ("" if p.search.choices else ", or a pair (low, high)")
     if p.search.choices or not isinstance(given, tuple) or len(given) != 2:
