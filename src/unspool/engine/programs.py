@@ -79,8 +79,14 @@ class Memory:
         return found
 
     def forget(self, _: Any = None) -> None:
-        """Let go of everything, the cell's own dict among it, which would else wait for Python's collector."""
-        self.__init__()  # type: ignore[misc]
+        """Let go of everything, the cell's own dict among it, which would else wait for Python's collector.
+
+        Reads no name of the module: at the interpreter's end there are none.
+        """
+        self.current.clear()
+        self.entries.clear()
+        self.owner, self.step = (lambda: None), None
+        self.parameters = (lambda: False), []
 
 
 # Programs that cells of one configuration share, by the class and the sizes. The 64 used last are kept.
