@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -143,6 +145,35 @@ def test_forecasts_go_past_the_end(fitted: Forecaster, table: pl.DataFrame) -> N
         stamps = frame.filter(pl.col("unique_id") == name)["ds"]
         assert [(s - ends[name]).total_seconds() / 3600 for s in stamps] == [1, 2, 3, 4, 5, 6]
     assert frame.equals(fitted.predict(df=table))
+
+
+def test_far_beyond_the_horizon_only_the_last_steps_are_carried_on(
+    fitted: Forecaster, table: pl.DataFrame
+) -> None:
+    """Block by block as the whole table with the forecasts before would give, whose older part is left behind."""
+    far = fitted.predict(h=30 * 6, df=table)
+    place = pl.int_range(pl.len()).over("unique_id")
+    seen = pl.concat(
+        [table.select("unique_id", "ds", "y"), far.filter(place < 29 * 6).select("unique_id", "ds", "y")]
+    )
+    last = fitted.predict(df=seen.sort("unique_id", "ds"))
+    assert last["ds"].to_list() == far.filter(place >= 29 * 6)["ds"].to_list()
+    np.testing.assert_allclose(far.filter(place >= 29 * 6)["y"], last["y"], rtol=1e-6)
+
+
+def test_new_series_keep_their_scale_beyond_the_horizon(
+    fitted: Forecaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales = []
+    block = type(fitted.preparation_).block
+
+    def kept(self: Any, panel: Any, *given: Any) -> Any:
+        scales.append(self.scales_of(panel))
+        return block(self, panel, *given)
+
+    monkeypatch.setattr(type(fitted.preparation_), "block", kept)
+    fitted.predict(h=18, df=waves({"new": 80}, seed=9))
+    assert len(scales) == 3 and all(np.array_equal(s, scales[0]) for s in scales)
 
 
 def test_beyond_the_horizon_forecasts_are_read_as_observed(fitted: Forecaster, table: pl.DataFrame) -> None:

@@ -44,13 +44,14 @@ def ahead_of(
             "a forecast looks back on at least."
         )
     check_seen(model, panel)
-    offsets, scales = model.preparation_.scales_of(panel)
+    preparation = model.preparation_.with_series(panel)  # of new series too: scales stay when the panel grows
+    offsets, scales = preparation.scales_of(panel)
     points: list[np.ndarray] = []
     named: dict[str, np.ndarray] = {}
     for start in range(0, h, model.horizon):
         steps = min(model.horizon, h - start)
         ahead = None if coming is None else [c[start : start + steps] for c in coming]
-        block = model.preparation_.block(panel, ahead, model.horizon)
+        block = preparation.block(panel, ahead, model.horizon)
         counts = panel.counts
         sizes = np.minimum(model.input_size_, counts // model.unit_ * model.unit_)
         windows = some_windows(model, block, np.arange(len(panel)), counts, sizes, scales)
@@ -61,7 +62,7 @@ def ahead_of(
             found = bands_of(model, raw, point, windows, offsets, wanted.levels, panel)[:, :steps]
             named = wanted.named(found)
         if start + steps < h:
-            panel = lengthened(panel, points[-1], ahead)
+            panel = lengthened(panel, points[-1], ahead, model.input_size_ + model.unit_)
     return np.concatenate(points, 1), named
 
 
@@ -158,16 +159,19 @@ def known_as(model: Forecaster, panel: Panel) -> np.ndarray:
     return found
 
 
-def lengthened(panel: Panel, points: np.ndarray, future: list[np.ndarray] | None) -> Panel:
-    """The panel with forecasts (S, k) as if they had been observed; past covariates are missing there."""
+def lengthened(panel: Panel, points: np.ndarray, future: list[np.ndarray] | None, keep: int) -> Panel:
+    """The last `keep` steps of the panel with forecasts (S, k) as if they had been observed; past covariates
+    are missing there."""
     values = []
     for s, old in enumerate(panel.values):
         new = np.full((points.shape[1], old.shape[1]), np.nan)
         new[:, 0] = points[s]
         if future is not None:
             new[:, 1 + len(panel.names.past) :] = future[s]
-        values.append(np.concatenate([old, new]))
-    return replace(panel, values=values)
+        values.append(np.concatenate([old, new])[-keep:])
+    passed = panel.counts + points.shape[1] - [len(v) for v in values]
+    firsts = [panel.calendar.stamps(int(f), n[None])[0] for f, n in zip(panel.firsts, passed)]
+    return replace(panel, values=values, firsts=np.array(firsts, panel.firsts.dtype))
 
 
 def actual(panel: Panel, series: np.ndarray, cutoffs: np.ndarray, horizon: int) -> np.ndarray:

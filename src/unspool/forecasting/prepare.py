@@ -83,7 +83,8 @@ class Preparation:
 
     def with_series(self, panel: Panel) -> Preparation:
         """With the scales of those of the panel's series that are new, by their own past."""
-        new = [i for i, name in enumerate(panel.ids) if name not in set(self.ids)]
+        fitted = set(self.ids)
+        new = [i for i, name in enumerate(panel.ids) if name not in fitted]
         offsets, scales = self.scales_of(panel)
         ids = [*self.ids, *(panel.ids[i] for i in new)]
         both = np.concatenate([self.offsets, offsets[new]]), np.concatenate([self.scales, scales[new]])
