@@ -2,9 +2,9 @@
 
 Makes a table of texts of 10 words, drawn from 20,000 by Zipf's law, fits the default model on 5,000 others, and prints
 what predicting the table takes in a process of its own: CPU seconds, wall seconds, its largest resident memory
-(`ru_maxrss`, which counts every page, of files too), its largest anonymous memory (Linux, looked at every 20 ms: what is
-its own, without the libraries' files, which processes share), and the same of a table of ten rows, which is what
-starting takes. A Parquet file is read by a further process, whose CPU seconds count; its memory does not.
+(`ru_maxrss`, which counts every page, of files too), its largest anonymous memory (Linux, looked at every 20 ms: its
+own, without the libraries' files, which processes share), and the same of a table of ten rows, which is what starting
+takes. A Parquet file is read by a further process, whose CPU seconds count; its memory does not.
 """
 
 from __future__ import annotations
