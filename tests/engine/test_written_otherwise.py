@@ -47,8 +47,7 @@ class Clipped(Plain):
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         new = super().forward(x, h)
-        if new.requires_grad:
-            new.register_hook(lambda gradient: gradient.clamp(-0.1, 0.1))
+        new.register_hook(lambda gradient: gradient.clamp(-0.1, 0.1))
         return new
 
 
@@ -100,8 +99,8 @@ class Scripted(Plain):
     ("make", "reason"),
     [
         (Clipped, r"a hook on a gradient \('Tensor.register_hook'\)"),
-        (ClippedInput, r"a hook on a gradient \('Tensor.register_hook'\)"),
-        (NodeHook, "hooks on a gradient with 'register_prehook'"),
+        (ClippedInput, "reads 'requires_grad' of a tensor"),
+        (NodeHook, "reads 'grad_fn' of a tensor"),
         (PastAutograd, "an operation in place on what '.data' or 'detach' shares"),
         (StoppedInPlace, "stops a gradient in place with 'detach_'"),
         (lambda: Plain(torch.jit.script(scripted)), "reads self.act, which torch.jit runs unseen"),
