@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn.utils import parametrizations, prune
 
 import unspool
 from unspool.errors import DataError, InvalidParameterError, ModelFileError
@@ -70,7 +73,9 @@ class Tagger(torch.nn.Module):
 def test_a_layer_of_a_whole_model(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tagger = Tagger()
-    torch.save({"epoch": 3, "model": {"state_dict": tagger.half().state_dict()}}, tmp_path / "checkpoint.pt")
+    settings = argparse.Namespace(rate=0.1)
+    kept = {"epoch": 3, "args": settings, "model": {"state_dict": tagger.half().state_dict()}}
+    torch.save(kept, tmp_path / "checkpoint.pt")
     save_file(tagger.float().state_dict(), tmp_path / "w.safetensors")
     X = [torch.randn(n, 8) for n in LENGTHS]
     for path, prefix in (
@@ -102,6 +107,74 @@ def test_a_module_says_what_its_weights_do_not() -> None:
     )
 
 
+class WeightDrop(torch.nn.Module):
+    """As AWD-LSTM keeps its weights: `_raw`, and in the layer what the last batch of training dropped."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module, raw = module, module.weight_hh_l0
+        self.weight_hh_l0_raw = torch.nn.Parameter(raw.detach().clone())
+        module._parameters["weight_hh_l0"] = torch.nn.Parameter(torch.nn.functional.dropout(raw.detach()))
+
+
+def pruned(layer: Any) -> Any:
+    prune.l1_unstructured(layer, "weight_ih_l0", 0.5)
+    return layer
+
+
+KEPT: dict[str, Any] = {
+    "dropped": WeightDrop,
+    "norm": lambda layer: torch.nn.utils.weight_norm(layer, "weight_hh_l0"),
+    "norm of all": lambda layer: torch.nn.utils.weight_norm(layer, "weight_ih_l0", None),
+    "parametrized": lambda layer: parametrizations.weight_norm(layer, "weight_ih_l0_reverse"),
+    "columns": lambda layer: parametrizations.weight_norm(layer, "weight_ih_l0", dim=1),
+    "pruned": pruned,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("how", KEPT)
+def test_weights_that_torch_computes(how: str) -> None:
+    torch.manual_seed(0)
+    theirs = torch.nn.LSTM(3, 4, bidirectional=True)
+    x = torch.randn(5, 2, 3)
+    expected = theirs(x)[0]
+    made = KEPT[how](theirs)
+    if how == "pruned":
+        expected = theirs(x)[0]
+    weights = made.state_dict()
+    several = {f"one.{name}": t for name, t in weights.items()} | {
+        f"two.{name}": t for name, t in weights.items()
+    }
+    inner = "module." if how == "dropped" else ""
+    for source, prefix in ((made, None), (weights, None), (several, f"two.{inner}")):
+        assert torch.allclose(from_torch(source, prefix)(x)[0], expected, atol=1e-6)
+    if how == "dropped":  # the layer's own was a Parameter no more in the first of these
+        del weights["module.weight_hh_l0"]
+        assert torch.allclose(from_torch(weights)(x)[0], expected, atol=1e-6)
+
+
+def test_modules_that_do_not_say_what_they_compute() -> None:
+    torch.manual_seed(0)
+    theirs = torch.nn.RNN(3, 4, nonlinearity="relu", batch_first=True)
+    x = torch.randn(2, 5, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted, traced = torch.jit.script(theirs), torch.jit.trace(theirs, (x,))
+    assert torch.allclose(from_torch(scripted)(x)[0], theirs(x)[0], atol=1e-6)
+    with pytest.raises(DataError, match=r"does not say .*: give nonlinearity and batch_first"):
+        from_torch(traced)
+    layer = from_torch(traced, nonlinearity="relu", batch_first=True)
+    assert torch.allclose(layer(x)[0], theirs(x)[0], atol=1e-6)
+
+
+def test_weights_of_two_dtypes() -> None:
+    weights = torch.nn.GRU(3, 4).state_dict()
+    weights["bias_ih_l0"] = weights["bias_ih_l0"].double()
+    layer = from_torch(weights)
+    assert {t.dtype for t in layer.parameters()} == {torch.float64}
+
+
 def test_weights_that_make_no_layer() -> None:
     whole = torch.nn.LSTM(3, 4, num_layers=2).state_dict()
     for change, message in (
@@ -115,12 +188,22 @@ def test_weights_that_make_no_layer() -> None:
         ({"weight_ih_l0": torch.zeros(16, 0)}, "none of them empty"),
         ({"weight_ih_l0": torch.zeros(16, 3, device="meta")}, "meta device"),
         ({"weight_hh_l0": None, "parametrizations.weight_hh_l0.original": torch.zeros(1)}, "at each call"),
+        ({"weight_ih_l0": None, "parametrizations.weight_ih_l0.original": torch.zeros(1)}, "at each call"),
+        (
+            {"weight_ih_l0": torch.zeros(16, 3, dtype=torch.int8)},
+            "'weight_ih_l0' must be dense .* torch.int8",
+        ),
+        ({"weight_ih_l0": torch.zeros(16, 3).to_sparse()}, "must be dense .* torch.sparse_coo"),
     ):
         changed = {name: t for name, t in {**whole, **change}.items() if t is not None}
         with pytest.raises(DataError, match=message):
             from_torch(changed)
     with pytest.raises(DataError, match=r"none; it must hold names that end in weight_ih_l0"):
         from_torch(torch.nn.Linear(2, 2))
+    with pytest.raises(
+        DataError, match=r"none, but cells \('decoder.0.'\). Name the weights of one as a layer's"
+    ):
+        from_torch({f"decoder.0.{name}": t for name, t in torch.nn.GRUCell(3, 4).state_dict().items()})
     with pytest.raises(DataError, match=r"Expected a module, a state_dict or a file of one. Got a list"):
         from_torch([1])  # type: ignore[arg-type]
     with pytest.raises(InvalidParameterError, match="'batch_first' parameter of from_torch"):
@@ -147,9 +230,17 @@ def test_files_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with zipfile.ZipFile(tmp_path / "empty.pt", "w"):
         pass
     torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"weight_ih_l0": torch.zeros(1), "folder": tmp_path}, tmp_path / "path.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.LSTM(2, 2)), tmp_path / "script.pt")
+    (tmp_path / "folder.safetensors").mkdir()
     for name, message in {
         "module.pt": r"would have to run code. Save module.state_dict\(\) instead",
-        "harmful.pt": "run code",
+        "harmful.pt": r"an object of posix.mkdir, which would have to run code",
+        "path.pt": r"an object of pathlib.PosixPath, which",
+        "script.pt": r"a TorchScript archive. Save torch.jit.load\(path\).state_dict\(\) instead",
+        "folder.safetensors": "is a folder; name the file of weights in it",
         "plain.pt": "run code",
         "cut.safetensors": "not a safetensors file",
         "text.pt": "damaged",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -15,11 +17,12 @@ from torch import Tensor, nn
 from unspool import nn as ours
 from unspool.arrays import native
 from unspool.errors import DataError, ModelFileError, bad_parameter, check_choice, described
+from unspool.importing import torch_names
 from unspool.importing.inputs import Input
 from unspool.importing.model import ImportedModel
 from unspool.importing.network import Node
 
-LAYER = re.compile(r"(.*?)weight_ih_l(\d+)(_reverse)?")
+OWN = r"(weight|bias)_(ih|hh|hr)_l\d+(_reverse)?"
 NONLINEARITIES = ("tanh", "relu")
 #: Gates -> the layer that has so many.
 KINDS: dict[int, Any] = {4: ours.LSTM, 3: ours.GRU, 1: ours.RNN}
@@ -38,59 +41,59 @@ def from_torch(
 
     source: a module, its `state_dict`, or a file of one: `.safetensors`, or what `torch.save` wrote (it is read with
         `weights_only=True`). Dicts within it are looked through, as in a checkpoint.
-    prefix: which layer, such as "encoder.lstm."; None: the only one.
+    prefix: which layer, such as "encoder.lstm."; None: the only one. Weights under weight norm, pruning and weight
+        dropout (AWD-LSTM's `_raw`) are those that the layer computes in evaluation.
     nonlinearity: "tanh" or "relu", of a plain RNN, and batch_first: what the weights do not say. None: as the module
-        has it; of weights alone "tanh", and False.
+        has it (a traced or exported module does not say it and needs them); of weights alone "tanh", and False.
 
     The layer takes torch.nn's calls, and packed sequences as they are. Raises `DataError` where there is no such layer
     or more than one, `ModelFileError` for a file that is damaged or would have to run code.
     """
     check_choice("from_torch", "nonlinearity", nonlinearity, (*NONLINEARITIES, None))
     check_choice("from_torch", "batch_first", batch_first, (True, False, None))
-    tensors = _tensors(source)
-    found = prefixes(tensors)
+    tensors = torch_names.plain(_tensors(source))
+    found = torch_names.prefixes(tensors)
     if prefix is not None and prefix not in found and f"{prefix}." in found:
         prefix = f"{prefix}."
     if (prefix is None and len(found) != 1) or (prefix is not None and prefix not in found):
-        names = (
-            ", ".join(repr(name) for name in found[:10])
-            or "none; it must hold names that end in weight_ih_l0"
-        )
+        names = ", ".join(repr(name) for name in found[:10]) or torch_names.others(tensors)
         wanted = (
             "one recurrent layer, or a prefix that names one" if prefix is None else f"a layer {prefix!r}"
         )
         raise DataError(f"Expected {wanted}. It has the prefixes: {names}.")
     prefix = found[0] if prefix is None else prefix
     own = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-    hooked = [name for name in own if re.match(r"parametrizations\.|(weight|bias)_\w+_(orig|g)$", name)]
+    hooked = torch_names.hooked(own)
     if hooked:
         raise DataError(
             f"The layer {prefix.rstrip('.')!r} computes a weight at each call ({hooked[0]!r}). Make it one first: "
-            "torch.nn.utils.parametrize.remove_parametrizations, prune.remove, remove_weight_norm or "
-            "remove_spectral_norm."
+            "torch.nn.utils.parametrize.remove_parametrizations, or remove_spectral_norm."
         )
-    own = {
-        name: t for name, t in own.items() if re.fullmatch(r"(weight|bias)_(ih|hh|hr)_l\d+(_reverse)?", name)
-    }
-    module = _module(source, prefix)
-    if batch_first is None:
-        batch_first = module is not None and module.batch_first
-    if nonlinearity is None:
-        nonlinearity = module.nonlinearity if module is not None and module.mode.startswith("RNN") else "tanh"
-    return _layer(own, prefix, nonlinearity, bool(batch_first))
+    own = {name: t for name, t in own.items() if re.fullmatch(OWN, name)}
+    own_way = _options(source, prefix, own, nonlinearity, batch_first)
+    return _layer(own, prefix, *own_way)
 
 
-def _module(source: Source, prefix: str) -> Any:
-    """The recurrent module of this prefix; None where the source is no module."""
-    named = dict(source.named_modules()) if isinstance(source, nn.Module) else {}
-    found = named.get(prefix.removesuffix("."))
-    return found if isinstance(found, nn.RNNBase) else None
-
-
-def prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The prefix of each recurrent layer among these names, in their order."""
-    matches = [LAYER.fullmatch(name) for name in tensors]
-    return list(dict.fromkeys(match.group(1) for match in matches if match))
+def _options(
+    source: Source, prefix: str, own: Mapping[str, Tensor], nonlinearity: str | None, batch_first: bool | None
+) -> tuple[str, bool]:
+    """(nonlinearity, batch first): what is given, else the module's own; `DataError` where it does not say."""
+    if not isinstance(source, nn.Module):
+        return nonlinearity or "tanh", bool(batch_first)
+    module: Any = dict(source.named_modules()).get(prefix.removesuffix("."))
+    mode, own_first = getattr(module, "mode", None), getattr(module, "batch_first", None)
+    first, second = own.get("weight_ih_l0"), own.get("weight_hh_l0")
+    one_gate = first is not None and second is not None and len(first) == second.shape[-1]
+    lacks = ["nonlinearity"] if nonlinearity is None and mode is None and one_gate else []
+    lacks += ["batch_first"] if batch_first is None and own_first is None else []
+    if lacks:
+        raise DataError(
+            f"A {type(module).__name__} does not say what it computes with these weights: give {' and '.join(lacks)}."
+        )
+    relu = mode == "RNN_RELU"
+    return nonlinearity or ("relu" if relu else "tanh"), bool(
+        own_first if batch_first is None else batch_first
+    )
 
 
 def _layer(own: dict[str, Tensor], prefix: str, nonlinearity: str, batch_first: bool) -> Any:
@@ -132,13 +135,10 @@ def _layer(own: dict[str, Tensor], prefix: str, nonlinearity: str, batch_first: 
             raise DataError(
                 f"{where} must have {name} of shape {wanted.get(name, 'none')}. Got {got.get(name, 'none')}."
             )
-    layer.load_state_dict({name: _copy(t) for name, t in own.items()}, assign=True)
+    dtype = torch.float64 if any(t.dtype == torch.float64 for t in own.values()) else torch.float32
+    copies = {name: t.detach().to("cpu", dtype, copy=True).contiguous() for name, t in own.items()}
+    layer.load_state_dict({name: nn.Parameter(t) for name, t in copies.items()}, assign=True)
     return layer.eval()
-
-
-def _copy(tensor: Tensor) -> nn.Parameter:
-    dtype = tensor.dtype if tensor.dtype == torch.float64 else torch.float32
-    return nn.Parameter(tensor.detach().to("cpu", dtype, copy=True).contiguous())
 
 
 # --- where weights come from
@@ -153,6 +153,8 @@ def _tensors(source: Source) -> dict[str, Tensor]:
         raise DataError(f"Expected a module, a state_dict or a file of one. Got {described(source)}.")
     name = os.path.expanduser(os.fspath(source))
     try:
+        if os.path.isdir(name):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; name the file of weights in it")
         if name.endswith(".safetensors"):
             with safe_open(name, framework="pt") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -167,19 +169,35 @@ def _load(name: str) -> Mapping[str, Any]:
     with open(name, "rb"):
         pass
     try:
-        found = torch.load(name, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(
+            [argparse.Namespace]
+        ):  # settings, as trainers keep them beside weights
+            found = torch.load(name, map_location="cpu", weights_only=True)
     except OSError:
         raise
     # A damaged file can end in any error of the reader of pickles; none of its code was run.
     except Exception as error:
-        line = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())[:160]
-        raise ModelFileError(
-            f"Cannot import {name!r}: it is damaged, or it holds more than tensors, such as a whole module, which "
-            f"would have to run code. Save module.state_dict() instead. ({type(error).__name__}: {line})"
-        ) from error
+        raise ModelFileError(f"Cannot import {name!r}: {_why(error)}") from error
     if not isinstance(found, Mapping):
         raise ModelFileError(f"Cannot import {name!r}: expected a state_dict. Got {described(found)}.")
     return found
+
+
+def _why(error: Exception) -> str:
+    """What a file is that torch does not read without running its code."""
+    line = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split()).split("Unpickler error: ")[-1]
+    named = re.search(r"GLOBAL (\S+) (?:was not|whose)", line)
+    if named is not None and "ScriptObject" in named[1]:
+        return "it is quantised. Import the state_dict of before quantize_dynamic."
+    if named is not None:
+        what = f"it holds an object of {named[1]}"
+    elif "TorchScript archives" in line:
+        return "it is a TorchScript archive. Save torch.jit.load(path).state_dict() instead."
+    elif "locating file data.pkl" in line:
+        return "it is an archive, but none of torch.save. Save module.state_dict() instead."
+    else:
+        what = f"it is damaged, or it holds more than tensors ({type(error).__name__}: {line[:160]})"
+    return f"{what}, which would have to run code. Save module.state_dict() instead."
 
 
 def _flat(source: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -197,6 +215,11 @@ def _flat(source: Mapping[Any, Any]) -> dict[str, Tensor]:
                     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
                         raise DataError(f"The weight {name!r} declares more numbers than there are.")
                     found[name] = value
+                elif re.fullmatch(rf"(.*\.)?{OWN}", name):
+                    form = "quantised" if value.is_quantized else f"{value.dtype}, {value.layout}"
+                    raise DataError(
+                        f"The weight {name!r} must be dense floating-point numbers. It is {form}."
+                    )
             elif isinstance(value, Mapping) and depth < 4:
                 waiting.append((f"{name}.", value, depth + 1))
     return found
