@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from unspool.errors import ModelFileError
+from unspool.importing import onnx_folding
 
 MAX_FILE = 2**31  # bytes: what one protocol buffer holds
 MAX_STEPS = 100_000  # of a search through a graph
+MAX_FOLDS = 200  # of one through the constants that a weight is made of
 #: Operator -> inputs that it cannot do without; 1 of others.
 FEWEST = {
     **dict.fromkeys(("Constant", "RandomNormal", "RandomUniform", "Loop", "Scan"), 0),
@@ -44,7 +46,7 @@ def load(path: str) -> Any:
     try:
         if os.path.getsize(path) > MAX_FILE:
             raise ModelFileError(f"it is larger than {MAX_FILE // 2**30} GiB.")
-        graph = onnx_ir.load(path).graph
+        graph = _inlined(onnx_ir.load(path))
         _check_nodes(graph, set())
         return graph
     except ModelFileError:
@@ -55,6 +57,35 @@ def load(path: str) -> Any:
     except Exception as error:
         line = " ".join(str(error).split())[:160]
         raise ModelFileError(f"it is not a readable ONNX file ({type(error).__name__}: {line}).") from error
+
+
+def _inlined(model: Any) -> Any:
+    """The graph with the nodes of the file's own functions in the place of their calls."""
+    if model.functions:
+        from onnx_ir.passes.common import InlinePass
+
+        _check_size(model)
+        InlinePass()(model)
+    return model.graph
+
+
+def _check_size(model: Any) -> None:
+    """`ModelFileError` where functions that call functions make more nodes than a network has."""
+    sizes: dict[Any, int] = {}
+
+    def size(nodes: Any, depth: int) -> int:
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type, node.overload)
+            if key in model.functions and depth < 50:
+                if key not in sizes:
+                    sizes[key] = size(model.functions[key], depth + 1)
+                total += sizes[key]
+            total += 1
+        return total
+
+    if size(model.graph, 0) > MAX_STEPS:
+        raise ModelFileError(f"its functions make more than {MAX_STEPS:,} nodes.")
 
 
 def _check_nodes(graph: Any, before: set[int]) -> None:
@@ -71,7 +102,7 @@ def _check_nodes(graph: Any, before: set[int]) -> None:
             maker = None if value is None else value.producer()
             if maker is not None and id(maker) not in before:
                 raise ModelFileError(f"{place} reads {value.name!r:.60}, which no node before it makes.")
-        for attribute in node.attributes.values():
+        for attribute in node.attributes.values() if node.op_type != "ConstantFill" else ():
             wanted = TYPES.get(attribute.name, attribute.type.name)
             if known and (attribute.type.name != wanted or attribute.value is None):
                 raise ModelFileError(f"{place} must have {attribute.name!r} of type {wanted}.")
@@ -80,8 +111,13 @@ def _check_nodes(graph: Any, before: set[int]) -> None:
         before.add(id(node))
 
 
-def constant(value: Any, name: str = "an input") -> np.ndarray | None:
-    """The numbers of an initializer or a Constant; None where a value is computed."""
+def constant(value: Any, name: str = "an input", budget: list[int] | None = None) -> np.ndarray | None:
+    """The numbers of an initializer, of a Constant, or of what is made of these alone; None for another value.
+
+    budget: the steps that are left to find them, in a list of one.
+    """
+    budget = [MAX_FOLDS] if budget is None else budget
+    budget[0] -= 1
     tensor = value.const_value
     node = value.producer()
     if tensor is None and node is not None and node.op_type == "Constant":
@@ -91,6 +127,14 @@ def constant(value: Any, name: str = "an input") -> np.ndarray | None:
                 if kind != "value":
                     return np.asarray(found)
                 tensor = found
+    elif tensor is None and node is not None and node.op_type in onnx_folding.FOLDED and budget[0] > 0:
+        if node.domain not in ("", "ai.onnx") or None in node.inputs or value is not node.outputs[0]:
+            return None
+        given = [constant(one, name, budget) for one in node.inputs]
+        known = [one for one in given if one is not None]
+        if len(known) < len(given) or sum(one.size for one in known) > MAX_FILE // 4:
+            return None
+        return onnx_folding.fold(node, known)
     return None if tensor is None else numbers(tensor, value.name or name)
 
 
@@ -159,6 +203,9 @@ def is_zero(value: Any) -> bool:
         elif node.op_type == "ConstantOfShape":
             if "value" in node.attributes and np.any(numbers(node.attributes["value"].value, "value") != 0):
                 return False
+        elif node.op_type == "ConstantFill":  # of before opset 9
+            if "value" in node.attributes and node.attributes["value"].value != 0:
+                return False
         elif node.op_type == "Concat":
             waiting += list(node.inputs)
         elif node.op_type in (
@@ -175,6 +222,21 @@ def is_zero(value: Any) -> bool:
         else:
             return False
     return True
+
+
+#: What exporters cut the states of one layer out of those of all by.
+OF_STATES = set("Slice Gather Split Identity Cast Squeeze Unsqueeze Transpose Reshape".split())
+
+
+def states_behind(value: Any) -> Any:
+    """The graph's input that a value is cut out of, or the value itself."""
+    first = value
+    for _ in range(20):
+        node = None if value is None else value.producer()
+        if node is None or node.op_type not in OF_STATES or not node.inputs:
+            break
+        value = node.inputs[0]
+    return value if value is not None and is_given(value) else first
 
 
 #: What exporters make of lengths on their way to an operator, or to a mask of the steps that are real.

@@ -11,7 +11,7 @@ import numpy as np
 from unspool.errors import ModelFileError
 from unspool.importing import onnx_recurrent
 from unspool.importing.network import MAX_LAYERS, Node
-from unspool.importing.onnx_file import constant, lengths_behind
+from unspool.importing.onnx_file import constant, lengths_behind, states_behind
 from unspool.importing.onnx_recurrent import attribute, where
 
 #: Axes: "a", "b": the first two of the input, one of them time, the other the batch; "D" directions; "F" features;
@@ -67,6 +67,9 @@ class Builder:
         if not any(node.op_type in (*onnx_recurrent.KINDS, "Scan") for node in self.graph):
             held = sorted({node.op_type for node in self.graph})
             loop = " A Loop is not read as a layer: export the layer with a Scan." if "Loop" in held else ""
+            loop += (
+                " What is inside an If is not read: export with its condition fixed." if "If" in held else ""
+            )
             raise ModelFileError(
                 f"it has no LSTM, GRU, RNN or Scan operator. It has: {', '.join(held)[:200] or 'none'}.{loop}"
             )
@@ -84,7 +87,7 @@ class Builder:
         for node in self.graph:
             if node.op_type in onnx_recurrent.KINDS:
                 lengths |= (lengths_behind(node.inputs[4]) or set()) if _has(node, 4) else set()
-                states |= {v.name for v in node.inputs[5:7] if v}
+                states |= {states_behind(v).name for v in node.inputs[5:7] if v}
             elif node.op_type == "Scan":
                 carried = len(node.inputs) - int(onnx_recurrent.attribute(node, "num_scan_inputs", 0))
                 states |= {v.name for v in node.inputs[:carried] if v}
@@ -215,7 +218,9 @@ class Builder:
 
     def _finish(self, wanted: str) -> None:
         if wanted in self.skipped:
-            raise ModelFileError(f"its output {wanted!r} needs {self.skipped[wanted].rstrip('.')}.")
+            raise ModelFileError(
+                f"its output {wanted!r} needs what is not supported: {self.skipped[wanted].rstrip('.')}."
+            )
         flow = self.flows[wanted]
         if flow.node < 0:
             raise ModelFileError("its output is its input.")

@@ -9,7 +9,7 @@ import numpy as np
 
 from unspool.errors import ModelFileError
 from unspool.importing import gates
-from unspool.importing.onnx_file import constant, is_given, is_zero, lengths_behind
+from unspool.importing.onnx_file import constant, is_given, is_zero, lengths_behind, states_behind
 
 KINDS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -78,7 +78,7 @@ def read(node: Any) -> RecurrentNode:
     weights = _weights(node, inputs, count)
     for number in (5, 6):
         start = inputs[number]
-        if start is not None and not is_given(start) and not is_zero(start):
+        if start is not None and not is_given(states_behind(start)) and not is_zero(start):
             raise ModelFileError(f"{place} starts from a state that is not zero, which is not supported.")
     if inputs[4] is not None and not lengths_behind(inputs[4]):
         raise ModelFileError(f"{place} has lengths (sequence_lens) that are no input of the model.")
