@@ -121,7 +121,17 @@ def test_scikit_learn_is_imported_where_it_is_used() -> None:
                     assert not slow or str(path.relative_to(ROOT)) in contract, f"{path}:{node.lineno}"
 
 
-HEAVY = ("sklearn", "scipy.stats", "scipy.optimize", "pandas", "pyarrow", "matplotlib", "torch._dynamo")
+HEAVY = (
+    "torch._dynamo",
+    "sklearn",
+    "scipy.stats",
+    "scipy.optimize",
+    "scipy.sparse",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "tokenizers",
+)
 
 
 def test_what_a_saved_model_answers_needs_no_scikit_learn(tmp_path: Path) -> None:

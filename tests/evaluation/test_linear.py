@@ -93,13 +93,32 @@ def test_the_rows_are_scikit_learns_bit_by_bit():
     np.testing.assert_array_equal(ours.idf, theirs.idf_)
     split = encoder.split(new)
     words = split.numbers_of_names(ours.counts.words, -1)
-    small = [ours.counts._count(part, words[part.codes]) for part in split.blocks(7)]
-    pairs.append((sp.vstack(small), ours.counts.of(new)))
+    small = [ours.counts._count(part, words[part.codes]).csr() for part in split.blocks(7)]
+    pairs.append((sp.vstack(small), sp.vstack([rows.csr() for rows in ours.counts.blocks(new)])))
     assert len(small) > 3
     for one, other in pairs:
         assert one.shape == other.shape
         for part in ("indptr", "indices", "data"):
             np.testing.assert_array_equal(getattr(one, part), getattr(other, part))
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_outputs_are_scipys_bit_by_bit(outputs, monkeypatch):
+    """Without scipy.sparse, some texts at a time."""
+    encoder, texts = TextEncoder(50), ["", *made(80)[0], ""]
+    fitted = Terms(encoder.fit(texts))
+    fitted.fit(texts)
+    random = np.random.default_rng(0)
+    weights, bias = random.normal(size=(len(fitted.names) + 2, outputs)), random.normal(size=outputs)
+    columns = random.normal(size=(len(texts), 2)) * (random.random((len(texts), 2)) < 0.7)
+    alone = LinearText(fitted, weights[:-2], bias, np.ones(1))
+    beside = LinearText(fitted, weights, bias, np.ones(1))
+    monkeypatch.setattr("unspool.evaluation.terms.BLOCK", 50)
+    rows = fitted.transform(texts)
+    assert len([*fitted.blocks(texts)]) > 3
+    np.testing.assert_array_equal(alone.outputs(texts), rows @ weights[:-2] + bias)
+    both = sp.hstack([rows, sp.csr_matrix(columns)], format="csr")
+    np.testing.assert_array_equal(beside.outputs(texts, columns), both @ weights + bias)
 
 
 @pytest.mark.parametrize("best", [-9, -4, 0, 1, 6, 11])

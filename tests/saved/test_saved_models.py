@@ -54,6 +54,16 @@ def test_the_same_predictions_bit_for_bit(model: SequenceRegressor, tmp_path: Pa
     assert again.fit(TEXTS, Y).score(TEXTS, Y) == model.score(TEXTS, Y)
 
 
+def test_weights_that_are_loaded_are_not_drawn_first(
+    model: SequenceRegressor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What draws an orthogonal matrix takes 8 MB at its first call."""
+    model.save(tmp_path / "m")
+    monkeypatch.setattr("torch.nn.init.orthogonal_", lambda _: pytest.fail("drawn"))
+    again = unspool.load(tmp_path / "m")
+    assert np.array_equal(again.predict(FRESH[:1]), model.predict(FRESH[:1]))
+
+
 def test_in_another_process(model: SequenceRegressor, tmp_path: Path) -> None:
     """There it predicts the same, and torch's compiler, which takes seconds to import, is not needed."""
     model.save(tmp_path / "m")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import ClassVar
 
 import torch
@@ -12,6 +14,18 @@ from torch import Tensor, nn
 from unspool.errors import bad_parameter, check_choice, check_float, check_int
 
 State = Tensor | tuple
+_unfilled = ContextVar("unfilled", default=False)
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Within, cells leave their weights as they are allocated, for numbers that are loaded: what makes an orthogonal
+    matrix is LAPACK, whose first call alone takes 8 MB."""
+    token = _unfilled.set(True)
+    try:
+        yield
+    finally:
+        _unfilled.reset(token)
 
 
 class Cell(nn.Module):
@@ -72,8 +86,10 @@ class Cell(nn.Module):
         biases 0, forget gates 1 (Jozefowicz et al. 2015). As in Keras, a matrix of several gates is filled as a
         whole: W_hhᵀ W_hh = 1, so that all gates together keep the norm of h.
         "uniform": all in ±1/sqrt(hidden_size), as torch.nn's layers start.
-        In both, the biases of `gate_bias` are set last.
+        In both, the biases of `gate_bias` are set last. Within `unfilled` nothing is set.
         """
+        if _unfilled.get():
+            return
         scheme = self.init if scheme is None else scheme
         check_choice(type(self).__name__, "scheme", scheme, ["orthogonal", "uniform"])
         bound = 1.0 / math.sqrt(self.hidden_size)

@@ -96,10 +96,11 @@ class Answers:
             raise DataError(
                 f"The first {len(table)} rows of {table.name} {self.lacks}. Is {self.input!r} the column?"
             )
-        numbered = answers.with_columns(pl.Series("", rows, dtype=pl.UInt32))
-        index = pl.DataFrame({"": pl.Series(range(len(table)), dtype=pl.UInt32)})
-        columns = index.join(numbered, on="", how="left", maintain_order="left").drop("")
-        frame = pl.concat([table.frame, columns], how="horizontal")
+        if len(rows) < len(table):
+            places = np.full(len(table), None)
+            places[rows] = range(len(rows))
+            answers = answers.select(pl.all().gather(pl.Series(places.tolist(), dtype=pl.UInt32)))
+        frame = pl.concat([table.frame, answers], how="horizontal")
         return Answered(frame, len(rows), len(table) - len(rows), warned)
 
     def complete(self, everything: Part) -> np.ndarray:

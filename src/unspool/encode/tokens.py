@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from itertools import accumulate, chain
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import models, normalizers
 
 from unspool.arrays import check_texts, unwrapped
 from unspool.encode import vectors
@@ -19,6 +17,9 @@ from unspool.errors import DataError, ModelFileError, check_int
 from unspool.ragged import Ragged
 from unspool.saved.fields import checked
 from unspool.text.words import PAD, UNKNOWN, UNKNOWN_ID
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as RustTokenizer
 
 _EXPECTED = "X must be a list of sentences, each a list of tokens (str)"
 
@@ -66,8 +67,10 @@ class TokenEncoder:
 
         A capital Σ at the end of a token is σ there and ς here.
         """
+        from tokenizers import Tokenizer, models, normalizers
+
         numbers = {word: i for i, word in enumerate([PAD, UNKNOWN, *self.words])}
-        rust = RustTokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
+        rust = Tokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
         if self.lower:
             rust.normalizer = normalizers.Lowercase()
         return rust

@@ -118,12 +118,12 @@ class SequenceNetwork(nn.Module):
 
     def freeze(self, weights: str = "float32") -> Any:
         """A copy for prediction, its recurrent layers frozen: see `Stack.freeze`."""
-        twin = copy.deepcopy(self).eval().requires_grad_(False)
-        if isinstance(twin.embedding, (GivenEmbedding, WordsAndCharacters)):
-            twin.embedding = twin.embedding.merged()
-        table = None if isinstance(twin.embedding, WordsAndCharacters) else twin.embedding
-        twin.stack = self.stack.freeze(weights, table)
-        return twin
+        own = self.embedding
+        embedding = own.merged() if isinstance(own, GivenEmbedding) else copy.deepcopy(own)
+        embedding = embedding.merged() if isinstance(embedding, WordsAndCharacters) else embedding
+        table = None if isinstance(embedding, WordsAndCharacters) else embedding
+        there = {id(self.stack): self.stack.freeze(weights, table), id(own): embedding}  # not copied first
+        return copy.deepcopy(self, there).eval().requires_grad_(False)
 
 
 class Ensemble(nn.Module):

@@ -36,7 +36,12 @@ class LinearText:
 
     def outputs(self, texts: Texts, columns: np.ndarray | None = None) -> np.ndarray:
         """float64 (n, K); columns (n, C) float where the fit had them."""
-        return _joined(self.terms.transform(texts), columns) @ self.weights + self.bias
+        count = len(self.terms.idf)
+        found = np.concatenate([rows.times(self.weights[:count]) for rows in self.terms.blocks(texts)])
+        if columns is not None:
+            for column, weights in zip(columns.T, self.weights[count:], strict=True):
+                found += np.outer(column, weights)
+        return found + self.bias
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What is saved beside the names of the terms: float32."""

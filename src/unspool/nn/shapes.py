@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from unspool.cells.base import unfilled
+
 
 class _Unfilled(TorchFunctionMode):
     """`normal_` leaves a tensor without numbers as it is.
@@ -32,5 +34,5 @@ class _Unfilled(TorchFunctionMode):
 @contextmanager
 def shapes_alone() -> Iterator[None]:
     """What is built within has shapes and no memory; no random numbers are drawn."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"), _Unfilled():
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), _Unfilled(), unfilled():
         yield

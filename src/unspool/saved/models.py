@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unspool.cells.base import unfilled
 from unspool.errors import ModelFileError, bad_parameter
 from unspool.nn.shapes import shapes_alone
 from unspool.saved.fields import Fields
@@ -101,7 +102,7 @@ def read_network(
         raise ModelFileError(f"its settings do not make a network ({error}).") from error
     tensors = weights.read({**expected, **others})
     further = {name: tensors.pop(name) for name in others}
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), unfilled():
         network: nn.Module = build()
     network.load_state_dict(tensors)
     network.eval()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tokenizers import Regex, models, normalizers, pre_tokenizers
-from tokenizers import Tokenizer as RustTokenizer
 
 from unspool.errors import DataError, InvalidParameterError, ModelFileError, check_choice, check_int
 from unspool.ragged import Ragged
 from unspool.saved.fields import checked
 from unspool.text.words import PAD, UNKNOWN, UNKNOWN_ID, Split, Words
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as RustTokenizer
 
 BEGIN, END = "<begin>", "<end>"
 _TOGETHER = 8192  # texts that are checked at a time
@@ -113,7 +114,7 @@ class TextEncoder:
         By characters, a capital Σ at the end of a word is σ there and ς here.
         """
         self._words()
-        return RustTokenizer.from_str(self._split.tokenizer().to_str())
+        return self._split.tokenizer()
 
     @property
     def vocabulary_size(self) -> int:
@@ -189,8 +190,10 @@ class _Characters:
         self.numbers[points] = np.arange(2, len(points) + 2)
 
     def tokenizer(self) -> RustTokenizer:
+        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
         numbers = {word: i for i, word in enumerate([PAD, UNKNOWN, *self.words])}
-        rust = RustTokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
+        rust = Tokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
         steps = [normalizers.NFC(), *([normalizers.Lowercase()] if self.lower else [])]
         rust.normalizer = normalizers.Sequence(steps)
         rust.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice, pairwise, repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tokenizers import Regex, models, normalizers, pre_tokenizers
-from tokenizers import Tokenizer as RustTokenizer
 
 from unspool import _native
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as RustTokenizer
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 UNKNOWN_ID = 1
@@ -69,21 +71,31 @@ class Words:
 
     No word holds a space, and what is done to a text (NFC, lower case, the split) does not reach across one: so texts
     are cut at spaces. Pieces of ASCII are split natively, without Python's lock; of the others the library splits each
-    different one once, and the words of short ones are remembered. Python's `re` knows no Unicode properties: its words
-    break at every vowel sign of Hindi or Thai.
+    different one once, and the words of short ones are remembered; without any, it is not loaded. Python's `re` knows
+    no Unicode properties: its words break at every vowel sign of Hindi or Thai.
     """
 
     def __init__(self, lower: bool) -> None:
         self.lower = lower
-        steps = [normalizers.NFC(), normalizers.Replace("\u2019", "'")]
-        self.rust = RustTokenizer(models.WordLevel({}, unk_token=UNKNOWN))
-        self.rust.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lower else steps)
-        self.rust.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), "removed", invert=True)
         self.vocabulary: dict[str, int] = {}
         self._remembered: dict[str, list[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_remembered": {}}
+        return {"lower": self.lower, "vocabulary": self.vocabulary, "_remembered": {}}
+
+    @cached_property
+    def rust(self) -> RustTokenizer:
+        """The library's, of what splits alone."""
+        return self._rust({})
+
+    def _rust(self, vocabulary: dict[str, int]) -> RustTokenizer:
+        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+        steps = [normalizers.NFC(), normalizers.Replace("\u2019", "'")]
+        made = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+        made.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if self.lower else steps)
+        made.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), "removed", invert=True)
+        return made
 
     def most_frequent(self, texts: Sequence[str], count: int) -> list[str]:
         """At most `count` words of the texts, the most frequent first, ties in alphabetical order."""
@@ -95,11 +107,10 @@ class Words:
     def know(self, words: list[str]) -> None:
         """Number these, from 2 on."""
         self.vocabulary = {word: i for i, word in enumerate([PAD, UNKNOWN, *words])}
-        self.rust.model = models.WordLevel(self.vocabulary, unk_token=UNKNOWN)
 
     def tokenizer(self) -> RustTokenizer:
         """The library's, which gives the same numbers."""
-        return self.rust
+        return self._rust(self.vocabulary)
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """(ids (N,) int64, offsets (B + 1,))."""
