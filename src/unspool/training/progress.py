@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
 from unspool.training.callbacks import Callback, shortfall
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
     from unspool.training.batches import Batch
     from unspool.training.loop import Trainer
 
@@ -24,6 +23,9 @@ class Progress(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         if self.verbose and sys.stdout.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),
