@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import unspool
+from unspool.cli.app import app
 from unspool.errors import DataError, ModelFileError
 from unspool.importing import from_keras
 from unspool.importing.vectorizer import Vectorizer
@@ -94,8 +97,28 @@ def test_predictions_saved_and_loaded(tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     again = unspool.load(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(TEXTS[::2]), TABLE[[4, 1]])
+    for batch_size in (512, 2):
+        with pytest.raises(
+            DataError, match=r"needs one step at least\..* Sequence 2 of those given is empty"
+        ):
+            again.predict(["a", "day", "!?", "the"], batch_size=batch_size)
     with pytest.raises(DataError, match="Text 1 must be a str"):
         again.inputs[0].tokenizer.texts_to_sequences(["a", 1])
+
+
+def test_on_the_command_line(tmp_path: Path) -> None:
+    """A table is answered; what such a model cannot do is refused with what it can."""
+    from_keras(written(tmp_path)).save(tmp_path / "model")
+    (tmp_path / "t.csv").write_text("text,n\nthe good,1\n,2\nnever,3\n")
+    run = partial(CliRunner().invoke, app)
+    found = run(["predict", str(tmp_path / "model"), str(tmp_path / "t.csv"), "--input", "text"])
+    assert found.exit_code == 0, found.output
+    assert found.stdout.splitlines()[1:] == ["the good,1,8.0,9.0", ",2,,", "never,3,2.0,3.0"]
+    for command in ("stream", "export", "shrink"):
+        found = run(
+            [command, str(tmp_path / "model")] + ["--out", str(tmp_path / "o")] * (command != "stream")
+        )
+        assert found.exit_code != 0 and "It has: inspect, predict, serve" in found.output
 
 
 def test_one_length_for_all(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hmac
 import json
+import socket
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -83,12 +85,35 @@ def test_pages_of_another_site_are_refused(url) -> None:
 
 
 def test_other_names_of_this_machine_are_refused_without_a_token(url, closed) -> None:
-    for host in ("evil.example", "evil.example:80", "", "[", "127.0.0.1.evil.example", "10.0.0.1"):
+    for host in (
+        "evil.example",
+        "evil.example:80",
+        "",
+        "[",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        "a@localhost",
+    ):
         found = httpx.get(f"{url}/v2", headers={"Host": host})
         assert found.status_code in (400, 403), host
     for host in ("localhost", "localhost:1", "127.0.0.1", "[::1]:80"):
         assert httpx.get(f"{url}/v2", headers={"Host": host}).status_code == 200
     assert httpx.get(f"{closed}/v2", headers={"Host": "models.example", **bearer()}).status_code == 200
+
+
+def test_a_request_for_a_whole_address(url) -> None:
+    """As a proxy gets it: the host in it counts."""
+    place = urlsplit(url)
+    for target, host, status in (
+        ("http://localhost/v2", "evil.example", 200),
+        ("http://localhost", "localhost", 200),
+        ("http://localhost/v2/no", "localhost", 404),
+        ("http://evil.example/v2", "localhost", 403),
+        ("http://[/v2", "localhost", 403),
+    ):
+        with socket.create_connection((place.hostname, place.port), timeout=10) as raw:
+            raw.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            assert int(raw.makefile("rb").readline().split()[1]) == status, target
 
 
 def test_elsewhere_than_on_this_machine_only_with_a_token(models) -> None:

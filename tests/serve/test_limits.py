@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import socket
@@ -101,6 +102,20 @@ def test_headers_that_do_not_come(small, before, sent) -> None:
             answer += raw.recv(1000)
         raw.sendall(sent)
         assert raw.recv(1000) == b""  # the server has closed it
+
+
+@pytest.mark.parametrize("start", [b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: ", b"GET /"])
+def test_headers_without_an_end(small, start) -> None:
+    """They are read up to a bound, not until the time is over."""
+    place = urlsplit(small)
+    with socket.create_connection((place.hostname, place.port), timeout=10) as raw:
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            raw.sendall(start)
+            for _ in range(64):
+                raw.sendall(b"a" * 2**20)
+                sent += 1
+        assert sent < 40
 
 
 def test_a_client_that_goes_before_its_answer(small) -> None:

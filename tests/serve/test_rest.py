@@ -187,6 +187,7 @@ BAD = [
     ("score", {"inputs": [tensor("text", "INT64", [1], [1])]}, 422, "must be BYTES"),
     ("wave", {"inputs": [tensor("series", "FP32", [1, 2], [1, 2])]}, 422, "[n, T, 3] or [T, 3]"),
     ("wave", {"inputs": [tensor("series", "FP32", [1, 3], [1, 2, 1e300])]}, 422, "infinity"),
+    ("wave", {"inputs": [tensor("series", "FP32", [1, 3], [1, 2, "6"])]}, 422, "FP32 values. Got '6'"),
     ("wave", {"inputs": [tensor("series", "FP32", [1, 3], [[1, 2], [3]])]}, 422, "equally many"),
     ("wave", {"inputs": [tensor("series", "FP32", [1, 3], [True, 2, "x"])]}, 422, "FP32 values"),
     ("kind", {"inputs": [tensor("ids", "INT64", [1], [10**30])]}, 422, "INT64"),

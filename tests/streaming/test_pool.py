@@ -77,7 +77,9 @@ def test_sessions_that_get_nothing_expire() -> None:
     pool.push({"a": x, "b": x})
     now[0] = 8
     pool.push({"b": x})
-    now[0] = 11
+    now[0] = 9.999
+    assert pool.expire() == []
+    now[0] = 10  # to the second
     assert pool.expire() == ["a"] and pool.keys() == ["b"]
     now[0] = 30
     pool.push({"b": x})

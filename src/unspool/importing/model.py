@@ -111,7 +111,7 @@ class ImportedModel:
         with torch.no_grad():
             for rows in batches:
                 these = parts if len(batches) == 1 else [part[rows] for part in parts]
-                for kept, signal in zip(found, self.network_(*map(signal_of, these))):
+                for kept, signal in zip(found, self._computed(these, rows)):
                     values = signal.looked_up()
                     if signal.offsets is None:
                         kept.append(values.numpy())
@@ -122,6 +122,17 @@ class ImportedModel:
             back = torch.cat(batches).argsort().numpy()
             ends = [[end[i] for i in back] if isinstance(end, list) else end[back] for end in ends]
         return ends[0] if len(ends) == 1 else dict(zip(self.outputs, ends))
+
+    def _computed(self, parts: list[Ragged | Tensor], rows: Any) -> Any:
+        try:
+            return self.network_(*map(signal_of, parts))
+        except DataError as error:
+            empty = [(part.lengths == 0).nonzero() for part in parts if isinstance(part, Ragged)]
+            first = min((int(places[0]) for places in empty if len(places)), default=None)
+            if first is None:
+                raise
+            number = rows.start + first if isinstance(rows, slice) else int(rows[first])
+            raise DataError(f"{error} Sequence {number} of those given is empty.") from error
 
     def _batches(self, parts: list[Ragged | Tensor], size: int) -> list[Any]:
         """The rows that are computed at once: in their order, or, where layers need it, those of one length."""

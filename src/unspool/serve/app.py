@@ -108,12 +108,23 @@ class _Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
+            scope = _of_origin(scope)
             try:
                 self.guard.check(Headers(scope=scope), scope["path"] in OPEN and scope["type"] == "http")
             except RequestError as error:
                 await _refuse(error, scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def _of_origin(scope: Scope) -> Scope:
+    """A request for a whole address, as a proxy gets it, as one for the path and the host in it (RFC 9112, 3.2.2)."""
+    if not scope["path"].startswith(("http://", "https://")):
+        return scope
+    host, slash, path = scope["path"].split("//", 1)[1].partition("/")
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    headers.append((b"host", host.encode("latin-1", "replace")))
+    return {**scope, "path": slash + path or "/", "raw_path": None, "headers": headers}
 
 
 async def _refuse(error: RequestError, scope: Scope, receive: Receive, send: Send) -> None:

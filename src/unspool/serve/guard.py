@@ -79,8 +79,8 @@ def _netloc(origin: str) -> str:
 
 
 def _name_of(host: str) -> str:
-    """The name in a Host header, without the port and the brackets of IPv6."""
+    """The name in a Host header, without the port and the brackets of IPv6; "" for what is none."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return "" if "@" in host else urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""

@@ -49,7 +49,9 @@ class Version:
         self.no_streams = ""
         try:
             if not served.streamed:
-                raise DataError(f"A {type(served.model).__name__} answers for whole rows.")
+                raise DataError(
+                    f"An estimator of the class {type(served.model).__name__} answers for whole rows."
+                )
             self.streams = Streams(served, weights, limits)
         except (DataError, EngineError) as error:
             self.no_streams = str(error)

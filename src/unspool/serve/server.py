@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from unspool.errors import UnspoolError
 from unspool.serve.app import Service
@@ -132,12 +132,13 @@ class Server(uvicorn.Server):
 
 
 def _within(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP, which closes a connection whose client does not get a request's headers over in time."""
+    """HTTP by h11, which bounds the headers, with httptools installed too: that one reads on for as long as they come.
+    A connection whose client does not get a request's headers over in time is closed."""
 
-    class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    class Protocol(H11Protocol):
         late: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._wait()
 

@@ -37,7 +37,8 @@ def parse_json(body: bytes, most: int) -> Any:
     except RecursionError:
         raise RequestError(400, "The body is JSON nested too deeply.") from None
     except ValueError as error:
-        raise RequestError(400, f"The body must be JSON. {error}") from None
+        told = str(error).partition("; use sys.")[0]
+        raise RequestError(400, f"The body must be JSON. {told}") from None
 
 
 def _no_constant(name: str) -> Any:
@@ -94,8 +95,10 @@ def _numbers(name: str, datatype: str, data: list[Any]) -> np.ndarray:
     if array.size == 0:
         return np.empty(0, wanted)
     if array.dtype.kind not in _KINDS[wanted.kind]:
+        values = np.array(data, dtype=object).ravel().tolist()
+        strange = (v for v in values if np.array(v).dtype.kind not in _KINDS[wanted.kind])
         raise RequestError(
-            422, f"Input {name!r} must hold {datatype} values. Got {_shown(array.ravel().tolist()[0])}."
+            422, f"Input {name!r} must hold {datatype} values. Got {_shown(next(strange, values[0]))}."
         )
     with np.errstate(over="ignore"):
         found = array.astype(wanted)

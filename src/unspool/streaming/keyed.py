@@ -50,7 +50,7 @@ class Keyed:
         with self._lock:
             oldest = self.clock() - self.max_age
             for key, slot in self._sessions.items():
-                if self._used[slot] >= oldest:
+                if self._used[slot] > oldest:
                     break
                 gone.append(key)
             for key in gone:
