@@ -1,7 +1,7 @@
 # make demo   train, measure and use a model on real ratings
 # make test   install, lint, types, tests; TESTS=tests/nn: a part of them
 # make lint   ruff and mypy                                       make bench  benchmarks -> benchmarks/results
-# make matrix   every call in every surrounding, an hour      make sanitize  the core under sanitizers
+# make matrix   every call in every surrounding, an hour      make sanitize  the core under sanitizers, all of it
 # make fuzz   changed files for every loader; MINUTES=60
 # make wheel   dist/: the source archive and a wheel that needs no compiler, both tried
 # make versions   that wheel and the tests of layers, on every promised Python and torch that is found
@@ -50,11 +50,16 @@ demo: $(INSTALLED)
 		--out demo/model --report demo
 	$(BIN)/unspool predict demo/model $(TEXTS)
 
+# The types and, where it is not a part of the tests alone, the sanitizers go on beside them.
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(MYPY_OPTIONS) & types=$$!; GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup \
-		--durations 30 --durations-min 3 $(TESTS); tests=$$?; wait $$types && exit $$tests
+	export GOMP_SPINCOUNT=1000; $(BIN)/mypy $(MYPY_OPTIONS) & types=$$!; \
+		nice -n 5 $(if $(TESTS),true,$(BIN)/python tests/sanitize.py --quick) > build/sanitize.log 2>&1 & sanitizers=$$!; \
+		$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --durations 30 --durations-min 3 $(TESTS); tests=$$?; \
+		wait $$types; types=$$?; wait $$sanitizers; sanitizers=$$?; \
+		if [ $$sanitizers = 0 ]; then grep -E '^(address|thread|Left|Clean)' build/sanitize.log; else tail -n 100 build/sanitize.log; fi; \
+		test $$types = 0 && test $$sanitizers = 0 && exit $$tests
 
 matrix: $(INSTALLED)
 	$(BIN)/python -m tests.boundary
