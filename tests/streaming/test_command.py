@@ -126,6 +126,15 @@ def test_bad_lines_are_told_with_their_number(folder: Path) -> None:
     assert "on_error" in errors
 
 
+def test_a_line_that_is_too_long_is_one_bad_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unspool.cli.stream.LONGEST", 64)
+    good, long = {"x": [1, 2]}, {"x": [[1, 2]] * 50}
+    answers, errors = run(folder / "series", [good, long, good], "--on-error", "skip")
+    assert [answer["steps"] for answer in answers] == [1, 2]
+    assert errors.count("\n") == 1 and "Line 2 of stdin: it is longer than 64 bytes" in errors
+    assert "Line 2 of stdin" in run(folder / "series", [good, long], code=2)[1]
+
+
 def test_the_oldest_sequence_goes(folder: Path) -> None:
     lines = [{"id": i, "x": [1, 2]} for i in (1, 2, 3, 1)]
     answers, _ = run(folder / "series", lines, "--capacity", "2")

@@ -12,7 +12,7 @@ import torch
 from unspool import cells
 from unspool.errors import DataError, InvalidParameterError, ModelFileError
 from unspool.nn import Recurrent
-from unspool.streaming import Stream, StreamPool, stream_model
+from unspool.streaming import LookAheadPool, Stream, StreamPool, stream_model
 
 
 def layer(seed: int = 0) -> Recurrent:
@@ -119,8 +119,15 @@ def test_what_is_wrong_changes_nothing_and_names_the_session() -> None:
         pool.push(["a", "b"], x[:1])
     with pytest.raises(DataError, match="keys without rows"):
         pool.push(["a"])
+    for keys in (5, [["a"], ["b"]]):
+        with pytest.raises(DataError, match="Keys must be several"):
+            pool.push(keys, x)
     assert pool.save("a") == before and pool.keys() == ["a"]
-    for name, value in (("capacity", 0), ("max_age", 0), ("threads", 0)):
+    assert list(pool.finish(["a", "a"])) == ["a"]
+    ahead = LookAheadPool(Recurrent(cells.get("lstm")(3, 4), bidirectional=True), 1)
+    with pytest.raises(DataError, match=r"takes \{key: chunk\}. Got None"):
+        ahead.push(None)  # type: ignore[arg-type]
+    for name, value in (("capacity", 0), ("max_age", 0), ("max_age", "3"), ("threads", 0)):
         with pytest.raises(InvalidParameterError, match=name):
             StreamPool(layer(), **{name: value})
 

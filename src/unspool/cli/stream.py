@@ -81,6 +81,8 @@ def stream(
 def _answer_all(pool: Any, skip: bool) -> None:
     for number, line in _lines():
         try:
+            if len(line) >= LONGEST:
+                raise DataError(f"it is longer than {LONGEST:,} bytes. Cut it into several.")
             answer = _answer(pool, _read(line))
         except DataError as error:
             if not skip:
@@ -93,12 +95,13 @@ def _answer_all(pool: Any, skip: bool) -> None:
 
 
 def _lines() -> Iterator[tuple[int, bytes]]:
-    """(number, line), without those that are blank."""
+    """(number, line), without those that are blank; of a line that is too long the first `LONGEST` bytes."""
     number = 0
     while line := sys.stdin.buffer.readline(LONGEST):
         number += 1
-        if len(line) == LONGEST:
-            raise DataError(f"Line {number} of stdin is longer than {LONGEST:,} bytes. Cut it into several.")
+        rest = line
+        while len(rest) == LONGEST and not rest.endswith(b"\n"):
+            rest = sys.stdin.buffer.readline(LONGEST)
         if line.strip():
             yield number, line
 

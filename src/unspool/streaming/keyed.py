@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from unspool.errors import DataError, bad_parameter, check_int
+from unspool.errors import DataError, bad_parameter, check_float, check_int
 
 
 class Keyed:
@@ -29,8 +30,8 @@ class Keyed:
         owner = type(self).__name__
         self.model = model
         self.capacity = check_int(owner, "capacity", capacity)
-        if max_age is not None and not max_age > 0:
-            bad_parameter(owner, "max_age", "seconds above 0, or None", max_age)
+        if max_age is not None:
+            check_float(owner, "max_age", max_age, 0, math.inf, closed="right")
         self.max_age, self.clock = max_age, clock
         self._sessions: OrderedDict[Hashable, int] = OrderedDict()  # key -> slot
         try:
@@ -89,6 +90,15 @@ class Keyed:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def _checked(self, keys: Any) -> list[Hashable]:
+        """Keys in their order; `DataError` for what is none."""
+        try:
+            keys = keys.tolist() if isinstance(keys, (np.ndarray, Tensor)) else list(keys)
+            hash(tuple(keys))
+        except TypeError as error:
+            raise DataError(f"Keys must be several, such as numbers or texts. {error}.") from error
+        return keys
 
     def _make_room(self, count: int) -> None:
         """For so many sessions in one push."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unspool.errors import DataError
+from unspool.errors import DataError, described
 from unspool.streaming import lanes
 from unspool.streaming.keyed import Keyed
 from unspool.streaming.look_ahead import from_bytes, to_bytes
@@ -48,6 +48,8 @@ class LookAheadPool(Keyed):
     def push(self, chunks: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """{key: chunk} -> {key: answer}, as of `LookAheadStream.push`; a new key begins a session. `DataError`, with
         the key, for a chunk that cannot be read, or more keys than the capacity; then nothing has changed."""
+        if not isinstance(chunks, Mapping):
+            raise DataError(f"A pool takes {{key: chunk}}. Got {described(chunks)}.")
         keys = list(chunks)
         with self._lock:
             self._make_room(len(keys))
@@ -67,7 +69,7 @@ class LookAheadPool(Keyed):
 
     def finish(self, keys: Iterable[Hashable]) -> dict[Hashable, Any]:
         """The answers of sessions whose sequences end, as of `LookAheadStream.finish`; then `drop` them."""
-        keys = list(dict.fromkeys(keys))
+        keys = list(dict.fromkeys(self._checked(keys)))
         with self._lock:
             slots = [self._session(key) for key in keys]
             for key, slot in zip(keys, slots):

@@ -66,7 +66,7 @@ class StreamPool(Keyed):
                 raise DataError("A pool takes {key: chunk}, or keys and rows. Got keys without rows.")
             keys, parts = list(chunks), list(chunks.values())
         else:
-            keys, parts = _keys(chunks), rows
+            keys, parts = self._checked(chunks), rows if hasattr(rows, "__len__") else list(rows)
             if len(keys) != len(parts):
                 raise DataError(
                     f"There must be a row for each key. Got {len(keys)} keys and {len(parts)} rows."
@@ -86,7 +86,7 @@ class StreamPool(Keyed):
 
     def finish(self, keys: Iterable[Hashable]) -> dict[Hashable, Any]:
         """The answers of sessions whose sequences end, as of `Stream.finish`; `drop` then makes room."""
-        keys = list(keys)
+        keys = list(dict.fromkeys(self._checked(keys)))
         with self._lock:
             slots = [self._session(key) for key in keys]
             read = [self.model.feed.finish(self._held.get(slot, "")) for slot in slots]
@@ -167,7 +167,3 @@ class StreamPool(Keyed):
         """The keys of sessions whose text ended within a token, which `finish` would read."""
         with self._lock:
             return [key for key, slot in self._sessions.items() if slot in self._held]
-
-
-def _keys(keys: Any) -> list[Hashable]:
-    return keys.tolist() if isinstance(keys, (np.ndarray, Tensor)) else list(keys)

@@ -60,9 +60,10 @@ def from_bytes(data: bytes, digest: bytes, floats: int | Callable[[int], int]) -
             "that it was saved from."
         )
     size = _HEAD.size + 4 * width + text_size + _CHECKSUM
-    if steps < 2**62:
-        expected = floats(steps) if callable(floats) else floats
-    if steps >= 2**62 or width != expected or len(data) != size:
+    if steps >= 2**62:
+        raise ModelFileError(f"The state of a stream has had {steps:,} steps, which no stream has.")
+    expected = floats(steps) if callable(floats) else floats
+    if width != expected or len(data) != size:
         raise ModelFileError(f"The state of a stream has {len(data)} bytes where its head says {size}.")
     row = np.frombuffer(data, "<f4", width, _HEAD.size).astype(np.float32)
     try:
