@@ -37,6 +37,14 @@ class SlowPathWarning(UserWarning):
     """A cell takes the plain loop, several times slower, since the native engine has no form for its step."""
 
 
+class RowsWarning(UserWarning):
+    """Of `count` of `total` rows, `what`: "3 of 20 texts hold no word"; those of several parts can be added up."""
+
+    def __init__(self, count: int, total: int, what: str) -> None:
+        super().__init__(f"{count} of {total} {what}")
+        self.count, self.what = count, what
+
+
 class InvalidParameterError(UnspoolError, ValueError):
     """A parameter has a value outside its range."""
 
@@ -116,7 +124,7 @@ def torch_folder() -> str:
     return os.path.dirname(torch.__file__) + os.sep
 
 
-def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+def warn_caller(message: str | Warning, category: type[Warning] = UserWarning) -> None:
     """Warn at the line outside this package and torch from which it was called."""
     passed = (*_OURS, torch_folder()) if "torch" in sys.modules else _OURS
     level, frame = 1, sys._getframe()

@@ -110,6 +110,23 @@ def test_pieces_that_threads_answer_are_those_of_one(trained, small_pieces, tmp_
     assert found[0][1] == 60 and len(set(found[0][2])) > 2
 
 
+def test_few_rows_at_a_time_say_the_same(trained, small_pieces, tmp_path):
+    """Of each piece its rows without an answer, and how many of the others hold no known word, as of the whole."""
+    texts = ["good", "xyzzy", None, "awful", "xyzzy good", "plugh", None]
+    pl.DataFrame({"text": [texts[i * i % 7] for i in range(40)], "n": range(40)}).write_csv(
+        tmp_path / "in.csv"
+    )
+    model = answers.laid_out(unspool.load(trained / "model"))
+    found = []
+    for together in (None, 2):
+        with heard():
+            asked = answers.Answers(model, "text", together=together)
+            tables = pieces.read_pieces(tmp_path / "in.csv", ["text", "n"])
+            found.append((pl.concat(asked.frames(tables, 2)), asked.rows, asked.empty, asked.warned))
+    assert found[0][0].equals(found[1][0]) and found[0][1:] == found[1][1:]
+    assert found[0][2] > 0 and all(" of " in text for text in found[0][3]) and len(set(found[0][3])) > 1
+
+
 def test_in_order():
     threads = torch.get_num_threads()
     begun, taken = threading.Event(), []

@@ -14,7 +14,7 @@ import typer
 
 from unspool.cli.data import Beside, Part, take
 from unspool.cli.options import Reading, load_model
-from unspool.cli.threads import HEARD, heard, in_order
+from unspool.cli.threads import HEARD, heard, in_order, one_heap
 from unspool.errors import DataError, EngineError
 from unspool.files import check_place
 from unspool.tables import (
@@ -30,6 +30,8 @@ from unspool.training.device import choose
 LARGE = 4 * 2**20  # bytes of a file that is read, answered and written piece by piece
 # That answer pieces: a quarter of the work of one, reading and splitting, is one thread's at a time.
 MOST_THREADS = 4
+# Rows of a piece that are answered together: their texts as Python's strings, words and numbers take 0.6 KB a row.
+TOGETHER = 5_000
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Answers:
     """Tables with the model's answers to their rows, and what to say of them.
 
     rows: that have an answer; empty: that have no text, or lack what the model needs, and no answer; warned: what the
-    model warned of. schema: of the answers' columns, known from the first part on.
+    model warned of. schema: of the answers' columns, known from the first part on. together: rows that are answered at
+    a time, with the same numbers; None: all of a table.
     """
 
     model: Any
@@ -57,6 +60,7 @@ class Answers:
     empty: int = 0
     schema: dict[str, Any] | None = None
     warned: list[str] = field(default_factory=list)
+    together: int | None = None
 
     @property
     def beside(self) -> Beside:
@@ -83,25 +87,27 @@ class Answers:
 
     def part(self, table: Table) -> Answered:
         """As `frame`, not yet counted; within `heard`."""
+        if self.schema is None:
+            self.schema = self._asked_of_one(table)
+        size = self.together or len(table)
+        found = [self._answers(table.some(start, size)) for start in range(0, len(table), size)]
+        answers = pl.concat([frame for frame, _ in found], rechunk=True)
+        frame = pl.concat([table.frame, answers], how="horizontal")
+        rows = sum(rows for _, rows in found)
+        return Answered(frame, rows, len(table) - rows, HEARD.taken(rows))
+
+    def _answers(self, table: Table) -> tuple[pl.DataFrame, int]:
+        """(a row for each of the table's, null where there is no answer; how many there are)."""
         everything = self.read(table)
         rows = self.complete(everything)
-        answers, warned = pl.DataFrame(schema=self.schema), []
+        answers = pl.DataFrame(schema=self.schema)
         if len(rows):
-            if self.schema is None:
-                self._check(table, take(everything, rows[:1]).inputs)
             answers = pl.DataFrame(self.model.columns(take(everything, rows).inputs, level=self.level))
-            warned = HEARD.taken()
-            self.schema = dict(answers.schema)
-        elif self.schema is None:
-            raise DataError(
-                f"The first {len(table)} rows of {table.name} {self.lacks}. Is {self.input!r} the column?"
-            )
         if len(rows) < len(table):
             places = np.full(len(table), None)
             places[rows] = range(len(rows))
             answers = answers.select(pl.all().gather(pl.Series(places.tolist(), dtype=pl.UInt32)))
-        frame = pl.concat([table.frame, answers], how="horizontal")
-        return Answered(frame, len(rows), len(table) - len(rows), warned)
+        return answers, len(rows)
 
     def complete(self, everything: Part) -> np.ndarray:
         """The numbers of the rows that have an answer: those with a text, and with all else that the model needs."""
@@ -123,12 +129,21 @@ class Answers:
         """What rows without an answer have not."""
         return "lack a value" if self._needs_all and self.beside.names else "have no text"
 
-    def _check(self, table: Table, first: Any) -> None:
-        names = [*self.model.columns(first, level=self.level)]
-        HEARD.taken()
-        taken = [name for name in names if name in table.frame.columns]
+    def _asked_of_one(self, table: Table) -> dict[str, Any]:
+        """The schema of the answers, by the first row that has one; `DataError` where none has, and for a name that is
+        taken."""
+        everything = self.read(table)
+        rows = self.complete(everything)[:1]
+        if not len(rows):
+            raise DataError(
+                f"The first {len(table)} rows of {table.name} {self.lacks}. Is {self.input!r} the column?"
+            )
+        answers = pl.DataFrame(self.model.columns(take(everything, rows).inputs, level=self.level))
+        HEARD.taken(1)
+        taken = [name for name in answers.columns if name in table.frame.columns]
         if taken:
             raise DataError(f"{table.name} has a column {taken[0]!r} already. Rename it.")
+        return dict(answers.schema)
 
 
 @dataclass(frozen=True)
@@ -158,6 +173,7 @@ def predict_table(
 ) -> None:
     """A table with the answers of the saved model at `path`: see `answer_table`."""
     out = check_out(out, table)
+    one_heap()
     model = load_model(path, weights)
     if weights == "float32" and in_pieces(table.expanduser(), reading):
         model = laid_out(model)
@@ -178,6 +194,7 @@ def answer_table(
     threads: pieces that the model may answer at a time.
     """
     large = pieces and in_pieces(path.expanduser(), reading)
+    answers.together = TOGETHER if large else None
     kept = kept_pieces(reading, path, [answers.input, *answers.beside.names], large=large)
     dropped = 0
 

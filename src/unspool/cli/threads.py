@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import warnings
 from collections import deque
@@ -12,20 +13,39 @@ from typing import Any
 
 import torch
 
+from unspool.errors import RowsWarning
+
 
 class _Heard(threading.local):
     """What was warned of in this thread."""
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
+        self.warnings: list[Warning] = []
 
-    def taken(self) -> list[str]:
-        """All of it, once."""
-        texts, self.texts = self.texts, []
-        return texts
+    def taken(self, rows: int) -> list[str]:
+        """All of it, once; of parts of `rows` rows, those that say the same of some of them as one."""
+        found: dict[str, int] = {}
+        for warning in self.warnings:
+            text, count = str(warning), 0
+            if isinstance(warning, RowsWarning):
+                text, count = f"of {rows} {warning.what}", warning.count
+            found[text] = found.get(text, 0) + count
+        self.warnings = []
+        return [f"{count} {text}" if count else text for text, count in found.items()]
 
 
 HEARD = _Heard()
+
+M_ARENA_MAX = -8  # of glibc's malloc.h
+
+
+def one_heap() -> None:
+    """Threads share what is freed, from now on: with glibc, each has a heap of its own, which keeps it. Elsewhere
+    nothing."""
+    try:
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+    except (AttributeError, OSError, TypeError):
+        return
 
 
 @contextmanager
@@ -33,7 +53,7 @@ def heard() -> Iterator[None]:
     """Within, warnings of every thread are kept in its `HEARD`. Python's own `record` mixes threads."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = lambda message, *_: HEARD.texts.append(str(message))
+        warnings.showwarning = lambda message, *_: HEARD.warnings.append(message)
         yield
 
 

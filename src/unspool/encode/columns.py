@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unspool.arrays import frame
 from unspool.encode.reading import Raw, read_input
-from unspool.errors import DataError, ModelFileError, bad_parameter, did_you_mean, warn_caller
+from unspool.errors import DataError, ModelFileError, RowsWarning, bad_parameter, did_you_mean, warn_caller
 from unspool.saved.fields import Fields
 
 MOST = 1000  # categories of a column
@@ -158,10 +158,11 @@ class Columns:
             found.append(matrix)
             if warn and strange:
                 as_what = "the mean" if isinstance(part, Numeric) else "no category"
-                warn_caller(
-                    f"{strange} of {len(raw)} rows have a value of {part.name!r} that is missing or that the model "
-                    f"does not know, which no training row had; it counts as {as_what}.",
+                what = (
+                    f"rows have a value of {part.name!r} that is missing or that the model does not know, which no "
+                    f"training row had; it counts as {as_what}."
                 )
+                warn_caller(RowsWarning(strange, len(raw), what))
             large = np.abs(matrix).max(1, initial=0.0) > LARGEST
             if large.any():
                 row = int(large.argmax())

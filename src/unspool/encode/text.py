@@ -15,7 +15,7 @@ from unspool.encode.characters import CharacterEncoder, beside_ids
 from unspool.encode.cooccurrence import word_vectors
 from unspool.encode.reading import Raw
 from unspool.encode.vector_files import MAX_DIMENSIONS
-from unspool.errors import ModelFileError, warn_caller
+from unspool.errors import ModelFileError, RowsWarning, warn_caller
 from unspool.ragged import Ragged
 from unspool.saved.fields import Fields
 from unspool.text import Split, TextEncoder
@@ -109,10 +109,8 @@ class TextInput(Input):
         unknown = self._unknown(ids) if warn else 0
         if unknown:
             level = "word" if self.encoder.level == "word" else "character"
-            warn_caller(
-                f"{unknown} of {len(raw)} texts hold no {level} of the training texts: "
-                "their predictions say nothing about them.",
-            )
+            what = f"texts hold no {level} of the training texts: their predictions say nothing about them."
+            warn_caller(RowsWarning(unknown, len(raw), what))
         if self.characters is None:
             return ids
         return ids.with_values(beside_ids(ids.values, self._written(raw.data), self.characters))

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from unspool.errors import bad_parameter, check_choice, check_fitted, check_float, check_int, warn_caller
+from unspool.errors import (
+    RowsWarning,
+    bad_parameter,
+    check_choice,
+    check_fitted,
+    check_float,
+    check_int,
+    warn_caller,
+)
 from unspool.program import surroundings
 from unspool.ragged import Ragged
 from unspool.seq2seq.beams import EARLY_STOPPING, Beams, beam_search
@@ -70,9 +78,8 @@ def best_targets(
                     found[row] = targets
     cut = sum(not row[0].ended for row in found)
     if cut:
-        warn_caller(
-            f"{cut} of {len(found)} predictions did not come to an end within {limit} tokens and are cut there."
-        )
+        what = f"predictions did not come to an end within {limit} tokens and are cut there."
+        warn_caller(RowsWarning(cut, len(found), what))
     return found
 
 
@@ -80,8 +87,8 @@ def _encode(model: Seq2Seq, X: Any) -> Ragged:
     ids = [model.source_.encode(text) for text in read_list(X, "X")]
     unknown = sum(model.source_.unknown(row) > 0 for row in ids)
     if unknown:
-        warn_caller(
-            f"{unknown} of {len(ids)} sources hold a token that the training part had not, or rarely; it is read "
-            "as the unknown token."
+        what = (
+            "sources hold a token that the training part had not, or rarely; it is read as the unknown token."
         )
+        warn_caller(RowsWarning(unknown, len(ids), what))
     return ragged(ids)

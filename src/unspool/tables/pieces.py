@@ -32,7 +32,7 @@ from unspool.tables.read import (
 )
 
 ROWS = 20_000
-TOGETHER = 256  # rows that are lists at a time
+TOGETHER = 512  # rows that are lists at a time
 LONGEST = 2**26  # characters of a line, and of a cell
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -166,20 +166,16 @@ def _delimited(
             if not header:
                 cells = chain([first], cells)
             while True:
-                read, odd = _columns(cells, len(first), rows)
+                read, found, odd = _columns(cells, len(first), places, rows)
                 if odd is not None:
                     raise DataError(
                         f"{str(path)!r}, at line {reader.line_num} or before: {len(odd)} cells where the "
                         f"{'header' if header else 'first row'} has {len(first)}. Is the file half-written, or a text "
                         f"with {delimiter!r} not quoted?"
                     )
-                if not read[0]:
+                if not read:
                     break
-                wanted_cells = {
-                    name: pl.Series([cell or None for cell in read[k]], dtype=pl.String)
-                    for name, k in zip(columns, places, strict=True)
-                }
-                yield pl.DataFrame(wanted_cells), {}
+                yield pl.DataFrame(dict(zip(columns, found, strict=True))), {}
     except csv.Error as error:
         raise DataError(
             f"{str(path)!r}, line {reader.line_num}: {error}. The file may be half-written; if its quote characters "
@@ -189,19 +185,26 @@ def _delimited(
         csv.field_size_limit(limit)
 
 
-def _columns(cells: Iterator[list[str]], width: int, rows: int) -> tuple[list[list[str]], list[str] | None]:
-    """(up to `rows` rows, column by column; the first row that has another width, where reading ends).
+def _columns(
+    cells: Iterator[list[str]], width: int, places: Sequence[int], rows: int
+) -> tuple[int, list[pl.Series], list[str] | None]:
+    """(rows read, up to `rows`; their cells in the columns at `places`, null where they are empty; the first row that
+    has another width, where reading ends).
 
-    Few rows at a time are lists: of many, Python's garbage collection takes as long as their reading.
+    Few rows at a time are Python's: of many, its garbage collection takes as long as their reading, and their texts
+    as much memory again as the columns.
     """
-    columns: list[list[str]] = [[] for _ in range(width)]
-    while block := list(islice(cells, min(rows - len(columns[0]), TOGETHER))):
+    parts: list[list[pl.Series]] = [[] for _ in places]
+    read = 0
+    while block := list(islice(cells, min(rows - read, TOGETHER))):
         odd = next((row for row in block if len(row) != width), None)
         if odd is not None:
-            return columns, odd
-        for column, more in zip(columns, zip(*block)):
-            column += more
-    return columns, None
+            return read, [], odd
+        read += len(block)
+        columns = [*zip(*block)]
+        for part, place in zip(parts, places):
+            part.append(pl.Series([cell or None for cell in columns[place]], dtype=pl.String))
+    return read, [pl.concat(part) for part in parts] if read else [], None
 
 
 def _lines(file: IO[str], path: Path) -> Iterator[str]:

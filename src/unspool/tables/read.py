@@ -55,6 +55,10 @@ class Table:
     def __len__(self) -> int:
         return self.frame.height
 
+    def some(self, start: int, count: int) -> Table:
+        """So many rows from `start`, or as many as there are; nothing is copied."""
+        return replace(self, frame=self.frame.slice(start, count), rows=self.rows[start : start + count])
+
     def take(self, keep: np.ndarray) -> Table:
         """The rows chosen by an index array or a boolean mask (R,), in that order; numbers kept."""
         index = np.flatnonzero(keep) if keep.dtype == bool else keep

@@ -215,7 +215,8 @@ class _Characters:
 
 def without_known(ids: np.ndarray, offsets: np.ndarray) -> int:
     """How many sequences hold no known word; ids (N,) without marks, offsets (B + 1,)."""
-    known = np.concatenate([[0], (ids != UNKNOWN_ID).cumsum()])
+    known = np.zeros(len(ids) + 1, np.int32 if len(ids) < 2**31 else np.int64)
+    np.cumsum(ids != UNKNOWN_ID, out=known[1:])
     return int((known[offsets[1:]] == known[offsets[:-1]]).sum())
 
 
