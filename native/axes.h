@@ -1,5 +1,8 @@
 // Rows seen as several axes: numbers at regular distances, the largest of each group, sums of products.
 #pragma once
+#include <algorithm>
+#include <utility>
+
 #include "abi.h"
 #include "simd.h"
 
@@ -91,6 +94,36 @@ static inline void gmax(const float* a, int groups, int size, float* out) {
     float m = a[0];
     for (int u = 1; u < size; u++) m = a[u] > m || a[u] != a[u] ? a[u] : m;
     out[g] = m;
+  }
+}
+
+// The places of the first `kept` numbers of each group in order, a NaN being the largest. pattern: size of a group, how
+// many are kept, whether the largest come first, and how equal numbers stand: STABLE, or as torch's topk leaves them,
+// which are the standard library's algorithms on pairs; with them the kept ones may be in no order.
+enum Ties : int32_t { STABLE, TOPK, TOPK_UNSORTED };
+static inline void order(const float* a, int width, const std::vector<int32_t>& pattern, float* out) {
+  using Pair = std::pair<float, int64_t>;
+  static thread_local std::vector<Pair> pairs;
+  const int size = pattern[0], kept = pattern[1], ties = pattern[3];
+  const bool largest = pattern[2];
+  const auto before = [largest](const Pair& x, const Pair& y) {
+    const bool x_nan = x.first != x.first, y_nan = y.first != y.first;
+    return largest ? (x_nan && !y_nan) || x.first > y.first : (!x_nan && y_nan) || x.first < y.first;
+  };
+  for (int g = 0; g < width / kept; g++, a += size, out += kept) {
+    pairs.resize(size);
+    for (int u = 0; u < size; u++) pairs[u] = {a[u], u};
+    const auto begin = pairs.begin(), middle = begin + kept, end = pairs.end();
+    if (ties == STABLE) {
+      if (kept == 1) *begin = *std::min_element(begin, end, before);
+      else std::stable_sort(begin, end, before);
+    } else if ((int64_t)kept * 64 <= size) {
+      std::partial_sort(begin, middle, end, before);
+    } else {
+      std::nth_element(begin, middle - 1, end, before);
+      if (ties == TOPK) std::sort(begin, middle - 1, before);
+    }
+    for (int u = 0; u < kept; u++) out[u] = (float)pairs[u].second;
   }
 }
 

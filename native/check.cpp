@@ -68,7 +68,7 @@ class TapeCheck {
       if (i.b.buffer != -1) operand(i.b, i.width, false);
       return operand(i.out, i.width, true);
     }
-    if (i.op >= Op::take_ && i.op <= Op::contract_) return axes(i);
+    if ((i.op >= Op::take_ && i.op <= Op::contract_) || i.op == Op::order_) return axes(i);
     need(i.pattern.empty(), where() + "a pattern of an operation that has none");
     const bool row = i.op >= Op::sum_ && i.op <= Op::rstd_;
     const int arity = ARITY[(int)i.op];
@@ -88,6 +88,10 @@ class TapeCheck {
     if (i.op == Op::gmax_) {
       need(p.size() == 1 && p[0] >= 1, where() + "groups of no size");
       operand(i.a, (int64_t)i.width * p[0], false);
+    } else if (i.op == Op::order_) {
+      need(p.size() == 4 && p[1] >= 1 && p[0] >= p[1] && p[0] < 1 << 24 && i.width % p[1] == 0 && p[3] >= 0 && p[3] <= 2,
+           where() + "an order of groups that have none");
+      operand(i.a, (int64_t)(i.width / p[1]) * p[0], false);
     } else if (i.op == Op::contract_) {
       need(p.size() == 13, where() + "a product of rows with " + std::to_string(p.size()) + " numbers, of 13");
       operand(i.out, span(0, {{p[0], p[4]}, {p[1], p[5]}, {p[2], p[6]}}, i.width), true);

@@ -261,6 +261,9 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Memb
       case Op::gmax_:
         by_row(tile, i, [&](float* d, const float* a, const float*) { gmax(a, i.width, i.pattern[0], d); });
         break;
+      case Op::order_:
+        by_row(tile, i, [&](float* d, const float* a, const float*) { order(a, i.width, i.pattern, d); });
+        break;
       case Op::contract_:
         by_row(tile, i, [&](float* d, const float* a, const float* b) { contract(a, b, i.pattern, d); });
         break;

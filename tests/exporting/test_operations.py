@@ -94,6 +94,7 @@ def of_axes() -> dict[str, Callable[..., Tensor]]:
     return {
         name: lambda a, b, c, of=of: of(weights[a.dtype], a, b).flatten(1)
         for name, of in test_axes.CASES.items()
+        if name != "topk equal"  # ONNX puts equal numbers in the order they stand in, torch's topk does not
     }
 
 

@@ -16,6 +16,8 @@ from unspool.errors import EngineError
 from unspool.explain.step import read_step
 from unspool.nn import Recurrent
 
+from . import choice_cases, complex_cases
+
 B, WIDTH = 7, 24  # WIDTH: (2, 3, 4), (4, 6), (3, 8), ...
 
 
@@ -34,7 +36,7 @@ class Weights(nn.Module):
         self.depthwise, self.turned = normal(4, 1, 3), normal(4, 6, 3)
         self.bilinear = nn.Bilinear(WIDTH, WIDTH, 5)
         self.layer_norm, self.group_norm = nn.LayerNorm([3, 8]), nn.GroupNorm(2, 4)
-        self.rms_norm = nn.RMSNorm(8)
+        self.rms_norm, self.lstm = nn.RMSNorm(8), nn.LSTM(8, 5)
         with torch.no_grad():
             for p in self.parameters():
                 p.add_(0.3 * torch.randn_like(p))
@@ -259,6 +261,9 @@ CASES: dict[str, Function] = {
 }
 
 
+CASES |= choice_cases.CASES | complex_cases.CASES
+
+
 class OnInput(nn.Module):
     """The function in the prologue: of the two halves of the input."""
 
@@ -342,7 +347,50 @@ REFUSED: dict[str, tuple[Function, str]] = {
         lambda w, a, b: torch.add(a, b, out=torch.zeros(len(a), WIDTH)),
         "out=|writes into a given",
     ),
-    "index of values": (lambda w, a, b: a.gather(1, (b > 0).long()), "long|int64|aten.gather|type"),
+    "index of values": (lambda w, a, b: a.gather(1, b.long()), "an index by values whose range is not known"),
+    "index beyond": (lambda w, a, b: a[:, :9].gather(1, b.argmax(1, True)), "from 0 to 23 into 9 places"),
+    "large numbers": (lambda w, a, b: a * (b.argmax(1, True) * 9**7), "more than float32 has exactly"),
+    "same places": (
+        lambda w, a, b: a.scatter(1, a.view(-1, 3, 8).argmax(2), b[:, :3]),
+        "whose places may be the same",
+    ),
+    "places of sort": (lambda w, a, b: b.gather(1, a.sort(1)[1]), "how equal numbers stand"),
+    "masked part": (lambda w, a, b: a * a[b > 0].sum(), "a choice by a mask|over the batch"),
+    "as many as there are": (lambda w, a, b: F.one_hot(a.argmax(1)), "into 1 places"),
+    "looks at a class": (
+        lambda w, a, b: a * float(torch.aminmax(a.argmax(1))[1]),
+        "a Python branch or number",
+    ),
+    "norm by the batch": (lambda w, a, b: F.batch_norm(a, None, None, training=True), "as in training"),
+    "a part unwritten": (
+        lambda w, a, b: in_place(torch.empty_like(a), lambda v: v[:, 1:].copy_(b[:, 1:])) + a,
+        "uninitialised memory",
+    ),
+    "unwritten through a copy": (
+        lambda w, a, b: a.clone().copy_(torch.empty_like(b)),
+        "uninitialised memory",
+    ),
+    "detached before": (
+        lambda w, a, b: (lambda v, d: v.add_(b) * d[:, :1])(*(lambda v: (v, v.detach()))(a * b)),
+        "an operation in place on what",
+    ),
+    "not number by number": (
+        lambda w, a, b: choice_cases.Summed.apply(a),
+        "Function.*Summed.*each number alone",
+    ),
+    "gradient that jumps": (
+        lambda w, a, b: choice_cases.Clipped.apply(a),
+        "Function.*Clipped.*each number alone",
+    ),
+    "several results": (lambda w, a, b: choice_cases.Two.apply(a)[0] + a, "Function.*Two.*several results"),
+    "complex in place": (lambda w, a, b: torch.complex(a, b).mul_(2).real, "on complex numbers"),
+    "complex function": (lambda w, a, b: torch.complex(a, b).tanh().real, "'aten.tanh' on complex numbers"),
+    "under complex numbers": (
+        lambda w, a, b: (lambda v: torch.view_as_complex(v).real + v.mul_(2)[..., 0])(
+            a.view(-1, 12, 2) * 1.0
+        ),
+        "memory that complex numbers lie in",
+    ),
 }
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from unspool.engine.plan import Planner
 
 CHEAP = frozenset(
-    "add sub mul neg max min gt ge lt le eq ne where abs relu copy stop sign clamp floor ceil round trunc".split()
+    """add sub mul neg max min gt ge lt le eq ne where abs relu copy stop through sign clamp floor ceil round
+    trunc""".split()
 )
 
 

@@ -106,6 +106,7 @@ class Tape:
         self.places: dict[int, Place] = {}
         self.code: list[list[int]] = []
         self.scratch = 0
+        self.fused: dict[int, tuple[int, ...]] = {}
         self.order = self._order()
         self._fuse()
         self._place()
@@ -120,13 +121,12 @@ class Tape:
             node = self.graph.nodes[value]
             assert node.op not in LEAVES, f"{node.op} is not readable here"
             needed.add(value)
-            todo += node.args
+            todo += self.args(value)
         return sorted(needed)
 
     def _fuse(self) -> None:
         """add(mul(a, b), c), where nothing else needs the product, becomes fma(a, b, c)."""
-        uses = Counter(a for v in self.order for a in self.graph.nodes[v].args)
-        self.fused: dict[int, tuple[int, ...]] = {}
+        uses = Counter(a for v in self.order for a in self.args(v))
         gone = set()
         for value in self.order:
             node = self.graph.nodes[value]
@@ -142,7 +142,9 @@ class Tape:
         self.order = [v for v in self.order if v not in gone]
 
     def args(self, value: int) -> tuple[int, ...]:
-        return self.fused.get(value, self.graph.nodes[value].args)
+        """What an instruction reads; of `through` the first operand alone, which it copies."""
+        node = self.graph.nodes[value]
+        return node.args[:1] if node.op == "through" else self.fused.get(value, node.args)
 
     def _is_view(self, value: int) -> bool:
         return self.graph.nodes[value].op == "slice"
@@ -238,8 +240,10 @@ class Tape:
                     node.op, self.graph.width(node.args[0]), self.places[value], node.args, spread=False
                 )
             elif node.op in AXES:
-                numbers = node.attr if node.op == "gmax" else node.attr.numbers
+                numbers = node.attr if node.op in ("gmax", "order") else node.attr.numbers
                 self._emit(node.op, node.width, self.places[value], node.args, spread=False, pattern=numbers)
+            elif node.op == "through":
+                self._emit("copy", node.width, self.places[value], self.args(value))
             elif not self._is_view(value):
                 self._emit(node.op, node.width, self.places[value], node.args)
         for value, places in self.targets.items():

@@ -202,6 +202,12 @@ class Writer:
     def _gmax(self, node: Any) -> tuple[str, int]:
         return self.call("maxima", node.args), ATOM
 
+    def _order(self, node: Any) -> tuple[str, int]:
+        return self.call("order", node.args), ATOM
+
+    def _through(self, node: Any) -> tuple[str, int]:
+        return self.expression(node.args[0])
+
     def _contract(self, node: Any) -> tuple[str, int]:
         return self.call("product", node.args), ATOM
 

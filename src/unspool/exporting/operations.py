@@ -55,6 +55,7 @@ def lowered(g: Graph, node: Node, args: list[Any]) -> Any:
     return build(g, *args)
 
 
+OPERATIONS["through"] = lambda g, value, a, factor: value
 OPERATIONS["exp2"] = lambda g, a: g.op("Pow", g.number(2.0), a)
 OPERATIONS["log2"] = lambda g, a: g.op("Mul", g.op("Log", a), g.number(1 / math.log(2)))
 OPERATIONS["log10"] = lambda g, a: g.op("Mul", g.op("Log", a), g.number(1 / math.log(10)))
@@ -166,6 +167,14 @@ def grouped_max(g: Graph, a: Any, groups: int) -> Any:
     """The largest number of each of `groups` equal parts."""
     parts = g.op("Reshape", a, g.ints(0, groups, -1))
     return g.op("ReduceMax", parts, g.ints(2), keepdims=0)
+
+
+def order(g: Graph, a: Any, how: tuple[int, int, int, int]) -> Any:
+    """The places of the first numbers of each group, in order; ONNX leaves equal numbers the order they stand in."""
+    size, kept, largest, _ = how
+    groups = g.op("Reshape", a, g.ints(0, -1, size))
+    _, places = g.several("TopK", 2, groups, g.ints(kept), axis=2, largest=largest, sorted=1)
+    return g.op("Reshape", g.cast(places, FLOAT), g.ints(0, -1))
 
 
 def contract(g: Graph, a: Any, b: Any, how: Contraction) -> Any:

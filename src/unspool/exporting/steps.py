@@ -17,6 +17,7 @@ from unspool.exporting.operations import (
     contract,
     grouped_max,
     lowered,
+    order,
     put,
     take,
     truth,
@@ -156,6 +157,8 @@ class Rows:
             return put(g, self.full(node.args[0]), node.attr, node.width, self.rows())
         if node.op == "gmax":
             return grouped_max(g, args[0], node.width)
+        if node.op == "order":
+            return order(g, self.full(node.args[0]), node.attr)
         if node.op == "contract":
             return contract(g, args[0], args[1], node.attr)
         return lowered(g, node, args)

@@ -125,6 +125,9 @@ def _units(node: Node, args: list[Units]) -> Units:
         return np.array([_one_of(np.concatenate(args))])
     if node.op == "gmax":
         return np.array([_one_of(group) for group in args[0].reshape(node.width, -1)])
+    if node.op == "order":
+        size, kept, *_ = node.attr
+        return np.repeat([_one_of(group) for group in args[0].reshape(-1, size)], kept)
     if node.op == "put":
         places = node.attr.places()
         return np.array([_one_of(args[0][places == i]) for i in range(node.width)])

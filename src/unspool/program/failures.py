@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from unspool.errors import EngineError, torch_folder
 from unspool.program.layout import Unsupported
@@ -58,17 +58,28 @@ def of_kernel(trace: TracebackType | None) -> bool:
     """Whether an operation of torch complained about what the step gave it; not code of ours on the way."""
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
     between = [
-        f for f in files if f.startswith(_HERE) and os.path.basename(f) not in ("trace.py", "writes.py")
+        f for f in files if f.startswith(_HERE) and os.path.basename(f) not in ("trace.py", "tracer.py", "writes.py")
     ]
     return bool(files) and files[-1].startswith(torch_folder()) and not between
 
 
 def line_of_step() -> tuple[str, int] | None:
     """The file and the line of the step that is running, seen from an operation that it uses."""
-    frame = sys._getframe(1)
+    frame = _frame_of_step()
+    return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
+def place_of_step() -> tuple[int, int] | None:
+    """The call and the instruction of the step that is running: two operations of one function of torch have one."""
+    frame = _frame_of_step()
+    return None if frame is None else (id(frame), frame.f_lasti)
+
+
+def _frame_of_step() -> FrameType | None:
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith((torch_folder(), *_OURS)) and not name.startswith("<frozen"):
-            return name, frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
+            return frame
+        frame = frame.f_back
     return None

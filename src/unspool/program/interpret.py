@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unspool.program.ir import COMPARISONS, Graph, Node
+from unspool.program.ir import COMPARISONS, TIES, Graph, Node
 from unspool.program.patterns import Pattern
 from unspool.program.simplify import reachable
 
@@ -24,6 +24,7 @@ _EACH: dict[str, Callable[..., Tensor]] = {
     "softplus": F.softplus,
     "stop": torch.Tensor.detach,
     "clamp": torch.clamp,
+    "through": lambda y, a, d: y,
     "plus": lambda *terms: sum(terms[1:], terms[0]),
     "logsigmoid": F.logsigmoid,
 }
@@ -81,6 +82,8 @@ def _value(node: Node, args: list[Tensor], sources: Mapping[int, Tensor], x: Ten
         return x.new_zeros(len(x), node.width).index_add(1, places, args[0].expand(len(x), -1))
     if node.op == "gmax":
         return args[0].expand(len(x), -1).unflatten(1, (node.width, -1)).amax(2)
+    if node.op == "order":
+        return _order(node, args[0].expand(len(x), -1))
     if node.op == "contract":
         return _contract(node, *(a.expand(len(x), -1) for a in args))
     if node.op == "norm" and len(args) == 3:
@@ -97,6 +100,16 @@ def _value(node: Node, args: list[Tensor], sources: Mapping[int, Tensor], x: Ten
         return _ROW[node.op](args[0])
     function: Any = _EACH.get(node.op) or getattr(torch, node.op)
     return function(*args)
+
+
+def _order(node: Node, a: Tensor) -> Tensor:
+    size, kept, largest, ties = node.attr
+    groups = a.unflatten(1, (-1, size))
+    if TIES[ties] == "stable":
+        places = groups.sort(dim=2, descending=bool(largest), stable=True)[1][..., :kept]
+    else:
+        places = groups.topk(kept, 2, bool(largest), TIES[ties] == "topk")[1]
+    return places.flatten(1).to(a.dtype)
 
 
 def _contract(node: Node, a: Tensor, b: Tensor) -> Tensor:

@@ -3,15 +3,17 @@
 A value is a row of `width` numbers for each sequence. Operands of width 1 are spread over the row.
 Operations (native/abi.h lists the same names):
 
-    leaves     x, state, vector (sum of slices of parameters), const, adjoint, output_grad, prologue_grad
+    leaves     x, state, vector (sum of slices of parameters), const, adjoint, output_grad, prologue_grad; seed, the
+               gradient of a Function while its backward is followed (`custom.py`)
     products   matmul(src) or matmul(src, init): src @ matrix (+ init)
     each       add sub mul div max min gt ge lt le eq ne where fma, functions of one and of two values by their names in
                torch; clamp(a, low, high); dtanh(g, y) = g (1 - y²); dsigmoid(g, y) = g y (1 - y);
-               copy (spreads width 1), stop (a copy that no gradient passes)
+               copy (spreads width 1), stop (a copy that no gradient passes); through(y, a, d) = y, whose gradient g
+               goes to y, and as g d to a
     rows       sum, mean, amax, dot, rstd(a, mean, ε) = 1 / sqrt(mean((a - mean)²) + ε): (width) -> 1
     both       norm(a, m, s) = (a - m) s, where m and s are the mean and the rstd of a; gradients know that
     shape      slice, cat
-    axes       take, put, gmax, contract: of rows seen as several axes; their `attr` says how (`patterns.py`)
+    axes       take, put, gmax, order, contract: of rows seen as several axes; their `attr` says how (`patterns.py`)
 """
 
 from __future__ import annotations
@@ -35,12 +37,14 @@ BINARY = frozenset(
     """add sub mul div max min gt ge lt le eq ne dtanh dsigmoid pow atan2 hypot fmod remainder logaddexp
     xlogy""".split()
 )
-TERNARY = frozenset(["where", "fma", "clamp"])
+TERNARY = frozenset(["where", "fma", "clamp", "through"])
 ROWS = frozenset("sum mean amax dot rstd".split())
-AXES = frozenset("take put gmax contract".split())
+AXES = frozenset("take put gmax order contract".split())
 EACH = UNARY | BINARY | TERNARY
-LEAVES = frozenset(["x", "state", "vector", "const", "adjoint", "output_grad", "prologue_grad"])
+LEAVES = frozenset(["x", "state", "vector", "const", "adjoint", "output_grad", "prologue_grad", "seed"])
 COMPARISONS = frozenset("gt ge lt le eq ne".split())
+
+TIES = ("stable", "topk", "topk unsorted")  # how equal numbers stand in an `order`; native/axes.h
 
 LOCK = threading.RLock()  # around everything that adds nodes to a program's graph
 
@@ -148,6 +152,11 @@ class Graph:
             args = narrow
         return self.node(op, args, width)
 
+    def stopped(self, value: int) -> int:
+        """The value without a gradient."""
+        made = self.nodes[value]
+        return value if made.op in COMPARISONS or made.op in ("stop", "const") else self.each("stop", value)
+
     def _keeps_width(self, args: tuple[int, ...], kept: int) -> bool:
         return self.width(args[kept]) >= max(self.width(a) for a in args)
 
@@ -228,6 +237,11 @@ class Graph:
         if groups == 1:
             return self.row("amax", value)
         return self.node("gmax", (value,), groups, (self.width(value) // groups,))
+
+    def order(self, value: int, groups: int, kept: int, largest: bool, ties: str) -> int:
+        """The places of the first `kept` numbers of each of `groups` equal parts, in order (native/axes.h)."""
+        size = self.width(value) // groups
+        return self.node("order", (value,), groups * kept, (size, kept, int(largest), TIES.index(ties)))
 
     def contraction(self, a: int, b: int, how: Contraction) -> int:
         """Of dense rows; an operand whose axes changed places is read where it was."""

@@ -15,7 +15,7 @@ from unspool.program.maths import Maths
 from unspool.program.operands import aligned, layout
 
 if TYPE_CHECKING:
-    from unspool.program.trace import Tracer
+    from unspool.program.tracer import Tracer
 
 
 Lowering = Callable[["Tracer", tuple, dict, Any], Any]

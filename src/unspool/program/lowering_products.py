@@ -18,7 +18,7 @@ from unspool.program.origins import Ref
 from unspool.program.patterns import product
 
 if TYPE_CHECKING:
-    from unspool.program.trace import Tracer
+    from unspool.program.tracer import Tracer
 
 aten: Any = torch.ops.aten
 
@@ -95,13 +95,19 @@ def _attention(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Any]:
     """softmax(q kᵀ scale) v; q (B, h, L, d), k and v (B, h, S, d)."""
     q, k, v = (value(t, a) for a in args[:3])
     batch, heads, length, size = q.shape
-    if (args[4:5] and args[4]) or kwargs.get("attn_mask") is not None:
-        raise Unsupported("attention with a mask")
     q, k, v = (part.seen_as((batch * heads, *part.shape[2:])) for part in (q, k, v))
     scale = kwargs.get("scale")
     scores = _product(t, q, permuted(t, k, [0, 2, 1]))
     g = t.graph
     scores = scores.of(g.each("mul", scores.node, g.const(size**-0.5 if scale is None else scale)))
+    four = scores.seen_as((batch, heads, length, args[1].shape[2]))
+    if kwargs.get("attn_mask") is not None:
+        scores = scores.of(g.each("add", scores.node, aligned(t, kwargs["attn_mask"], four)))
+    if args[4:5] and args[4]:
+        rows, columns = length, args[1].shape[2]
+        numbers = [0.0 if j <= i else -math.inf for i in range(rows) for j in range(columns)]
+        mask = reshaped(t, t.constant(numbers), (rows, columns))
+        scores = scores.of(g.each("add", scores.node, aligned(t, t.source_tensors[mask], four)))
     out = _product(t, softmax(t, scores, -1), v)
     return [out.seen_as((batch, heads, length, size)), *(None for _ in result[1:])]
 

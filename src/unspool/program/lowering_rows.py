@@ -9,12 +9,12 @@ import torch
 
 from unspool.program.layout import Unsupported, Value
 from unspool.program.lowering import lowers
+from unspool.program.lowering_shapes import dropped, ordered
 from unspool.program.operands import aligned, layout, reshaped, source_of, value
-from unspool.program.origins import Captured
 from unspool.program.patterns import Pattern, strides
 
 if TYPE_CHECKING:
-    from unspool.program.trace import Tracer
+    from unspool.program.tracer import Tracer
 
 
 class Groups:
@@ -72,7 +72,7 @@ def _groups(t: Tracer, args: tuple, result: Any, at: int = 1) -> tuple[Groups, i
 
 @lowers("sum")
 def _sum(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
-    if result.dtype != args[0].dtype:
+    if result.dtype != args[0].dtype and args[0].is_floating_point():
         raise Unsupported("a sum of another type")
     groups, node, keep = _groups(t, args, result)
     return groups.result(groups.sum(node), keep)
@@ -113,9 +113,9 @@ def _extreme(t: Tracer, args: tuple, result: Any, sign: int, first: bool) -> Val
     turned = node if sign > 0 else g.each("neg", node)
     chosen = g.each("eq", turned, groups.spread(groups.largest(turned)))
     if first:
-        places = torch.arange(groups.value.width, dtype=torch.float32)
-        order = g.vector([(t.add_source(places, Captured(places)), 0, len(places))], len(places))
-        back = g.each("where", chosen, g.each("neg", order), g.const(-float(len(places))))
+        width = groups.value.width
+        order = g.vector([(t.constant(map(float, range(width))), 0, width)], width)
+        back = g.each("where", chosen, g.each("neg", order), g.const(-float(width)))
         chosen = g.each("mul", chosen, g.each("eq", back, groups.spread(groups.largest(back))))
     total = groups.sum(g.each("where", chosen, node, g.const(0.0)))
     return groups.result(total if first else g.each("div", total, groups.sum(chosen)), keep)
@@ -132,19 +132,21 @@ def _amin(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
 
 
 @lowers("max")
-def _max(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value | None]:
-    return [_extreme(t, args, _first(result), 1, True), None]
+def _max(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value]:
+    return _extreme_and_place(t, args, result, 1)
 
 
 @lowers("min")
-def _min(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value | None]:
-    return [_extreme(t, args, _first(result), -1, True), None]
+def _min(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value]:
+    return _extreme_and_place(t, args, result, -1)
 
 
-def _first(result: Any) -> Any:
+def _extreme_and_place(t: Tracer, args: tuple, result: Any, sign: int) -> list[Value]:
     if not isinstance(result, tuple):
         raise Unsupported("the largest or smallest number of all: over the batch")
-    return result[0]
+    found = _extreme(t, args, result[0], sign, True)
+    place = ordered(t, value(t, args[0]), args[1], 1, sign > 0, "stable")
+    return [found, place if result[0].dim() == args[0].dim() else dropped(place, args[1])]
 
 
 @lowers("linalg_vector_norm", "norm")
@@ -251,8 +253,3 @@ def _log_sigmoid(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Valu
 def _detach(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     v = value(t, args[0])
     return v.of(t.graph.each("stop", v.node))
-
-
-@lowers("empty_like", "new_empty")
-def _uninitialised(t: Tracer, args: tuple, kwargs: dict, result: Any) -> None:
-    t.refuse(result, "uninitialised memory")

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from unspool.program.layout import Unsupported, Value
 from unspool.program.lowering import lowers
+from unspool.program.maths import Maths
 from unspool.program.operands import aligned, broadcast, check_type, value
 from unspool.program.patterns import Pattern, strides
 
 if TYPE_CHECKING:
-    from unspool.program.trace import Tracer
+    from unspool.program.tracer import Tracer
 
 
 @lowers("view", "_unsafe_view", "reshape", "_reshape_alias", "unsqueeze", "squeeze")
@@ -27,6 +28,9 @@ def _same_numbers(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     seen = value(t, args[0]).seen_as(tuple(result.shape))
     if result.dtype == torch.bool and args[0].dtype != torch.bool:
         return seen.of(t.graph.each("ne", seen.node, t.graph.const(0.0)))
+    if args[0].is_floating_point() and not result.is_floating_point():
+        m, most = Maths(t.graph), 2.0**63  # beyond it, and of NaN, the processor makes the smallest number
+        return seen.of(m.where(m.lt(m.abs(seen.node), most), m.trunc(seen.node), -most))
     return seen
 
 
@@ -66,6 +70,18 @@ def part(t: Tracer, v: Value, dim: int, start: int, count: int, step: int = 1) -
 def dropped(v: Value, dim: int) -> Value:
     """Without an axis of size 1."""
     return v.without([dim % len(v.shape)], keep=False)
+
+
+def ordered(t: Tracer, v: Value, dim: int, kept: int, largest: bool, ties: str) -> Value:
+    """The places of the first numbers along an axis of features, in order; as wide as `kept` there."""
+    dim %= len(v.shape)
+    v.feature(dim)
+    dims = [d for d in range(len(v.shape)) if d != dim] + [dim]
+    turned = permuted(t, v, dims)
+    groups = turned.width // v.shape[dim]
+    node = t.graph.order(turned.node, groups, kept, largest, ties)
+    found = replace(turned, node=node, shape=(*turned.shape[:-1], kept))
+    return permuted(t, found, [dims.index(d) for d in range(len(dims))])
 
 
 @lowers("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes")

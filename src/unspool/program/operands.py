@@ -14,13 +14,13 @@ from unspool.program.origins import Ref
 from unspool.program.patterns import Pattern, strides
 
 if TYPE_CHECKING:
-    from unspool.program.trace import Tracer
+    from unspool.program.tracer import Tracer
 
 aten: Any = torch.ops.aten
 
 
 def check_type(result: Tensor) -> None:
-    if result.dtype not in (torch.float32, torch.float64, torch.bool):
+    if result.dtype not in (torch.float32, torch.float64, torch.bool, torch.int64, torch.int32):
         raise Unsupported(f"a value of type {result.dtype}")
 
 

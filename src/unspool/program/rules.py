@@ -40,7 +40,7 @@ def divided(op: str, function: Callable[[Maths, int, int], int]) -> None:
 
 for _name in ("add", "copy"):
     rule(_name)(lambda m, g, y, *args: [g] * len(args))
-for _name in ("floor", "ceil", "round", "trunc", "sign", "stop", "amax", "gmax", "mean"):
+for _name in ("floor", "ceil", "round", "trunc", "sign", "stop", "amax", "gmax", "order", "mean"):
     rule(_name)(lambda m, g, y, a: [None])
 for _name in COMPARISONS:
     rule(_name)(lambda m, g, y, a, b: [None, None])
@@ -49,6 +49,7 @@ rule("neg")(lambda m, g, y, a: [m.neg(g)])
 rule("mul")(lambda m, g, y, a, b: [m.mul(g, b), m.mul(g, a)])
 rule("div")(lambda m, g, y, a, b: [m.div(g, b), m.neg(m.mul(g, m.div(y, b)))])
 rule("where")(lambda m, g, y, a, b, c: [None, m.where(a, g, 0.0), m.where(a, 0.0, g)])
+rule("through")(lambda m, g, y, value, a, d: [g, m.mul(g, d), None])
 rule("relu")(lambda m, g, y, a: [m.where(m.le(y, 0.0), 0.0, g)])
 rule("tanh")(lambda m, g, y, a: [m.dtanh(g, y)])
 rule("sigmoid")(lambda m, g, y, a: [m.dsigmoid(g, y)])

@@ -7,221 +7,31 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from unspool.program import failures, lowering_functions, lowering_products, lowering_rows, surroundings  # noqa: F401  (register theirs)
-from unspool.program.ir import Graph, Matrix, Program
+from unspool.program import (  # noqa: F401  (those that lower register theirs)
+    custom,
+    failures,
+    integers,
+    lowering_composed,
+    lowering_functions,
+    lowering_indices,
+    lowering_products,
+    lowering_rows,
+    surroundings,
+)
+from unspool.program.ir import Program
 from unspool.program.layout import Unsupported, Value
-from unspool.program.lowering import LOWERINGS
-from unspool.program.lowering_products import ATTENTION
-from unspool.program.operands import aligned
 from unspool.program.origins import Captured as Captured
 from unspool.program.origins import Computed as Computed
 from unspool.program.origins import Parameter as Parameter
 from unspool.program.origins import Ref as Ref
-from unspool.program.origins import leaves, mapped
 from unspool.program.simplify import simplify
 from unspool.program.sizes import same_alone
+from unspool.program.tracer import Tracer
 from unspool.program.watch import Watch
-from unspool.program.writes import overwritten, storage_of
 from unspool.state import flatten, unflatten
 
 TRIES = 3  # of a step, where another thread may have done what it seems to do
-
-
-class Tracer(TorchDispatchMode):
-    """Writes every operation of one step into a graph. Values of the batch become nodes, the rest sources."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """torch asks; with its default, True, the first call would import its compiler: a second."""
-        return False
-
-    def __init__(self, cell: nn.Module, batch: int) -> None:
-        super().__init__()
-        self.graph = Graph()
-        self.batch = batch
-        self.sources: list[Any] = []
-        self.source_tensors: list[Tensor] = []
-        self.values: dict[int, Value] = {}
-        self.source_of: dict[int, int] = {}
-        self.alive: list[Any] = []
-        self.refused: dict[int, str] = {}
-        self.in_storage: dict[int, list[Tensor]] = {}  # the tensors of the batch that share memory
-        self.callers: set[int] = set()  # storages of what the step was given
-        self.detached: set[int] = (
-            set()
-        )  # storages that a detached tensor shares; torch's own kernels detach too
-        self.shared_write = False  # whether one of these was written into
-        self.computed: dict[Any, int] = {}
-        self.func: Any = None  # the operation being written down
-        for name, tensor in [*cell.named_parameters(), *cell.named_buffers()]:
-            self.add_source(tensor, Parameter(name))
-
-    def add_source(self, tensor: Tensor, source: Any) -> int:
-        self.alive.append(tensor)
-        self.source_of[id(tensor)] = len(self.sources)
-        self.sources.append(source)
-        self.source_tensors.append(tensor)
-        return len(self.sources) - 1
-
-    def add_computed(self, result: Any, func: Any, args: tuple, kwargs: dict) -> None:
-        outputs = result if isinstance(result, (tuple, list)) else [result]
-        for item, tensor in enumerate(outputs):
-            if isinstance(tensor, Tensor) and id(tensor) not in self.source_of:
-                self.add_source(tensor, Computed(func, args, kwargs, item if outputs is result else None))
-
-    def compute(self, func: Any, *args: Any, **kwargs: Any) -> int:
-        """The source that `func` makes of others, which `args` name by `Ref`."""
-        key = repr((func, args, kwargs))
-        if key not in self.computed:
-            tensors = mapped(args, lambda a: self.source_tensors[a.source] if isinstance(a, Ref) else a)
-            self.computed[key] = self.add_source(func(*tensors, **kwargs), Computed(func, args, kwargs, None))
-        return self.computed[key]
-
-    def add_input(self, tensor: Tensor, node: int) -> None:
-        """What the step is given, (batch, features)."""
-        self.add_value(tensor, Value(node, tuple(tensor.shape), self.batch))
-        self.callers.add(storage_of(tensor))
-
-    def add_value(self, tensor: Tensor, value: Value) -> None:
-        self.alive.append(tensor)
-        self.source_of.pop(id(tensor), None)
-        self.values[id(tensor)] = value
-        self.in_storage.setdefault(storage_of(tensor), []).append(tensor)
-
-    def refuse(self, tensor: Tensor, why: str) -> None:
-        """A step that uses `tensor` is `Unsupported`."""
-        self.alive.append(tensor)
-        self.refused[id(tensor)] = why
-
-    def as_float(self, source: int) -> int:
-        """The source in float32."""
-        tensor = self.source_tensors[source]
-        if tensor.is_floating_point():
-            raise Unsupported(f"a parameter of type {tensor.dtype}")
-        return self.compute(torch.ops.aten._to_copy.default, Ref(source), dtype=torch.float32)
-
-    def find(self, tensor: Tensor) -> Value | int:
-        """The value of a tensor of the batch, or the index of its source."""
-        if id(tensor) in self.refused:
-            raise Unsupported(self.refused[id(tensor)])
-        if id(tensor) in self.values:
-            return self.values[id(tensor)]
-        if id(tensor) not in self.source_of:
-            return self.add_source(tensor, Captured(tensor))
-        return self.source_of[id(tensor)]
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        tensors = [t for t in leaves((args, kwargs)) if isinstance(t, Tensor)]
-        name = func.overloadpacket.__name__
-        if torch.Tag.nondeterministic_seeded in func.tags and not (
-            name in ATTENTION and args[3:4] in ((), (0.0,))
-        ):
-            raise Unsupported(f"random numbers ('aten.{name}')")
-        for tensor in tensors:
-            if id(tensor) in self.refused and name != "detach":
-                raise Unsupported(self.refused[id(tensor)])
-        if func._schema.is_mutable:
-            return self.write(func, name, args, kwargs)
-        if any(id(t) in self.values for t in tensors):
-            result, made = self.lower(func, name, args, kwargs)
-            for tensor, value in zip(leaves(result), leaves(made)):
-                if value is not None:
-                    self.add_value(tensor, value)
-            return result
-        result = self.run(func, args, kwargs)
-        refs = mapped(args, self._reference), {k: mapped(v, self._reference) for k, v in kwargs.items()}
-        self.add_computed(result, func, *refs)
-        return result
-
-    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The operation itself."""
-        return func(*args, **kwargs)
-
-    def lower(self, func: Any, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """What torch makes, and its value in the program."""
-        if not torch.is_grad_enabled():
-            raise Unsupported("torch.no_grad or a custom autograd.Function inside the step")
-        if name == "_local_scalar_dense":
-            raise Unsupported("a Python branch or number taken from the values of a tensor")
-        lowering = LOWERINGS.get(name)
-        if lowering is None:
-            raise Unsupported(f"the operation 'aten.{name}'")
-        result = self.run(func, args, kwargs)
-        self.func = func
-        if name == "detach":
-            self.detached.add(storage_of(result))
-        return result, lowering(self, args, kwargs, result)
-
-    def write(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:
-        """An operation in place: the value it makes is from then on that of the tensor, and of all that share it."""
-        target = args[0] if args else None
-        if not name.endswith("_") or name.startswith("_") or not isinstance(target, Tensor):
-            raise Unsupported(f"the operation 'aten.{name}' that writes into a given tensor")
-        if not isinstance(self.find(target), Value):
-            self.own(target, name)
-        if storage_of(target) in self.callers:
-            raise Unsupported(
-                f"the in-place operation 'aten.{name}' on the input or the state that the step is given"
-            )
-        if storage_of(target) in self.detached:
-            self.shared_write = True
-        like = self.values[id(target)]
-        source = args[1] if len(args) > 1 else 0.0
-        if name == "copy_" or name == "fill_" or name == "zero_":
-            if not torch.is_grad_enabled():
-                raise Unsupported("torch.no_grad or a custom autograd.Function inside the step")
-            result, made = self.run(func, args, kwargs), like.of(aligned(self, source, like))
-        else:
-            result, made = self.lower(func, name.removesuffix("_"), args, kwargs)
-        made = like.of(self.graph.spread(made.node, like.width))
-        overwritten(self, target, made)
-        return result
-
-    def own(self, target: Tensor, name: str) -> None:
-        """A tensor that the step made from nothing, and its views, as values, so that it can be written into."""
-        if not self.is_created(self.source_of[id(target)]):
-            raise Unsupported(f"the in-place operation 'aten.{name}' on a parameter")
-        for tensor in [s for s in self.source_tensors if storage_of(s) == storage_of(target)]:
-            self.add_value(tensor, self.created(tensor))
-
-    def created(self, tensor: Tensor) -> Value:
-        """A tensor that the step made from nothing, for every sequence the same."""
-        axis = next((d for d, n in enumerate(tensor.shape) if n % self.batch == 0), None)
-        if axis is None:
-            raise Unsupported(
-                f"a tensor of shape {tuple(tensor.shape)} that is made in the step and written into"
-            )
-        like = Value(-1, tuple(tensor.shape), self.batch, axis)
-        return like.of(self.graph.spread(aligned(self, tensor, like), like.width))
-
-    def _reference(self, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        found = self.find(value)
-        assert isinstance(found, int)
-        return Ref(found)
-
-    def is_created(self, source: int) -> bool:
-        """True for a tensor that the step makes from nothing, such as torch.zeros(...)."""
-        made = self.sources[source]
-        if not isinstance(made, Computed):
-            return False
-        refs = [leaf for leaf in leaves((made.args, made.kwargs)) if isinstance(leaf, Ref)]
-        return all(self.is_created(ref.source) for ref in refs)
-
-    def matrix(self, tensor: Tensor) -> Matrix:
-        """A two-axis source as a matrix; `aten.t` of a parameter is that parameter, transposed."""
-        source = self.find(tensor)
-        assert isinstance(source, int)
-        transposed = False
-        made = self.sources[source]
-        if isinstance(made, Computed) and made.func is torch.ops.aten.t.default:
-            source, transposed = made.args[0].source, True
-        rows, columns = self.source_tensors[source].shape
-        return Matrix(source, (0, rows), (0, columns), transposed)
 
 
 class Recorder(Tracer):
@@ -263,6 +73,8 @@ class Recorder(Tracer):
     def _refuse_frozen_number(self, func: Any, args: Any) -> None:
         """A number read from a tensor of the cell's would stay what it is now."""
         if func is torch.ops.aten._local_scalar_dense.default and id(args[0]) not in self.values:
+            if id(args[0]) in self.checked:
+                integers.checked_again(self, args[0])
             found = self.find(args[0])
             if not isinstance(found, int) or not self.is_created(found):
                 raise Unsupported("a Python branch or number taken from a tensor of the cell")
@@ -285,6 +97,7 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Wa
         try:
             with watches[-1], tracer:
                 new = flatten(cell(x, unflatten(like, parts)))
+                tracer.given_back(new)
         except Exception as error:
             if failures.of_surroundings(error):
                 raise
@@ -299,16 +112,12 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Wa
     if tracer.failure is not None:
         raise tracer.failure
     watches[-1].check()
-    if tracer.shared_write and watches[-1].names & {"data", "detach"}:
-        raise Unsupported(
-            "an operation in place on what '.data' or 'detach' shares with a value that has a gradient"
-        )
     with failures.ours(f"writing down a step of {type(cell).__name__}"):
         return _program(tracer, new, input_size, sizes)
 
 
 def _program(tracer: Tracer, new: list[Tensor], input_size: int, sizes: list[int]) -> Program:
-    _refuse_custom_gradients(new)
+    _refuse_custom_gradients(new, tracer.followed)
     if any(tensor._backward_hooks for tensor in tracer.alive):
         raise Unsupported("a hook on a gradient ('Tensor.register_hook')")
     outputs = []
@@ -338,14 +147,14 @@ def _batches(cell: nn.Module, input_size: int, like: Any) -> list[int]:
     return list(itertools.islice((p for p in primes if all(n % p for n in sizes if n)), 2))
 
 
-def _refuse_custom_gradients(outputs: list[Tensor]) -> None:
+def _refuse_custom_gradients(outputs: list[Tensor], followed: set[Any]) -> None:
     todo, seen = [t.grad_fn for t in outputs], set()
     while todo:
         node = todo.pop()
         if node is None or node in seen:
             continue
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            raise Unsupported(f"a torch.autograd.Function ({node.name().removesuffix('Backward')})")
+        if custom.is_custom(node) and node not in followed:
+            raise Unsupported(custom.name_of(node))
         seen.add(node)
         todo += [n for n, _ in node.next_functions]
 

@@ -5,21 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from unspool.program.aliases import places_of, storage_of
 from unspool.program.layout import Unsupported, Value
-from unspool.program.origins import Captured
 from unspool.program.patterns import Pattern, fit, runs
 
 if TYPE_CHECKING:
-    from unspool.program.trace import Tracer
+    from unspool.program.tracer import Tracer
 
 MOST_RUNS = 16  # a row of more pieces than this is put together by a mask, where its places are regular
-
-
-def storage_of(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
 
 
 def overwritten(t: Tracer, target: Tensor, made: Value) -> None:
@@ -34,11 +29,8 @@ def overwritten(t: Tracer, target: Tensor, made: Value) -> None:
 
 def _places(tensor: Tensor, v: Value) -> np.ndarray:
     """(batch, width): where in memory each number of the value's row is."""
-    places = np.array(tensor.storage_offset())
-    for size, stride in zip(tensor.shape, tensor.stride()):
-        places = places[..., None] + np.arange(size) * stride
     split = (*v.shape[: v.axis], v.before, v.batch, v.after, *v.shape[v.axis + 1 :])
-    return np.moveaxis(places.reshape(split), v.axis + 1, 0).reshape(v.batch, -1)
+    return np.moveaxis(places_of(tensor).reshape(split), v.axis + 1, 0).reshape(v.batch, -1)
 
 
 def _changed(t: Tracer, v: Value, own: np.ndarray, made: Value, written: np.ndarray) -> int:
@@ -59,8 +51,7 @@ def _changed(t: Tracer, v: Value, own: np.ndarray, made: Value, written: np.ndar
     to, source = fit(np.flatnonzero(shared)), fit(found[shared])
     if len(pieces) <= MOST_RUNS or to is None or source is None:
         return g.cat([g.slice((v.node, made.node)[which], low, high) for which, low, high in pieces])
-    mask = torch.from_numpy(shared.astype(np.float32))
-    chosen = g.vector([(t.add_source(mask, Captured(mask)), 0, width)], width)
+    chosen = g.vector([(t.constant(shared.astype(float).tolist()), 0, width)], width)
     return g.each(
         "where", chosen, g.put(g.take(made.node, source), width, Pattern(to.offset, to.axes)), v.node
     )

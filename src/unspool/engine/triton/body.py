@@ -40,6 +40,7 @@ EACH = {
     "dsigmoid": "({0} * ({1} * (1.0 - {1})))",
     "round": "round_to_even({0})",
     "stop": "{0}",
+    "through": "{0}",
     "norm": "(({0} - {1}) * {2})",
 }
 SIGNS = dict(zip("gt ge lt le eq ne".split(), "> >= < <= == !=".split()))
