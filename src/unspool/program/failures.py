@@ -58,7 +58,9 @@ def of_kernel(trace: TracebackType | None) -> bool:
     """Whether an operation of torch complained about what the step gave it; not code of ours on the way."""
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
     between = [
-        f for f in files if f.startswith(_HERE) and os.path.basename(f) not in ("trace.py", "tracer.py", "writes.py")
+        f
+        for f in files
+        if f.startswith(_HERE) and os.path.basename(f) not in ("trace.py", "tracer.py", "writes.py")
     ]
     return bool(files) and files[-1].startswith(torch_folder()) and not between
 
