@@ -6,10 +6,26 @@ from collections.abc import Callable
 
 from torch import nn
 
-from . import published_dynamics, published_gates, published_matrices, published_variants
+from . import (
+    published_choices,
+    published_dynamics,
+    published_gates,
+    published_matrices,
+    published_spaces,
+    published_times,
+    published_variants,
+)
 from .user_cells import UserCell
 
-PARTS = (published_gates, published_dynamics, published_matrices, published_variants)
+PARTS = (
+    published_gates,
+    published_dynamics,
+    published_matrices,
+    published_variants,
+    published_spaces,
+    published_choices,
+    published_times,
+)
 CELLS: list[Callable[[int, int], nn.Module]] = [
     made
     for part in PARTS

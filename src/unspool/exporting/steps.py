@@ -136,7 +136,7 @@ class Rows:
             parts = [self.step.weights[s].reshape(-1)[low:high] for s, low, high in node.attr]
             return g.constant(np.stack(parts).sum(0, dtype=np.float32)[None])
         if node.op == "matmul":
-            return self._product(node, args)
+            return self._product(i, node, args)
         if node.op == "slice":
             low, high = node.attr
             return g.op("Slice", args[0], g.ints(low), g.ints(high), g.ints(1))
@@ -163,8 +163,9 @@ class Rows:
             return contract(g, args[0], args[1], node.attr)
         return lowered(g, node, args)
 
-    def _product(self, node: Node, args: list[Any]) -> Any:
-        m = node.attr
+    def _product(self, i: int, node: Node, args: list[Any]) -> Any:
+        m, depends = node.attr, self.step.graph.depends
+        source = self.full(node.args[0]) if depends[i] and not depends[node.args[0]] else args[0]
         block = self.step.weights[m.source][slice(*m.rows), slice(*m.columns)]
         matrix = self.g.constant(np.ascontiguousarray(block.T if m.transposed else block))
-        return self.g.op("Gemm", args[0], matrix, *args[1:])
+        return self.g.op("Gemm", source, matrix, *args[1:])

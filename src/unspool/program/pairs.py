@@ -50,7 +50,7 @@ def operation(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def has(t: Tracer, name: str, args: Any, kwargs: Any, tensors: list[Tensor]) -> bool:
     """Whether an operation on values of the batch reads or makes complex numbers."""
-    if not any(id(tensor) in t.values or id(tensor) in t.pairs for tensor in tensors):
+    if not any(id(a) in t.values or (id(a) in t.pairs and id(a) not in t.source_of) for a in tensors):
         return False
     kind = kwargs.get("dtype")
     return (
