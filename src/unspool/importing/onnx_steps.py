@@ -281,6 +281,19 @@ def _reduce(t: Translation, node: Any) -> Ref:
     return t.add(REDUCED[node.op_type], t.ref(node.inputs[0]), axes=axes, keep=keep)
 
 
+@maker("TopK")
+def _topk(t: Translation, node: Any) -> list[Ref]:
+    """The places alone: nothing that is known reads the numbers."""
+    (count,) = t.ints(node, 1, "k")
+    axis, largest = int(attribute(node, "axis", -1)), bool(attribute(node, "largest", 1))
+    if not attribute(node, "sorted", 1) or node.outputs[0].uses():
+        raise ModelFileError(
+            f"{where(node)} in {t.place}, of whose results not the places in order alone are read"
+        )
+    made = t.add("places", t.ref(node.inputs[0]), axis=axis, kept=count, largest=largest)
+    return [made, made]
+
+
 @maker("Softmax")
 def _softmax(t: Translation, node: Any) -> Ref:
     return t.add("softmax", t.ref(node.inputs[0]), axis=int(attribute(node, "axis", -1)))

@@ -28,6 +28,14 @@ def _tensor(value: Value) -> Tensor:
     return value if isinstance(value, Tensor) else torch.full((1, 1), float(value))
 
 
+def _truth(value: Value) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.full((1, 1), bool(value))
+
+
+def _of_truths(function: Operation) -> Operation:
+    return lambda a, b: function(_truth(a), _truth(b))
+
+
 def _larger(a: Value, b: Value) -> Value:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return torch.maximum(a, b)
@@ -49,7 +57,7 @@ round sign neg reciprocal isinf isnan logical_not""".split():
     _register(_name, 1, _of_tensor(getattr(torch, _name)))
 _register("softplus", 1, functional.softplus)
 _register("softsign", 1, functional.softsign)
-_register("float", 1, lambda a: a.to(torch.float32))
+_register("float", 1, lambda a: _tensor(a).to(torch.float32))
 _register("bool", 1, lambda a: a != 0)
 _register("add", 2, lambda a, b: a + b)
 _register("sub", 2, lambda a, b: a - b)
@@ -64,17 +72,25 @@ _register("ge", 2, lambda a, b: a >= b)
 _register("lt", 2, lambda a, b: a < b)
 _register("le", 2, lambda a, b: a <= b)
 _register("eq", 2, lambda a, b: a == b)
-_register("logical_and", 2, torch.logical_and)
-_register("logical_or", 2, torch.logical_or)
-_register("logical_xor", 2, torch.logical_xor)
-_register("where", 3, lambda c, a, b: torch.where(c, a, b))
-_register("matmul", 2, lambda a, b: a @ b)
+_register("logical_and", 2, _of_truths(torch.logical_and))
+_register("logical_or", 2, _of_truths(torch.logical_or))
+_register("logical_xor", 2, _of_truths(torch.logical_xor))
+_register("where", 3, lambda c, a, b: torch.where(_truth(c), a, b))
+_register("matmul", 2, lambda a, b: _tensor(a) @ _tensor(b))
 _register("cat", None, lambda *parts, axis: torch.cat([_tensor(p) for p in parts], axis), axis=int)
 _register("sum", 1, lambda a, axes, keep: a.sum(axes, keepdim=keep), axes=list, keep=bool)
 _register("mean", 1, lambda a, axes, keep: a.mean(axes, keepdim=keep), axes=list, keep=bool)
 _register("amax", 1, lambda a, axes, keep: a.amax(axes, keepdim=keep), axes=list, keep=bool)
 _register("softmax", 1, lambda a, axis: a.softmax(axis), axis=int)
 _register("permute", 1, lambda a, axes: _tensor(a).permute(axes), axes=list)
+
+
+def _places(a: Value, axis: int, kept: int, largest: bool) -> Value:
+    """Of the largest or smallest numbers, in order; equal ones in the order they stand in, as ONNX' TopK has it."""
+    return a.sort(dim=axis, descending=largest, stable=True)[1].narrow(axis, 0, kept)
+
+
+_register("places", 1, _places, axis=int, kept=int, largest=bool)
 
 
 def _slice(a: Value, axis: int, start: int, stop: int) -> Value:
