@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -98,17 +100,27 @@ OpenMP openmp() {
   return forked || OWN_THREADS ? nullptr : found;
 }
 
+using Clock = std::chrono::steady_clock;
+
+double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
+
 // GNU's threads spin for milliseconds where they wait, on cores that others may need, unless there are more of them than
 // cores: then for microseconds (its manual, GOMP_SPINCOUNT). So, once threads of this process had to wait for a core, a
 // team as large as the machine and one more is started beside, once, and parked.
 class Waiting {
  public:
+  static constexpr double LATE = 3e-4;   // seconds: a thread that runs is never that late
   bool settled() const { return chosen_ || crowded_.load(std::memory_order_relaxed) < 0; }
-  // After a parallel region that took so many seconds to end when all work was done: a thread had not yet come, or gone.
-  void ended(double seconds) {
-    constexpr double LATE = 3e-4;      // a thread that runs is never that late
-    constexpr int OFTEN = 4;
-    if (seconds < LATE || settled() || crowded_.fetch_add(1) + 1 != OFTEN) return;
+  // Whether threads are to tell how long they had work and no core: that takes a microsecond, and so is asked after
+  // regions that were long enough for such a wait.
+  bool watches() const { return !settled() && watched_.load(std::memory_order_relaxed) > 0; }
+  // After a parallel region of `whole` seconds, the last `late` of which all work was done: a thread had not yet come, or
+  // gone. `robbed`: one had work and no core.
+  void ended(double whole, double late, bool robbed) {
+    constexpr int OFTEN = 4, NEXT = 64;
+    if (whole >= LATE) watched_.store(NEXT, std::memory_order_relaxed);
+    else if (watches()) watched_.fetch_sub(1, std::memory_order_relaxed);
+    if ((late < LATE && !robbed) || settled() || crowded_.fetch_add(1) + 1 != OFTEN) return;
     crowded_ = INT_MIN / 2;
     std::thread([] {
       openmp()([](void*) {}, nullptr, std::thread::hardware_concurrency() + 1, 0);
@@ -122,20 +134,27 @@ class Waiting {
 
  private:
   const bool chosen_ = std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY") || dlsym(RTLD_DEFAULT, "kmp_set_blocktime");
-  std::atomic<int> crowded_{0};
+  std::atomic<int> crowded_{0}, watched_{0};
 };
 Waiting& waiting() {
   static Waiting one;
   return one;
 }
 
-using Clock = std::chrono::steady_clock;
+// How long this thread was without a core since the stopwatch was made. Waits of its own count too.
+class Stopwatch {
+ public:
+  double without_core() const { return seconds(Clock::now() - start_) - (on_core() - before_); }
 
-// Runs `work` on OpenMP's threads; `done`: when the calling thread saw all work done.
-void on_openmp(OpenMP run, void (*work)(void*), void* self, int threads, const Clock::time_point& done) {
-  run(work, self, (unsigned)threads, 0);
-  if (!waiting().settled()) waiting().ended(std::chrono::duration<double>(Clock::now() - done).count());
-}
+ private:
+  static double on_core() {
+    timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec + 1e-9 * t.tv_nsec;
+  }
+  const Clock::time_point start_ = Clock::now();
+  const double before_ = on_core();
+};
 
 // Each thread takes tasks until there are none; the next phase starts when those that were taken are done.
 struct Turns {
@@ -145,20 +164,42 @@ struct Turns {
   const std::vector<Phase>& phases;
   std::vector<Progress> progress{phases.size()};
   const std::thread::id caller = std::this_thread::get_id();
+  const Clock::time_point start = Clock::now();
+  const std::optional<Stopwatch> watch = waiting().watches() ? std::optional<Stopwatch>(std::in_place) : std::nullopt;
   Clock::time_point done;              // when the caller saw all phases done
+  std::atomic<bool> robbed{false};     // whether a thread that had work was without a core
+
+  void take(size_t k) {
+    const Phase& phase = phases[k];
+    Progress& at = progress[k];
+    for (int i; (i = at.next.fetch_add(1)) < phase.count;) {
+      phase.task(i);
+      at.done.fetch_add(1, std::memory_order_acq_rel);
+    }
+  }
   static void work(void* self) {
     FlushDenormals flush;
     auto& turns = *static_cast<Turns*>(self);
+    const bool calls = std::this_thread::get_id() == turns.caller;
     for (size_t k = 0; k < turns.phases.size(); k++) {
-      const Phase& phase = turns.phases[k];
-      Progress& at = turns.progress[k];
-      for (int i; (i = at.next.fetch_add(1)) < phase.count;) {
-        phase.task(i);
-        at.done.fetch_add(1, std::memory_order_acq_rel);
+      if (turns.watch) {
+        const Stopwatch own, &watch = calls && k == 0 ? *turns.watch : own;   // the others have been woken meanwhile
+        turns.take(k);
+        if (watch.without_core() >= Waiting::LATE) turns.robbed = true;
+      } else {
+        turns.take(k);
       }
-      wait_until([&] { return at.done.load(std::memory_order_acquire) >= phase.count; });
+      Progress& at = turns.progress[k];
+      wait_until([&] { return at.done.load(std::memory_order_acquire) >= turns.phases[k].count; });
     }
-    if (std::this_thread::get_id() == turns.caller) turns.done = Clock::now();
+    if (calls) turns.done = Clock::now();
+  }
+  // On OpenMP's threads.
+  void run(OpenMP openmp, int threads) {
+    openmp(work, this, (unsigned)threads, 0);
+    if (waiting().settled()) return;
+    const auto end = Clock::now();
+    waiting().ended(seconds(end - start), seconds(end - done), robbed);
   }
 };
 
@@ -199,7 +240,7 @@ void in_turn(const std::vector<Phase>& phases) {
     if (phase.count > 1) threads = std::max(threads, phase.threads);
   Pool& own = the_pool();
   Turns turns{phases};
-  if (const OpenMP run = openmp(); run && threads > 1) on_openmp(run, Turns::work, &turns, threads, turns.done);
+  if (const OpenMP run = openmp(); run && threads > 1) turns.run(run, threads);
   else own.run(threads, threads, [&](int) { Turns::work(&turns); });
 }
 
