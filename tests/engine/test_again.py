@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import unspool
 from engine.user_cells import CELLS
@@ -141,3 +143,48 @@ def test_the_native_engine_alone_says_that_it_has_one_derivative() -> None:
     (first,) = torch.autograd.grad(layer(x)[0].sum(), x, create_graph=True)
     with pytest.raises(EngineError, match=r"first derivatives only.*engine='auto'"):
         first.sum().backward()
+
+
+class Looking(TorchDispatchMode):
+    """As counters of operations do."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch asks: else it imports its compiler
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def as_it_is(layer: nn.Module) -> nn.Module:
+    return layer
+
+
+def exported(layer: nn.Module) -> nn.Module:
+    return torch.export.export(layer, (torch.randn(T, B, F, requires_grad=True),)).module()
+
+
+@pytest.mark.parametrize(
+    ("around", "made"),
+    [
+        (Looking, as_it_is),
+        (contextlib.nullcontext, exported),
+    ],
+    ids=["dispatch mode", "exported"],
+)
+def test_one_operator_is_differentiated_twice_and_many_times_at_once(around: Any, made: Any) -> None:
+    """Where a call is one operator of torch's (a dispatch mode, an exported program), its gradient was a constant."""
+    torch.manual_seed(0)
+    ours, theirs = unspool.nn.GRU(F, H), nn.GRU(F, H)
+    theirs.load_state_dict(ours.state_dict())
+    found = []
+    for layer in (made(ours), theirs):
+        x = torch.linspace(-1, 1, T * B * F).view(T, B, F).requires_grad_()
+        with around():
+            output = layer(x)[0]
+            (grad,) = torch.autograd.grad(output.sin().sum(), x, create_graph=True)
+            second = torch.autograd.grad(grad.square().sum(), [x, *layer.parameters()])
+            many = torch.stack([torch.ones_like(output), output.detach()])
+            found.append([*second, *torch.autograd.grad(layer(x)[0], x, many, is_grads_batched=True)])
+    for got, expected in zip(*found, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)

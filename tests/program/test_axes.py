@@ -336,7 +336,7 @@ REFUSED: dict[str, tuple[Function, str]] = {
     ),
     "sum over the batch": (lambda w, a, b: a.view(-1, 3, 8).sum(0).flatten() + b, "over the batch"),
     "mixed rows": (lambda w, a, b: a.reshape(8, -1).t().reshape(-1, 8), "mixes sequences|batch size"),
-    "parameter": (lambda w, a, b: a * w.row.detach().mul_(2), "on a parameter|detach"),
+    "parameter": (lambda w, a, b: a * w.row.detach().mul_(2), "on weights.row|detach"),
     "first row": (lambda w, a, b: a + b[0], "over the batch"),
     "input": (lambda w, a, b: a.add_(b), "on the input or the state"),
     "part of the state": (

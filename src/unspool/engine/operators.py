@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 import unspool.operators  # noqa: F401  (tells torch of them)
-from unspool.engine import native
+from unspool.engine import again, native
+from unspool.engine.mapped import is_mapped, one_by_one
 from unspool.errors import EngineError
+from unspool.program import surroundings
 from unspool.program.ir import Program
 from unspool.program.text import of_text, to_text
 
@@ -146,14 +148,8 @@ def backward(
     dy: Tensor | None,
     d_finals: list[Tensor | None],
 ) -> list[Tensor]:
-    made = call_of(text)
-    if len(kept) > 1:
-        from unspool.engine import compiled
-
-        made = call_of(compiled.marked(text, kept[1]))
-    grads = native.backward(
-        made, values, *_dense(offsets, index), output, kept[0], tensors, dy, d_finals, needs, lend=False
-    )
+    made, batch = _as_ran(text, kept), (values, *_dense(offsets, index))
+    grads = native.backward(made, *batch, output, kept[0], tensors, dy, d_finals, needs, lend=False)
     return [g for g in grads if g is not None]
 
 
@@ -190,11 +186,33 @@ def gradient(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
         )
     values, offsets, index, output, *rest = ctx.saved_tensors
     tensors, kept = rest[: ctx.inputs], rest[ctx.inputs :]
-    d_finals = grads[1 : 1 + ctx.states]
-    found = iter(
-        torch.ops.unspool.backward(
-            ctx.call, ctx.needs, kept, values, offsets, index, output, tensors, grads[0], d_finals
+    d_results = grads[: 1 + ctx.states]
+
+    def of(d_results: Sequence[Any]) -> list[Any]:
+        dy, *d_finals = d_results
+        batch = values, offsets, index
+        found = iter(
+            torch.ops.unspool.backward(ctx.call, ctx.needs, kept, *batch, output, tensors, dy, d_finals)
         )
-    )
-    each = [next(found) if need else None for need in ctx.needs]
-    return None, None, each[0], None, None, each[1:]
+        return [next(found) if need else None for need in ctx.needs]
+
+    if torch.is_grad_enabled():  # create_graph=True
+        if surroundings.traced() or surroundings.is_fake(values):
+            raise EngineError(
+                "A second derivative cannot be traced, nor carried out on fake tensors. Differentiate once there, or "
+                "build the layer with engine='eager'."
+            )
+        made = _as_ran(ctx.call, kept)
+        each: Sequence[Any] = again.gradients(made, values, offsets, index, tensors, d_results, ctx.needs)
+    else:
+        each = one_by_one(of, d_results) if any(map(is_mapped, d_results)) else of(d_results)
+    return None, None, each[0], None, None, list(each[1:])
+
+
+def _as_ran(text: str, kept: list[Tensor]) -> native.Call:
+    """The call that a forward ran, by what it kept."""
+    if len(kept) > 1:
+        from unspool.engine import compiled
+
+        text = compiled.marked(text, kept[1])
+    return call_of(text)

@@ -192,7 +192,9 @@ def _traced(cell: nn.Module, input_size: int, shape: Any, seen: list[Watch]) -> 
         stand_in, originals = _stand_in(cell)
         program = trace(stand_in, input_size, state, seen)
     except Impure as impure:
-        return Reason(f"the step of {name} {impure}")
+        reason = Reason(f"the step of {name} {impure}")
+        reason.where = impure.where
+        return reason
     except Unsupported as unsupported:
         reason = Reason(f"{name} uses {unsupported}, which the native engine does not have")
         reason.where = unsupported.where

@@ -85,3 +85,20 @@ def _frame_of_step() -> FrameType | None:
             return frame
         frame = frame.f_back
     return None
+
+
+def inside() -> str:
+    """What of torch the operation that is being written down is inside of, where a user would not think of it."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(torch_folder()):
+            if "_functorch" in name:
+                return " inside a transform of torch.func"
+            if name.endswith("autograd" + os.sep + "__init__.py") and frame.f_code.co_name in (
+                "grad",
+                "backward",
+            ):
+                return " in a gradient that the step itself takes"
+        frame = frame.f_back
+    return ""

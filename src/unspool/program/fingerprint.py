@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import inspect
 import random
 import types
 import weakref
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unspool.program.owners import HEAP, is_packages_cache, own_kinds
+from unspool.program.surroundings import PLAIN
 
 #: Values that never change: equal ones mean the same.
 ATOMS = (
@@ -40,14 +42,26 @@ MOST = 20_000  # values in all containers together
 OWN = frozenset(nn.Module().__dict__) - {"training"} | {"_unspool_number", "_unspool"}
 
 
+# What code that has these names reads is not told by its names.
+_BY_OTHER_MEANS = frozenset("getattr vars __dict__ eval exec locals globals attrgetter state_dict".split())
+
+
+def may_read(names: Collection[str], name: str) -> bool:
+    """Whether code that has these names may read an attribute of this one."""
+    return name in names or not _BY_OTHER_MEANS.isdisjoint(names)
+
+
 class Unseen(Exception):
     """A value that may change without a way to see it; the message says what it is."""
 
 
 def slots(value: Any) -> dict[str, Any]:
     """The values of an object's `__slots__`."""
-    names = [name for kind in type(value).__mro__ for name in _names(kind.__dict__.get("__slots__", ()))]
-    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+    kind = type(value)
+    names = [name for base in kind.__mro__ for name in _names(base.__dict__.get("__slots__", ()))]
+    # a class may put something else, that computes or stays, in the place of a slot that it has from another
+    own = [n for n in names if isinstance(inspect.getattr_static(kind, n, None), types.MemberDescriptorType)]
+    return {name: getattr(value, name) for name in own if hasattr(value, name)}
 
 
 def _names(given: Any) -> tuple[str, ...]:
@@ -113,7 +127,7 @@ class Describer:
             return id(value)
         if isinstance(value, Tensor):
             self.local = True
-            return id(value), tuple(value.shape), value.dtype, value.device.type
+            return id(value), tuple(value.shape), value.dtype, value.device.type, self.attributes_of(value)
         if isinstance(value, (list, tuple, collections.deque)):
             return tuple(map(self, list(value))), self._own(value)
         if isinstance(value, dict):
@@ -145,6 +159,11 @@ class Describer:
         if isinstance(value, weakref.ref):
             return self(value())
         return self._object(kind, value)
+
+    def attributes_of(self, tensor: Tensor) -> Any:
+        """What was put on a tensor and may be read."""
+        own = tensor.__dict__ if type(tensor) in PLAIN else {}
+        return tuple((name, self(part)) for name, part in own.items() if may_read(self.names, name)) or None
 
     def _own(self, value: Any) -> Any:
         """Attributes of a container of a class of its own."""

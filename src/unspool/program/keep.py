@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from unspool.program.fingerprint import ATOMS, FIXED, MOST, generator_state, slots
-from unspool.program.owners import is_own_class, module_of, of_world, own_kinds
+from unspool.program.owners import TRUSTED, is_own_class, module_of, of_world, own_kinds, owner_of_file
+from unspool.program.surroundings import PLAIN
 
 _QUIET = frozenset(["_unspool", "_unspool_number"])
 _MISSING = object()
@@ -95,7 +96,11 @@ class Keep:
             self.modules.append(value)
         elif isinstance(value, type) and is_own_class(value):
             self.class_(value)
-        if isinstance(value, (Tensor, *FIXED)):
+        if isinstance(value, FIXED):
+            return
+        if isinstance(value, Tensor):
+            if type(value) in PLAIN:
+                self._dict(value.__dict__, where, lambda key: f"{where}.{key}")
             return
         if isinstance(value, dict):
             self._dict(value, where, lambda key: f"{where}[{key!r}]")
@@ -110,6 +115,9 @@ class Keep:
             if not value.dtype.hasobject and value.flags.writeable and value.nbytes <= 1 << 24:
                 self.kept.append((where, value.tobytes, value.tobytes(), lambda was: _fill(value, was)))
         elif isinstance(value, types.FunctionType):
+            if owner_of_file(value.__code__.co_filename) == TRUSTED:
+                self._compiled(value, where)
+                return
             for name, cell in zip(value.__code__.co_freevars, value.__closure__ or ()):
                 self._cell(cell, name)
             self(value.__defaults__, f"a default of '{value.__qualname__}'")
@@ -165,6 +173,12 @@ class Keep:
         called = of_world(module_of(value.func), getattr(value.func, "__name__", ""))
         if called and isinstance(value.func, types.BuiltinFunctionType):
             self.streams[_last_name(where)] = f"{where}, which calls {called}"
+
+    def _compiled(self, function: types.FunctionType, where: str) -> None:
+        """A function that torch.compile made runs unseen."""
+        own = vars(function)
+        if "_torchdynamo_orig_callable" in own and not own.get("_torchdynamo_disable"):
+            self.streams[_last_name(where)] = f"{where}, which torch.compile compiled"
 
     def _object(self, value: Any, where: str) -> None:
         if isinstance(value, (torch.jit.ScriptFunction, torch.jit.ScriptModule)):

@@ -27,6 +27,14 @@ class Value:
     axis: int = 0
     before: int = 1
 
+    def __str__(self) -> str:
+        """The shape, as `(batch, 5)` or `(3 x batch, 5)`."""
+        among = self.before * self.after
+        names = [str(n) if d != self.axis else "batch" for d, n in enumerate(self.shape)]
+        if among > 1:
+            names[self.axis] = f"{among} x batch"
+        return f"({', '.join(names)}{',' * (len(names) == 1)})"
+
     @property
     def after(self) -> int:
         return self.shape[self.axis] // (self.batch * self.before)
@@ -58,9 +66,7 @@ class Value:
         """Which of `sizes` torch's axis `dim` is, which must not hold the batch."""
         dim %= max(len(self.shape), 1)
         if dim == self.axis:
-            raise Unsupported(
-                f"an operation over axes [{dim}] of a tensor of shape {self.shape}: over the batch"
-            )
+            raise Unsupported(f"an operation over axes [{dim}] of a tensor of shape {self}: over the batch")
         return self.entries(dim)[0]
 
     def seen_as(self, shape: Sequence[int]) -> Value:
@@ -74,7 +80,7 @@ class Value:
                     break
                 return Value(self.node, tuple(shape), self.batch, dim, more // (inner * self.batch))
             rest = more
-        raise Unsupported(f"a change of shape from {self.shape} to {tuple(shape)}, which mixes sequences")
+        raise Unsupported(f"a change of shape from {self} to {tuple(shape)}, which mixes sequences")
 
     def without(self, dims: Sequence[int], keep: bool) -> Value:
         """The shape of a reduction over axes that do not hold the batch."""

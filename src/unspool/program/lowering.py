@@ -64,3 +64,10 @@ def _clamp_both(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
 @lowers("clamp_max")
 def _clamp_max(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     return _clamp(t, args[0], None, args[1], result)
+
+
+def draws(func: Any) -> bool:
+    """Whether an operation draws random numbers; torch's tags leave some out that take a generator."""
+    return torch.Tag.nondeterministic_seeded in func.tags or any(
+        argument.name == "generator" for argument in func._schema.arguments
+    )

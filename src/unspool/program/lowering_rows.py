@@ -23,7 +23,7 @@ class Groups:
     def __init__(self, t: Tracer, v: Value, dims: Any) -> None:
         dims = [dims] if isinstance(dims, int) else list(dims or [])
         if not dims:
-            raise Unsupported(f"an operation over all axes of a tensor of shape {v.shape}: over the batch")
+            raise Unsupported(f"an operation over all axes of a tensor of shape {v}: over the batch")
         self.graph, self.value = t.graph, v
         self.dims = sorted({d % max(len(v.shape), 1) for d in dims})
         self.gone = {v.feature(d) for d in self.dims}

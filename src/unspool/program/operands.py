@@ -62,9 +62,7 @@ def aligned(t: Tracer, arg: Any, like: Value) -> int:
 def broadcast(t: Tracer, v: Value, like: Value) -> int:
     more = len(like.shape) - len(v.shape)
     if (v.axis + more, v.before, v.shape[v.axis]) != (like.axis, like.before, like.shape[like.axis]):
-        raise Unsupported(
-            f"arithmetic between tensors of shapes {v.shape} and {like.shape} whose batches do not line up"
-        )
+        raise Unsupported(f"arithmetic between tensors of shapes {v} and {like} whose batches do not line up")
     if v.width in (1, like.width):
         return v.node
     sizes = (1,) * more + v.sizes

@@ -74,22 +74,42 @@ _WORLD = frozenset(
     "contextvars _contextvars queue _queue multiprocessing asyncio _asyncio sqlite3 mmap fcntl resource".split()
 )
 _WORLDLY = frozenset(["print", "open", "input", "globals"])
-#: What torch answers by what surrounds the call, which a trace has its own of.
-_SURROUNDINGS = frozenset(
-    "is_grad_enabled is_inference_mode_enabled is_anomaly_enabled is_autocast_enabled is_autocast_cpu_enabled "
-    "get_autocast_dtype get_autocast_cpu_dtype are_deterministic_algorithms_enabled get_deterministic_debug_mode "
-    "get_num_threads get_num_interop_threads get_float32_matmul_precision".split()
+_LOCKS = frozenset(
+    ["acquire", "release", "__enter__", "__exit__", "fspath"]
+)  # that the standard library itself uses
+# What asks Python, numpy or torch how they are set, or what goes on in the process: a trace has answers of its own.
+_ASKING = ("is_", "are_", "get", "_is_", "_are_", "_get", "initial_seed")
+_ASKED = ("torch", "numpy", "decimal", "_decimal")
+_OF_PROCESS = frozenset(
+    "sys gc inspect traceback tracemalloc faulthandler locale _locale weakref _weakref".split()
 )
+#: Of these what has one answer in every call that a program runs, or none that a step could tell.
+_CONSTANT = frozenset(
+    "is_tensor is_storage is_floating_point is_complex is_tensor_like is_available is_built is_scripting is_tracing "
+    "is_compiling is_dynamo_compiling is_exporting is_parametrized get_default_dtype _get_default_dtype "
+    "getdefaultencoding getfilesystemencoding intern isclass ismethod isfunction isbuiltin isroutine ismodule "
+    "signature unwrap getmembers getattr_static getmro getfullargspec ref proxy finalize".split()
+)
+# Torch's layers are the step's own settings, which are compared; tensors have watchers of their own.
+_WATCHED = ("torch.nn", "torch._tensor", "torch._C._TensorBase")
 
 
-def of_world(module: str, name: str) -> str | None:
-    """The name, in quotes, of a function of a module that acts on the world or answers anew each time; else None."""
+def of_world(module: str, name: str, direct: bool = True) -> str | None:
+    """The name, in quotes, of a function of a module that acts on the world or answers anew each time; else None.
+
+    direct: whether it is no code of the standard library's that calls it.
+    """
     if module == "builtins":
         return f"'{name}'" if name in _WORLDLY else None
-    if name in _SURROUNDINGS:
-        return f"'torch.{name}'"
-    known = module in _WORLD or module.split(".")[0] in _WORLD or module.startswith("numpy.random")
-    return f"'{module}.{name}'" if known else None
+    first = module.split(".")[0]
+    if module in _WORLD or first in _WORLD or module.startswith("numpy.random"):
+        return f"'{module}.{name}'" if direct or name not in _LOCKS else None
+    if name in _CONSTANT or module.startswith(_WATCHED):
+        return None
+    asks = (first in _ASKED and name.startswith(_ASKING)) or module.startswith("torch.backends")
+    if asks or (first in _OF_PROCESS and direct):
+        return f"'{'torch' if first == 'torch' and hasattr(torch, name) else module}.{name}'"
+    return None
 
 
 def module_of(function: Any) -> str:

@@ -16,35 +16,36 @@ from typing import Any
 from torch import Tensor, nn
 
 from unspool import _native
-from unspool.program.fingerprint import ATOMS, FIXED, Describer, Unseen, of_classes, settings, slots
+from unspool.program.fingerprint import ATOMS, FIXED, Describer, Unseen, may_read, of_classes, settings, slots
 from unspool.program.owners import OWN, is_packages_cache, owner_of_file
+from unspool.program.surroundings import PLAIN
 from unspool.program.watch import Watch, own_classes
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-# What code that has these names reads is not told by its names.
-_BY_OTHER_MEANS = frozenset("getattr vars __dict__ eval exec locals globals attrgetter state_dict".split())
-
-
 @dataclass(frozen=True)
 class Reads:
-    """What a step reads. names: of attributes, any object's. globals: (dict, name); closures: (name, cell)."""
+    """What a step reads. names: of attributes, any object's. globals: (dict, name); closures: (name, cell).
+
+    sizes: whether it asks tensors for their shapes and types.
+    """
 
     names: frozenset[str]
     globals: tuple[tuple[dict[str, Any], str], ...]
     closures: tuple[tuple[str, Any], ...]
+    sizes: bool
 
     def may_read(self, name: str) -> bool:
         """Whether the step may read an attribute of this name."""
-        return name in self.names or not self.names.isdisjoint(_BY_OTHER_MEANS)
+        return may_read(self.names, name)
 
     @classmethod
     def of(cls, *seen: Watch) -> Reads:
         places = {key: place for watch in seen for key, place in watch.globals.items()}
         closures = {id(cell): (name, cell) for watch in seen for name, cell in watch.closures}
         names = frozenset(name for watch in seen for name in watch.names)
-        return cls(names, tuple(places.values()), tuple(closures.values()))
+        return cls(names, tuple(places.values()), tuple(closures.values()), any(w.sizes for w in seen))
 
 
 def fingerprint(cell: nn.Module, reads: Reads | None) -> tuple[Any, Describer]:
@@ -68,6 +69,7 @@ def fingerprint(cell: nn.Module, reads: Reads | None) -> tuple[Any, Describer]:
                 if tensor is not None:  # the number tells which weights are one and the same
                     number = tensors.setdefault(id(tensor), len(tensors))
                     parts.append((key, number, tensor.shape, tensor.dtype, tensor.device.type))
+                    parts.append(describe.attributes_of(tensor))
         told = reads is not None and all(k in own or k in (nn.Module, object) for k in kind.__mro__)
         for key, value in (settings(module) or {}).items():
             if reads is None or not told or reads.may_read(key):
@@ -143,11 +145,14 @@ class Unchanged:
         self.cells: list[tuple[Any, Any]] = []
         self.functions: list[types.FunctionType] = []
         self.names = reads.names if reads else frozenset()
+        self.sized: list[Tensor] | None = [] if reads and reads.sizes else None
         for module in cell.modules():
             own = module.__dict__
             self.dicts += [own, own["_parameters"], own["_buffers"], own["_modules"]]
             self.dicts += [getattr(module, hooks) for hooks in HOOKS]
             self.seen.add(id(module))
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                self._tensor(tensor)
         for module in cell.modules():
             for key, value in (settings(module) or {}).items():
                 if reads is None or reads.may_read(key) or key not in module.__dict__:
@@ -164,6 +169,7 @@ class Unchanged:
         ]  # those of torch.jit's modules are none
         held = _native.Snapshot(self.dicts, self.entries, self.cells, self.functions)
         self.same: Callable[[], bool] = held.holds
+        self.sizes = self._sizes()
         self.values, self.held = self._values()
 
     def _watch(self, value: Any, reads: Reads | None) -> None:
@@ -199,7 +205,9 @@ class Unchanged:
             self._watch(value.__func__, reads)
         elif isinstance(value, property):
             self._watch(value.fget, reads)
-        elif not isinstance(value, (Tensor, nn.Module, *FIXED)) and not is_packages_cache(value):
+        elif isinstance(value, Tensor):
+            self._tensor(value)
+        elif not isinstance(value, (nn.Module, *FIXED)) and not is_packages_cache(value):
             for kind, name, part in of_classes(value, self.names):
                 self.entries.append((gc.get_referents(vars(kind))[0], name, part))
                 self._watch(part, reads)
@@ -214,6 +222,15 @@ class Unchanged:
             else:
                 self.deep.append(value)
 
+    def _tensor(self, tensor: Tensor | None) -> None:
+        if tensor is not None and type(tensor) in PLAIN:
+            self.dicts.append(tensor.__dict__)
+            if self.sized is not None:
+                self.sized.append(tensor)
+
+    def _sizes(self) -> list[Any]:
+        return [(tensor.shape, tensor.dtype) for tensor in self.sized or ()]
+
     def _values(self) -> tuple[list[Any], list[Any]]:
         """What the lists, sets and arrays hold, and what that names by identity."""
         describe = Describer(self.names)
@@ -226,7 +243,7 @@ class Unchanged:
         return found, describe.held
 
     def __call__(self) -> bool:
-        if not self.same():
+        if not self.same() or (self.sized and self._sizes() != self.sizes):
             return False
         if not self.deep:
             return True

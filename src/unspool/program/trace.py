@@ -19,6 +19,7 @@ from unspool.program import (  # noqa: F401  (those that lower register theirs)
     lowering_rows,
     surroundings,
 )
+from unspool.program.facts import Facts
 from unspool.program.ir import Program
 from unspool.program.layout import Unsupported, Value
 from unspool.program.origins import Captured as Captured
@@ -60,6 +61,7 @@ class Recorder(Tracer):
             return super().__torch_dispatch__(func, types, args, kwargs)
         except Unsupported as error:
             error.where = failures.line_of_step()
+            error.args = (f"{error}{failures.inside()}",)
             self.failure = self.failure or error
             raise
         except Exception as error:
@@ -95,7 +97,7 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Wa
         for k, part in enumerate(parts):
             tracer.add_input(part, tracer.graph.node("state", (), sizes[k], k))
         try:
-            with watches[-1], tracer:
+            with watches[-1], Facts(watches[-1]), tracer:
                 new = flatten(cell(x, unflatten(like, parts)))
                 tracer.given_back(new)
         except Exception as error:
@@ -118,15 +120,16 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Wa
 
 def _program(tracer: Tracer, new: list[Tensor], input_size: int, sizes: list[int]) -> Program:
     _refuse_custom_gradients(new, tracer.followed)
-    if any(tensor._backward_hooks for tensor in tracer.alive):
-        raise Unsupported("a hook on a gradient ('Tensor.register_hook')")
+    marks = [name for t in tracer.alive if id(t) in tracer.values for name in t.__dict__]
+    if marks:
+        raise Unsupported(f"an attribute put on a tensor of the step's ('{marks[0]}')")
     outputs = []
     for tensor in new:
         value = tracer.find(tensor)
         if not isinstance(value, Value):
             raise Unsupported("a new state that does not depend on the input or the state")
         if not value.plain or len(value.shape) != 2:
-            raise Unsupported(f"a new state of shape {value.shape}, which is not (batch, features)")
+            raise Unsupported(f"a new state of shape {value} in place of (batch, features)")
         outputs.append(value.node)
     if [tracer.graph.width(o) for o in outputs] != sizes:
         raise Unsupported(

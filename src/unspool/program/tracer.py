@@ -12,7 +12,7 @@ from unspool.program import custom, integers, pairs
 from unspool.program.aliases import UNWRITTEN, Aliases, is_view, storage_of
 from unspool.program.ir import Graph, Matrix
 from unspool.program.layout import Unsupported, Value
-from unspool.program.lowering import LOWERINGS
+from unspool.program.lowering import LOWERINGS, draws
 from unspool.program.lowering_composed import OVER_THE_BATCH
 from unspool.program.lowering_products import ATTENTION
 from unspool.program.operands import aligned
@@ -116,9 +116,7 @@ class Tracer(TorchDispatchMode):
         """Carry an operation out, and add what it does to the graph."""
         tensors = [t for t in leaves((args, kwargs)) if isinstance(t, Tensor)]
         name = func.overloadpacket.__name__
-        if torch.Tag.nondeterministic_seeded in func.tags and not (
-            name in ATTENTION and args[3:4] in ((), (0.0,))
-        ):
+        if draws(func) and not (name in ATTENTION and args[3:4] in ((), (0.0,))):
             raise Unsupported(f"random numbers ('aten.{name}')")
         for tensor in tensors:
             if id(tensor) in self.refused:
@@ -242,7 +240,9 @@ class Tracer(TorchDispatchMode):
         made = self.sources[self.source_of[id(tensor)]]
         if isinstance(made, Parameter) and made.name.endswith("num_batches_tracked"):
             return f"the cell's own '{made}': {OVER_THE_BATCH}"
-        return f"the cell's own '{made}'" if isinstance(made, Parameter) else "a parameter"
+        if isinstance(made, Parameter):
+            return f"the cell's own '{made}'"
+        return str(made) if isinstance(made, Captured) else "what is computed from the weights alone"
 
     def constant(self, numbers: Any) -> int:
         """The source of numbers that are the same at every call."""

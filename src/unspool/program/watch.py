@@ -17,12 +17,8 @@ from unspool.program.keep import Keep
 from unspool.program.layout import Unsupported
 from unspool.program.owners import OWN, STANDARD, TRUSTED, is_own_class, module_of, of_world, owner_of_frame
 
-# What the standard library uses for itself.
-_LOCKS = frozenset(["acquire", "release", "__enter__", "__exit__", "fspath"])
-_NUMBERS = frozenset(["tolist", "numpy", "data_ptr"])
 _HOOKS = frozenset(["register_hook", "register_prehook"])
-# What a tensor says of its gradient and its past, which is the call's and not the step's.
-_OF_THE_CALL = frozenset(["requires_grad", "grad_fn", "is_leaf", "_version"])
+_UNSEEN = frozenset(["_use_count", "__sizeof__"])  # what a tensor answers without `__torch_function__`
 
 
 class Impure(Unsupported):
@@ -44,8 +40,10 @@ class Watch:
         # calls that close over variables of others, and the names of these
         self.closing: list[tuple[types.FrameType, list[str]]] = []
         self.closures: list[tuple[str, types.CellType]] = []
-        self.world: str | None = None
+        self.world: str | None = None  # what it does that a program would not, and the file and line
+        self.where: tuple[str, int] | None = None
         self.random = False  # whether it drew Python's random numbers
+        self.sizes = False  # whether it asked a tensor for its shape or type
         self.changed: str | None = None
         self.drawn: tuple[bool, ...] = ()
         self.handlers = failures.handlers()
@@ -111,7 +109,9 @@ class Watch:
     def check(self) -> None:
         """Raise `Impure` where the step is."""
         if self.world is not None:
-            raise Impure(self.world)
+            impure = Impure(self.world)
+            impure.where = self.where
+            raise impure
         if any(self.drawn):
             raise Impure("draws random numbers")
         if self.changed is not None:
@@ -126,7 +126,7 @@ class Watch:
             closed = frame.f_code.co_freevars
             cells = [c for c in gc.get_referents(frame) if isinstance(c, types.CellType)][-len(closed) :]
             if len(cells) < len(closed):  # of a generator that has not ended
-                self.world = self.world or f"closes over '{names[0]}' in a function that has not ended"
+                self.say(f"closes over '{names[0]}' in a function that has not ended")
             self.closures += [pair for pair in zip(closed, cells) if pair[0] in names]
         self.closing.clear()
 
@@ -152,24 +152,29 @@ class Watch:
                     self._read(frame)
             if owner == OWN and code.co_freevars:
                 self._closes(frame)
-            if owner != OWN and self._is_followed(frame.f_back):
+            if owner != OWN and self.follows(frame.f_back):
                 self._calls(str(frame.f_globals.get("__name__", "")), code.co_name, frame.f_back)
-            if code.co_name in ("__array__", "__dlpack__"):
-                self.world = self.world or "reads a tensor's numbers as an array"
         elif event == "c_call" and isinstance(getattr(arg, "__self__", None), random.Random):
             self.random = self.random or not self._is_of_import(frame)
-        elif event == "c_call" and self._is_followed(frame):
+        elif event == "c_call" and self.follows(frame):
             of = getattr(arg, "__self__", None)
             if arg.__name__ in _HOOKS and hasattr(of, "next_functions"):
-                self.world = self.world or f"hooks on a gradient with '{arg.__name__}'"
+                self.say(f"hooks on a gradient with '{arg.__name__}'")
             elif not isinstance(of, Tensor):
                 self._calls(module_of(arg), arg.__name__, frame)
-            elif arg.__name__ in _NUMBERS:
-                self.world = self.world or f"reads a tensor's numbers with '{arg.__name__}'"
-            elif arg.__name__ == "is_inference":
-                self.world = self.world or "reads 'is_inference' of a tensor, which a program would read once"
-            elif arg.__name__ == "detach_":
-                self.world = self.world or "stops a gradient in place with 'detach_'"
+            elif arg.__name__ in _UNSEEN:
+                self.say(f"reads '{arg.__name__}' of a tensor, which a program would read once")
+
+    def say(self, what: str) -> None:
+        """The step does what a program would not, or only once."""
+        if self.world is None:
+            self.world, self.where = what, failures.line_of_step()
+
+    def refuse(self, what: str) -> None:
+        """As `say`, before it is done. What runs between two operations of the step may do it."""
+        if self.handling is None and not self._is_of_import(sys._getframe(2)):
+            self.say(what)
+            raise Impure(what)
 
     def _is_of_import(self, frame: types.FrameType | None) -> bool:
         """Whether a module is being imported, which happens once and is no part of the step."""
@@ -179,7 +184,7 @@ class Watch:
             frame = frame.f_back
         return False
 
-    def _is_followed(self, frame: types.FrameType | None) -> bool:
+    def follows(self, frame: types.FrameType | None) -> bool:
         """Whether a frame is the step's own, or the standard library's that acts for it."""
         while frame is not None and frame is not self.outside:
             owner = self._owners.get(frame.f_code, TRUSTED)
@@ -189,12 +194,10 @@ class Watch:
         return False
 
     def _calls(self, module: str, name: str, caller: types.FrameType | None) -> None:
-        found = of_world(module, name)
-        if found and (name not in _LOCKS or (caller and self._owners.get(caller.f_code) == OWN)):
-            self._say(found)
-
-    def _say(self, name: str) -> None:
-        self.world = self.world or f"calls {name}, which a program would call once"
+        direct = caller is not None and self._owners.get(caller.f_code) == OWN
+        found = of_world(module, name, direct)
+        if found:
+            self.say(f"calls {found}, which a program would call once")
 
     def _read(self, frame: types.FrameType) -> None:
         code = frame.f_code
@@ -208,9 +211,7 @@ class Watch:
                 self._entry(sys.modules, name, f"the module '{name}'")
         self.keep.entries_of_modules(self.names)
         if "environ" in code.co_names:
-            self._say("'os.environ'")
-        for name in _OF_THE_CALL.intersection(code.co_names):
-            self.world = self.world or f"reads '{name}' of a tensor, which a program would read once"
+            self.say("calls 'os.environ', which a program would call once")
         self._use_up(code.co_names)
 
     def _closes(self, frame: types.FrameType) -> None:
@@ -228,7 +229,7 @@ class Watch:
     def _use_up(self, names: Iterable[str]) -> None:
         for name in names:
             if name in self.keep.streams:
-                self.world = f"reads {self.keep.streams[name]}"
+                self.say(f"reads {self.keep.streams[name]}")
                 raise Impure(self.world)
 
     def _entry(self, place: dict[str, Any], name: str, where: str) -> None:
