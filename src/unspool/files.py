@@ -108,6 +108,14 @@ def alone(path: Path, told: str) -> Iterator[None]:
     place = path.with_name(path.name + ".lock")
     with open(place, "ab") as file, held(file, told):
         try:
+            there = os.stat(place).st_ino == os.fstat(file.fileno()).st_ino
+        except FileNotFoundError:
+            there = False
+        if (
+            not there and os.name == "posix"
+        ):  # the one that had it was just ending: a third may hold a new file there
+            raise ModelFileError(told)
+        try:
             yield
         finally:
             place.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from unspool import __version__
 from unspool.cli.bench import bench
 from unspool.cli.compare import compare
 from unspool.cli.doctor import doctor
+from unspool.cli.ending import Ended, end_tidily
 from unspool.cli.evaluate import evaluate
 from unspool.cli.export import export
 from unspool.cli.fit import fit
@@ -33,6 +34,8 @@ from unspool.files import FULL, system_error
 from unspool.ranks import ParallelError, under_torchrun
 
 ERROR = 2
+#: Commands of which a signal leaves nothing half-written; fit and serve end in their own way, studies keep their runs.
+WRITING = ("predict", "generate", "evaluate", "export", "import", "shrink")
 # typer carries its own copy of click from some version on; this is the right UsageError in either.
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
@@ -77,7 +80,8 @@ def _quiet_other_ranks() -> None:
 
 
 class Commands(TyperGroup):
-    """Turns errors into one line and exit code 2, Ctrl-C into exit code 130; `--debug` lets them through."""
+    """Turns errors into one line and exit code 2, Ctrl-C into exit code 130, SIGTERM and SIGHUP into 143 and 129 where
+    files are written; `--debug` lets errors through."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command, or that of the task or saved model that its arguments name."""
@@ -86,6 +90,8 @@ class Commands(TyperGroup):
             raise ParallelError(
                 f"Under torchrun only fit runs in several processes. Got {name}: start it alone."
             )
+        if name in WRITING:
+            ctx.call_on_close(end_tidily())
         return name, command_for(name or "", rest) or command, rest
 
     def invoke(self, ctx: Any) -> Any:
@@ -104,6 +110,9 @@ class Commands(TyperGroup):
                 command = error.ctx.command_path if error.ctx else ctx.command_path
                 say("error", f"{error.format_message()} See '{command} --help'.")
                 raise typer.Exit(ERROR) from None
+            except Ended:
+                say("ended", ctx.meta.get(SAVED, "nothing was saved."))
+                raise
             except KeyboardInterrupt:
                 if ctx.meta.get(DEBUG):
                     raise
