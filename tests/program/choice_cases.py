@@ -151,6 +151,74 @@ def batch_norm(w: Any, a: Tensor, b: Tensor) -> Tensor:
     )
 
 
+def square(a: Tensor) -> Tensor:
+    """(B, 4, 4), positive definite."""
+    m = a[:, :16].view(-1, 4, 4)
+    return m @ m.mT / 4 + torch.eye(4, dtype=a.dtype)
+
+
+def inverses(w: Any, a: Tensor, b: Tensor) -> Tensor:
+    m, mixed = square(a), b[:, :9].view(-1, 3, 3).flip(1) + torch.eye(3, dtype=a.dtype).flip(0) * 3
+    solved = torch.linalg.solve(m, b[:, :8].view(-1, 4, 2)).flatten(1)
+    solved = solved + torch.linalg.solve(m, b[:, :8].view(-1, 2, 4), left=False).flatten(1)
+    vector = torch.linalg.solve(m, b[:, :4])
+    return torch.cat([torch.linalg.inv(m).flatten(1), torch.linalg.inv(mixed).flatten(1), solved, vector], 1)
+
+
+def factors(w: Any, a: Tensor, b: Tensor) -> Tensor:
+    low = torch.linalg.cholesky(square(a))
+    right = b[:, :8].view(-1, 4, 2)
+    solved = torch.cholesky_solve(right, low) + torch.linalg.solve_triangular(low, right, upper=False)
+    solved = solved - torch.linalg.solve_triangular(low.mT, right, upper=True)
+    return torch.cat([low, torch.linalg.cholesky(square(b), upper=True), solved], 2)
+
+
+def placed(w: Any, a: Tensor, b: Tensor) -> Tensor:
+    places = torch.tensor([5, 0, 2])
+    out = a.clone()
+    out[:, places] = b[:, :3]
+    out[:, [7, -8]] = 0.25
+    whole = out.view(-1, 3, 8).index_copy(2, places, b[:, :9].view(-1, 3, 3))
+    return whole.index_fill(1, torch.tensor([1]), 0.5)
+
+
+def padded(w: Any, a: Tensor, b: Tensor) -> Tensor:
+    """What is chosen of a row with NaN and infinities in it."""
+    a = torch.where(b > 1.5, torch.nan, torch.where(b < -1.5, torch.inf, a))
+    first = F.pad(a.view(-1, 4, 6), (2, -1, 0, 1), value=0.5).flatten(1)
+    rest = [F.pad(a.view(-1, 4, 6), (2, 3), mode).flatten(1) for mode in ("reflect", "replicate")]
+    parts = [a[:, [3, -1, 5]], a.view(-1, 3, 8).index_select(2, torch.tensor([0, 0, 4])).flatten(1)]
+    square = a.view(-1, 4, 6)
+    sides = [square.tril(1), square.triu(-1), torch.diag_embed(a[:, :4])]
+    whole = torch.cat([first, *rest, *parts, *(side.flatten(1) for side in sides)], 1)
+    return torch.where(whole.isfinite(), whole, whole.isnan().to(a.dtype))
+
+
+class Rounded(torch.autograd.Function):
+    """Of weights alone: their signs, and the gradient where they are small."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return torch.sign(weight)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (weight,) = ctx.saved_tensors
+        return g * (weight.abs() <= 0.5)
+
+
+def counted(w: Any, a: Tensor, b: Tensor) -> Tensor:
+    """Sparsemax (Martins & Astudillo 2016): a threshold read at a place that is a count; and buckets."""
+    best = a.sort(1, descending=True).values
+    sums, many = best.cumsum(1) - 1, torch.arange(1, 25, dtype=a.dtype)
+    kept = (many * best > sums).sum(1, keepdim=True)
+    sparse = torch.clamp(a - sums.gather(1, kept - 1) / kept.to(a.dtype), min=0)
+    edges = torch.tensor([-1.0, 0.0, 0.5, 1.0], dtype=a.dtype)
+    low, high = torch.bucketize(b[:, 0], edges), torch.searchsorted(edges, b[:, 1].contiguous(), right=True)
+    return sparse * b + w.wide[low] * F.one_hot(high, 5)[:, :1]
+
+
 CASES: dict[str, Any] = {
     "topk": lambda w, a, b: (
         a.topk(5, 1).values * b[:, :5] + a.view(-1, 3, 8).topk(2, 1, False)[0].sum((1, 2))[:, None]
@@ -199,6 +267,16 @@ CASES: dict[str, Any] = {
         a.view(-1, 3, 8).transpose(0, 1), (b[:, :5].unsqueeze(0), b[:, 5:10].unsqueeze(0))
     )[0].transpose(0, 1),
     "written in parts": written_in_parts,
+    "inverses": inverses,
+    "factors": factors,
+    "placed": placed,
+    "counted": counted,
+    "padded": padded,
+    "weights alone": lambda w, a, b: a @ Rounded.apply(w.square) * 0.1 + b * Rounded.apply(w.row * 2),
+    "windows largest": lambda w, a, b: (
+        F.max_pool1d(a.view(-1, 4, 6), 2, padding=1).flatten(1)
+        + F.max_pool2d(b.view(-1, 2, 3, 4), (2, 3), 1).flatten(1).repeat(1, 2)
+    ),
     "circular": lambda w, a, b: F.pad(a.view(-1, 2, 3, 4), (1, 1, 1, 1), "circular").flatten(1) * b[:, :1],
     "without gradient": without_gradient,
     "detached after": detached_after,

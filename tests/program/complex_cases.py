@@ -39,7 +39,9 @@ CASES: dict[str, Any] = {
     "division": lambda w, a, b: both(
         pair(a, b) / (pair(b, a) + 4) + 1 / (pair(a, a) + 3j) - pair(a, b) / 2.0
     ),
-    "sizes": lambda w, a, b: pair(a, b).abs() * pair(b, a).angle() + (pair(a, b) ** 2).square().real,
+    "sizes": lambda w, a, b: (
+        pair(a, b).abs() * pair(b, a).angle() + (pair(a, b) ** 2).square().real + torch.sgn(pair(b, a)).imag
+    ),
     "size of nothing": lambda w, a, b: (pair(a, b) * (a[:, :12] > 0)).abs(),
     "polar": lambda w, a, b: both(torch.polar(a.abs()[:, :12], b[:, :12]) + torch.exp(pair(a, b))),
     "diagonal of complex": lambda w, a, b: both(decay(w) * pair(a, b) + (1 - decay(w).abs()) * a[:, 12:]),

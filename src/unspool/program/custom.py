@@ -17,6 +17,7 @@ from unspool.program import failures
 from unspool.program.inner import Inner
 from unspool.program.ir import Graph
 from unspool.program.layout import Unsupported, Value
+from unspool.program.origins import Computed, Ref
 
 if TYPE_CHECKING:
     from unspool.program.tracer import Tracer
@@ -42,9 +43,11 @@ def follow(t: Tracer, tensor: Tensor) -> None:
     if len(node._input_metadata) != 1:
         raise Unsupported(f"{name} with several results")
     made = t.values.get(id(tensor))
+    if made is None:
+        return _of_parameters(t, tensor, node)
     inputs = [_input(t, edge) for edge in node.next_functions if edge[0] is not None]
-    if made is None or any(part is None for part in inputs):
-        raise Unsupported(f"{name} whose operands or result are not values of the batch")
+    if any(part is None for part in inputs):
+        raise Unsupported(f"{name} whose operands are not values of the batch")
     seed = torch.ones_like(tensor)
     start = g.node("seed", (), made.width, len(t.followed))
     t.add_value(seed, made.of(start))
@@ -71,6 +74,26 @@ def follow(t: Tracer, tensor: Tensor) -> None:
             raise Unsupported(f"{name} whose gradient is not number by number")
         value = g.each("through", value, part.node, factor)
     t.values[id(tensor)] = made.of(value)
+
+
+def _of_parameters(t: Tracer, tensor: Tensor, node: Any) -> None:
+    """A Function of parameters alone is called at every call, and its gradient is autograd's."""
+    tensors = [_origin(t, edge) for edge in node.next_functions]
+    if not all(node.needs_input_grad) or any(part is None for part in tensors):
+        raise Unsupported(f"{name_of(node)} of parameters and of something else")
+    refs = tuple(Ref(t.source_of[id(part)]) for part in tensors)
+    t.sources[t.source_of[id(tensor)]] = Computed(type(node)._forward_cls.apply, refs, {}, None)
+
+
+def _origin(t: Tracer, edge: tuple[Any, int]) -> Tensor | None:
+    """The parameter, or what is computed of some, that an edge of autograd's graph leads to."""
+    leaf = getattr(edge[0], "variable", None)
+    if leaf is not None:
+        return leaf if id(leaf) in t.source_of else None
+    for tensor in t.source_tensors:
+        if tensor.grad_fn is edge[0] and tensor.output_nr == edge[1]:
+            return tensor
+    return None
 
 
 def _input(t: Tracer, edge: tuple[Any, int]) -> Value | None:

@@ -90,6 +90,8 @@ def _range(t: Tracer, name: str, args: Any, kwargs: Any) -> Range | None:
     if name in ("argmax", "argmin", "max", "min"):
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
         return None if dim is None else Range(0, args[0].shape[dim] - 1)
+    if name in ("bucketize", "searchsorted"):
+        return Range(0, args[0 if name == "searchsorted" else 1].numel())
     if name == "_to_copy":
         return ALL if args[0].is_floating_point() else range_of(t, args[0])
     if name in _MOVES:

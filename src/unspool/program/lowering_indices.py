@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from unspool.program.inner import Inner
-from unspool.program.integers import Range, is_whole, within
+from unspool.program.integers import ALL, Range, is_whole, range_of, within
 from unspool.program.layout import Unsupported, Value
 from unspool.program.lowering import LOWERINGS, lowers
+from unspool.program.lowering_composed import at_places, placed
 from unspool.program.lowering_products import ATTENTION  # noqa: F401  (its lowering of 'index' comes first)
 from unspool.program.lowering_shapes import dropped, ordered
 from unspool.program.operands import value
@@ -89,9 +91,14 @@ def picked(tensor: Tensor, index: Tensor, dim: int) -> Tensor:
 @lowers("gather")
 def _gather(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     tensor, dim, index = args[:3]
-    within(t, index, tensor.shape[dim])
+    found = range_of(t, index)
+    if found is None or found is ALL:
+        within(t, index, tensor.shape[dim])
     with Inner(t):
-        return value(t, picked(tensor, index, dim))
+        made = picked(tensor, index, dim)
+        if found is not None and (found.low < 0 or found.high >= tensor.shape[dim]):
+            made = torch.where((index >= 0) & (index < tensor.shape[dim]), made, math.nan)
+        return value(t, made)
 
 
 def _put(tensor: Tensor, dim: int, index: Tensor, source: Any, adds: bool) -> Tensor:
@@ -165,6 +172,13 @@ MASKED = (
 def _index(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     tensor, indices = args
     if not any(isinstance(i, Tensor) and isinstance(t.find(i), Value) for i in indices):
+        given = [(d, index) for d, index in enumerate(indices) if index is not None]
+        if len(given) == 1 and is_whole(given[0][1]) and given[0][1].dtype != torch.bool:
+            dim, index = given[0]
+            with Inner(t):
+                turned = torch.where(index < 0, index + tensor.shape[dim], index)
+                made = at_places(tensor, dim, turned.reshape(-1))
+                return value(t, made.reshape(result.shape))
         return _fixed_index(t, args, kwargs, result)
     if any(i is not None and i.dtype == torch.bool for i in indices):
         raise Unsupported(MASKED)
@@ -197,6 +211,13 @@ def _index_put(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
             at = hot(indices[1], tensor.shape[1])
             at = at.reshape(*at.shape, *(1,) * (tensor.dim() - 2))
             return value(t, torch.where(at, source.unsqueeze(1) if source.dim() else source, tensor))
+    given = [d for d, place in enumerate(indices) if place is not None]
+    fixed = len(given) == 1 and is_whole(indices[given[0]]) and indices[given[0]].dim() == 1
+    if fixed and indices[given[0]].dtype != torch.bool and not isinstance(t.find(indices[given[0]]), Value):
+        with Inner(t):
+            index = indices[given[0]]
+            index = torch.where(index < 0, index + tensor.shape[given[0]], index)
+            return value(t, placed(tensor, given[0], index, source))
     raise Unsupported("'aten.index_put' with these indices")
 
 

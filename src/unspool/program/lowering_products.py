@@ -175,8 +175,7 @@ def _linear_argument(t: Tracer, arg: Any) -> Any:
     return Ref(found)
 
 
-linear("cumsum", "tril", "triu", "diag_embed", "unfold", "im2col", "index", "index_select", "constant_pad_nd")
-linear("reflection_pad1d", "replication_pad1d", "avg_pool2d", "_adaptive_avg_pool2d")
+linear("cumsum", "im2col", "index", "avg_pool2d", "_adaptive_avg_pool2d")
 linear("upsample_nearest1d", "upsample_linear1d")
 
 

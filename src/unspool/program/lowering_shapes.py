@@ -131,6 +131,18 @@ def _diagonal(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     return replace(rest, node=t.graph.take(v.node, Pattern(start, tuple(axes))), shape=tuple(result.shape))
 
 
+@lowers("unfold")
+def _unfold(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    """Windows along an axis, each as a last axis."""
+    v, (dim, size, step) = value(t, args[0]), args[1:]
+    dim %= len(v.shape)
+    entry, steps = v.feature(dim), strides(v.sizes)
+    axes = [list(axis) for axis in zip(v.sizes, steps)]
+    axes[entry] = [result.shape[dim], steps[entry] * step]
+    pattern = Pattern(0, (*((n, s) for n, s in axes), (size, steps[entry])))
+    return replace(v, node=t.graph.take(v.node, pattern), shape=tuple(result.shape))
+
+
 @lowers("flip")
 def _flip(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     v = value(t, args[0])

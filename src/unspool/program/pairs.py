@@ -164,6 +164,14 @@ operation("reciprocal")(lambda a: _divided(1.0, a))
 operation("square")(lambda a: _times(a, a))
 
 
+@operation("sgn")
+def _direction(a: Pair) -> Pair:
+    """a / |a|, 0 of 0."""
+    size = torch.linalg.vector_norm(torch.stack([a.re, a.im], -1), 2, -1)
+    size = torch.where(size == 0, 1.0, size)
+    return Pair(a.re / size, a.im / size)
+
+
 @operation("div")
 def _divided(a: Any, b: Any) -> Any:
     if not isinstance(b, Pair):

@@ -15,6 +15,7 @@ from unspool.program import (  # noqa: F401  (those that lower register theirs)
     lowering_composed,
     lowering_functions,
     lowering_indices,
+    lowering_linalg,
     lowering_products,
     lowering_rows,
     surroundings,

@@ -118,9 +118,12 @@ class Tracer(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if draws(func) and not (name in ATTENTION and args[3:4] in ((), (0.0,))):
             raise Unsupported(f"random numbers ('aten.{name}')")
+        if name == "_linalg_check_errors":
+            # Of a matrix that has no inverse the program gives no finite numbers.
+            return self.run(func, args, kwargs)
         for tensor in tensors:
             if id(tensor) in self.refused:
-                if name == "detach":  # torch's, which keeps the tensor for its gradient
+                if is_view(func):  # torch's own, such as that which keeps the tensor for its gradient
                     return self.refuse(self.run(func, args, kwargs), self.refused[id(tensor)])
                 raise Unsupported(self.refused[id(tensor)])
             if name != "detach" and tensor.requires_grad and custom.is_custom(tensor.grad_fn):
