@@ -30,7 +30,7 @@ from unspool.tables.split import by_fraction
 
 RESULTS = ROOT / "benchmarks" / "results" / "recipe"
 EMOBANK = ROOT.parent / "shared" / "data" / "emobank" / "emobank.csv"
-VECTORS = {"given": ["glove-6b-50d", "minilm-l6-v2:50"], "none": "texts"}
+VECTORS = {"given": ["glove-6b-50d", "minilm-l6-v2"], "none": "texts"}
 SETS = ("trec", "subj", "custrev", "emobank")
 DRAWS = 2000
 Parts = tuple[list[str], np.ndarray, list[str], np.ndarray, tuple[list[str], np.ndarray] | None]
