@@ -87,8 +87,7 @@ struct Factor {
 };
 
 // Whether a matrix is larger than what a second cache of 1 to 2 MB keeps from step to step: each step reads it anew.
-inline bool is_far(int64_t inner, int64_t width, Form form) { return groups((int32_t)inner, form) * width > 1 << 18; }
-inline bool is_far(const Factor& m) { return is_far(m.view.inner, m.view.width, m.form); }
+inline bool is_far(const Factor& m) { return groups(m.view.inner, m.form) * (int64_t)m.view.width > 1 << 18; }
 
 // Sums over tokens of what rows `a` hold, alone or times other rows. Those that read the same rows go together: a
 // block of tokens comes from memory once.

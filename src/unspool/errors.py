@@ -46,7 +46,13 @@ class RowsWarning(UserWarning):
 
 
 class InvalidParameterError(UnspoolError, ValueError):
-    """A parameter has a value outside its range."""
+    """A parameter has a value outside its range.
+
+    parameter: its name, where the message begins with it; rest: what then follows, "must be ...".
+    """
+
+    parameter: str | None = None
+    rest: str = ""
 
 
 def described(value: Any) -> str:
@@ -68,7 +74,10 @@ def described(value: Any) -> str:
 def bad_parameter(owner: str, name: str, expected: str, got: Any, hint: str = "") -> NoReturn:
     """Raise `InvalidParameterError`: "The 'hidden_size' parameter of GRU must be an int in [1, inf). Got 0."."""
     tail = f" {hint}" if hint else ""
-    raise InvalidParameterError(f"The {name!r} parameter of {owner} must be {expected}. Got {got!r}.{tail}")
+    rest = f"must be {expected}. Got {got!r}.{tail}"
+    error = InvalidParameterError(f"The {name!r} parameter of {owner} {rest}")
+    error.parameter, error.rest = name, rest
+    raise error
 
 
 def check_int(owner: str, name: str, value: Any, low: int = 1) -> int:

@@ -29,6 +29,7 @@ from unspool.cli.serve import serve
 from unspool.cli.shrink import shrink
 from unspool.cli.stream import stream
 from unspool.cli.tune import tune
+from unspool.cli.wording import worded
 from unspool.errors import DataError, UnspoolError
 from unspool.files import FULL, system_error
 from unspool.ranks import ParallelError, under_torchrun
@@ -36,6 +37,7 @@ from unspool.ranks import ParallelError, under_torchrun
 ERROR = 2
 #: Commands of which a signal leaves nothing half-written; fit and serve end in their own way, studies keep their runs.
 WRITING = ("predict", "generate", "evaluate", "export", "import", "shrink")
+COMMAND = "unspool.command"  # key of the context's meta
 # typer carries its own copy of click from some version on; this is the right UsageError in either.
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
@@ -48,10 +50,10 @@ def say(kind: str, message: object) -> None:
     typer.echo(f"{f'rank {rank}: ' if rank else ''}{kind}: {' '.join(str(message).split())}", err=True)
 
 
-def describe(error: Exception) -> str | None:
-    """The line for an error that the user can mend; None for any other."""
+def describe(error: Exception, command: Any = None) -> str | None:
+    """The line for an error that the user can mend, in the words of a command's options; None for any other."""
     if isinstance(error, UnspoolError):
-        return str(error)
+        return worded(error, command)
     code = system_error(error) if isinstance(error, OSError) else None
     if isinstance(error, OSError) and code not in (None, errno.EPIPE):
         reason = error.strerror or os.strerror(code)
@@ -92,11 +94,14 @@ class Commands(TyperGroup):
             )
         if name in WRITING:
             ctx.call_on_close(end_tidily())
-        return name, command_for(name or "", rest) or command, rest
+        ctx.meta[COMMAND] = command_for(name or "", rest) or command
+        return name, ctx.meta[COMMAND], rest
 
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: say("warning", message)
+            warnings.showwarning = lambda message, *_, **__: say(
+                "warning", worded(message, ctx.meta.get(COMMAND))
+            )
             try:
                 if sys.stdout is None:  # the next file that is opened would take its number
                     raise DataError(
@@ -119,7 +124,7 @@ class Commands(TyperGroup):
                 say("interrupted", ctx.meta.get(SAVED, "nothing was saved."))
                 raise typer.Exit(INTERRUPTED) from None
             except Exception as error:
-                line = describe(error)
+                line = describe(error, ctx.meta.get(COMMAND))
                 if line is None or ctx.meta.get(DEBUG):
                     raise
                 say("error", line)

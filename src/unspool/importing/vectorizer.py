@@ -111,6 +111,3 @@ def vectorizer_of(
         settings.refuse("vocabulary", "a list of texts")
     words = words[2:] if words[:2] == SPECIAL else words
     return Vectorizer(words, standardize, split, tuple(grams)), length
-
-
-__all__ = ["Vectorizer", "vectorizer_of"]
