@@ -79,7 +79,7 @@ def test_tables_and_options(tmp_path, csv, arguments, message):
         (["--hidden-size", "0"], "an int in [1, inf). Got 0."),
         (["--pooling", "las"], "las"),
         (["--dropout", "1.5"], "1.5"),
-        (["--seed", "-1"], "'seed' parameter of unspool must be an int in [0, inf). Got -1."),
+        (["--seed", "-1"], "error: --seed must be an int in [0, inf). Got -1."),
         (["--seed", "99999999999"], "an int in [0, 2^32)"),
         (["--weight", "mood"], "Column 'mood' of reviews.csv must hold finite numbers"),
         (["--weight", "wieght"], "no column 'wieght'"),

@@ -154,7 +154,7 @@ def test_unknown_weights(trained):
     table = [trained / "reviews.csv", "--input", "text"]
     for command in (["predict", "text"], ["predict", *table], ["evaluate", *table, "--target", "score"]):
         result = run(command[0], trained / "model", *command[1:], "--weights", "int9", code=2)
-        assert result.stderr.startswith("error: The 'weights' parameter") and "Got 'int9'" in result.stderr
+        assert result.stderr.startswith("error: --weights must be") and "Got 'int9'" in result.stderr
         assert "Did you mean 'int8'?" in result.stderr and len(result.stderr.splitlines()) == 1
         assert result.stdout == ""
 

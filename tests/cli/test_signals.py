@@ -126,10 +126,10 @@ def test_a_folder_of_recordings(tmp_path: Path) -> None:
         (["--test-pattern", "("], "must be a regular expression"),
         (["--test-pattern", "1", "--test-fraction", "0.5"], "--test-pattern and --test-fraction both say"),
         (["--input-kind", "video"], "--input-kind must be series or audio. Got 'video'"),
-        (["--task", "regression"], "must be finite numbers for regression. Got such as 'up'"),
+        (["--task", "regression"], "must be finite numbers for regression. Number 1 of 20 is 'up'"),
         (
             ["--task", "tags"],
-            "The '--task' parameter of unspool must be one of",
+            "--task must be one of",
         ),
         (["--vectors", "x"], "No such option"),
     ],
@@ -137,6 +137,24 @@ def test_a_folder_of_recordings(tmp_path: Path) -> None:
 def test_what_is_wrong_is_told(tmp_path: Path, options: list[str], said: str) -> None:
     source = write_ts(tmp_path / "some.ts", *rising(20))
     assert said in run("fit", source, "--out", tmp_path / "model", *SMALL, *options, code=2).stderr
+
+
+def test_labels_and_numbers_that_are_none_are_named_as_the_file_has_them(tmp_path: Path) -> None:
+    X, y = np.ones((12, 3, 1)), np.arange(12) / 4
+    for name, own, labels, said in (
+        (
+            "y",
+            X,
+            np.where(y == 1.75, np.nan, y),
+            "must be finite numbers for regression. Number 8 of 12 is nan.",
+        ),
+        ("x", np.where(y[:, None, None] == 1.75, np.inf, X), y, "Series 7 of x.npz holds infinity."),
+    ):
+        np.savez(tmp_path / f"{name}.npz", X=own, y=labels)
+        panel = ["fit", tmp_path / f"{name}.npz", "--layout", "time-features"]
+        assert said in run(*panel, "--out", tmp_path / "model", code=2).stderr
+    for name in ("a.wav", "a.arff"):
+        assert "is no table" in run("fit", tmp_path / name, "--out", tmp_path / "model", code=2).stderr
 
 
 def test_compare(model: Path) -> None:

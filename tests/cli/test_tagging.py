@@ -135,7 +135,10 @@ def test_help():
             ["fit", "train.conll", "--task", "tagging", "--out", "m", "--tags", "7"],
             "has no column 7 for the tag",
         ),
-        (["fit", "train.conll", "--task", "tagging", "--out", "m", "--scheme", "IO"], "'scheme' parameter"),
+        (
+            ["fit", "train.conll", "--task", "tagging", "--out", "m", "--scheme", "IO"],
+            "error: --scheme must be",
+        ),
         (["fit", "no.conll", "--task", "tagging", "--out", "m"], "No such file or directory: no.conll"),
         (["fit", "all.jsonl", "--task", "tagging", "--out", "m"], "list of strings 'tags'"),
         (

@@ -64,19 +64,24 @@ def test_what_is_printed_and_left(table, tmp_path):
         (["--jobs", "0", "--trials", "1"], "an int in [1, inf). Got 0."),
         (["--trials", "1", "--metric", "acuracy"], "must be one of"),
         (["--trials", "1", "--search", "hiden-size"], "Did you mean 'hidden_size'?"),
-        (["--trials", "1", "--search", "nothing"], "The 'search' parameter of unspool tune must be one of"),
+        (["--trials", "1", "--search", "nothing"], "error: --search must be one of"),
         (["--trials", "1", "--search", "dropout=a:b"], "a range is two numbers, such as 32:256. Got 'a:b'."),
         (["--trials", "1", "--search", "cell=gru,lsm"], "Did you mean 'lstm'?"),
         (["--trials", "1", "--search", "dropout", "--search", "dropout=0:0.1"], "has 'dropout' twice"),
         (["--trials", "1", "--device", "mps"], "one that torch can use here"),
         (["--trials", "1", "--task", "tagging"], "does not work with the task 'tagging'"),
         (["--trials", "1", "--hidden-size", "0"], "an int in [1, inf). Got 0."),
+        (["nothing.csv", "--trials", "1", "--repeats", "1"], "--repeats must be an int in [2, inf). Got 1."),
+        (["nothing.csv", "--trials", "1", "--budget", "0s"], "--budget must be a time"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(table, tmp_path, arguments, message):
     target = [] if "--target" in arguments else ["--target", "score"]
     more = ["--trials", "1"] if "--target" in arguments else []
-    words = ["tune", table, "--input", "text", *target, "--out", tmp_path / "model", *arguments, *more]
+    named = (
+        [] if arguments[:1] == ["nothing.csv"] else [table]
+    )  # what is out of range is told before it is read
+    words = ["tune", *named, "--input", "text", *target, "--out", tmp_path / "model", *arguments, *more]
     result = run(*words, code=2)
     lines = [line for line in result.stderr.splitlines() if not line.startswith("warning:")]
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]

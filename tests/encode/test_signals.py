@@ -127,6 +127,13 @@ def test_the_rate_is_that_of_most_recordings() -> None:
         encoder.encode(Raw("audio", [Sound(chirp(4000), 4000)]), warn=True)
 
 
+def test_rates_too_low_for_the_spectrum_are_told_of() -> None:
+    with pytest.raises(DataError, match=r"100 samples a second or more.* Most have 50"):
+        AudioInput().fit(Raw("audio", [Sound(chirp(50), 50)]))
+    with pytest.warns(UserWarning, match="10 of 40 mel bands are always empty at 500 samples a second"):
+        AudioInput().fit(Raw("audio", [Sound(chirp(500), 500)]))
+
+
 def test_damaged_settings_are_refused() -> None:
     encoder = AudioInput(bands=12).fit(Raw("audio", [Sound(chirp(8000), 8000)]))
     for name, value in (

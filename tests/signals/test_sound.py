@@ -89,7 +89,7 @@ def test_what_is_wrong_with_a_folder_is_told(folder: Path) -> None:
     ("samples", "said"),
     [
         (np.zeros((2, 800)), "more channels than samples: pass samples.T"),
-        (np.zeros(0), "at least one"),
+        (np.zeros(0), "There are no samples in a sound"),
         (np.array(["a"]), "floats or ints"),
         (np.array([0.0, np.nan]), "NaN or infinity"),
     ],
@@ -113,3 +113,39 @@ def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
     at = data.index(b"data") + 4
     whole.write_bytes(data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :])
     assert len(read_sound(whole).samples) == 800
+
+
+@pytest.mark.parametrize("form", ["AIFF", "RF64"])
+def test_other_files_that_are_cut_off(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a.aiff"
+    soundfile.write(path, chirp(8000), 8000, format=form, subtype="PCM_16")
+    assert len(read_sound(path).samples) == 800
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"is cut off: it has [\d,]+ bytes, and its header says"):
+        read_sound(path)
+
+
+def test_an_mp3_file_that_seems_cut_off_is_told_of(tmp_path: Path) -> None:
+    if "MP3" not in soundfile.available_formats():
+        pytest.skip("this libsndfile knows no MP3")
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, np.tile(chirp(8000), 20), 8000)
+    assert len(read_sound(path).samples) == 16000
+    path.write_bytes(path.read_bytes()[:800])
+    with pytest.warns(UserWarning, match="may be cut off: it has .* samples, and its header says 16,000"):
+        read_sound(path)
+
+
+def test_few_samples_of_many_channels_and_rates_that_none_has(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full((1, 2), 0.5), 8000)
+    assert read_sound(tmp_path / "a.wav").mono == pytest.approx([0.5], abs=1e-4)
+    soundfile.write(tmp_path / "b.wav", chirp(8000), 10)
+    with pytest.raises(DataError, match="says that it has 10 samples a second. Expected 100 to 1,000,000"):
+        read_sound(tmp_path / "b.wav")
+
+
+def test_hidden_files_are_no_recordings(folder: Path) -> None:
+    (folder / "low" / "._2_y.flac").write_bytes(b"what a Mac puts beside a file")
+    (folder / ".trash").mkdir()
+    (folder / ".trash" / "5_v.wav").write_bytes(b"")
+    assert read_folder(folder).names == ["high/1_x.wav", "low/2_y.flac", "low/deep/3_z.wav"]

@@ -278,6 +278,29 @@ def test_json_arrays_numbers_and_nested_values(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([["a"], []], [["a"], []]),
+        ([[1], [1.5]], [[1.0], [1.5]]),
+        ([{"a": 1}, {"b": [2]}], [{"a": 1, "b": None}, {"a": None, "b": [2]}]),
+        (["a b", ["a", "b"]], "texts and lists"),
+        ([True, {"a": 1}, 2.5], "truths and objects and numbers"),
+        ([[1], ["a"]], "lists of values of several kinds"),
+        ([{"a": 1}, {"a": "x"}], "objects of values of several kinds"),
+    ],
+)
+def test_nested_values_are_of_one_kind(tmp_path, values, found):
+    data = "\n".join(json.dumps({"c": value}) for value in values)
+    if isinstance(found, list):
+        assert table(tmp_path, data, "t.jsonl").frame["c"].to_list() == found
+    else:
+        with pytest.raises(
+            DataError, match=f"Column 'c' of t.jsonl must hold values of one kind.* holds {found}"
+        ):
+            table(tmp_path, data, "t.jsonl")
+
+
 def test_excel(tmp_path):
     pytest.importorskip("fastexcel")
     cells = [["text", "n", ""], ["NA", 1.5, "x"], ["two", 2, "y"]]

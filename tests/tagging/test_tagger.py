@@ -366,5 +366,10 @@ def test_tags_like_those_of_spans_are_told_of(tags):
         assert decide_scheme("auto", [tags]) is None
 
 
+def test_one_tag_alone_is_told_of():
+    with pytest.warns(UserWarning, match="All tokens of the training part have the tag 'O'"):
+        SequenceTagger(**{**SMALL, "epochs": 1}).fit(X, [["O"] * len(row) for row in X])
+
+
 def test_tags_of_words_are_not_told_of(recwarn):
     assert decide_scheme("auto", [["NN", "S-FORM", "O", "E"]]) is None and not recwarn.list

@@ -94,6 +94,7 @@ class Commands(TyperGroup):
             )
         if name in WRITING:
             ctx.call_on_close(end_tidily())
+        ctx.meta[COMMAND] = command
         ctx.meta[COMMAND] = command_for(name or "", rest) or command
         return name, ctx.meta[COMMAND], rest
 

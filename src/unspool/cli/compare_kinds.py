@@ -206,7 +206,7 @@ def forecasting(
     from unspool import Forecaster
 
     settings = settings_of(options, (*VARIED, "model"), FORECASTING)
-    source = SeriesSource.of(options)
+    source, studying = SeriesSource.of(options), Studying.of(options)
     estimator = Forecaster(**settings, **source.columns_named())
     run(
         ctx,
@@ -222,7 +222,7 @@ def forecasting(
         equal_parameters=equal_parameters,
         validation=validation_windows,
         test=source.test_windows or None,
-        **Studying.of(options),
+        **studying,
     )
 
 
@@ -251,7 +251,7 @@ def signals(
     """
     from unspool.estimators import for_task
 
-    source = SignalSource.of(options)
+    source, studying = SignalSource.of(options), Studying.of(options)
     source.check()
     settings = settings_of(options, (*LEFT_OUT, *VARIED, "pooling", "bidirectional"))
     data = source.parts(settings)
@@ -270,5 +270,5 @@ def signals(
         arrangements=names(arrangements),
         equal_parameters=equal_parameters,
         test=(data.tested.X, data.tested.y),
-        **Studying.of(options),
+        **studying,
     )

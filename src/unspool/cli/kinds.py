@@ -68,6 +68,11 @@ CLASSES: dict[str, str] = {
 #: Ends of the names of files that are no tables -> what is learnt from them.
 NO_TABLES: dict[str, str] = {
     **dict.fromkeys((".conll", ".conllu", ".iob", ".bio"), "for the tags of its words say --task tagging"),
+    ".arff": "save the table of Weka as CSV, or the series as a .ts file",
+    **dict.fromkeys(
+        (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"),
+        "to learn from recordings give the folder they are in",
+    ),
     ".txt": "to learn how its text goes on say --task generation; of a table name --format and --input",
 }
 
@@ -115,7 +120,7 @@ def _kind_of_job(arguments: Sequence[str]) -> str | None:
         from unspool.tasks import registry
 
         kinds = [kind for name, kind in COMMANDS if name == "fit" and kind != "signals"]
-        check_choice("unspool", "--task", task, ("auto", *registry, *kinds))
+        check_choice("unspool", "task", task, ("auto", *registry, *kinds))
     first = os.path.expanduser(arguments[0]) if arguments else ""
     end = os.path.splitext(first)[1].lower()
     if (

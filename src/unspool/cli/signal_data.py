@@ -114,6 +114,12 @@ class SignalReading:
             found = self._long(path, named, labelled)
         if labelled and found.y is None:
             raise DataError(f"{path.name} has no labels. Give a file that has.")
+        if kind == "series":
+            for name, x in zip(found.names, found.X):
+                if np.isinf(x).any():
+                    raise DataError(
+                        f"Series {name!r} of {path.name} holds infinity. Write what is missing as NaN."
+                    )
         return found
 
     def _long(self, path: Path, named: Sequence[str] | None, labelled: bool) -> Labelled:
@@ -175,16 +181,34 @@ def decide(
         asked = of_loss
     numbers = _as_numbers(y)
     if asked in ("regression", "count", "positive"):
-        if numbers is None or not np.isfinite(numbers).all():
-            raise DataError(f"The labels must be finite numbers for {asked}. Got such as {y[0].item()!r}.")
-        return asked, numbers
+        return asked, _finite(y, numbers, asked)
     if asked in ("classification", "ordinal"):
         return asked, y
     if numbers is None:
         return "classification", y
     known = y.dtype.kind in "iu" and (kind == "audio" or path.suffix.lower() == ".ts")
     spread = bool((numbers != np.floor(numbers)).any()) or len(np.unique(numbers)) > 10
-    return ("classification", y) if known or not spread else ("regression", numbers)
+    return ("classification", y) if known or not spread else ("regression", _finite(y, numbers, "regression"))
+
+
+def _finite(y: np.ndarray, numbers: np.ndarray | None, task: str) -> np.ndarray:
+    """The numbers that the labels are; `DataError` with the first that is none."""
+    odd = np.flatnonzero(
+        ~np.isfinite([_number(label) for label in y.tolist()] if numbers is None else numbers)
+    )
+    if len(odd) or numbers is None:
+        at = int(odd[0]) if len(odd) else 0
+        raise DataError(
+            f"The labels must be finite numbers for {task}. Number {at + 1} of {len(y)} is {y[at].item()!r}."
+        )
+    return numbers
+
+
+def _number(label: Any) -> float:
+    try:
+        return float(label)
+    except (ValueError, TypeError):
+        return float("nan")
 
 
 def _as_numbers(y: np.ndarray) -> np.ndarray | None:

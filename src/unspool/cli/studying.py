@@ -12,6 +12,7 @@ import typer
 
 from unspool.cli.options import SAVED, OnCluster
 from unspool.errors import DataError
+from unspool.parameters import check_effort
 
 if TYPE_CHECKING:
     from unspool.study.comparison import Comparison
@@ -76,10 +77,13 @@ class Studying:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """What `unspool.study.compare` is given."""
+        """What `unspool.study.compare` is given; `InvalidParameterError` for what is out of range."""
         found = {field.name: options[field.name] for field in fields(cls)}
         budget = found.pop("budget")
-        return {**found, "budget_seconds": None if budget is None else parse_duration(budget)}
+        found["budget_seconds"] = None if budget is None else parse_duration(budget)
+        effort = ("budget_seconds", "budget_runs", "repeats", "jobs")
+        check_effort("compare", {name: found[name] for name in effort})
+        return found
 
 
 def parse_duration(text: str) -> float:

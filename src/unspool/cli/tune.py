@@ -23,7 +23,7 @@ from unspool.cli.options import (
 )
 from unspool.cli.studying import parse_duration
 from unspool.errors import DataError, check_choice
-from unspool.parameters import TABLE, shared
+from unspool.parameters import TABLE, check_effort, shared
 
 if TYPE_CHECKING:
     from unspool.tuning import Tuning
@@ -79,7 +79,8 @@ class Searching:
         found = cls(**{field.name: options[field.name] for field in fields(cls)})
         if found.budget is None and found.trials is None:
             raise DataError("Give --budget, a time such as 30m, or --trials, a number, or both.")
-        found.arguments()
+        given = found.arguments()
+        check_effort("tune", {name: given[name] for name in ("budget_seconds", "trials", "repeats", "jobs")})
         return found
 
     def arguments(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def worded(told: Exception | Warning | str, command: Any) -> str:
 
     def said(match: re.Match[str]) -> str:
         found, value = option(match[1]), match[2]
-        if found is None or _long(found.opts) in text:
+        if found is None or any(name in text for name in (*found.opts, *found.secondary_opts)):
             return match[0]
         if value in ("True", "False") and found.is_flag:
             opts = found.opts if value == "True" else found.secondary_opts

@@ -12,11 +12,11 @@ import torch
 from unspool.encode.base import Input
 from unspool.encode.reading import Raw
 from unspool.encode.series import SeriesInput
-from unspool.errors import ModelFileError, warn_caller
+from unspool.errors import DataError, ModelFileError, warn_caller
 from unspool.ragged import Ragged
 from unspool.saved.fields import Fields
 from unspool.signals import spectrum
-from unspool.signals.sound import Sound, read_sound
+from unspool.signals.sound import SLOWEST, Sound, read_sound
 
 KINDS = ("log-mel", "mfcc")
 HIGHEST = 16000  # samples a second, where the rate is not given
@@ -62,6 +62,17 @@ class AudioInput(Input):
         if self.rate is None:
             ranked = Counter(sound.rate for sound in sounds).most_common()
             self.rate = min(HIGHEST, max(rate for rate, count in ranked if count == ranked[0][1]))
+        if self.rate < SLOWEST:
+            raise DataError(
+                f"Recordings must have {SLOWEST} samples a second or more: spectra have a step each 10 ms. Most have "
+                f"{self.rate}. As series, arrays (time, 1), they are read as they are."
+            )
+        empty = int((spectrum.mel_bands(self.rate, self.bands).sum(1) == 0).sum())
+        if empty:
+            warn_caller(
+                f"{empty} of {self.bands} mel bands are always empty at {self.rate:,} samples a second. Take fewer "
+                "(mel_bands), or a higher sample_rate."
+            )
         self.scaling.fit(Raw("series", self._spectra(sounds)))
         return self
 

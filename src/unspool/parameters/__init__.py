@@ -3,6 +3,7 @@
 Nothing heavy is imported, so that `unspool --help` is quick. `python -m unspool.parameters` prints docs/parameters.md.
 """
 
+from unspool.parameters.checks import check_effort
 from unspool.parameters.parameter import MODEL, SIGNALS, SPLIT, TRAINING, VECTORS, Check, Parameter
 from unspool.parameters.rows import COMMON, TABLE
 from unspool.parameters.search import KINDS, Search
@@ -21,6 +22,7 @@ __all__ = [
     "Check",
     "Parameter",
     "Search",
+    "check_effort",
     "check_parameters",
     "described",
     "page",

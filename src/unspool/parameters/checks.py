@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from unspool.errors import bad_parameter, check_choice, check_float, check_int
 from unspool.parameters.parameter import Check
+
+#: Runs of one arrangement in `unspool.study.compare`; in `unspool.tune` their spread is the noise.
+LEAST_REPEATS = {"compare": 1, "tune": 2}
 
 
 def integer(low: int) -> Check:
@@ -170,3 +174,15 @@ def class_weight(owner: str, name: str, value: Any) -> None:
         bad_parameter(owner, name, "None, 'balanced' or a dict from class to weight", value)
     for weight in value.values():
         check_float(owner, name, weight, 0, math.inf, "left")
+
+
+def check_effort(owner: str, asked: Mapping[str, Any]) -> None:
+    """`InvalidParameterError` for a budget, a number of repeats or of jobs out of range. owner: of `LEAST_REPEATS`.
+    asked: name -> value; all but the repeats may be None."""
+    for name, value in asked.items():
+        if name == "repeats":
+            check_int(owner, name, value, LEAST_REPEATS[owner])
+        elif name == "budget_seconds" and value is not None:
+            check_float(owner, name, value, 0, math.inf, "neither")
+        elif value is not None:
+            check_int(owner, name, value)

@@ -73,8 +73,9 @@ INPUTS: tuple[Parameter, ...] = (
     Parameter(
         "sample_rate",
         None,
-        optional(integer(1)),
-        "samples a second that recordings are brought to. None: that of most training recordings, 16,000 at most.",
+        optional(integer(100)),
+        "samples a second that recordings are brought to, 100 or more. None: that of most training recordings, 16,000 "
+        "at most.",
         SIGNALS,
         "Of recordings. Default: that of most of them, 16000 at most.",
         kind=int | None,

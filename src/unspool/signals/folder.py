@@ -19,8 +19,8 @@ def read_folder(
     path: str | os.PathLike[str],
     labels: str | Mapping[str, Any] | None = "folder",
 ) -> Labelled:
-    """The recordings (WAV, FLAC, OGG, AIFF, MP3) under a folder, sorted by path, or one file; X are the paths, which an
-    estimator reads, and the names are the paths within the folder.
+    """The recordings (WAV, FLAC, OGG, AIFF, MP3) under a folder, sorted by path, hidden ones left out, or one file; X
+    are the paths, which an estimator reads, and the names are the paths within the folder.
 
     labels: "folder": the first subfolder that a file is in; a regular expression with one group: what it finds in the
     file's name ("^([0-9])_"); a mapping from name to label, of a table: its files are the recordings, others are left
@@ -37,6 +37,7 @@ def read_folder(
         folder, files = folder.parent, [folder]
     elif folder.is_dir():
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+        files = [p for p in files if not any(name[0] == "." for name in p.relative_to(folder).parts)]
         if not files:
             raise DataError(f"No recording is under {str(folder)!r}: no file ends in {ends}.")
     else:

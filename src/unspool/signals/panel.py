@@ -43,14 +43,24 @@ def from_panel(X: Any, layout: str, y: Any = None) -> Labelled:
 def read_panel(path: str | os.PathLike[str], layout: str | None) -> Labelled:
     """Of a .npy file with X, or a .npz with arrays X and, where there are targets, y; layout as of `from_panel`."""
     if layout is None:
-        bad_parameter(
-            "read_panel", "layout", f"one of {list(LAYOUTS)} (--layout): an array does not say it", None
-        )
+        bad_parameter("read_panel", "layout", f"one of {list(LAYOUTS)}: an array does not say it", None)
     path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"There is no file {str(path)!r}.")
     try:
+        with open(path, "rb") as file:
+            if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
+                raise DataError(f"{str(path)!r} is no file of NumPy. Write it by numpy.save or numpy.savez.")
         found = np.load(path, allow_pickle=False)
         arrays = dict(found) if isinstance(found, np.lib.npyio.NpzFile) else {"X": found}
+    except DataError:
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"{str(path)!r} holds objects of Python, which are not read. Save X as numbers and y as numbers or "
+                "texts: X.astype(float), y.astype(str)."
+            ) from None
         raise DataError(f"Cannot read {str(path)!r} as .npy or .npz: {error}") from error
     if "X" not in arrays:
         raise DataError(f"{path.name} must hold an array 'X', and 'y' for targets. It has {sorted(arrays)}.")

@@ -21,10 +21,16 @@ def read_ts(path: str | os.PathLike[str]) -> Labelled:
     of a case of different lengths, another number of channels, a label that the header does not name, time stamps.
     """
     path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"There is no file {str(path)!r}.")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read {str(path)!r}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{str(path)!r} is not UTF-8: byte 0x{error.object[error.start]:02x} at {error.start}. Save it as UTF-8."
+        ) from None
+    except OSError as error:
+        raise DataError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
     label, known, start = _header(path, lines)
     series: list[np.ndarray] = []
     labels: list[str] = []

@@ -10,7 +10,8 @@ from typing import Any
 
 from unspool import cells as cells_by_name
 from unspool.cluster import ClusterWorkers, check_ready
-from unspool.errors import check_float, check_int
+from unspool.errors import check_int
+from unspool.parameters import check_effort
 from unspool.study.arrangements import CELLS
 from unspool.study.comparison import Comparison
 from unspool.study.jobs import perform_apart
@@ -101,18 +102,13 @@ def compare(
     not answer.
     """
     started = time.monotonic()
+    effort = {"budget_seconds": budget_seconds, "budget_runs": budget_runs, "repeats": repeats, "jobs": jobs}
+    check_effort("compare", effort)
     varied = {"pooling": poolings, "model": models, "attention": attentions}
     chosen = problem_class(estimator).grid.choose(arrangements, cells, varied, layouts)
     problem = make_problem(X, y, estimator, cv, validation, test, random_state, labels)
     metric = chosen_metric(problem, metric)
-    check_int("compare", "repeats", repeats)
     check_int("compare", "verbose", verbose, 0)
-    if budget_seconds is not None:
-        check_float("compare", "budget_seconds", budget_seconds, 0, float("inf"), "neither")
-    if budget_runs is not None:
-        check_int("compare", "budget_runs", budget_runs)
-    if jobs is not None:
-        check_int("compare", "jobs", jobs)
     if cluster is None:
         choose(type(problem.estimator).__name__, getattr(problem.estimator, "device", "cpu"))
     else:

@@ -76,6 +76,11 @@ def read_delimited(
     return frame, repeated
 
 
+def mark_of(kind: str, asked: str | None) -> str | None:
+    """The delimiter that is asked for, or else that of "tsv"; None for a comma, or what the first line says."""
+    return TAB if asked is None and kind == "tsv" else asked
+
+
 def delimiter_of(text: str, asked: str | None) -> tuple[str, int]:
     """(the delimiter, where the table begins in `text`): `asked`, or what a first line "sep=;" says, or a comma."""
     said = re.match(r"sep=(.)(\r\n|\n|\r|$)", text)

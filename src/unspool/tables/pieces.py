@@ -19,7 +19,7 @@ from unspool.errors import DataError
 from unspool.tables.apart import parquet_frames
 from unspool.tables.columns import require_columns
 from unspool.tables.decode import unpacked
-from unspool.tables.delimited import delimiter_of, unique_names
+from unspool.tables.delimited import delimiter_of, mark_of, unique_names
 from unspool.tables.numbers import Style
 from unspool.tables.read import (
     Table,
@@ -63,8 +63,7 @@ def read_pieces(
     elif kind == "jsonl":
         frames = _json_lines(path, columns, rows, encoding)
     elif kind in ("csv", "tsv"):
-        mark = ("\t" if kind == "tsv" else None) if delimiter is None else delimiter
-        frames = _delimited(path, columns, rows, encoding, mark, quotes, header)
+        frames = _delimited(path, columns, rows, encoding, mark_of(kind, delimiter), quotes, header)
     else:
         raise DataError(
             f"{str(path)!r} is read as a whole: a .{kind} file has no pieces. Save it as Parquet, JSON lines or "

@@ -18,7 +18,7 @@ import polars as pl
 from unspool.errors import DataError, check_choice, described, did_you_mean
 from unspool.tables.apart import excel_frames, parquet_frames
 from unspool.tables.decode import COMPRESSED, decode, other_format, unpacked
-from unspool.tables.delimited import read_delimited, unique_names
+from unspool.tables.delimited import mark_of, read_delimited, unique_names
 from unspool.tables.numbers import Style
 
 FORMATS = {
@@ -154,8 +154,7 @@ def read_table(
         if kind in ("jsonl", "json"):
             frame = _read_json(text, path, lines=kind == "jsonl")
         else:
-            mark = ("\t" if kind == "tsv" else None) if delimiter is None else delimiter
-            frame, repeated = read_delimited(text, str(path), mark, quotes, header)
+            frame, repeated = read_delimited(text, str(path), mark_of(kind, delimiter), quotes, header)
     if frame.height == 0:
         raise DataError(f"{str(path)!r} has no rows{' below its header' if frame.width else ''}.")
     if columns is not None:
@@ -208,20 +207,46 @@ def _read_json(text: str, path: Path, lines: bool) -> pl.DataFrame:
 def json_columns(records: Sequence[dict[str, Any]], names: Sequence[str], path: Path) -> pl.DataFrame:
     """The columns of objects, a value each or none; `DataError` for values that make no column."""
     try:
-        return blanks_missing(pl.DataFrame([_series(name, [r.get(name) for r in records]) for name in names]))
+        return blanks_missing(
+            pl.DataFrame([_series(name, [r.get(name) for r in records], path) for name in names])
+        )
     except (pl.exceptions.PolarsError, TypeError, OverflowError, UnicodeError) as error:
         raise DataError(f"Cannot read {str(path)!r} as a table: {str(error).splitlines()[0]}") from None
 
 
-def _series(name: str, values: list) -> pl.Series:
+def _series(name: str, values: list, path: Path) -> pl.Series:
     """A column; numbers of which some are whole and too large for a float stay exact, as texts."""
     kinds = {type(value) for value in values if value is not None}
+    if kinds & {list, dict}:
+        return _nested(name, values, kinds, path)
     beyond = kinds == {int} and any(v is not None and not -(2**63) <= v < 2**63 for v in values)
     if beyond or (kinds == {int, float} and any(type(v) is int and abs(v) > 2**53 for v in values)):
         values = [v if v is None else repr(v) for v in values]
     elif len(kinds) > 1 and kinds <= {str, int, float, bool} and (str in kinds or bool in kinds):
         values = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
     return pl.Series(name, values, strict=len(kinds) == 1)
+
+
+def _nested(name: str, values: list, kinds: set[type], path: Path) -> pl.Series:
+    """A column of lists, or of objects with all names that any of them has; `DataError` for anything else beside."""
+    what = {str: "texts", list: "lists", dict: "objects", bool: "truths", int: "numbers", float: "numbers"}
+    shown = list(dict.fromkeys(what[type(value)] for value in values if value is not None))
+    if len(kinds) == 1:
+        found = pl.from_dicts([{name: value} for value in values], infer_schema_length=None)[name]
+        if _without_none(found.to_list()) == _without_none(values):
+            return found
+        shown = [f"{shown[0]} of values of several kinds"]
+    raise DataError(
+        f"Column {name!r} of {path.name} must hold values of one kind. It holds {' and '.join(shown)}. Write them "
+        "alike."
+    )
+
+
+def _without_none(value: Any) -> Any:
+    """Objects without the names that hold nothing, however deep."""
+    if isinstance(value, dict):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    return [_without_none(each) for each in value] if isinstance(value, list) else value
 
 
 def parse_json(text: str, where: str) -> Any:

@@ -132,6 +132,10 @@ class Numbers:
         known = sorted({tag for row in tags for tag in row if tag is not None})
         if not known:
             raise DataError("No token of the training part has a tag.")
+        if len(known) == 1:
+            warn_caller(
+                f"All tokens of the training part have the tag {known[0]!r}: there is nothing to learn."
+            )
         found = None if labels is None else np.unique(labels)
         if found is not None and len(found) < 2:
             raise DataError(

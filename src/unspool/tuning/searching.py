@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from unspool.cluster import check_ready
-from unspool.errors import bad_parameter, check_float, check_int
+from unspool.errors import bad_parameter, check_int
 from unspool.estimators import SequenceEstimator
+from unspool.parameters import check_effort
 from unspool.training import device
 from unspool.tuning.problem import given_part, make_problem
 from unspool.tuning.progress import TuningProgress
@@ -76,15 +77,10 @@ def tune(
         bad_parameter("tune", "estimator", "a SequenceRegressor or SequenceClassifier", estimator)
     check_int("tune", "random_state", random_state, 0)
     check_int("tune", "verbose", verbose, 0)
-    check_int("tune", "repeats", repeats, 2)
+    effort = {"budget_seconds": budget_seconds, "trials": trials, "repeats": repeats, "jobs": jobs}
+    check_effort("tune", effort)
     if budget_seconds is None and trials is None:
         bad_parameter("tune", "budget_seconds", "a number of seconds, or trials a number of trials", None)
-    if budget_seconds is not None:
-        check_float("tune", "budget_seconds", budget_seconds, 0, float("inf"), "neither")
-    if trials is not None:
-        check_int("tune", "trials", trials)
-    if jobs is not None:
-        check_int("tune", "jobs", jobs)
     if cluster is None:
         device.choose(type(estimator).__name__, estimator.device)
     else:
