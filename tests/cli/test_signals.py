@@ -90,7 +90,7 @@ def test_numbers_are_regression_and_panels_name_their_layout(tmp_path: Path) -> 
     X = rng.normal(size=(40, 2, 5))
     np.savez(tmp_path / "panel.npz", X=X, y=X.mean((1, 2)))
     command = ["fit", tmp_path / "panel.npz", "--out", tmp_path / "model", *SMALL]
-    assert "(--layout): an array does not say it" in run(*command, code=2).stderr
+    assert "--layout must be one of" in run(*command, code=2).stderr
     said = run(*command, "--layout", "features-time").stdout
     assert "Task: regression." in said and "2 features, 5 to 5 steps" in said and "summary + ridge" in said
 

@@ -51,7 +51,7 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="an array 'X'"):
         read_panel(tmp_path / "other.npz", "time-features")
     np.save(tmp_path / "code.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="holds objects of Python, which are not read. Save X as numbers"):
+    with pytest.raises(DataError, match=r"holds objects of Python, which are not read. Save X as numbers"):
         read_panel(tmp_path / "code.npy", "time-features")
     (tmp_path / "text.npy").write_text("a,b")
     with pytest.raises(DataError, match="is no file of NumPy"):

@@ -131,7 +131,8 @@ def test_an_mp3_file_that_seems_cut_off_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
     soundfile.write(path, np.tile(chirp(8000), 20), 8000)
     assert len(read_sound(path).samples) == 16000
-    path.write_bytes(path.read_bytes()[:800])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
     with pytest.warns(UserWarning, match="may be cut off: it has .* samples, and its header says 16,000"):
         read_sound(path)
 
@@ -140,7 +141,7 @@ def test_few_samples_of_many_channels_and_rates_that_none_has(tmp_path: Path) ->
     soundfile.write(tmp_path / "a.wav", np.full((1, 2), 0.5), 8000)
     assert read_sound(tmp_path / "a.wav").mono == pytest.approx([0.5], abs=1e-4)
     soundfile.write(tmp_path / "b.wav", chirp(8000), 10)
-    with pytest.raises(DataError, match="says that it has 10 samples a second. Expected 100 to 1,000,000"):
+    with pytest.raises(DataError, match=r"says that it has 10 samples a second. Expected 100 to 1,000,000"):
         read_sound(tmp_path / "b.wav")
 
 

@@ -54,11 +54,11 @@ def test_what_is_wrong_is_told(tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(DataError, match="There is no file 'nowhere.ts'"):
+    with pytest.raises(DataError, match=r"There is no file 'nowhere.ts'"):
         read_ts("nowhere.ts")
 
 
 def test_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "a.ts").write_bytes(b"# caf\xe9\n")
-    with pytest.raises(DataError, match="is not UTF-8: byte 0xe9 at 5. Save it as UTF-8"):
+    with pytest.raises(DataError, match=r"is not UTF-8: byte 0xe9 at 5. Save it as UTF-8"):
         read_ts(tmp_path / "a.ts")
