@@ -157,6 +157,22 @@ def test_labels_and_numbers_that_are_none_are_named_as_the_file_has_them(tmp_pat
         assert "is no table" in run("fit", tmp_path / name, "--out", tmp_path / "model", code=2).stderr
 
 
+def test_a_table_with_decimal_commas_and_a_class_that_the_model_does_not_know(
+    model: Path, tmp_path: Path
+) -> None:
+    rows = [
+        f"{i};{t};{'1,5' if i % 2 else 'NA' if t == 1 else '0,5'};{'yx'[i % 2]}"
+        for i in range(12)
+        for t in range(3)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["unique_id;step;v;label", *rows]))
+    table = [tmp_path / "t.csv", "--delimiter", ";", "--decimal", ","]
+    run("fit", *table, "--input-kind", "series", "--out", tmp_path / "model", *SMALL)
+    (tmp_path / "t.csv").write_text("unique_id;step;v;label\n1;1;1,5;z\n2;1;1,5;x\n")
+    told = run("evaluate", tmp_path / "model", *table).stderr
+    assert "warning: 1 rows have a class that the model does not know, such as 'z'" in told
+
+
 def test_compare(model: Path) -> None:
     study = ["--arrangements", "gru/last/one,rnn/max/one", "--repeats", "2", "--jobs", "1"]
     train, test = model / "train.ts", model / "test.ts"

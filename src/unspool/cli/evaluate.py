@@ -71,11 +71,8 @@ def rows_for(
 
     Tells of rows that are left out, and of classes that the model does not know. Raises `DataError`.
     """
-    import numpy as np
-
     from unspool.cli.data import Beside, Labels, read_part
     from unspool.tasks import MultiLabel
-    from unspool.tasks.classification import like_classes
 
     task, labels = type(estimator.task_), None
     if label_separator is not None:
@@ -89,19 +86,27 @@ def rows_for(
     if dropped:
         typer.echo(f"{dropped} rows with missing values dropped.")
     if task.has_classes:
-        known = estimator.classes_
-        part = replace(part, y=like_classes(part.y, known))
-        names = set(known.tolist())
-        strange = np.array([label not in names for label in part.y.tolist()])
-        if strange.any():
-            typer.echo(
-                f"warning: {int(strange.sum())} rows have a class that the model does not know, such as "
-                f"{part.y[strange].tolist()[0]!r}; they count as wrong.",
-                err=True,
-            )
+        part = replace(part, y=as_known(part.y, estimator))
     wanted = estimator.task_.columns_wanted
     if wanted != len(target):
         raise DataError(
             f"The model predicts {wanted} target{'s' * (wanted > 1)}. Got {len(target)} --target."
         )
     return part, target
+
+
+def as_known(y: Any, estimator: Any) -> Any:
+    """Labels (n,) of the type that the model's have; tells of those that it does not know."""
+    import numpy as np
+
+    from unspool.tasks.classification import like_classes
+
+    y, known = like_classes(y, estimator.classes_), set(estimator.classes_.tolist())
+    strange = np.array([label not in known for label in y.tolist()])
+    if strange.any():
+        typer.echo(
+            f"warning: {int(strange.sum())} rows have a class that the model does not know, such as "
+            f"{y[strange].tolist()[0]!r}; they count as wrong.",
+            err=True,
+        )
+    return y

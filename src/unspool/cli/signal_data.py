@@ -92,6 +92,15 @@ class SignalReading:
         str | None,
         typer.Option(help="Of a CSV table. Default: a comma.", show_default=False, rich_help_panel=READING),
     ] = None
+    decimal: Annotated[
+        str, typer.Option(metavar="MARK", help="Of a table: . or ,", rich_help_panel=READING)
+    ] = "."
+    thousands: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MARK", help="Of a table: , . ' _ or a space between thousands.", rich_help_panel=READING
+        ),
+    ] = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Any:
@@ -132,7 +141,7 @@ class SignalReading:
             raise DataError(
                 f"The model has the features {', '.join(named)}. Got --feature {', '.join(wanted or [])}."
             )
-        return from_long(frame, self.id, self.step, wanted, target)
+        return from_long(frame, self.id, self.step, wanted, target, self.decimal, self.thousands)
 
     def _recordings(self, path: Path, labelled: bool) -> Labelled:
         if Path(self.labels).suffix and Path(self.labels).expanduser().is_file():

@@ -172,11 +172,9 @@ def evaluate(
     found = _with(found, decide(np.asarray(found.y), task.name, source, kind)[1])
     part = SignalPart.of(found)
     if task.has_classes:
-        from unspool.tasks.classification import like_classes
+        from unspool.cli.evaluate import as_known
 
-        part = SignalPart(
-            part.texts, like_classes(part.y, estimator.classes_), part.rows, signals=part.signals
-        )
+        part = replace(part, y=as_known(part.y, estimator))
     result = measure("this model", estimator, part, task)
     print_metrics([reading.target], len(found), result)
     probabilities = print_calibration(estimator, part)

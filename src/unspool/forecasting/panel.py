@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from unspool.arrays import unwrapped
 from unspool.errors import DataError, did_you_mean, warn_caller
 from unspool.forecasting.calendar import Calendar, Stamps, infer, parse_frequency, with_ends
 from unspool.tables import Table
+from unspool.tables.given import given_table
 from unspool.tables.numbers import Style, to_numbers
 from unspool.tasks.reading import read_weights
 
@@ -186,25 +187,8 @@ def _row_weights(given: Any, rows: int) -> np.ndarray:
 
 
 def _frame(data: Any, names: Names) -> tuple[pl.DataFrame, str]:
-    if isinstance(data, pl.DataFrame):
-        return data, "polars"
-    if hasattr(data, "iloc") and hasattr(data, "columns"):
-        if any(name in data.index.names and name not in data.columns for name in names.all):
-            data = data.reset_index()
-        given = list(data.columns)
-        present = [name for name in names.all if name in given]
-        for name in present:
-            if given.count(name) > 1:
-                raise DataError(f"The table has more than one column {name!r}. Rename one of them.")
-        return pl.DataFrame([_pandas_column(name, data[name]) for name in present]), "pandas"
-    if isinstance(data, Mapping):
-        sizes = {name: len(data[name]) for name in names.all if name in data}
-        if len(set(sizes.values())) > 1:
-            raise DataError(f"The columns must have one length. Got {sizes}.")
-        return pl.DataFrame([_series(name, data[name]) for name in sizes]), "dict"
-    if hasattr(data, "__arrow_c_stream__") and not (hasattr(data, "to_list") or hasattr(data, "type")):
-        return pl.DataFrame(data), "polars"
-    return _from_arrays(data, names), "arrays"
+    found = given_table(data, names.all, others=False)
+    return (_from_arrays(data, names), "arrays") if found is None else found
 
 
 def _from_arrays(data: Any, names: Names) -> pl.DataFrame:
@@ -236,29 +220,6 @@ def _from_arrays(data: Any, names: Names) -> pl.DataFrame:
     if names.id is not None:
         columns[names.id] = np.repeat(np.arange(len(rows)), sizes)
     return pl.DataFrame(columns)
-
-
-def _pandas_column(name: str, column: Any) -> pl.Series:
-    array = column.to_numpy()
-    if array.dtype.kind == "M":
-        array = array.astype("datetime64[us]")  # polars knows no seconds
-    if type(getattr(column, "dtype", None)).__name__ == "PeriodDtype":
-        raise DataError(f"Column {name!r} holds periods of pandas. Make stamps of them: .dt.to_timestamp().")
-    return pl.Series(name, array) if array.dtype.kind in "iufbM" else _series(name, column.tolist())
-
-
-def _series(name: str, values: Any) -> pl.Series:
-    """None and NaN of lists are missing; numbers and texts are not mixed."""
-    if isinstance(values, pl.Series):
-        return values.alias(name)
-    if isinstance(values, np.ndarray) and values.dtype.kind in "iufbM":
-        return pl.Series(name, values)
-    items = list(values.tolist() if hasattr(values, "tolist") else values)
-    items = [None if v is None or v != v or type(v).__name__ in ("NAType", "NaTType") else v for v in items]
-    try:
-        return pl.Series(name, items)
-    except (TypeError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"Column {name!r} mixes kinds of values: {str(error).splitlines()[0]}") from None
 
 
 def _require(frame: pl.DataFrame, wanted: Sequence[str]) -> None:

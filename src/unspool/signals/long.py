@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from unspool.errors import DataError, did_you_mean
+from unspool.errors import DataError, described, did_you_mean
 from unspool.signals.labelled import Labelled, labels_or_numbers
+from unspool.tables.given import given_table
+from unspool.tables.numbers import Style, looks_like, to_numbers
 
 
 def from_long(
@@ -18,17 +20,24 @@ def from_long(
     step: str = "step",
     features: Sequence[str] | None = None,
     target: str | None = None,
+    decimal: str = ".",
+    thousands: str | None = None,
 ) -> Labelled:
     """The series of a long table (a pandas, polars or Arrow frame, or a dict of columns), in the order in which their
     ids appear first.
 
-    step: the column by which the rows of a series are sorted; how far apart steps are is not looked at.
-    features: the columns of numbers; None: all others. An empty cell is a missing value (NaN). target: the column of
+    step: the column by which the rows of a series are sorted: numbers, or dates and times, as texts such as
+    "2024-01-31 18:00"; how far apart steps are is not looked at. features: the columns of numbers; None: all others. An
+    empty cell, or "NA" and what else others write, is a missing value (NaN). decimal, thousands: how texts write
+    numbers, as of `unspool.tables.read_table`. target: the column of
     the label or number, one and the same in all rows of a series; None: y is None.
     Raises `DataError` for a missing column, cells that are no numbers, an empty id or step, a step that a series has
     twice, and a target that differs within a series or is missing.
     """
-    frame = table if isinstance(table, pl.DataFrame) else _frame(table)
+    read = given_table(table, (id, step))
+    if read is None:
+        raise DataError(f"A long table must be a DataFrame or a dict of columns. Got {described(table)}.")
+    frame = read[0]
     given = [id, step, *([] if target is None else [target])]
     features = [name for name in frame.columns if name not in given] if features is None else list(features)
     for name in [*given, *features]:
@@ -43,38 +52,32 @@ def from_long(
         )
     if len({*given, *features}) < len(given) + len(features):
         raise DataError("The id, the step, the target and every feature must be different columns.")
-    values = [_numbers(frame[name]) for name in features]
-    steps = _steps(frame[step])
-    for name, column in ((id, frame[id]), (step, steps)):
+    style = Style(decimal, thousands)
+    values = [_numbers(frame[name], style) for name in features]
+    ids, steps = frame[id], _steps(frame[step])
+    for name, column in ((id, ids), (step, steps)):
+        column = column.fill_nan(None) if column.dtype.is_float() else column
         if column.null_count():
             row = int(column.is_null().arg_max() or 0) + 1
             raise DataError(f"Column {name!r} is empty in row {row} (counted from 1). Every step needs both.")
     rows = pl.DataFrame(
         {
-            "series": _order(frame[id]),
+            "series": _order(ids),
             "step": steps,
             "row": pl.Series(range(frame.height)),
         }
     ).sort("series", "step", maintain_order=True)
     series, order = rows["series"].to_numpy(), rows["row"].to_numpy()
-    names = frame[id].unique(maintain_order=True).to_list()
+    names = ids.unique(maintain_order=True).to_list()
     twice = np.flatnonzero((series[1:] == series[:-1]) & (rows["step"][1:] == rows["step"][:-1]).to_numpy())
     if len(twice):
-        at = rows["step"][int(twice[0])]
-        raise DataError(f"Series {names[series[twice[0]]]!r} has the step {at!r} twice. A row is a step.")
+        at = frame[step][int(order[twice[0] + 1])]
+        shown = repr(at) if isinstance(at, (str, int, float)) else str(at)
+        raise DataError(f"Series {names[series[twice[0]]]!r} has the step {shown} twice. A row is a step.")
     starts = np.flatnonzero(np.diff(series)) + 1
     matrix = np.stack([column.to_numpy() for column in values], 1)[order]
     y = None if target is None else _targets(frame[target], target, np.split(order, starts), names)
     return Labelled(names, np.split(matrix, starts), y, features)
-
-
-def _frame(table: Any) -> pl.DataFrame:
-    try:
-        if hasattr(table, "columns") and hasattr(table, "iloc"):  # pandas; its own NaN are missing values
-            return pl.DataFrame({str(name): pl.Series(table[name].to_numpy()) for name in table.columns})
-        return pl.DataFrame(table)
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        raise DataError(f"A long table must be a DataFrame or a dict of columns. {error}") from error
 
 
 def _order(ids: pl.Series) -> pl.Series:
@@ -85,36 +88,46 @@ def _order(ids: pl.Series) -> pl.Series:
     )["n"]
 
 
-def _numbers(column: pl.Series) -> pl.Series:
-    """float64, NaN where a cell is empty."""
+def _numbers(column: pl.Series, style: Style) -> pl.Series:
+    """float64, NaN where a value is missing."""
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean, pl.Null)):
         raise DataError(f"Column {column.name!r} holds {column.dtype} values, not numbers.")
-    found = column.cast(pl.Float64, strict=False)
-    bad = found.is_null() & column.is_not_null()
-    if column.dtype == pl.String:
-        bad &= column.fill_null("").str.strip_chars() != ""
+    if column.dtype != pl.String:
+        return column.cast(pl.Float64).fill_null(float("nan"))
+    found, missing, _ = to_numbers(column, style)
+    found = found.set(missing, None)
+    bad = found.is_null() & ~missing
     if bad.any():
         row = int(bad.arg_max() or 0)
+        what = looks_like(column.filter(bad))
+        hint = "Name the columns of numbers as features, and the label as target."
+        if what is not None:
+            hint = f"It seems to hold {what[0]}: {what[1]}."
         raise DataError(
-            f"Column {column.name!r} must hold numbers; row {row + 1} (counted from 1) holds {column[row]!r}. "
-            "Name the columns of numbers as features, and the label as target."
+            f"Column {column.name!r} must hold numbers; row {row + 1} (counted from 1) holds {column[row]!r}. {hint}"
         )
     return found.fill_null(float("nan"))
 
 
 def _steps(column: pl.Series) -> pl.Series:
-    """Numbers or times; texts as numbers where all are, then as dates and times."""
+    """Numbers or times; texts as numbers where all are, then as dates and times that begin with the year."""
     if column.dtype != pl.String:
         return column
-    found = column.cast(pl.Float64, strict=False)
-    if not found.null_count():
-        return found
+    for kind in (pl.Int64, pl.Float64):
+        found = column.cast(kind, strict=False)
+        if found.null_count() == column.null_count():
+            return found
+    dated = column.str.contains(r"^\s*\d{4}\D").fill_null(True)
     try:
-        return column.str.to_datetime()
+        if dated.all():
+            return column.str.to_datetime()
     except pl.exceptions.PolarsError:
-        raise DataError(
-            f"The column of steps, {column.name!r}, must hold numbers or dates. Got {column[0]!r}."
-        ) from None
+        pass
+    row = int((~dated).arg_max() or 0)
+    raise DataError(
+        f"The column of steps, {column.name!r}, must hold numbers or dates in one form, such as '2024-01-31' or "
+        f"'2024-01-31 18:00'. Got {column[row]!r} in row {row + 1} (counted from 1)."
+    )
 
 
 def _targets(column: pl.Series, target: str, rows: list[np.ndarray], names: list[Any]) -> np.ndarray:
