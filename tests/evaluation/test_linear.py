@@ -167,6 +167,14 @@ def test_further_columns_count(encoder):
     assert with_it.outputs(texts, column)[:, 0] == pytest.approx(y + 5 * column[:, 0], abs=2.5)
 
 
+def test_texts_without_a_known_word_beside_columns(encoder):
+    texts, y = made(60)
+    column = np.random.default_rng(3).normal(size=(60, 1))
+    model = fit_linear(encoder, texts, y, columns=column)
+    found = model.outputs(["", "zebra quagga"], column[:2])
+    np.testing.assert_allclose(found, column[:2] @ model.weights[-1:] + model.bias)
+
+
 def test_weights_leave_rows_out(encoder):
     texts, y = made(200)
     wrong = np.concatenate([y, -9 * y])

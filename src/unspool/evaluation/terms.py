@@ -50,7 +50,7 @@ class Rows:
         """weights (width, K) -> (n, K): products added up from left to right, as scipy does, bit for bit."""
         rows = self.owners()
         found = [np.bincount(rows, self.values * each[self.columns], len(self)) for each in weights.T]
-        return np.stack(found, 1)
+        return np.stack(found, 1).astype(np.float64, copy=False)  # of no value bincount makes whole numbers
 
 
 class Terms:
