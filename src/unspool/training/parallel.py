@@ -236,6 +236,8 @@ class Group(Alone):
         try:
             return act(*args)
         except RuntimeError as error:
+            global lost
+            lost = True
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ParallelError(
                 f"Rank {self.rank} of {self.ranks} cannot reach another rank, which has ended or does not answer; "
@@ -262,6 +264,7 @@ class Group(Alone):
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+lost = False  # whether a rank could not be reached: the end of its group is not to be relied on
 _left = False
 
 
