@@ -143,6 +143,16 @@ def residual(layers: list[dict[str, Any]]) -> None:
         ),
         (
             "functional",
+            lambda ls: ls[-1].update(inbound_nodes=[[["words", 0, 0, {"mask": ["words", 0, 0]}]]]),
+            "called with a mask of its own",
+        ),
+        (
+            "functional",
+            lambda ls: ls[-1].update(inbound_nodes=[[["words", 0, 0, {"mask": ["_CONSTANT_VALUE", -1, 1]}]]]),
+            "called with a mask of its own",
+        ),
+        (
+            "functional",
             lambda ls: ls[-1].update(inbound_nodes=[[["nowhere", 0, 0]]]),
             "a layer 'nowhere', which it",
         ),

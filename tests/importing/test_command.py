@@ -85,12 +85,16 @@ def test_an_onnx_model(tmp_path: Path) -> None:
 
 def test_what_is_refused(tmp_path: Path) -> None:
     out = ["--out", tmp_path / "m"]
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").touch()
     for arguments, message in (
         ([FILES / "models.npz", *out], "must end in one of .keras"),
         ([tmp_path / "w.pt", "--maxlen", 3, *out], "--maxlen is for Keras files"),
         ([FILES / "sum.h5", "--prefix", "a", *out], "are for torch files"),
         ([FILES / "sum.h5", "--output", "a", *out], "--output is for ONNX files"),
         ([tmp_path / "no.h5", *out], "No such file"),
+        ([tmp_path / "saved", *out], "a SavedModel of TensorFlow"),
+        ([tmp_path / "saved" / "saved_model.pb", *out], "save it as .keras or .h5"),
         ([FILES / "sum.h5", "--padding", "left", *out], "'padding' parameter"),
     ):
         assert message in run("import", *arguments, code=2).stderr

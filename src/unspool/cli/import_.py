@@ -106,6 +106,11 @@ def import_(
         model = importing.from_onnx(file, output)
     else:
         known = ", ".join((*KERAS, *TORCH, ONNX))
+        if file.name == "saved_model.pb" or (file / "saved_model.pb").exists():
+            raise DataError(
+                f"{str(file)!r} is a SavedModel of TensorFlow, a program that would have to run. Load it with Keras "
+                f"and save it as .keras or .h5. Files that are read end in {known}."
+            )
         raise DataError(f"The file must end in one of {known}. Got {file.name!r}.")
     model.save(out)
     typer.echo(model.summary())

@@ -178,7 +178,12 @@ def _check_kwargs(
             raise ModelFileError(
                 f"{layer.where} is called with {name}={str(value)[:80]}, which is not supported."
             )
-        masks = value if isinstance(value, list) else [value]
+        one = not isinstance(value, list) or (
+            value and isinstance(value[0], str)
+        )  # Keras 2: [layer, call, output]
+        masks = [value] if one else value
+        if isinstance(value, list) and one and value[0] not in architecture.layers:
+            raise ModelFileError(f"{layer.where} is called with a mask of its own, which is not supported.")
         if len(masks) != len(first):
             raise ModelFileError(f"{layer.where} is called with {len(masks)} masks of {len(first)} inputs.")
         for mask, read in zip(masks, first):
