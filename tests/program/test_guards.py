@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import array
+import ctypes
 import dataclasses
 import functools
 import gc
+import importlib
 import itertools
+import sys
+import threading
 import types
 from collections import deque, namedtuple
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,7 +30,7 @@ from unspool.engine import programs
 from unspool.nn import Recurrent
 
 from . import scaled_cells
-from .scaled_cells import F_IN, Base, H, check, made
+from .scaled_cells import F_IN, Base, H, check, made, outputs
 
 SCALE = 1.0
 MISSING = object()
@@ -195,8 +202,55 @@ CHANGES: dict[str, Callable[[], tuple[Any, Callable[[Any], Any]]]] = {
 }
 
 
+MODULE = types.ModuleType("scaling")
+MODULE.scale = 1.0  # type: ignore[attr-defined]
+
+
+class Scaling(type):
+    scale = 1.0
+
+
+class Scaled(metaclass=Scaling):
+    table: ClassVar[dict[str, float]] = {"scale": 1.0}
+
+
+class Number(float):
+    """A number of a class of its own."""
+
+
+def by_name(read: Callable[[], float]) -> tuple[Base, Callable[[Any], None]]:
+    return made(lambda c: read()), lambda c: setting(MODULE, "scale", 3.0)
+
+
+def replaced(place: Any, name: str) -> tuple[Base, Callable[[Any], None]]:
+    own = getattr(place, name)
+    return made(lambda c: 1.0), lambda c: setattr(place, name, lambda *args: own(*args) * 2)
+
+
+CHANGES.update(
+    {
+        "module by its name": lambda: by_name(lambda: importlib.import_module("scaling").scale),
+        "module in sys.modules": lambda: by_name(lambda: sys.modules["scaling"].scale),
+        "metaclass": lambda: (made(lambda c: Scaled.scale), lambda c: setting(Scaling, "scale", 3.0)),
+        "global class's dict": lambda: (
+            made(lambda c: Scaled.table["scale"]),
+            lambda c: Scaled.table.__setitem__("scale", 3.0),
+        ),
+        "number's class": lambda: (
+            made(lambda c: float(c.it), lambda c: setattr(c, "it", Number(1.0))),
+            lambda c: setting(c, "it", Number(3.0)),
+        ),
+        "function of torch's layer": lambda: replaced(F, "linear"),
+        "torch's layer": lambda: replaced(nn.Linear, "forward"),
+    }
+)
+
+
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_of_what_is_read_is_seen(name: str) -> None:
+def test_a_change_of_what_is_read_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scaling", MODULE)
+    monkeypatch.setattr(F, "linear", F.linear)  # what is replaced is put back
+    monkeypatch.setattr(nn.Linear, "forward", nn.Linear.forward)
     cell, change = CHANGES[name]()
     before = check(cell)
     change(cell)
@@ -205,7 +259,47 @@ def test_a_change_of_what_is_read_is_seen(name: str) -> None:
     finally:
         settings.scale = Config.scale = 1.0  # type: ignore[attr-defined]
         TABLE["scale"][0] = ARRAY[0] = 1.0
-        globals()["SCALE"] = 1.0
+        globals()["SCALE"] = MODULE.scale = 1.0
+
+
+LOCAL = threading.local()
+LOCAL.scale = 1.0
+
+HIDING: dict[str, tuple[Any, Callable[[Any], float], Callable[[Any], Any]]] = {
+    "array": (array.array("d", [1.0]), lambda v: v[0], lambda v: v.__setitem__(0, 3.0)),
+    "ctypes": (ctypes.c_double(1.0), lambda v: v.value, lambda v: setting(v, "value", 3.0)),
+    "ctypes array": ((ctypes.c_double * 2)(1.0), lambda v: v[0], lambda v: v.__setitem__(0, 3.0)),
+    "table": (pd.Series([1.0, 2.0]), lambda v: float(v.iloc[0]), lambda v: v.__setitem__(0, 3.0)),
+    "thread's own": (LOCAL, lambda v: getattr(v, "scale", 3.0), lambda v: None),
+}
+
+
+@pytest.mark.parametrize("name", HIDING)
+def test_what_hides_what_it_holds_runs_in_the_plain_loop(name: str) -> None:
+    value, read, change = HIDING[name]
+    cell = made(lambda c: read(c.it), lambda c: setattr(c, "it", value))
+    before = outputs(cell, "auto")
+    change(value)
+    with ThreadPoolExecutor(1) as other:
+        got = other.submit(outputs, cell, "auto").result()
+        assert torch.equal(got, other.submit(outputs, cell, "eager").result())
+    assert not torch.allclose(got, before)
+
+
+def test_hooks_of_all_modules_run_whenever_they_come() -> None:
+    cell = made(lambda c: 1.0)
+    before = check(cell)
+
+    def doubled(module: nn.Module, given: Any, output: Any) -> Any:
+        return output * 2 if isinstance(module, nn.Linear) else None
+
+    hook = nn.modules.module.register_module_forward_hook(doubled)
+    try:
+        got = outputs(cell, "auto")
+        assert torch.equal(got, outputs(cell, "eager")) and not torch.allclose(got, before)
+    finally:
+        hook.remove()
+    assert torch.equal(check(cell), before)
 
 
 def test_closures_are_seen_where_the_collector_does_not_look() -> None:

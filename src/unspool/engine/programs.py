@@ -19,7 +19,7 @@ from unspool.program import failures, surroundings
 from unspool.program.fingerprint import Unseen
 from unspool.program.ir import LOCK, Program
 from unspool.program.lowering import Unsupported
-from unspool.program.signature import HOOKS, Reads, Unchanged, fingerprint
+from unspool.program.signature import GLOBAL_HOOKS, HOOKS, Reads, Unchanged, fingerprint
 from unspool.program.watch import Impure, Watch
 from unspool.state import flatten, of_widths, widths
 
@@ -182,6 +182,8 @@ def _traced(cell: nn.Module, input_size: int, shape: Any, seen: list[Watch]) -> 
     for module in cell.modules():
         if any(getattr(module, name) for name in HOOKS):
             return Reason(f"{type(module).__name__} has hooks, which run only in the plain loop")
+    if any(GLOBAL_HOOKS):
+        return Reason("torch has hooks for every module, which run only in the plain loop")
     with surroundings.own():
         state = of_widths(shape)
     parts = len(flatten(state))

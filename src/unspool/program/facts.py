@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, handle_torch_function
 
 from unspool.program.origins import leaves
+from unspool.program.owners import OWN, owner_of_file
 
 if TYPE_CHECKING:
     from unspool.program.watch import Watch
@@ -48,10 +49,15 @@ class Facts(TorchFunctionMode):
     def __init__(self, watch: Watch) -> None:
         super().__init__()
         self.watch = watch
+        # Torch looks what it calls in here up by name: what somebody put in its place runs twice, and the numbers that
+        # come out are no use.
+        self.replaced = False
         self.cells = {id(tensor) for tensor in (*watch.cell.parameters(), *watch.cell.buffers())}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, of_property = _name(func)
+        if isinstance(func, FunctionType) and owner_of_file(func.__code__.co_filename) == OWN:
+            self.replaced = True
         sets = of_property in ("__set__", "__delete__")
         if (sets or name in _ACTS) and self._is_the_steps(sys._getframe(1), name, args):
             self.watch.refuse(f"sets '{name}' of a tensor" if sets else f"{_ACTS[name]} with '{name}'")

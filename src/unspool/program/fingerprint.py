@@ -35,6 +35,8 @@ FIXED = (
     *(types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType),
     *(types.MethodDescriptorType, types.ClassMethodDescriptorType, types.MethodWrapperType),
 )
+#: Values that classes of a user's own may be made of.
+VALUES = (int, float, complex, str, bytes)
 WORDS = 1 << 16  # bytes of an array that are compared
 MOST = 20_000  # values in all containers together
 
@@ -186,6 +188,9 @@ class Describer:
         if state is not None:
             self.local = True
             return state
+        if isinstance(value, VALUES):
+            kept: Any = next(base for base in VALUES if isinstance(value, base))
+            return kept.__repr__(value), self._own(value)
         if isinstance(value, nn.Module):
             self.local = True
             tensors = (*value._parameters.items(), *value._buffers.items(), *value._modules.items())
@@ -199,13 +204,15 @@ class Describer:
             return id(value), value.cache_info().misses, value.cache_info().currsize
         found = self._attributes(value)
         if found is not None:
+            if _hides(kind):
+                raise Unseen(f"a {kind.__module__}.{kind.__qualname__}")
             return found, tuple((name, self(part)) for _, name, part in of_classes(value, self.names))
         if kind.__hash__ not in (
             None,
             object.__hash__,
         ):  # compared by value: a path, a pattern, a decimal number
             return value
-        if callable(value) or all(k is object or k.__flags__ & HEAP for k in kind.__mro__):
+        if callable(value) or not _hides(kind):
             self.local = (
                 True  # a class of Python's without attributes, such as a sentinel's, has nothing to change
             )
@@ -215,6 +222,15 @@ class Describer:
     def _attributes(self, value: Any) -> Any:
         found = settings(value)
         return None if found is None else tuple((name, self(part)) for name, part in found.items())
+
+
+def _hides(kind: type) -> bool:
+    """Whether objects of a class may hold more than attributes and slots: a part of it is written in C."""
+    if any(k not in (object, types.SimpleNamespace) and not k.__flags__ & HEAP for k in kind.__mro__):
+        return True
+    slotted = {n for k in kind.__mro__ for n in _names(k.__dict__.get("__slots__", ()))}
+    room = tuple.__itemsize__ * (len(slotted) + 2)  # with an object's dict and its weak references
+    return kind.__itemsize__ > 0 or kind.__basicsize__ > types.SimpleNamespace.__basicsize__ + room
 
 
 def _contents(cell: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,11 +18,20 @@ from torch import Tensor, nn
 
 from unspool import _native
 from unspool.program.fingerprint import ATOMS, FIXED, Describer, Unseen, may_read, of_classes, settings, slots
-from unspool.program.owners import OWN, is_packages_cache, owner_of_file
+from unspool.program.owners import OWN, is_own_class, is_packages_cache, owner_of_file
 from unspool.program.surroundings import PLAIN
 from unspool.program.watch import Watch, own_classes
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+#: Hooks of all modules: `torch.nn.modules.module.register_module_forward_hook` and its like.
+GLOBAL_HOOKS: list[dict[Any, Any]] = [
+    value
+    for name, value in vars(nn.modules.module).items()
+    if name.startswith("_global_") and name.endswith("_hooks")
+]
+# How a module is called; a library's class may be patched as one's own.
+_CALLED = ("forward", "__call__", "_call_impl", "_wrapped_call_impl")
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,10 @@ def fingerprint(cell: nn.Module, reads: Reads | None) -> tuple[Any, Describer]:
     Raises `Unseen` where the step reads something that may change without a way to see it.
     """
     describe = Describer(reads.names if reads else ())
-    parts: list[Any] = []
+    parts: list[Any] = [len(hooks) for hooks in GLOBAL_HOOKS]
+    for _, name, value in _of_torch(cell, reads):
+        describe.held.append(value)
+        parts.append((name, id(value)))
     tensors: dict[int, int] = {}
     own = set(own_classes(cell))
     for path, module in cell.named_modules():
@@ -79,6 +92,15 @@ def fingerprint(cell: nn.Module, reads: Reads | None) -> tuple[Any, Describer]:
     return tuple(parts), describe
 
 
+def _of_torch(cell: nn.Module, reads: Reads | None) -> Iterator[tuple[type, str, Any]]:
+    """(class, name, value) of what torch's own classes do in a step, which somebody may have replaced."""
+    kinds = dict.fromkeys(kind for module in cell.modules() for kind in type(module).__mro__[:-1])
+    of_modules = ((kind, name) for kind in kinds if not is_own_class(kind) for name in _CALLED)
+    of_tensors = ((Tensor, name) for name in sorted(reads.names if reads else ()) if hasattr(Tensor, name))
+    for kind, name in (*of_modules, *of_tensors):
+        yield kind, name, vars(kind).get(name)
+
+
 def _described(describe: Describer, value: Any, reads: Reads | None, where: str) -> Any:
     if isinstance(value, types.ModuleType) and reads is not None:
         if id(value) in describe.modules:
@@ -92,7 +114,7 @@ def _described(describe: Describer, value: Any, reads: Reads | None, where: str)
         describe.held.append(value)
         return id(value)
     if isinstance(value, type) and reads is not None and not issubclass(value, (nn.Module, Tensor)):
-        found = [(n, v) for k in value.__mro__[:-1] for n, v in vars(k).items() if n in reads.names]
+        found = [(n, v) for k in _kinds(value) for n, v in list(vars(k).items()) if n in reads.names]
         return id(value), tuple((n, _described(describe, v, None, where)) for n, v in found)
     try:
         return describe(value)
@@ -101,6 +123,11 @@ def _described(describe: Describer, value: Any, reads: Reads | None, where: str)
             describe.held.append(value)
             return "unseen", id(value)
         raise Unseen(f"reads {where}, {unseen}, which may change unseen") from None
+
+
+def _kinds(value: type) -> list[type]:
+    """Where a class has its attributes from: its bases, and its own metaclasses."""
+    return [*value.__mro__[:-1], *filter(is_own_class, inspect.getmro(type(value)))]
 
 
 def _is_trusted(value: Any) -> bool:
@@ -157,6 +184,10 @@ class Unchanged:
             for key, value in (settings(module) or {}).items():
                 if reads is None or reads.may_read(key) or key not in module.__dict__:
                     self._watch(value, reads)
+        self.dicts += GLOBAL_HOOKS
+        for kind, name, value in _of_torch(cell, reads):
+            place = gc.get_referents(vars(kind))[0]
+            self.entries.append((place, name, value) if name in place else (place, name))
         if reads is not None:
             self.dicts += [gc.get_referents(vars(kind))[0] for kind in own_classes(cell)]
             for place, name in reads.globals:
@@ -179,7 +210,10 @@ class Unchanged:
         self.seen.add(id(value))
         if isinstance(value, type):
             if reads is not None and not value.__module__.startswith(("torch", "builtins")):
-                self.dicts += [gc.get_referents(vars(kind))[0] for kind in value.__mro__[:-1]]
+                for kind in _kinds(value):
+                    self.dicts.append(gc.get_referents(vars(kind))[0])
+                    for name in sorted(self.names & vars(kind).keys()):
+                        self._watch(vars(kind)[name], reads)
         elif type(value) is tuple:
             for part in value:
                 self._watch(part, reads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Any
 
@@ -88,28 +89,33 @@ def _step(cell: nn.Module, input_size: int, batch: int, like: Any, seen: list[Wa
     sizes = [leaf.shape[1] for leaf in flatten(like)]
     device = next((p.device for p in cell.parameters()), first.device)
     watches: list[Watch] = []
+    asked = False  # what the step asks of tensors is known
     while True:
         x = torch.zeros(batch, input_size, dtype=first.dtype, device=device)
         parts = [torch.zeros(batch, width, dtype=first.dtype, device=device) for width in sizes]
         x, *parts = (part.requires_grad_().clone() for part in (x, *parts))  # torch writes into no leaf
         watches.append(Watch(cell))
-        tracer = Recorder(cell, batch, watches[-1])
+        tracer, facts = Recorder(cell, batch, watches[-1]), Facts(watches[-1])
         tracer.add_input(x, tracer.graph.node("x", (), input_size))
         for k, part in enumerate(parts):
             tracer.add_input(part, tracer.graph.node("state", (), sizes[k], k))
         try:
-            with watches[-1], Facts(watches[-1]), tracer:
+            with watches[-1], contextlib.nullcontext() if asked else facts, tracer:
                 new = flatten(cell(x, unflatten(like, parts)))
                 tracer.given_back(new)
         except Exception as error:
             if failures.of_surroundings(error):
                 raise
-            if tracer.failure is None and not watches[-1].impure():
+            if tracer.failure is None and not watches[-1].impure() and not facts.replaced:
                 seen.append(watches[-1])
                 raise
+        if facts.replaced and not watches[-1].impure():
+            asked = True
+            continue
         if not watches[-1].by_others() or len(watches) == TRIES:
             break
     seen.append(watches[-1])
+    watches[-1].sizes = any(watch.sizes for watch in watches)
     if watches[-1].impure():
         watches[0].restore()
     if tracer.failure is not None:

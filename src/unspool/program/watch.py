@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from unspool.program import failures, surroundings
 from unspool.program.keep import Keep
@@ -18,6 +19,7 @@ from unspool.program.layout import Unsupported
 from unspool.program.owners import OWN, STANDARD, TRUSTED, is_own_class, module_of, of_world, owner_of_frame
 
 _HOOKS = frozenset(["register_hook", "register_prehook"])
+_BY_NAME = frozenset(["modules", "import_module", "__import__"])  # how modules are reached by their names
 _UNSEEN = frozenset(["_use_count", "__sizeof__"])  # what a tensor answers without `__torch_function__`
 
 
@@ -150,8 +152,12 @@ class Watch:
                     self._owners[code] = owner
                 if owner == OWN:
                     self._read(frame)
+                elif frame.f_globals.get("F") is functional:  # a layer of torch's
+                    self._functions(code.co_names)
             if owner == OWN and code.co_freevars:
                 self._closes(frame)
+            if code.co_name == "import_module" and owner == STANDARD:
+                self._modules([str(frame.f_locals.get("name"))])
             if owner != OWN and self.follows(frame.f_back):
                 self._calls(str(frame.f_globals.get("__name__", "")), code.co_name, frame.f_back)
         elif event == "c_call" and isinstance(getattr(arg, "__self__", None), random.Random):
@@ -209,10 +215,24 @@ class Watch:
                 self._entry(frame.f_builtins, name, f"the builtin '{name}'")
             elif name in sys.modules and name not in frame.f_globals and _imports(code):
                 self._entry(sys.modules, name, f"the module '{name}'")
+        if not _BY_NAME.isdisjoint(code.co_names):
+            self._modules(_texts(code.co_consts))
         self.keep.entries_of_modules(self.names)
         if "environ" in code.co_names:
             self.say("calls 'os.environ', which a program would call once")
         self._use_up(code.co_names)
+
+    def _functions(self, names: Iterable[str]) -> None:
+        """What a layer of torch's calls, which somebody may replace."""
+        for name in names:
+            if name in vars(functional):
+                self._entry(vars(functional), name, f"'torch.nn.functional.{name}'")
+
+    def _modules(self, names: Iterable[str]) -> None:
+        """Modules that are reached by their names."""
+        for name in names:
+            if name in sys.modules:
+                self._entry(sys.modules, name, f"the module '{name}'")
 
     def _closes(self, frame: types.FrameType) -> None:
         own = self._made_by_the_step(frame)
