@@ -35,6 +35,7 @@ enum Buffer : int32_t {
 };
 constexpr int MAX_STATES = 8;
 constexpr int MAX_ROWS = 36;
+constexpr int TILED_ROWS = 32;   // of a tile whose products are TILED: two of AMX's, which share what they read of a matrix
 constexpr int MAX_AXES = 8;
 
 struct Operand {
@@ -70,8 +71,10 @@ struct View {
 
 // The numbers of a packed matrix: 1, 2 or 4 of a column lie in the 32 bits of a group. Products of BFLOAT16 round the
 // rows alike; those of INT8 bring each row to -127 ... 127 by its largest number, as each column of the matrix once.
-enum Form : int32_t { FLOAT32, BFLOAT16, INT8 };
+// TILED is BFLOAT16 as AMX's tiles take it, 16 groups at a time; the table of kernels says whether it does.
+enum Form : int32_t { FLOAT32, BFLOAT16, INT8, TILED };
 inline int32_t groups(int32_t inner, Form form) {
+  if (form == TILED) return (inner + 31) / 32 * 16;
   const int32_t size = form == FLOAT32 ? 1 : form == BFLOAT16 ? 2 : 4;
   return (inner + size - 1) / size;
 }
@@ -107,7 +110,7 @@ struct Sums {
   const float* const* a;
   int64_t tokens;
   bool spread;               // rows of a lie an odd number of cache lines apart: they share a cache without a copy
-  Form form;                 // BFLOAT16: what is multiplied is rounded to it, sums are not; else FLOAT32
+  Form form;                 // BFLOAT16 or TILED: what is multiplied is rounded, sums are not; else FLOAT32
   std::vector<Outer> products;
   std::vector<ColumnSum> columns;
 };
@@ -127,6 +130,8 @@ struct Kernels {
   void (*adam_step)(const AdamRows&, const AdamStep&);
   void (*adam_catch_up)(const AdamRows&, const AdamGap&);
   double (*peak)(double seconds, Form);   // FLOAT32 or BFLOAT16
+  Form bfloat16 = BFLOAT16;               // how BFLOAT16 is multiplied: so, or TILED
+  Form of(Form form) const { return form == BFLOAT16 ? bfloat16 : form; }
 };
 
 const Kernels& kernels();                     // the one chosen at start, or by UNSPOOL_ISA

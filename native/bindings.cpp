@@ -195,7 +195,7 @@ NB_MODULE(_native, m) {
   m.def("isa", [] { return std::string(kernels().name); });
   m.def("isas", [] {
     std::vector<std::string> names;
-    for (const char* n : {"portable", "avx2", "avx512", "avx512_bf16", "neon"})
+    for (const char* n : {"portable", "avx2", "avx512", "avx512_bf16", "amx_bf16", "neon"})
       if (const Kernels* k = kernels_named(n); k && (names.empty() || names.back() != k->name)) names.push_back(k->name);
     return names;
   });

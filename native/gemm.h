@@ -1,5 +1,6 @@
 // Products of a few rows by a matrix, packed into panels or in place.
 #pragma once
+#include <chrono>
 #include <type_traits>
 
 #include "abi.h"
@@ -11,6 +12,7 @@ namespace unspool::UNSPOOL_NS {
 struct Rows {
   const float* groups[MAX_ROWS];
   float step[MAX_ROWS];
+  int64_t apart = 0;     // TILED: numbers from one to the next
 };
 
 template <Form FORM>
@@ -216,7 +218,7 @@ static int64_t packed_size(int32_t groups, int32_t width) {
 
 // A block of W by W numbers, rows to columns.
 static inline void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
-#if defined(__clang__)
+#if defined(UNSPOOL_NO_SHUFFLE)
   for (int i = 0; i < W; i++)
     for (int k = 0; k < W; k++) to[k * to_stride + i] = from[i * from_stride + k];
 #else
@@ -233,8 +235,8 @@ static inline void transpose(const float* from, int64_t from_stride, float* to, 
     for (int i = 0; i < W; i++) {
       if (i & half) continue;
       const V a = v[i], b = v[i | half];
-      v[i] = __builtin_shuffle(a, b, low);
-      v[i | half] = __builtin_shuffle(a, b, high);
+      v[i] = shuffle(a, b, low);
+      v[i | half] = shuffle(a, b, high);
     }
   }
   for (int i = 0; i < W; i++) store(to + i * to_stride, v[i]);
@@ -273,17 +275,16 @@ static void pack_float32(const View& m, float* out, int32_t first, int32_t last)
   }
 }
 
-// Of a matrix whose columns, or whose rows, are contiguous: whole vectors at a time.
-static void pack_bfloat16(const View& m, float* out, int32_t first, int32_t last) {
-  const int32_t count = groups(m.inner, BFLOAT16);
+// Of a matrix whose columns, or whose rows, are contiguous: whole vectors at a time; `count` groups of each column.
+static void pack_bfloat16(const View& m, int32_t count, float* out, int32_t first, int32_t last) {
   for (int32_t p = first; p < last; p++) {
     const int32_t n0 = p * 2 * W, left = m.width - n0, columns = left > W ? 2 * W : W;
     const int32_t valid = left < columns ? left : columns;
     float* dst = out + (int64_t)n0 * count;
     const float* src = m.data + n0 * m.width_stride;
     for (int32_t g = 0; g < count && m.width_stride == 1; g++) {
-      const float* row = src + 2 * g * m.inner_stride;
-      pair_rows(row, 2 * g + 1 < m.inner ? row + m.inner_stride : nullptr, valid, dst + (int64_t)g * columns);
+      const auto row = [&](int32_t k) { return k < m.inner ? src + k * m.inner_stride : nullptr; };
+      pair_rows(row(2 * g), row(2 * g + 1), valid, dst + (int64_t)g * columns);
     }
     for (int32_t g = 0; g < count && m.width_stride != 1; g += W)
       for (int32_t n = 0; n < columns; n += W) {
@@ -299,9 +300,23 @@ static void pack_bfloat16(const View& m, float* out, int32_t first, int32_t last
 
 static void pack(const Factor& f, int32_t first, int32_t last) {
   if (f.form == FLOAT32) pack_float32(f.view, f.packed, first, last);
-  else if (f.form == BFLOAT16 && (f.view.width_stride == 1 || f.view.inner_stride == 1))
-    pack_bfloat16(f.view, f.packed, first, last);
+  else if (f.form != INT8 && (f.view.width_stride == 1 || f.view.inner_stride == 1))
+    pack_bfloat16(f.view, groups(f.view.inner, f.form), f.packed, first, last);
   else pack_narrow(f, first, last);
+}
+
+// Operations a second, f() being so many of them.
+template <class F>
+static inline double rate(double seconds, double operations, F f) {
+  using clock = std::chrono::steady_clock;
+  const auto start = clock::now();
+  double done = 0, elapsed = 0;
+  while (elapsed < seconds) {
+    f();
+    done += operations;
+    elapsed = std::chrono::duration<double>(clock::now() - start).count();
+  }
+  return done / elapsed;
 }
 
 }  // namespace unspool::UNSPOOL_NS

@@ -1,12 +1,11 @@
 // The kernels of one instruction set: this file is compiled once for each.
-#include <chrono>
 #include <cmath>
 
 #include "axes.h"
 #include "draws.h"
 #include "functions.h"
-#include "outer.h"
 #include "peaks.h"
+#include "tiles.h"
 
 namespace unspool::UNSPOOL_NS {
 
@@ -106,6 +105,14 @@ static inline float summed(int n, F f) {
   return total(s + s2);
 }
 
+static void product(int rows, const Rows& a, int inner, const Factor& w, int first, int width, const float* const* init,
+                    float* const* out) {
+#if defined(__AMX_BF16__)
+  if (w.form == TILED) return matmul_tiled(rows, a, inner, w, first, width, init, out);
+#endif
+  matmul_any(rows, a, inner, w, first, width, init, out);
+}
+
 // The columns of a member's share, then everybody's.
 static void matmul_together(int rows, const Rows& a, const Instr& i, const Factor& w, const float* const* init,
                             float* const* out, Member& me) {
@@ -120,7 +127,7 @@ static void matmul_together(int rows, const Rows& a, const Instr& i, const Facto
       to[r] = shared + r * stride + first;
       if (init) start[r] = init[r] + first;
     }
-    matmul_any(rows, a, i.inner, w, first, width, init ? start : nullptr, to);
+    product(rows, a, i.inner, w, first, width, init ? start : nullptr, to);
   }
   me.meet();
   for (int r = 0; r < rows; r++) std::memcpy(out[r], shared + r * stride, i.width * sizeof(float));
@@ -129,11 +136,12 @@ static void matmul_together(int rows, const Rows& a, const Instr& i, const Facto
 // The rows in the matrix's form.
 static void narrow(Rows& a, int rows, int inner, Form form) {
   static thread_local std::vector<uint32_t> space;
-  const size_t each = groups(inner, form) + 2 * W;
-  if (space.size() < each * rows) space.resize(each * rows);
-  for (int r = 0; r < rows; r++) {
-    uint32_t* to = space.data() + r * each;
-    a.step[r] = narrow_row(a.groups[r], inner, form, to);
+  a.apart = ((groups(inner, form) + W + 15) / 16 | 1) * 16;   // an odd number of cache lines
+  const size_t all = a.apart * ((rows + 15) / 16 * 16) + 16;   // whole tiles, that begin with a line
+  if (space.size() < all) space.resize(all);
+  uint32_t* to = (uint32_t*)(((uintptr_t)space.data() + 63) / 64 * 64);
+  for (int r = 0; r < rows; r++, to += a.apart) {
+    a.step[r] = narrow_row(a.groups[r], inner, form == TILED ? BFLOAT16 : form, to);
     a.groups[r] = (const float*)to;
   }
 }
@@ -152,7 +160,7 @@ static void matmul(const Tile& tile, const Instr& i, const Factor& w, Member* me
   if (me) matmul_together(tile.rows, a, i, w, start, out, *me);
   else if (!w.packed)
     for (int r = 0; r < tile.rows; r++) row_by_view(a.groups[r], w.view, start ? init[r] : nullptr, out[r]);
-  else matmul_any(tile.rows, a, i.inner, w, 0, i.width, start, out);
+  else product(tile.rows, a, i.inner, w, 0, i.width, start, out);
 }
 
 // f(row of out, of a, of b) for each row of the tile.
@@ -165,9 +173,13 @@ static inline void by_row(const Tile& tile, const Instr& i, F f) {
 static inline V truth(I mask) { return mask ? splat(1.f) : splat(0.f); }
 
 static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Member* me) {
+  Tiles tiles;
   for (const Instr& i : tape.code) {
     switch (i.op) {
-      case Op::matmul_: matmul(tile, i, matrices[i.matrix], me); break;
+      case Op::matmul_:
+        if (matrices[i.matrix].form == TILED) tiles.take();
+        matmul(tile, i, matrices[i.matrix], me);
+        break;
       case Op::copy_:
       case Op::stop_: map(tile, i, [](V a) { return a; }); break;
       case Op::add_: map(tile, i, [](V a, V b) { return a + b; }, 2); break;
@@ -274,25 +286,19 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Memb
 // Multiply-adds a second, in FLOP/s, of one thread with every sum in a register.
 template <Form FORM>
 static double peak_of(double seconds) {
+  constexpr int ROUNDS = 20000;
   V acc[8];
   for (int i = 0; i < 8; i++) acc[i] = splat(0.5f + i);
   V a = splat(0.999f), b = splat(0.001f);
-  using clock = std::chrono::steady_clock;
-  const auto start = clock::now();
-  int64_t rounds = 0;
-  double elapsed = 0;
-  while (elapsed < seconds) {
-    for (int k = 0; k < 20000; k++) {
+  const double found = rate(seconds, 2.0 * W * 8 * (FORM == FLOAT32 ? 1 : 2) * ROUNDS, [&] {
+    for (int k = 0; k < ROUNDS; k++)
       for (int i = 0; i < 8; i++) acc[i] = FORM == FLOAT32 ? acc[i] * a + b : multiply_add<FORM>(acc[i], a, b);
-    }
-    rounds += 20000;
-    elapsed = std::chrono::duration<double>(clock::now() - start).count();
-  }
+  });
   V s{};
   for (int i = 0; i < 8; i++) s += acc[i];
   volatile float sink = total(s);
   (void)sink;
-  return 2.0 * W * 8 * (FORM == FLOAT32 ? 1 : 2) * (double)rounds / elapsed;
+  return found;
 }
 static double peak(double seconds, Form form) {
   return form == FLOAT32 ? peak_of<FLOAT32>(seconds) : peak_of<BFLOAT16>(seconds);
@@ -309,5 +315,17 @@ const Kernels table = {UNSPOOL_STRING(UNSPOOL_NS), W, TILE_ROWS, run, packed_siz
                          a.wide ? adam_catch_up<double>(a, g) : adam_catch_up<float>(a, g);
                        },
                        peak};
+#if defined(__AMX_BF16__)
+extern const Kernels tiled;
+const Kernels tiled = [] {
+  Kernels kernels = table;
+  kernels.name = "amx_bf16";
+  kernels.sums_workspace = tiled_workspace;
+  kernels.sums = sums_tiled;
+  kernels.bfloat16 = TILED;
+  kernels.peak = [](double seconds, Form form) { return form == FLOAT32 ? peak(seconds, form) : tiled_peak(seconds); };
+  return kernels;
+}();
+#endif
 
 }  // namespace unspool::UNSPOOL_NS

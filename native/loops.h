@@ -25,9 +25,13 @@ inline void lay_out(Tile& tile, int rows, int64_t scratch, const Prepared& ready
 
 // Rows of a tile that runs a tape: three times as many where a matrix comes from far away, which is then read as seldom.
 inline int tile_rows(const Tape& tape, const Prepared& ready) {
-  for (const Instr& i : tape.code)
-    if (i.op == Op::matmul_ && is_far(ready.matrices[i.matrix])) return 3 * kernels().tile_rows;
-  return kernels().tile_rows;
+  int rows = kernels().tile_rows;
+  for (const Instr& i : tape.code) {
+    if (i.op != Op::matmul_) continue;
+    if (ready.matrices[i.matrix].form == TILED) return TILED_ROWS;
+    if (is_far(ready.matrices[i.matrix])) rows = 3 * kernels().tile_rows;
+  }
+  return rows;
 }
 
 // f(first, count) for the tiles of so many rows, about equally full.

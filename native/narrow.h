@@ -28,15 +28,18 @@ static inline float step_of(float largest) { return std::isfinite(largest) ? lar
 
 static inline int32_t int8(float x, float step) { return step > 0.f ? (int32_t)std::lrintf(x / step) : 0; }
 
-// A row of numbers for a product; its step for INT8, whose numbers lie 128 above.
+// A row of numbers for a product; its step for INT8, whose numbers lie 128 above. May write up to W groups at once, zeros
+// after the last number.
 static inline float narrow_row(const float* x, int n, Form form, uint32_t* out) {
   if (form == BFLOAT16) {
-    int k = 0;
 #if defined(__AVX512BF16__)
-    for (; k + 2 * W <= n; k += 2 * W)
-      _mm512_storeu_si512(out + k / 2, (__m512i)_mm512_cvtne2ps_pbh((__m512)load(x + k + W), (__m512)load(x + k)));
+    for (int k = 0; k < n; k += 2 * W) {
+      const int low = n - k < W ? n - k : W, high = n - k - low < W ? n - k - low : W;
+      _mm512_storeu_si512(out + k / 2, (__m512i)_mm512_cvtne2ps_pbh((__m512)load(x + k + low, high), (__m512)load(x + k, low)));
+    }
+#else
+    for (int k = 0; k < n; k += 2) out[k / 2] = bfloat16(x[k]) | (k + 1 < n ? bfloat16(x[k + 1]) << 16 : 0);
 #endif
-    for (; k < n; k += 2) out[k / 2] = bfloat16(x[k]) | (k + 1 < n ? bfloat16(x[k + 1]) << 16 : 0);
     return 1.f;
   }
   V most{};
@@ -91,7 +94,7 @@ static inline void pair_rows(const float* x, const float* y, int32_t columns, fl
 // Columns of panels first ... last of a matrix, with its scales and sums for INT8.
 static inline void pack_narrow(const Factor& f, int32_t first, int32_t last) {
   const View& m = f.view;
-  const int32_t group = f.form == BFLOAT16 ? 2 : 4, count = groups(m.inner, f.form);
+  const int32_t group = f.form == INT8 ? 4 : 2, count = groups(m.inner, f.form);
   uint32_t* out = (uint32_t*)f.packed;
   for (int32_t p = first; p < last; p++) {
     const int32_t n0 = p * 2 * W, columns = m.width - n0 > W ? 2 * W : W;

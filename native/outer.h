@@ -155,12 +155,28 @@ static void column_sum(const ColumnSum& c, const float* const* a, const float* c
   for (; u < last; u += W) column_tile<1>(c, a, b, tokens, u, last - u < W ? last - u : W);
 }
 
+// Those of a block of tokens, from t0 on, in columns first ... last of a.
+static void column_sums(const Sums& s, int64_t t0, int tokens, int32_t first, int32_t last) {
+  for (const ColumnSum& c : s.columns) {
+    const int32_t low = first > c.a_offset ? first - c.a_offset : 0;
+    const int32_t high = last - c.a_offset < c.width ? last - c.a_offset : c.width;
+    if (low < high) column_sum(c, s.a + t0, c.b ? c.b + t0 : nullptr, tokens, low, high);
+  }
+}
+
+// f(first token, tokens) of blocks of at most so many.
+template <class F>
+static inline void by_block(int64_t tokens, int most, F f) {
+  const int64_t blocks = (tokens + most - 1) / most;
+  for (int64_t block = 0; block < blocks; block++) {
+    const int64_t t0 = tokens * block / blocks;
+    f(t0, (int)(tokens * (block + 1) / blocks - t0));
+  }
+}
+
 // The order of additions does not depend on how columns are shared out.
 static void sums(const Sums& s, int32_t first, int32_t last, float* workspace) {
-  const int64_t blocks = (s.tokens + TOKEN_BLOCK - 1) / TOKEN_BLOCK;
-  for (int64_t block = 0; block < blocks; block++) {
-    const int64_t t0 = s.tokens * block / blocks;
-    const int tokens = (int)(s.tokens * (block + 1) / blocks - t0);
+  by_block(s.tokens, TOKEN_BLOCK, [&](int64_t t0, int tokens) {
     for (const Outer& o : s.products) {
       const int32_t low = first > o.a_offset ? first - o.a_offset : 0;
       const int32_t high = last - o.a_offset < o.m ? last - o.a_offset : o.m;
@@ -168,12 +184,8 @@ static void sums(const Sums& s, int32_t first, int32_t last, float* workspace) {
       if (s.form == BFLOAT16) outer_narrow(o, s.a + t0, o.b + t0, tokens, low, high, workspace);
       else outer(o, s.a + t0, o.b + t0, tokens, s.spread, low, high, workspace);
     }
-    for (const ColumnSum& c : s.columns) {
-      const int32_t low = first > c.a_offset ? first - c.a_offset : 0;
-      const int32_t high = last - c.a_offset < c.width ? last - c.a_offset : c.width;
-      if (low < high) column_sum(c, s.a + t0, c.b ? c.b + t0 : nullptr, tokens, low, high);
-    }
-  }
+    column_sums(s, t0, tokens, first, last);
+  });
 }
 
 }  // namespace unspool::UNSPOOL_NS

@@ -58,8 +58,8 @@ inline std::vector<Prepared> prepare(Workspace& space, int threads, std::span<co
       Factor& factor = out[d].matrices[m];
       const View& view = factor.view = view_of(p.matrices[m], streams[d].parameters[p.matrices[m].source]);
       const int panels = k.panels(view.width);
-      factor.form = form;
-      factor.packed = space.floats(k.packed_size(groups(view.inner, form), view.width));
+      factor.form = k.of(form);
+      factor.packed = space.floats(k.packed_size(groups(view.inner, factor.form), view.width));
       if (form == INT8) {
         factor.scales = space.floats(panels * 2 * k.lanes);
         factor.sums = (int32_t*)space.floats(panels * 2 * k.lanes);

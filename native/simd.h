@@ -74,9 +74,17 @@ static inline float total(V v) {
   return s;
 #endif
 }
+// Lane i of the result: number index[i] of a and b side by side, which the compiler has to know.
+#if defined(__clang__) && defined(__AVX512F__)
+static inline V shuffle(V a, V b, I index) { return (V)_mm512_permutex2var_ps((__m512)a, (__m512i)index, (__m512)b); }
+#elif !defined(__clang__)
+static inline V shuffle(V a, V b, I index) { return __builtin_shuffle(a, b, index); }
+#else
+#define UNSPOOL_NO_SHUFFLE
+#endif
 // Lane i of the result: the sum of v[i]. log2(W) rounds halve the number of vectors.
 static inline V totals(V (&v)[W]) {
-#if defined(__clang__)
+#if defined(UNSPOOL_NO_SHUFFLE)
   V sums{};
   for (int i = 0; i < W; i++) sums[i] = total(v[i]);
   return sums;
@@ -88,7 +96,7 @@ static inline V totals(V (&v)[W]) {
       low[l] = l & half ? W + (l ^ half) : l;
       high[l] = l & half ? W + l : (l ^ half);
     }
-    for (int i = 0; i < half; i++) v[i] = __builtin_shuffle(v[i], v[i + half], low) + __builtin_shuffle(v[i], v[i + half], high);
+    for (int i = 0; i < half; i++) v[i] = shuffle(v[i], v[i + half], low) + shuffle(v[i], v[i + half], high);
   }
   return v[0];
 #endif

@@ -65,7 +65,8 @@ class GradientSums {
       return;
     }
     for (const auto& [key, group] : groups_) {
-      const int32_t all = width(group), share = (int32_t)round_up((all + threads - 1) / threads, kernels().tile_rows);
+      const int32_t all = width(group), rows = group.form == TILED ? TILED_ROWS : kernels().tile_rows;
+      const int32_t share = (int32_t)round_up((all + threads - 1) / threads, rows);
       for (int32_t first = 0; first < all; first += share)
         out.push_back([&group, first, last = std::min(all, first + share)] { work(group, first, last); });
     }
@@ -90,7 +91,7 @@ class GradientSums {
   Sums& group(const Place& place) {
     const Pointers& a = rows(place);
     auto [at, fresh] = groups_.try_emplace(a.data());
-    if (fresh) at->second = {a.data(), (int64_t)a.size(), a.size() > 1 && (a[1] - a[0]) / 16 % 2 != 0, batch_.form, {}, {}};
+    if (fresh) at->second = {a.data(), (int64_t)a.size(), a.size() > 1 && (a[1] - a[0]) / 16 % 2 != 0, kernels().of(batch_.form), {}, {}};
     return at->second;
   }
 

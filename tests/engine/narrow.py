@@ -1,4 +1,7 @@
-"""Products in bfloat16 and in steps of 1/127 by torch's own operations, in the place of those in a cell's step."""
+"""Products in bfloat16 and in steps of 1/127 by torch's own operations, in the place of those in a cell's step.
+
+Last, cells whose products round what they multiply in gradients, too.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from unspool.cells import GRUCell, LSTMCell
 from unspool.state import flatten, unflatten
 
 
@@ -79,3 +83,40 @@ def plain_loop(cell: Any, form: str, x: Tensor, lengths: Tensor, state: Any) -> 
                 leaf[alive] = values
             output[alive, t] = new[0]
     return output, unflatten(state, leaves), unsure
+
+
+def rounded(t: Tensor) -> Tensor:
+    return t.to(torch.bfloat16).to(t.dtype)
+
+
+class Product(torch.autograd.Function):
+    """x Wᵀ of rounded numbers, forward and backward; sums in the numbers' own type."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return rounded(x) @ rounded(weight).t()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        return rounded(g) @ rounded(weight), rounded(g).t() @ rounded(x)
+
+
+class RoundedLSTM(LSTMCell):
+    def forward(self, x: Tensor, state: Any) -> Any:
+        h, c = state
+        gates = (
+            Product.apply(x, self.weight_ih) + self.bias_ih + Product.apply(h, self.weight_hh) + self.bias_hh
+        )
+        i, f, g, o = gates.chunk(4, dim=-1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+
+class RoundedGRU(GRUCell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        r, z, n = (Product.apply(x, self.weight_ih) + self.bias_ih).chunk(3, dim=-1)
+        hr, hz, hn = (Product.apply(h, self.weight_hh) + self.bias_hh).chunk(3, dim=-1)
+        r, z = torch.sigmoid(r + hr), torch.sigmoid(z + hz)
+        return (1 - z) * torch.tanh(n + r * hn) + z * h

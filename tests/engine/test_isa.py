@@ -32,8 +32,8 @@ def run(isa: str, *command: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("isa", [name for name in _native.isas() if name != _native.isa()])
 def test_contract_under(isa: str) -> None:
-    # avx512_bf16 is avx512 with other products of narrow weights: what is not narrow has been run with it already.
-    files = NARROW if (isa, _native.isa()) == ("avx512", "avx512_bf16") else FILES
+    # The last three differ in products of narrow weights alone: what is not narrow has been run with one already.
+    files = NARROW if {isa, _native.isa()} <= {"avx512", "avx512_bf16", "amx_bf16"} else FILES
     done = run(isa, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, "-k", KINDS)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
 
@@ -43,7 +43,9 @@ def test_the_environment_chooses(isa: str) -> None:
     done = run(isa, "-c", "from unspool import _native; print(_native.isa(), _native.lanes())")
     assert done.stdout.split() == [
         isa,
-        {"portable": "4", "neon": "4", "avx2": "8", "avx512": "16", "avx512_bf16": "16"}[isa],
+        {"portable": "4", "neon": "4", "avx2": "8", "avx512": "16", "avx512_bf16": "16", "amx_bf16": "16"}[
+            isa
+        ],
     ]
 
 
