@@ -6,11 +6,13 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
 
+import unspool
 from unspool import SequenceClassifier, SequenceRegressor, saved
 
 ROOT = Path(__file__).parents[1] / "src" / "unspool"
@@ -158,6 +160,29 @@ def test_what_a_saved_model_answers_needs_no_scikit_learn(tmp_path: Path) -> Non
     assert predicted == f"{label}\t{share:.4f}\ta good film"
     assert len(streamed) == 2 and '"prediction": ' in streamed[0]
     assert loaded == "[]"
+
+
+def test_what_other_models_answer_needs_no_scikit_learn(tmp_path: Path) -> None:
+    """Nor torch's compiler, which shapes without numbers may ask for."""
+    own: dict[str, Any] = {"epochs": 1, "hidden_size": 4, "random_state": 0, "verbose": 0}
+    tags = [["O", "B-x"], ["O", "O", "B-x"]] * 10
+    unspool.SequenceTagger(**own, crf=False).fit([["a", "b"], ["c", "a", "b"]] * 10, tags).save(
+        tmp_path / "tags"
+    )
+    unspool.SequenceGenerator(**own).fit("to be or not to be. " * 40).save(tmp_path / "texts")
+    unspool.Seq2Seq(**own).fit(["abc", "bca", "cab"] * 9, ["c", "a", "b"] * 9).save(tmp_path / "pairs")
+    for model in ("segments", "seq2seq"):
+        forecaster = unspool.Forecaster(horizon=2, model=model, validation_size=0, **own)
+        forecaster.fit(np.sin(np.arange(60.0))[None]).save(tmp_path / model)
+    calls = [["predict", "tags", "a b"], ["generate", "texts"], ["predict", "pairs", "abc"]]
+    calls += [["predict", "segments"], ["predict", "seq2seq"]]
+    calls += [["inspect", name] for name in ("tags", "texts", "pairs", "segments", "seq2seq")]
+    code = "import sys\nfrom unspool.cli.app import app\n"
+    code += "".join(f"app({call}, standalone_mode=False)\n" for call in calls)
+    code += f"print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_what_predicts_is_what_the_library_gives(tmp_path: Path) -> None:

@@ -101,11 +101,13 @@ def unwrapped(X: Any) -> Any:
 
 def random_of(random_state: Any) -> np.random.RandomState:
     """scikit-learn's `check_random_state`, which also takes a `numpy.random.Generator`: a number drawn from it is the
-    seed, so that each call moves it on."""
-    from sklearn.utils import check_random_state
-
+    seed, so that each call moves it on. Seeds need not wait for scikit-learn's import."""
     if isinstance(random_state, np.random.Generator):
         random_state = int(random_state.integers(2**32))
+    if isinstance(random_state, (int, np.integer)):
+        return np.random.RandomState(random_state)
+    from sklearn.utils import check_random_state
+
     return check_random_state(random_state)
 
 

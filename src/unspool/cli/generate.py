@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Annotated
 
 import typer
@@ -54,7 +55,7 @@ def generate(
             f"unspool generate needs a model of `unspool fit --task generation`. Got a {type(made).__name__}."
         )
     made = made if weights == "float32" else made.freeze(weights)
-    stops = stop or None
+    stops, seed = stop or None, secrets.randbits(32) if seed is None else seed
     if num_beams == 1 and num_return_sequences == 1:
         pieces = made.stream(
             prompt,

@@ -27,7 +27,6 @@ from unspool.cli.options import (
 )
 from unspool.cli.text_data import TextReading, TextSource
 from unspool.files import write_text
-from unspool.generation import SequenceGenerator
 from unspool.generation.ngram import measured_baseline
 from unspool.generation.settings import SETTINGS
 
@@ -51,6 +50,8 @@ def fit(
 
     unspool fit names.csv --task generation --input name --out model
     """
+    from unspool import SequenceGenerator
+
     out, report = places(out, report)
     keeping = Keeping.of(options, out)
     settings = {**settings_of(options, of=SETTINGS), "verbose": 0 if quiet else 1}

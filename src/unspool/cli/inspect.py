@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unspool.cli.options import Debug, Model
+from unspool.cli.options import Debug, Model, load_model
 from unspool.errors import DataError
 
 
@@ -38,14 +38,12 @@ def inspect(
 
     unspool inspect model --text "what a lovely day" --gradients --diagram --curves
     """
-    import unspool
-
     wanted = text is not None or gradients or diagram or curves
     if out is not None and not wanted:
         raise DataError(
             "--out is the folder for drawings: say which, by --text, --gradients, --diagram or --curves."
         )
-    estimator = unspool.load(model)
+    estimator = load_model(model, "float32")
     if text is not None and estimator.input_.kind != "text":
         raise DataError(f"--text needs a model of texts. This one reads {estimator.input_.describe()}.")
     if text is not None and not estimator.input_.encoder.tokens(text):
@@ -69,7 +67,7 @@ def inspect(
 
 def _print(estimator: Any) -> None:
     from unspool.errors import EngineError
-    from unspool.study import equations
+    from unspool.explain import equations
 
     typer.echo(estimator.summary())
     typer.echo("\nOne step of the cell:")
@@ -116,8 +114,8 @@ def _cell(estimator: Any) -> tuple[Any, int]:
 
 
 def _draw_activations(estimator: Any, text: str, folder: Path) -> None:
+    from unspool.explain import activations, plot_activations
     from unspool.explain.locate import layer_count
-    from unspool.study import activations, plot_activations
 
     tokens = estimator.input_.encoder.tokens(text)
     directions = (False, True) if estimator.bidirectional else (False,)
@@ -133,7 +131,7 @@ def _draw_activations(estimator: Any, text: str, folder: Path) -> None:
 def _draw_gradients(estimator: Any, text: str | None, folder: Path) -> None:
     """The first layer as trained, a fresh one, and fresh plain, GRU and LSTM cells of its width, on the same input."""
     from unspool import cells
-    from unspool.study import gradient_flow, layer_input, plot_gradient_flow
+    from unspool.explain import gradient_flow, layer_input, plot_gradient_flow
 
     cell = estimator.network_.stack.layers[0].cell
     named = {f"{estimator.cell}, trained": cell}
@@ -179,7 +177,7 @@ def _random_tokens(estimator: Any, count: int = 16, length: int = 100) -> Any:
 
 
 def _draw_diagram(estimator: Any, folder: Path) -> None:
-    from unspool.study import diagram
+    from unspool.explain import diagram
 
     cell, features = _cell(estimator)
     diagram(cell, folder / "cell.svg", features)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from unspool.forecasting.backtest import Backtest
-from unspool.forecasting.forecaster import Forecaster
-from unspool.saved import register
+from unspool.lazy import lazily
+
+if TYPE_CHECKING:
+    from unspool.forecasting.contract import Forecaster
 
 __all__ = ["Backtest", "Forecaster"]
 
-register(Forecaster)
+__getattr__ = lazily(__name__, {"Forecaster": "unspool.forecasting.contract"})

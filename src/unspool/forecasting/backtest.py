@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from sklearn.base import clone
 
 from unspool.errors import DataError, bad_parameter, check_float, check_int, warn_caller
 from unspool.forecasting import metrics
@@ -212,6 +211,8 @@ def cross_validate(
     adaptive: float,
 ) -> Backtest:
     """By copies of `model`, fitted before the cut-offs; see `Forecaster.cross_validation`."""
+    from sklearn.base import clone
+
     h, step_size = _checked(model, n_windows, step_size, h, wanted, adaptive)
     every = n_windows if refit is False else 1 if refit is True else check_int("Forecaster", "refit", refit)
     if adaptive and every < n_windows:
@@ -232,6 +233,8 @@ def measured(
     model: Forecaster, panel: Panel, n_windows: int, wanted: Wanted, keeping: Mapping[str, Any]
 ) -> Backtest:
     """See `Forecaster.measured`; keeping: its checkpoint."""
+    from sklearn.base import clone
+
     h, step = _checked(clone(model), n_windows, None, None, wanted, 0.0)
     fit_panel(model, without_end(panel, n_windows * step), **keeping)
     check_reach(model, h, wanted)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn.base import BaseEstimator
 from torch import nn
 
 from unspool import saved
@@ -26,6 +25,7 @@ from unspool.forecasting.parameters import TABLE, check_parameters
 from unspool.forecasting.prepare import Preparation
 from unspool.forecasting.weights import read_weighed
 from unspool.parameters import described
+from unspool.parameters.kept import Kept
 from unspool.program import surroundings
 from unspool.summaries import cell_name, layers_text
 from unspool.training import Callback
@@ -33,7 +33,7 @@ from unspool.training.callbacks import check_callbacks
 from unspool.training.whole import all_or_nothing
 
 
-class Forecaster(BaseEstimator):
+class Forecaster(Kept):
     """Forecasts of one or many series of uneven length, by one network for all of them.
 
     Tables are long: a row a time stamp of a series, with the columns `unique_id`, `ds` and `y` (or as they are named

@@ -68,7 +68,7 @@ class Segments(ForecastNetwork):
             cell, width(hidden_size), hidden_size, layers(hidden_size, num_layers), precision=precision
         )
         self.embed = nn.Linear(segment * self.features, width(hidden_size))
-        self.position = nn.Parameter(torch.randn(self.parts, width(hidden_size)) * 0.5)
+        self.position = nn.Parameter(nn.init.normal_(torch.empty(self.parts, width(hidden_size)), std=0.5))
         self.of_series = nn.Linear(self.static, width(hidden_size), bias=False) if self.static else None
         known = segment * self.known
         self.of_future = nn.Linear(known, width(hidden_size), bias=False) if known else None
@@ -168,7 +168,7 @@ class Seq2Seq(ForecastNetwork):
         super().__init__(**sizes)
         depth = layers(hidden_size, num_layers)
         self.encoder = Stack(cell, self.features + self.static, hidden_size, depth, precision=precision)
-        self.position = nn.Parameter(torch.randn(self.horizon, self.POSITION) * 0.5)
+        self.position = nn.Parameter(nn.init.normal_(torch.empty(self.horizon, self.POSITION), std=0.5))
         width = self.POSITION + self.known + self.static
         self.decoder = Stack(cell, width, hidden_size, depth, precision=precision)
         self.dropout = Dropout(dropout)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from unspool.generation.choosing import Choice
-from unspool.generation.estimator import SequenceGenerator
 from unspool.generation.ngram import KneserNey
+from unspool.lazy import lazily
+
+if TYPE_CHECKING:
+    from unspool.generation.contract import SequenceGenerator
 
 __all__ = ["Choice", "KneserNey", "SequenceGenerator"]
+
+__getattr__ = lazily(__name__, {"SequenceGenerator": "unspool.generation.contract"})

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from torch import nn
 
 from unspool import saved
@@ -20,6 +19,7 @@ from unspool.generation.splitting import held_apart
 from unspool.generation.streams import TextData, text_data
 from unspool.generation.vocabulary import LEVELS, Vocabulary, read_texts
 from unspool.parameters import check_parameters, described
+from unspool.parameters.kept import Kept
 from unspool.program import surroundings
 from unspool.streaming import StreamModel
 from unspool.summaries import cell_name
@@ -32,8 +32,7 @@ from unspool.training.parallel import same_random
 from unspool.training.whole import all_or_nothing
 
 
-@saved.register
-class SequenceGenerator(BaseEstimator):
+class SequenceGenerator(Kept):
     """Learns to predict the next token of texts, and generates texts.
 
     X is one text, from which a model learns how any part of it goes on, or a list of texts, of which it also learns
@@ -302,7 +301,7 @@ class SequenceGenerator(BaseEstimator):
         return pushed.stream_model(self, weights, look_ahead)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in super().__getstate__().items() if k != "_stepper"}
+        return {k: v for k, v in vars(self).items() if k != "_stepper"}
 
     # --- keeping
 

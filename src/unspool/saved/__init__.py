@@ -27,17 +27,21 @@ registry: dict[str, Any] = {}
 MODULES = {
     "SequenceRegressor": "unspool.estimators.regressor",
     "SequenceClassifier": "unspool.estimators.classifier",
-    "SequenceTagger": "unspool.tagging",
-    "SequenceGenerator": "unspool.generation",
-    "Forecaster": "unspool.forecasting",
-    "Seq2Seq": "unspool.seq2seq",
+    "SequenceTagger": "unspool.tagging.contract",
+    "SequenceGenerator": "unspool.generation.contract",
+    "Forecaster": "unspool.forecasting.contract",
+    "Seq2Seq": "unspool.seq2seq.contract",
     "ImportedModel": "unspool.importing",
 }
 
-#: Name -> the module of what a model of the class does once it is fitted, a class of the same name.
+#: Name -> the module of a class of the same name that does without scikit-learn what a fitted model does.
 FITTED = {
     "SequenceRegressor": "unspool.estimators.fitted",
     "SequenceClassifier": "unspool.estimators.fitted",
+    "SequenceTagger": "unspool.tagging.tagger",
+    "SequenceGenerator": "unspool.generation.estimator",
+    "Forecaster": "unspool.forecasting.forecaster",
+    "Seq2Seq": "unspool.seq2seq.estimator",
 }
 
 
@@ -72,8 +76,8 @@ def class_of(path: str | os.PathLike[str]) -> str:
 def load(path: str | os.PathLike[str], to_fit: bool = True) -> Any:
     """The estimator that `save` wrote to `path` (a folder or a zip), ready to predict.
 
-    to_fit: False: of the kinds in `FITTED` what predicts alone, of a class of the same name without `fit`, `score` and
-    scikit-learn's contract; scikit-learn, whose import takes a second and 120 MB, is then not loaded.
+    to_fit: False: of the kinds in `FITTED` what predicts alone, of a class of the same name without scikit-learn's
+    contract; scikit-learn, whose import takes a second and 120 MB, is then not loaded.
 
     Nothing in the file is run, and no more memory is taken than the file itself accounts for. Raises
     `ModelFileError`, with the reason, where the model is missing, damaged, truncated, inconsistent or newer

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn import functional as F
 
 from unspool import saved
 from unspool.errors import bad_parameter, check_fitted
 from unspool.parameters import check_parameters, described
+from unspool.parameters.kept import Kept
 from unspool.program import surroundings
 from unspool.ragged import Ragged
 from unspool.seq2seq import saving
@@ -37,8 +37,7 @@ from unspool.training.parallel import same_random
 from unspool.training.whole import all_or_nothing
 
 
-@saved.register
-class Seq2Seq(BaseEstimator):
+class Seq2Seq(Kept):
     """Learns from pairs of texts, source and target, to write the target of a new source.
 
     Both vocabularies are those of the training part.

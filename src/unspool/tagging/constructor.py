@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from torch import nn
 
+from unspool.parameters.kept import Kept
 
-class TaggerParameters(BaseEstimator):
+
+class TaggerParameters(Kept):
     """The constructor of `SequenceTagger`; `unspool.tagging.parameters.TABLE` describes and checks its parameters."""
 
     def __init__(

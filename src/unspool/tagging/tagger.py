@@ -37,7 +37,6 @@ from unspool.training.parallel import same_random
 from unspool.training.whole import all_or_nothing
 
 
-@saved.register
 class SequenceTagger(TaggerParameters):
     """A tag for each token of a sentence, and with `labels` also one of the whole sentence, such as its intent.
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from unspool.errors import DataError
@@ -18,6 +17,8 @@ def weights_of(class_weight: Any, classes: np.ndarray, tags: Tags) -> Tensor | N
     training has not."""
     if class_weight is None:
         return None
+    from sklearn.utils.class_weight import compute_class_weight
+
     known = np.array([tag for row in tags for tag in row if tag is not None])
     if isinstance(class_weight, dict) and (strange := [t for t in class_weight if t not in classes.tolist()]):
         raise DataError(
