@@ -4,7 +4,8 @@ Makes a table of texts of 10 words, drawn from 20,000 by Zipf's law, fits the de
 what predicting the table takes in a process of its own: CPU seconds, wall seconds, its largest resident memory
 (`ru_maxrss`, which counts every page, of files too), its largest anonymous memory (Linux, looked at every 20 ms: its
 own, without the libraries' files, which processes share), and the same of a table of ten rows, which is what starting
-takes. A Parquet file is read by a further process, whose CPU seconds count; its memory does not.
+takes. A Parquet file is read by a further process, whose CPU seconds count; its memory does not. Before them it prints
+what starting consists of: the memory of a process after each of its steps.
 """
 
 from __future__ import annotations
@@ -31,6 +32,29 @@ try:
 finally:
     used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(json.dumps([(u.ru_utime + u.ru_stime, u.ru_maxrss) for u in used]), file=sys.stderr)
+"""
+STEPS = """
+import json, pathlib, sys
+def tell(after):
+    told = dict(line.split(":") for line in open("/proc/self/status"))
+    own, files = (int(told[name].split()[0]) for name in ("RssAnon", "RssFile"))
+    figures = {"resident memory, MB": round((own + files) / 1e3), "of it anonymous": round(own / 1e3)}
+    print(json.dumps({"after": after, **figures}), flush=True)
+tell("Python")
+import numpy
+tell("import numpy")
+import torch
+tell("import torch")
+import polars
+tell("import polars")
+import typer
+from unspool.cli import answers, app, options
+typer.main.get_command(app.app)
+tell("the command: typer, pydantic, rich, unspool")
+model = options.load_model(pathlib.Path(sys.argv[1]), "float32")
+tell("the model")
+answers.laid_out(model).columns(["a text"])
+tell("its weights laid out, and a text answered")
 """
 # Modules are compiled once, as an installation does: by the fit, whatever the environment says.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -99,6 +123,9 @@ def main() -> None:
         fit = [sys.executable, "-m", "unspool", "fit", folder / "training.csv", "--input", "text"]
         fit += ["--target", "score", "--out", folder / "model", "--quiet"]
         subprocess.run(list(map(str, fit)), check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+        if Path("/proc/self/status").exists():
+            steps = [sys.executable, "-W", "ignore", "-c", STEPS, folder / "model"]
+            subprocess.run(list(map(str, steps)), check=True, env=ENVIRONMENT)
         for stem, rows in (("few", 10), ("table", options.rows)):
             found = predict(folder / "model", folder / f"{stem}.{options.format}")
             print(json.dumps({"rows": rows, **found, "load": round(os.getloadavg()[0], 1)}), flush=True)
