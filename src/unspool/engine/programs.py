@@ -153,7 +153,8 @@ def _entry(cell: nn.Module, memory: Memory, sizes: tuple[int, Any]) -> Entry:
     try:
         key, describe = fingerprint(cell, reads)
     except Unseen as unseen:
-        found = Reason(f"the step of {type(cell).__name__} {unseen}")
+        if isinstance(found, Program):
+            found = Reason(f"the step of {type(cell).__name__} {unseen}")
         key, describe = fingerprint(cell, None)
     entry = Entry(found, reads, key, describe.held)
     _put(memory.entries, (general, len(memory.entries), id(entry)), entry, Memory.MOST)

@@ -26,9 +26,8 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 #: Hooks of all modules: `torch.nn.modules.module.register_module_forward_hook` and its like.
 GLOBAL_HOOKS: list[dict[Any, Any]] = [
-    value
-    for name, value in vars(nn.modules.module).items()
-    if name.startswith("_global_") and name.endswith("_hooks")
+    vars(nn.modules.module)[f"_global_{kind}_hooks"]
+    for kind in ("forward_pre", "forward", "backward_pre", "backward")
 ]
 # How a module is called; a library's class may be patched as one's own.
 _CALLED = ("forward", "__call__", "_call_impl", "_wrapped_call_impl")
