@@ -24,6 +24,7 @@ TARGETS: dict[str, tuple[Callable[[Path], Case], tuple[type[BaseException], ...]
     "states": (streams.target, (UnspoolError,)),
     "models of other libraries": (imports.target, (UnspoolError,)),
     "networks of several inputs": (imports.of_several, (UnspoolError,)),
+    "words, cells and operations of Keras": (imports.of_forms, (UnspoolError,)),
     "graphs with a Scan": (graphs.target, (UnspoolError,)),
     "server": (server.target, (UnspoolError,)),
     "server, other kinds": (server.others, (UnspoolError,)),

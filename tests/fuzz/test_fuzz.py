@@ -23,6 +23,7 @@ CASES = {
     "checkpoints": 50,
     "models of other libraries": 40,
     "networks of several inputs": 25,
+    "words, cells and operations of Keras": 20,
     "graphs with a Scan": 10,
     "WebSockets": 30,
     "native": 300,

@@ -185,9 +185,9 @@ def residual(layers: list[dict[str, Any]]) -> None:
 )
 def test_what_is_not_supported(name: str, change: Any, message: str, tmp_path: Path) -> None:
     path = with_config(name, change, tmp_path)
-    started = time.perf_counter()
+    started = time.process_time()
     refused(path, message)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.usefixtures("read_within")

@@ -25,14 +25,14 @@ def test_what_comes_together_is_run_together_and_each_gets_its_own() -> None:
         return [10 * item for item in items]
 
     async def scenario() -> list[int]:
-        work = batcher(run, size=10, delay=5.0)
+        work = batcher(run, size=10, delay=60.0)
         found = await asyncio.gather(*(work.submit(k) for k in (1, 2, 3, 4)))
         await work.close()
         return found
 
     started = time.monotonic()
     assert asyncio.run(scenario()) == [10, 20, 30, 40]
-    assert batches == [[1, 2, 3, 4]] and time.monotonic() - started < 4  # full: it did not wait for more
+    assert batches == [[1, 2, 3, 4]] and time.monotonic() - started < 50  # full: it did not wait for more
 
 
 def test_one_alone_waits_for_the_delay_and_no_longer() -> None:
@@ -162,7 +162,7 @@ def test_one_whose_client_has_gone_is_not_run() -> None:
 
 def test_closing_answers_what_was_taken_and_takes_no_more() -> None:
     async def scenario() -> None:
-        work = batcher(lambda items: items, delay=30.0)
+        work = batcher(lambda items: items, delay=60.0)
         task = asyncio.create_task(work.submit(1))
         await asyncio.sleep(0)
         await work.close()
@@ -173,4 +173,4 @@ def test_closing_answers_what_was_taken_and_takes_no_more() -> None:
 
     started = time.monotonic()
     asyncio.run(scenario())
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50
