@@ -27,7 +27,8 @@ PAIRS = "3.10=2.8.0 3.11=2.13.0 3.12=2.13.0 3.13=2.14.1 3.14=2.14.1 3.11=2.15.0"
 # what meets torch and the interpreter most, a minute and a half of a processor
 TESTS = (
     "tests/nn/test_recurrent.py tests/nn/test_state.py tests/nn/test_drop_in.py tests/test_ragged.py tests/streaming "
-    "tests/engine/test_step.py tests/engine/test_door.py tests/program/test_wrapped.py tests/estimators/test_fit.py"
+    "tests/engine/test_step.py tests/engine/test_door.py tests/program/test_wrapped.py tests/program/test_edges.py "
+    "tests/estimators/test_fit.py"
 )
 NEEDS = (
     "pytest<9.2 pytest-xdist hypothesis pandas pyarrow h5py onnx-ir onnxruntime fastexcel soundfile crepes jiwer"
