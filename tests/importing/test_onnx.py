@@ -266,6 +266,7 @@ def state(graph: Any, default: bool = False) -> None:
         (lambda g: set_weight(g, "W", dims=[12, 3]), r"shapes .*Got \[\(12, 3\)"),
         (lambda g: external(g, "../secret"), r"'../secret', which is not a file beside the model"),
         (lambda g: external(g, "/etc/passwd"), "not a file beside the model"),
+        (lambda g: external(g, "sec\0ret"), "not a file beside the model"),
         (lambda g: external(g, "missing.data"), "cannot be read"),
         (lambda g: external(g, "short.data"), "takes 144 bytes, and 'short.data' holds 3"),
         (lambda g: add(g, "Det"), r"the node 'after' \(Det\), which is no layer that is known"),
@@ -310,6 +311,12 @@ def test_weights_beside_the_model(tmp_path: Path) -> None:
     assert (tmp_path / "m.data").exists()
     (got,) = from_onnx(tmp_path / "m.onnx").predict([x[:, 0]])
     assert np.abs(got - expected).max() < 1e-5
+    written = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    for tensor in written.graph.initializer:
+        tensor.external_data[0].value = "./m.data"
+    (tmp_path / "m.onnx").write_bytes(written.SerializeToString())
+    (again,) = from_onnx(tmp_path / "m.onnx").predict([x[:, 0]])
+    assert (again == got).all()
 
 
 def test_no_such_output_or_file(tmp_path: Path) -> None:

@@ -164,9 +164,10 @@ def numbers(tensor: Any, name: str) -> np.ndarray:
 
 def _check_external(tensor: Any, name: str) -> None:
     """Weights beside the model, in the same folder, and there in full."""
-    location = os.fspath(tensor.location)
+    location = os.fspath(tensor.location).removeprefix("./")
     path = os.path.join(os.fspath(tensor.base_dir) or os.curdir, location)
-    if os.path.basename(location) != location or location in ("", ".", "..") or os.path.islink(path):
+    strange = location in ("", ".", "..") or "\0" in location
+    if strange or os.path.basename(location) != location or os.path.islink(path):
         raise ModelFileError(
             f"the weight {name!r} lies in {location!r}, which is not a file beside the model."
         )
