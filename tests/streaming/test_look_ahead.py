@@ -277,8 +277,9 @@ def test_what_it_does_not_take() -> None:
         LookAheadStream(Recurrent(cells.LSTMCell(5, 6)), 2)
     with pytest.raises(DataError, match="merged"):
         LookAheadStream(Recurrent(cells.LSTMCell(5, 6), bidirectional=True, merge=None), 2)
-    with pytest.raises(InvalidParameterError, match="look_ahead"):
-        LookAheadStream(both, -1)
+    for ahead in (-1, 2**63):
+        with pytest.raises(InvalidParameterError, match="look_ahead"):
+            LookAheadStream(both, ahead)
     with pytest.raises(DataError, match=r"step \(5,\)"):
         LookAheadStream(both, 1).push(torch.zeros(4))
 

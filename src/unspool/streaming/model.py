@@ -85,6 +85,8 @@ def ahead_model(
     """`model` as `LookAheadStream` runs it; raises as `stream_model`, and `DataError` for one that has no backward
     direction."""
     look_ahead = check_int("LookAheadStream", "look_ahead", look_ahead, 0)
+    if look_ahead >= 2**62:  # steps are counted in 64 bits
+        bad_parameter("LookAheadStream", "look_ahead", "an int in [0, 2^62)", look_ahead)
     if isinstance(model, StreamModel):
         if not isinstance(model, AheadModel):
             raise DataError("The stream model has no look-ahead. Make it by ahead_model(model, look_ahead).")
