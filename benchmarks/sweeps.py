@@ -257,7 +257,7 @@ def precision(quick: bool) -> dict[str, Any]:
     x = Ragged(torch.randn(int(offsets[-1]), 128), offsets)
     rows = []
     for cell in (LSTMCell, GRUCell):
-        for hidden in (64,) if quick else (64, 128, 256):
+        for hidden in (64,) if quick else (64, 128, 256, 512):
             layers = {"float32": Recurrent(cell(128, hidden), bidirectional=True)}
             layers["bfloat16"] = Recurrent(cell(128, hidden), bidirectional=True, precision="bfloat16")
             layers["bfloat16"].load_state_dict(layers["float32"].state_dict())
