@@ -89,10 +89,10 @@ def test_torch_is_a_peer_only_of_layers_that_it_has(settings, peers) -> None:
     [
         (["--cell", "grx"], "Did you mean 'gru'"),
         (["--cell", "LSTMCell"], "Did you mean 'lstm'"),
-        (["--hidden", "0"], "'hidden'"),
-        (["--features", "0"], "'features'"),
+        (["--hidden", "0"], "--hidden must be"),
+        (["--features", "0"], "--features must be"),
         (["--directions", "0"], "directions"),
-        (["--batch", "-1"], "'batch'"),
+        (["--batch", "-1"], "--batch must be"),
         (["--directions", "3"], "directions"),
         (["--model", "nowhere"], "nowhere"),
         (["--model", "nowhere", "--cell", "gru"], "the model has its own"),

@@ -142,7 +142,7 @@ def test_a_column_weighs_the_pairs(folder, tmp_path):
         (["--test", "x.csv"], "--split-column and --test both say"),
         (["--stop-beams", "maybe"], "one of"),
         (["--attention", "dot"], "multiplicative"),
-        (["--hidden-size", "0"], "hidden_size"),
+        (["--hidden-size", "0"], "--hidden-size must be"),
     ],
 )
 def test_errors_in_one_line(folder, tmp_path, changes, message):

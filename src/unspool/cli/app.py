@@ -100,9 +100,15 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: say(
-                "warning", worded(message, ctx.meta.get(COMMAND))
-            )
+            told: set[str] = set()
+
+            def tell(message: Warning | str, *_: Any, **__: Any) -> None:
+                words = worded(message, ctx.meta.get(COMMAND))
+                if words not in told:
+                    told.add(words)
+                    say("warning", words)
+
+            warnings.showwarning = tell
             try:
                 if sys.stdout is None:  # the next file that is opened would take its number
                     raise DataError(

@@ -129,6 +129,8 @@ def _kind_of_job(arguments: Sequence[str]) -> str | None:
         and not any(a.split("=")[0] in ("--input", "--help") for a in arguments)
     ):
         raise DataError(f"{arguments[0]!r} is no table: {NO_TABLES[end]}.")
+    if os.path.isdir(first) and any(a.split("=")[0] == "--input" for a in arguments):
+        raise DataError(f"{arguments[0]!r} is a folder: with --input give the path of one table.")
     return "signals" if first.lower().endswith(SERIES) or (first and os.path.isdir(first)) else task
 
 
