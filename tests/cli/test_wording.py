@@ -79,6 +79,11 @@ def test_commands_before_anything_is_read(arguments, message):
     assert run(*arguments, code=2).stderr.startswith(f"error: {message}")
 
 
+def test_a_folder_is_no_table(tmp_path):
+    told = run("fit", tmp_path, "--input", "a", "--target", "b", "--out", tmp_path / "m", code=2).stderr
+    assert "is a folder: with --input give the path of one table." in told
+
+
 def test_warnings(monkeypatch):
     monkeypatch.setattr("unspool.cli.app.app.registered_commands", [])
     from unspool.cli.app import Commands
@@ -91,7 +96,9 @@ def test_warnings(monkeypatch):
 
     @app.command()
     def bench(crf: bool = True):
-        warnings.warn("Better with crf=False.", stacklevel=1)
+        for _ in range(2):  # told once
+            warnings.simplefilter("always")
+            warnings.warn("Better with crf=False.", stacklevel=1)
 
     from typer.testing import CliRunner
 

@@ -311,6 +311,11 @@ def test_excel(tmp_path):
     assert read_table(tmp_path / "t.xlsx", header=False).frame["column_1"].to_list() == ["text", "NA", "two"]
     with pytest.raises(DataError, match="read, not written"):
         write_table(frame, tmp_path / "p.xlsx")
+    workbook(tmp_path / "e.xlsx", [])
+    with pytest.raises(
+        DataError, match="as an Excel sheet: its first sheet, .*, is empty, and others are not read"
+    ):
+        read_table(tmp_path / "e.xlsx")
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,11 @@ def _excel(path: str, options: dict[str, Any]) -> Iterator[Any]:
     import polars as pl
 
     book = fastexcel.read_excel(path)
+    first = book.load_sheet(0, header_row=None, n_rows=1, dtypes="string")
+    if not first.total_height:
+        raise ValueError(f"its first sheet, {book.sheet_names[0]!r}, is empty, and others are not read")
     yield pl.DataFrame(book.load_sheet(0, header_row=None, skip_rows=int(options["header"])))
-    yield pl.DataFrame(book.load_sheet(0, header_row=None, n_rows=1, dtypes="string"))
+    yield pl.DataFrame(first)
 
 
 def _write(frame: Any, file: Any) -> None:
