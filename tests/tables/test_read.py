@@ -313,7 +313,7 @@ def test_excel(tmp_path):
         write_table(frame, tmp_path / "p.xlsx")
     workbook(tmp_path / "e.xlsx", [])
     with pytest.raises(
-        DataError, match="as an Excel sheet: its first sheet, .*, is empty, and others are not read"
+        DataError, match=r"as an Excel sheet: its first sheet, .*, is empty, and others are not read"
     ):
         read_table(tmp_path / "e.xlsx")
 
