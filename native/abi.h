@@ -19,7 +19,7 @@ namespace unspool {
   X(asin, 1) X(acos, 1) X(atan, 1) X(sinh, 1) X(cosh, 1) X(asinh, 1) X(acosh, 1) X(atanh, 1)               \
   X(floor, 1) X(ceil, 1) X(round, 1) X(trunc, 1) X(sign, 1) X(stop, 1)                                     \
   X(pow, 2) X(atan2, 2) X(hypot, 2) X(fmod, 2) X(remainder, 2) X(logaddexp, 2) X(xlogy, 2) X(clamp, 3)    \
-  X(order, 1)
+  X(order, 1) X(pick, 2) X(drop, 2)
 
 enum class Op : int32_t {
 #define UNSPOOL_ENUM(name, arity) name##_,

@@ -1,6 +1,7 @@
 // Rows seen as several axes: numbers at regular distances, the largest of each group, sums of products.
 #pragma once
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "abi.h"
@@ -124,6 +125,23 @@ static inline void order(const float* a, int width, const std::vector<int32_t>& 
       if (ties == TOPK) std::sort(begin, middle - 1, before);
     }
     for (int u = 0; u < kept; u++) out[u] = (float)pairs[u].second;
+  }
+}
+
+// out[i] = a[the i-th of `places`], which are whole numbers in float; NaN where there is none of that number.
+static inline void pick(const float* a, const float* places, int n, int width, float* out) {
+  for (int u = 0; u < n; u++) {
+    const float p = places[u];
+    out[u] = p >= 0 && p < (float)width ? a[(int32_t)p] : std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
+// out[the i-th of `places`] += a[i], from zeros; a place that there is none of takes nothing.
+static inline void drop(const float* a, const float* places, int n, int width, float* out) {
+  fill(out, 0.f, width);
+  for (int u = 0; u < n; u++) {
+    const float p = places[u];
+    if (p >= 0 && p < (float)width) out[(int32_t)p] += a[u];
   }
 }
 

@@ -68,7 +68,7 @@ class TapeCheck {
       if (i.b.buffer != -1) operand(i.b, i.width, false);
       return operand(i.out, i.width, true);
     }
-    if ((i.op >= Op::take_ && i.op <= Op::contract_) || i.op == Op::order_) return axes(i);
+    if ((i.op >= Op::take_ && i.op <= Op::contract_) || (i.op >= Op::order_ && i.op <= Op::drop_)) return axes(i);
     need(i.pattern.empty(), where() + "a pattern of an operation that has none");
     const bool row = i.op >= Op::sum_ && i.op <= Op::rstd_;
     const int arity = ARITY[(int)i.op];
@@ -92,6 +92,11 @@ class TapeCheck {
       need(p.size() == 4 && p[1] >= 1 && p[0] >= p[1] && p[0] < 1 << 24 && i.width % p[1] == 0 && p[3] >= 0 && p[3] <= 2,
            where() + "an order of groups that have none");
       operand(i.a, (int64_t)(i.width / p[1]) * p[0], false);
+    } else if (i.op == Op::pick_ || i.op == Op::drop_) {
+      need(p.size() == 1 && p[0] >= 1 && p[0] < 1 << 24 && i.width >= 1 && i.width < 1 << 24,
+           where() + "places in a row that has none");
+      operand(i.a, p[0], false);
+      operand(i.b, i.op == Op::pick_ ? i.width : p[0], false);
     } else if (i.op == Op::contract_) {
       need(p.size() == 13, where() + "a product of rows with " + std::to_string(p.size()) + " numbers, of 13");
       operand(i.out, span(0, {{p[0], p[4]}, {p[1], p[5]}, {p[2], p[6]}}, i.width), true);

@@ -276,6 +276,12 @@ static void run(const Tape& tape, const Tile& tile, const Factor* matrices, Memb
       case Op::order_:
         by_row(tile, i, [&](float* d, const float* a, const float*) { order(a, i.width, i.pattern, d); });
         break;
+      case Op::pick_:
+        by_row(tile, i, [&](float* d, const float* a, const float* b) { pick(a, b, i.width, i.pattern[0], d); });
+        break;
+      case Op::drop_:
+        by_row(tile, i, [&](float* d, const float* a, const float* b) { drop(a, b, i.pattern[0], i.width, d); });
+        break;
       case Op::contract_:
         by_row(tile, i, [&](float* d, const float* a, const float* b) { contract(a, b, i.pattern, d); });
         break;

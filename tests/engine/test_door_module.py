@@ -65,6 +65,54 @@ def _loop(*changes: tuple[int, int]) -> dict[str, Any]:
     return {"tapes__loop": ([row], 0)}
 
 
+def _axes(op: str, *pattern: int) -> dict[str, Any]:
+    """As the loop: an operation on the state before and the prologue's row, four numbers each."""
+    made = _loop((0, _native.OPS[op]))["tapes__loop"][0][0]
+    return {"tapes__loop": ([[*made, *pattern]], 0)}
+
+
+def test_places_that_are_not_there() -> None:
+    """Values choose: NaN is read beyond a row, and nothing is written there."""
+    x, eye = torch.tensor([[0.0, 3.0, 4.0, -1.0], [torch.nan, 1.5, 2e9, torch.inf]]), torch.eye(4)
+    for op, expected in (
+        ("pick", [[1.0, 4.0, torch.nan, torch.nan], [torch.nan, 2.0, torch.nan, torch.nan]]),
+        ("drop", [[1.0, 0.0, 0.0, 2.0], [0.0, 2.0, 0.0, 0.0]]),
+    ):
+        program = _program(
+            **_axes(op, 4),
+            widths__input=4,
+            sources=[("weight", [4, 4])],
+            matrices=[[0, 0, 0, 4, 4, 0]],
+            tapes__prologue=(
+                [
+                    [
+                        _native.OPS["copy"],
+                        4,
+                        0,
+                        -1,
+                        _native.BUFFERS["pro"],
+                        0,
+                        0,
+                        _native.BUFFERS["x"],
+                        0,
+                        0,
+                        -1,
+                        0,
+                        0,
+                        -1,
+                        0,
+                        0,
+                    ]
+                ],
+                0,
+            ),
+        )
+        start = torch.tensor([[1.0, 2.0, 3.0, 4.0]]).repeat(2, 1)
+        call = _native.Call([(program, False, [0])], False)
+        found = call.forward(x, torch.tensor([0, 1, 2]), None, [start, eye], True, 1)[1]
+        torch.testing.assert_close(found, torch.tensor(expected), equal_nan=True)
+
+
 def test_a_program_written_by_hand_runs() -> None:
     call = _native.Call([(_program(), False, [0])], False)
     x, weight, start = torch.randn(5, 3), torch.randn(3, 4), torch.randn(2, 4)
@@ -98,6 +146,15 @@ MALFORMED = {
     "a product without a matrix": _loop((0, _native.OPS["matmul"]), (3, -1)),
     "a matrix that is not there": _loop((0, _native.OPS["matmul"]), (3, 1)),
     "a product of another size": _loop((0, _native.OPS["matmul"]), (2, 9), (3, 0)),
+    "an order of nothing": _axes("order", 4, 0, 1, 0),
+    "an order of more than there are": _axes("order", 2, 4, 1, 0),
+    "an order beyond the row": _axes("order", 5, 4, 1, 0),
+    "an order of another kind": _axes("order", 4, 4, 1, 3),
+    "an order without a size": _axes("order"),
+    "places in nothing": _axes("pick", 0),
+    "places in a longer row": _axes("pick", 5),
+    "places without a row": _axes("pick"),
+    "more places than there are": _axes("drop", 5),
     "short row": {"tapes__loop": ([[2, 4, 0]], 0)},
     "long row": {"tapes__loop": ([[0] * 17], 0)},
     "negative scratch": {"tapes__loop": ([], -1)},

@@ -165,7 +165,19 @@ def test_scans_that_are_refused(model: Any, message: str, tmp_path: Path) -> Non
 def test_every_operation_is_reached() -> None:
     """What a file can ask for is what a saved cell can hold."""
     made = {*NAMES.values(), "sum", "amax", "mean", "max", "min", "fmod", "isinf", "float", "bool", "where"}
-    made |= {"cat", "slice", "gather", "put", "reshape", "expand", "permute", "softmax", "places"}
+    made |= {
+        "cat",
+        "slice",
+        "gather",
+        "put",
+        "reshape",
+        "expand",
+        "permute",
+        "softmax",
+        "places",
+        "pick",
+        "drop",
+    }
     assert made == {*OPERATIONS} and not {*NAMES} & {*MAKERS}
 
 

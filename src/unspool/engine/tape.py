@@ -240,7 +240,7 @@ class Tape:
                     node.op, self.graph.width(node.args[0]), self.places[value], node.args, spread=False
                 )
             elif node.op in AXES:
-                numbers = node.attr if node.op in ("gmax", "order") else node.attr.numbers
+                numbers = node.attr if isinstance(node.attr, tuple) else node.attr.numbers
                 self._emit(node.op, node.width, self.places[value], node.args, spread=False, pattern=numbers)
             elif node.op == "through":
                 self._emit("copy", node.width, self.places[value], self.args(value))

@@ -205,6 +205,12 @@ class Writer:
     def _order(self, node: Any) -> tuple[str, int]:
         return self.call("order", node.args), ATOM
 
+    def _pick(self, node: Any) -> tuple[str, int]:
+        return self.call("chosen", node.args), ATOM
+
+    def _drop(self, node: Any) -> tuple[str, int]:
+        return self.call("placed", node.args), ATOM
+
     def _through(self, node: Any) -> tuple[str, int]:
         return self.expression(node.args[0])
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from unspool.errors import EngineError
-from unspool.exporting.graph import FLOAT, Graph
+from unspool.exporting.graph import FLOAT, INT64, Graph
 from unspool.program.ir import Node
 from unspool.program.patterns import Contraction, Pattern
 
@@ -175,6 +175,17 @@ def order(g: Graph, a: Any, how: tuple[int, int, int, int]) -> Any:
     groups = g.op("Reshape", a, g.ints(0, -1, size))
     _, places = g.several("TopK", 2, groups, g.ints(kept), axis=2, largest=largest, sorted=1)
     return g.op("Reshape", g.cast(places, FLOAT), g.ints(0, -1))
+
+
+def pick(g: Graph, a: Any, places: Any) -> Any:
+    """out[i] = a[the i-th of `places`], rows of both."""
+    return g.op("GatherElements", a, g.cast(places, INT64), axis=1)
+
+
+def drop(g: Graph, a: Any, places: Any, width: int, rows: Any) -> Any:
+    """out[the i-th of `places`] += a[i], of zeros (rows, width)."""
+    zeros = g.op("Expand", g.number(0.0), g.shape(rows, width))
+    return g.op("ScatterElements", zeros, g.cast(places, INT64), a, axis=1, reduction="add")
 
 
 def contract(g: Graph, a: Any, b: Any, how: Contraction) -> Any:

@@ -15,9 +15,11 @@ from unspool.exporting.operations import (
     CONDITIONS,
     compared,
     contract,
+    drop,
     grouped_max,
     lowered,
     order,
+    pick,
     put,
     take,
     truth,
@@ -159,6 +161,10 @@ class Rows:
             return grouped_max(g, args[0], node.width)
         if node.op == "order":
             return order(g, self.full(node.args[0]), node.attr)
+        if node.op == "pick":
+            return pick(g, *map(self.full, node.args))
+        if node.op == "drop":
+            return drop(g, self.full(node.args[0]), self.full(node.args[1]), node.width, self.rows())
         if node.op == "contract":
             return contract(g, args[0], args[1], node.attr)
         return lowered(g, node, args)

@@ -193,6 +193,10 @@ def _where(t: Translation, node: Any) -> Ref:
 @maker("Cast")
 def _cast(t: Translation, node: Any) -> Ref:
     kind = int(attribute(node, "to", 0))
+    if kind == 7 and all(
+        use.node.op_type in ("GatherElements", "ScatterElements") for use in node.outputs[0].uses()
+    ):
+        return t.ref(node.inputs[0])  # places, which are whole numbers already
     if kind not in (1, 9):
         raise ModelFileError(f"{where(node)} in {t.place}, to another type than float and bool")
     return t.add("float" if kind == 1 else "bool", t.ref(node.inputs[0]))
@@ -313,21 +317,30 @@ def _gather(t: Translation, node: Any) -> Ref:
     return t.add("gather", t.ref(node.inputs[0]), axis=axis, places=places)
 
 
+@maker("GatherElements")
+def _gather_elements(t: Translation, node: Any) -> Ref:
+    if int(attribute(node, "axis", 0)) != 1:
+        raise ModelFileError(f"{where(node)} in {t.place}, which is no choice of features")
+    return t.add("pick", *map(t.ref, node.inputs))
+
+
 @maker("ScatterElements")
 def _scatter(t: Translation, node: Any) -> Ref:
     """Added to zeros, at the same places in each row."""
     zeros, at = node.inputs[0], node.inputs[1].producer()
     places = None if at is None or at.op_type != "Expand" else constant(at.inputs[0])
+    chosen = at is not None and at.op_type == "Cast"
     made = attribute(node, "axis", 0) == 1 and attribute(node, "reduction", "none") == "add"
     if (
         not made
         or not is_zero(zeros)
-        or places is None
         or zeros.producer() is None
-        or places.shape[:-1] != (1,)
+        or (not chosen and (places is None or places.shape[:-1] != (1,)))
     ):
         raise ModelFileError(f"{where(node)} in {t.place}, which is no sum at places of a row")
     width = t.dims(node, zeros.producer().inputs[1])[-1]
+    if chosen or places is None:
+        return t.add("drop", t.ref(node.inputs[2]), t.ref(node.inputs[1]), width=width)
     return t.add("put", t.ref(node.inputs[2]), places=[int(n) for n in places[0]], width=width)
 
 

@@ -93,6 +93,29 @@ def _places(a: Value, axis: int, kept: int, largest: bool) -> Value:
 _register("places", 1, _places, axis=int, kept=int, largest=bool)
 
 
+def _rows(*values: Value) -> list[Tensor]:
+    """All with as many rows as the one that has most."""
+    tensors = [_tensor(value) for value in values]
+    most = max(len(tensor) for tensor in tensors)
+    return [tensor.expand(most, -1) for tensor in tensors]
+
+
+def _pick(a: Value, places: Value) -> Value:
+    """out[:, i] = a[:, places[:, i]], whole numbers that lie within."""
+    a, places = _rows(a, places)
+    return a.gather(1, places.long().clamp(0, a.shape[1] - 1))
+
+
+def _drop(a: Value, places: Value, width: int) -> Value:
+    """out[:, places[:, i]] += a[:, i], of zeros (B, width)."""
+    a, places = _rows(a, places)
+    return torch.zeros(len(places), width).scatter_add(1, places.long().clamp(0, width - 1), a)
+
+
+_register("pick", 2, _pick)
+_register("drop", 2, _drop, width=int)
+
+
 def _slice(a: Value, axis: int, start: int, stop: int) -> Value:
     places: list[Any] = [slice(None)] * a.dim()
     places[axis] = slice(start, stop)

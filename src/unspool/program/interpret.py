@@ -84,6 +84,13 @@ def _value(node: Node, args: list[Tensor], sources: Mapping[int, Tensor], x: Ten
         return args[0].expand(len(x), -1).unflatten(1, (node.width, -1)).amax(2)
     if node.op == "order":
         return _order(node, args[0].expand(len(x), -1))
+    if node.op == "pick":
+        row, places = (a.expand(len(x), -1) for a in args)
+        inside = (places >= 0) & (places < row.shape[1])
+        return torch.where(inside, row.gather(1, torch.where(inside, places, 0).long()), torch.nan)
+    if node.op == "drop":
+        row, places = (a.expand(len(x), -1) for a in args)
+        return x.new_zeros(len(x), node.width).scatter_add(1, places.long(), row)
     if node.op == "contract":
         return _contract(node, *(a.expand(len(x), -1) for a in args))
     if node.op == "norm" and len(args) == 3:

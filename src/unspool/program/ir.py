@@ -13,7 +13,8 @@ Operations (native/abi.h lists the same names):
     rows       sum, mean, amax, dot, rstd(a, mean, ε) = 1 / sqrt(mean((a - mean)²) + ε): (width) -> 1
     both       norm(a, m, s) = (a - m) s, where m and s are the mean and the rstd of a; gradients know that
     shape      slice, cat
-    axes       take, put, gmax, order, contract: of rows seen as several axes; their `attr` says how (`patterns.py`)
+    axes       take, put, gmax, order, pick, drop, contract: of rows seen as several axes; their `attr` says how
+               (`patterns.py`)
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ BINARY = frozenset(
 )
 TERNARY = frozenset(["where", "fma", "clamp", "through"])
 ROWS = frozenset("sum mean amax dot rstd".split())
-AXES = frozenset("take put gmax order contract".split())
+AXES = frozenset("take put gmax order pick drop contract".split())
 EACH = UNARY | BINARY | TERNARY
 LEAVES = frozenset(["x", "state", "vector", "const", "adjoint", "output_grad", "prologue_grad", "seed"])
 COMPARISONS = frozenset("gt ge lt le eq ne".split())
@@ -242,6 +243,14 @@ class Graph:
         """The places of the first `kept` numbers of each of `groups` equal parts, in order (native/axes.h)."""
         size = self.width(value) // groups
         return self.node("order", (value,), groups * kept, (size, kept, int(largest), TIES.index(ties)))
+
+    def pick(self, value: int, places: int) -> int:
+        """out[i] = value[the i-th of `places`], which are values themselves."""
+        return self.node("pick", (value, places), self.width(places), (self.width(value),))
+
+    def drop(self, value: int, places: int, width: int) -> int:
+        """out[the i-th of `places`] += value[i], of a row of zeros of `width`."""
+        return self.node("drop", (value, places), width, (self.width(places),))
 
     def contraction(self, a: int, b: int, how: Contraction) -> int:
         """Of dense rows; an operand whose axes changed places is read where it was."""

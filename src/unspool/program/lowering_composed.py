@@ -184,19 +184,6 @@ def _repeated_ends(a: Tensor, pads: list[int]) -> Tensor:
     return torch.cat([*[a[..., :1]] * pads[0], a, *[a[..., -1:]] * pads[1]], -1)
 
 
-@composed("index_select")
-def at_places(a: Tensor, dim: int, index: Tensor) -> Tensor:
-    """Parts of an axis at places that are the same for all. A large product may carry NaN from one part to others."""
-    at = index.unsqueeze(1) == torch.arange(a.shape[dim])
-    whole = a.movedim(dim, -1)
-    if at.numel() * math.prod(whole.shape[1:-1]) > LARGE:
-        return (whole @ at.to(a.dtype).t()).movedim(-1, dim)
-    return torch.where(at, whole.unsqueeze(-2), 0.0).sum(-1).movedim(-1, dim)
-
-
-LARGE = 1 << 16  # numbers that are compared to choose some of them
-
-
 @composed("index_copy")
 def _index_copy(a: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     return placed(a, dim, index, source)

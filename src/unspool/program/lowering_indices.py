@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,10 +14,12 @@ from unspool.program.inner import Inner
 from unspool.program.integers import ALL, Range, is_whole, range_of, within
 from unspool.program.layout import Unsupported, Value
 from unspool.program.lowering import LOWERINGS, lowers
-from unspool.program.lowering_composed import at_places, placed
+from unspool.program.lowering_composed import placed
 from unspool.program.lowering_products import ATTENTION  # noqa: F401  (its lowering of 'index' comes first)
 from unspool.program.lowering_shapes import dropped, ordered
-from unspool.program.operands import value
+from unspool.program.maths import Maths
+from unspool.program.operands import aligned, value
+from unspool.program.patterns import strides
 
 if TYPE_CHECKING:
     from unspool.program.tracer import Tracer
@@ -43,9 +47,7 @@ def _sorted(t: Tracer, args: tuple, result: Any, dim: int, places: Value, unique
     """Numbers and their places, where the numbers are read at the places."""
     t.add_value(result[1], places)
     t.ranges[id(result[1])] = unique
-    with Inner(t):
-        numbers = picked(args[0], result[1], dim)
-    return [value(t, numbers), places]
+    return [picked(t, args[0], result[1], dim), places]
 
 
 @lowers("topk")
@@ -75,43 +77,59 @@ def hot(index: Tensor, size: int) -> Tensor:
     return index.unsqueeze(-1) == torch.arange(size)
 
 
-def picked(tensor: Tensor, index: Tensor, dim: int) -> Tensor:
-    """torch's gather, by comparing each index with every place."""
-    dim, size = dim % tensor.dim(), tensor.shape[dim]
-    for d in range(tensor.dim()):
-        if d != dim and tensor.shape[d] != index.shape[d]:
-            tensor = tensor.narrow(d, 0, index.shape[d])
-    spread = [d for d in range(1, index.dim()) if d != dim and index.stride(d) == 0]
-    if index.dim() == 3 and dim == 1 and spread == [2]:
-        return hot(index[:, :, 0], size).to(tensor.dtype) @ tensor
-    found = torch.where(hot(index.movedim(dim, -1), size), tensor.movedim(dim, -1).unsqueeze(-2), 0.0)
-    return found.sum(-1).movedim(-1, dim)
+def places_in(t: Tracer, index: Tensor, of: Value, dim: int) -> tuple[Value, int]:
+    """For an index along an axis, as torch's gather takes it: the place in the row of each number; and its shape."""
+    dim %= len(of.shape)
+    like = replace(of, node=-1, shape=tuple(index.shape))
+    if like.sizes[like.axis : like.axis + 2] != of.sizes[of.axis : of.axis + 2]:
+        raise Unsupported("an index by values over the batch")
+    entry, steps = of.feature(dim), strides(of.sizes)
+    base = np.zeros(like.sizes)
+    for e, (size, step) in enumerate(zip(like.sizes, steps)):
+        if e != entry:
+            base = base + (np.arange(size) * step).reshape([-1 if d == e else 1 for d in range(len(steps))])
+    g = t.graph
+    own = g.spread(aligned(t, index, like), like.width)
+    own = g.each("mul", own, g.const(float(steps[entry])))
+    if base.any():
+        own = g.each(
+            "add", own, g.vector([(t.constant(base.reshape(-1).tolist()), 0, like.width)], like.width)
+        )
+    return like, own
+
+
+def picked(t: Tracer, tensor: Tensor, index: Tensor, dim: int) -> Value:
+    """torch's gather."""
+    v = value(t, tensor)
+    like, places = places_in(t, index, v, dim)
+    return like.of(t.graph.pick(v.node, places))
 
 
 @lowers("gather")
 def _gather(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     tensor, dim, index = args[:3]
-    found = range_of(t, index)
-    if found is None or found is ALL:
+    chosen = isinstance(t.find(index), Value)
+    found = range_of(t, index) if chosen else None
+    if chosen and (found is None or found is ALL):
         within(t, index, tensor.shape[dim])
+    if not isinstance(t.find(tensor), Value):
+        return _of_source(t, tensor, dim, index)
+    made = picked(t, tensor, index, dim)
+    if found is not None and (found.low < 0 or found.high >= tensor.shape[dim]):
+        m = Maths(t.graph)
+        own = t.graph.spread(aligned(t, index, made), made.width)
+        return made.of(m.where(m.between(own, -1.0, float(tensor.shape[dim])), made.node, math.nan))
+    return made
+
+
+def _of_source(t: Tracer, tensor: Tensor, dim: int, index: Tensor) -> Value:
+    """Numbers of a parameter at places that are values."""
+    if index.shape[:dim] + index.shape[dim + 1 :] != tensor.shape[:dim] + tensor.shape[dim + 1 :]:
+        raise Unsupported("a gather from a part of a parameter")
+    within(t, index, tensor.shape[dim])
     with Inner(t):
-        made = picked(tensor, index, dim)
-        if found is not None and (found.low < 0 or found.high >= tensor.shape[dim]):
-            made = torch.where((index >= 0) & (index < tensor.shape[dim]), made, math.nan)
-        return value(t, made)
-
-
-def _put(tensor: Tensor, dim: int, index: Tensor, source: Any, adds: bool) -> Tensor:
-    """torch's scatter and scatter_add."""
-    at = hot(index.movedim(dim, -1), tensor.shape[dim])
-    whole = tensor.movedim(dim, -1)
-    if isinstance(source, Tensor) and source.dim():
-        for d in range(source.dim()):
-            if source.shape[d] != index.shape[d]:
-                source = source.narrow(d, 0, index.shape[d])
-        source = torch.where(at, source.movedim(dim, -1).unsqueeze(-1), 0.0).sum(-2)
-    made = whole + source if adds else torch.where(at.to(torch.float32).sum(-2) > 0, source, whole)
-    return made.movedim(-1, dim)
+        at = hot(index.movedim(dim, -1), tensor.shape[dim])
+        return value(t, torch.where(at, tensor.movedim(dim, -1).unsqueeze(-2), 0.0).sum(-1).movedim(-1, dim))
 
 
 @lowers("scatter")
@@ -134,12 +152,26 @@ def _scatter_add(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
 
 
 def _scattered(t: Tracer, tensor: Tensor, dim: int, index: Tensor, source: Any, adds: bool) -> Value:
-    dim %= tensor.dim()
-    others = [d for d in range(tensor.dim()) if d != dim and index.shape[d] != tensor.shape[d]]
-    if others:
-        raise Unsupported(f"a scatter into a part of axis {others[0]}")
-    with Inner(t):
-        return value(t, _put(tensor, dim, index, source, adds))
+    found, g = t.find(tensor), t.graph
+    if isinstance(found, Value):
+        like = found
+    else:
+        known = t.find(index) if isinstance(t.find(index), Value) else t.find(source)
+        assert isinstance(known, Value)
+        like = replace(known, node=-1, shape=tuple(tensor.shape))
+    of, places = places_in(t, index, like, dim)
+    if isinstance(source, Tensor) and source.dim():
+        for d in range(source.dim()):
+            if source.shape[d] != index.shape[d]:
+                with Inner(t):
+                    source = source.narrow(d, 0, index.shape[d])
+    given = g.spread(aligned(t, source, of), of.width)
+    own = g.spread(aligned(t, tensor, like), like.width)
+    put = g.drop(given, places, like.width)
+    if adds:
+        return like.of(g.each("add", own, put))
+    hit = g.drop(g.spread(g.const(1.0), of.width), places, like.width)
+    return like.of(g.each("where", hit, put, own))
 
 
 def _of_sequences(t: Tracer, index: Any) -> bool:
@@ -162,6 +194,23 @@ def _rows(t: Tracer, table: Tensor, index: Tensor) -> Value:
         return value(t, made.reshape(*index.shape, *table.shape[1:]))
 
 
+def at_places(t: Tracer, tensor: Tensor, dim: int, index: Tensor) -> Value:
+    """Parts of an axis at places that are the same for all."""
+    dim %= tensor.dim()
+    shape = [len(index) if d == dim else n for d, n in enumerate(tensor.shape)]
+    with Inner(t):
+        spread = index.reshape([-1 if d == dim else 1 for d in range(tensor.dim())]).expand(shape)
+    return picked(t, tensor, spread, dim)
+
+
+@lowers("index_select")
+def _index_select(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
+    tensor, dim, index = args
+    if isinstance(t.find(index), Value):
+        raise Unsupported("an index by values over the batch")
+    return at_places(t, tensor, dim, index)
+
+
 _fixed_index = LOWERINGS["index"]
 MASKED = (
     "a choice by a mask, as large as its values say; torch.where(mask, a, b) chooses among as many numbers"
@@ -176,9 +225,8 @@ def _index(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
         if len(given) == 1 and is_whole(given[0][1]) and given[0][1].dtype != torch.bool:
             dim, index = given[0]
             with Inner(t):
-                turned = torch.where(index < 0, index + tensor.shape[dim], index)
-                made = at_places(tensor, dim, turned.reshape(-1))
-                return value(t, made.reshape(result.shape))
+                index = torch.where(index < 0, index + tensor.shape[dim], index).reshape(-1)
+            return at_places(t, tensor, dim, index).seen_as(tuple(result.shape))
         return _fixed_index(t, args, kwargs, result)
     if any(i is not None and i.dtype == torch.bool for i in indices):
         raise Unsupported(MASKED)
@@ -189,7 +237,7 @@ def _index(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
         with Inner(t):
             flat = tensor.reshape(tensor.shape[0], tensor.shape[1], -1)
             index = indices[1].reshape(-1, 1, 1).expand(-1, 1, flat.shape[2])
-            return value(t, picked(flat, index, 1).reshape(result.shape))
+        return picked(t, flat, index, 1).seen_as(tuple(result.shape))
     raise Unsupported("an index by values over the batch")
 
 

@@ -9,7 +9,8 @@ import torch
 
 from unspool.program.layout import Unsupported, Value
 from unspool.program.lowering import lowers
-from unspool.program.lowering_shapes import dropped, ordered
+from unspool.program.lowering_shapes import dropped, ordered, part
+from unspool.program.maths import Maths
 from unspool.program.operands import aligned, layout, reshaped, source_of, value
 from unspool.program.patterns import Pattern, strides
 
@@ -121,6 +122,21 @@ def _extreme(t: Tracer, args: tuple, result: Any, sign: int, first: bool) -> Val
     return groups.result(total if first else g.each("div", total, groups.sum(chosen)), keep)
 
 
+FEW = 8
+
+
+def _extreme_of_few(t: Tracer, v: Value, dim: int, sign: int) -> Value:
+    """One after the other, which is faster for groups of a few: the first of equal ones stays, NaN is the largest."""
+    m = Maths(t.graph)
+    best = part(t, v, dim, 0, 1)
+    for k in range(1, v.shape[dim]):
+        other = part(t, v, dim, k, 1)
+        better = (m.gt if sign > 0 else m.lt)(other.node, best.node)
+        better = m.max(better, m.ne(other.node, other.node))
+        best = best.of(m.where(better, other.node, best.node))
+    return best
+
+
 @lowers("amax")
 def _amax(t: Tracer, args: tuple, kwargs: dict, result: Any) -> Value:
     return _extreme(t, args, result, 1, False)
@@ -144,7 +160,11 @@ def _min(t: Tracer, args: tuple, kwargs: dict, result: Any) -> list[Value]:
 def _extreme_and_place(t: Tracer, args: tuple, result: Any, sign: int) -> list[Value]:
     if not isinstance(result, tuple):
         raise Unsupported("the largest or smallest number of all: over the batch")
-    found = _extreme(t, args, result[0], sign, True)
+    if args[0].shape[args[1]] <= FEW:
+        found = _extreme_of_few(t, value(t, args[0]), args[1], sign)
+        found = found if result[0].dim() == args[0].dim() else dropped(found, args[1])
+    else:
+        found = _extreme(t, args, result[0], sign, True)
     place = ordered(t, value(t, args[0]), args[1], 1, sign > 0, "stable")
     return [found, place if result[0].dim() == args[0].dim() else dropped(place, args[1])]
 

@@ -157,6 +157,10 @@ rule("take")(lambda m, g, y, a: [m.graph.put(g, m.graph.width(a), m.graph.nodes[
 rule("put")(lambda m, g, y, a: [m.graph.take(g, m.graph.nodes[y].attr)])
 
 
+rule("pick")(lambda m, g, y, a, places: [m.graph.drop(g, places, m.graph.width(a)), None])
+rule("drop")(lambda m, g, y, a, places: [m.graph.pick(g, places), None])
+
+
 @rule("contract")
 def _contract(m: Maths, g: int, y: int, a: int, b: int) -> list[int | None]:
     how = m.graph.nodes[y].attr
