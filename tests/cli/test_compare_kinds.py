@@ -65,11 +65,11 @@ def test_a_study(files, tmp_path, kind):
     ("kind", "options", "message"),
     [
         ("tagging", ["--arrangements", "gru/last/one"], "names such as 'lstm/stacked'"),
-        ("generation", ["--layouts", "bidirectional"], "'layouts'"),
+        ("generation", ["--layouts", "bidirectional"], "--layouts"),
         ("seq2seq", ["--attentions", "both"], "'multiplicative', 'additive'"),
         ("forecasting", ["--models", "segment"], "Did you mean 'segments'?"),
         ("forecasting", ["--cv", "3"], "say by validation how many"),
-        ("tagging", ["--metric", "f1"], "'metric'"),
+        ("tagging", ["--metric", "f1"], "--metric"),
     ],
 )
 def test_wrong_options(files, tmp_path, kind, options, message):

@@ -6,6 +6,7 @@ import collections
 import functools
 import inspect
 import random
+import sys
 import types
 import weakref
 from collections.abc import Collection, Iterator
@@ -132,6 +133,8 @@ class Describer:
             return id(value), tuple(value.shape), value.dtype, value.device.type, self.attributes_of(value)
         if isinstance(value, (list, tuple, collections.deque)):
             return tuple(map(self, list(value))), self._own(value)
+        if value is sys.modules:  # some have put other things than modules in there
+            return tuple((name, id(module)) for name, module in list(value.items()))
         if isinstance(value, dict):
             parts = list(value.items())  # to look at a namespace of torch's may add to it
             return tuple((self(k), self(v)) for k, v in parts), self._own(value)

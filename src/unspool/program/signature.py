@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -218,7 +219,7 @@ class Unchanged:
                 self._watch(part, reads)
         elif type(value) is dict:
             self.dicts.append(value)
-            for part in value.values():
+            for part in () if value is sys.modules else value.values():
                 self._watch(part, reads)
         elif isinstance(value, types.ModuleType):
             for name in sorted(self.names & vars(value).keys()):
