@@ -55,7 +55,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	export GOMP_SPINCOUNT=1000; $(BIN)/mypy $(MYPY_OPTIONS) & types=$$!; \
-		nice -n 10 $(if $(TESTS),true,$(BIN)/python tests/sanitize.py --quick) > build/sanitize.log 2>&1 & sanitizers=$$!; \
+		nice -n 5 $(if $(TESTS),true,$(BIN)/python tests/sanitize.py --quick) > build/sanitize.log 2>&1 & sanitizers=$$!; \
 		$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --durations 30 --durations-min 3 $(TESTS); tests=$$?; \
 		wait $$types; types=$$?; wait $$sanitizers; sanitizers=$$?; \
 		if [ $$sanitizers = 0 ]; then grep -E '^(address|thread|Left|Clean)' build/sanitize.log; else tail -n 100 build/sanitize.log; fi; \
