@@ -14,7 +14,7 @@ import typer
 
 from unspool.cli.data import Beside, Part, take
 from unspool.cli.options import Reading, load_model
-from unspool.cli.threads import HEARD, heard, in_order, one_heap
+from unspool.cli.threads import HEARD, heard, in_order
 from unspool.errors import DataError, EngineError
 from unspool.files import check_place
 from unspool.tables import (
@@ -173,7 +173,6 @@ def predict_table(
 ) -> None:
     """A table with the answers of the saved model at `path`: see `answer_table`."""
     out = check_out(out, table)
-    one_heap()
     model = load_model(path, weights)
     if weights == "float32" and in_pieces(table.expanduser(), reading):
         model = laid_out(model)

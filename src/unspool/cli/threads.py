@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import warnings
 from collections import deque
@@ -35,17 +34,6 @@ class _Heard(threading.local):
 
 
 HEARD = _Heard()
-
-M_ARENA_MAX = -8  # of glibc's malloc.h
-
-
-def one_heap() -> None:
-    """Threads share what is freed, from now on: with glibc, each has a heap of its own, which keeps it. Elsewhere
-    nothing."""
-    try:
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
-    except (AttributeError, OSError, TypeError):
-        return
 
 
 @contextmanager
