@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unspool.program.layout import Unsupported, Value
-from unspool.program.lowering import LOWERINGS, Lowering
+from unspool.program.layout import Unsupported
+from unspool.program.lowering import LOWERINGS
 from unspool.program.operands import value
 from unspool.program.origins import leaves, mapped
 
@@ -60,6 +60,3 @@ def _values(t: Tracer, made: Any, result: Any) -> Any:
         if isinstance(own, Tensor) and own.shape != torchs.shape:
             raise Unsupported(f"an operation whose result has the shape {tuple(torchs.shape)}")
     return mapped(made, lambda part: value(t, part) if isinstance(part, Tensor) else None)
-
-
-__all__ = ["Inner", "Lowering", "Value", "composed"]

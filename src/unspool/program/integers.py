@@ -28,8 +28,6 @@ _MOVES = frozenset(
     repeat slice select split split_with_sizes unsafe_split unbind flip roll diagonal detach cat stack index gather
     copy where masked_fill maximum minimum amax amin scatter index_put fill zero""".split()
 )  # each number of the result is one of an operand's
-
-
 _KEEP = frozenset("clone alias detach expand".split())  # their axes are those of the operand
 
 
@@ -111,7 +109,7 @@ def _range(t: Tracer, name: str, args: Any, kwargs: Any) -> Range | None:
         size = args[0].numel() // t.batch
         found = range_of(t, args[0])
         return None if found is None else Range(min(found.low * size, 0), max(found.high * size, 0))
-    if name == "clamp" or name == "clamp_min" or name == "clamp_max":
+    if name in ("clamp", "clamp_min", "clamp_max"):
         return _clamped(name, ranges, kwargs)
     if name in ("remainder", "floor_divide", "div") and len(ranges) > 1:
         return _divided(name, ranges[0], ranges[1])
